@@ -1,0 +1,20 @@
+.PHONY: check format lint types imports test
+
+check: lint types imports test
+
+format:
+	python -m ruff format .
+	python -m ruff check --fix .
+
+lint:
+	python -m ruff format --check .
+	python -m ruff check .
+
+types:
+	python -m mypy
+
+imports:
+	lint-imports
+
+test:
+	python -m pytest

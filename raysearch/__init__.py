@@ -1,0 +1,1 @@
+"""Finds the best settings of a trainer: space file in, best config out."""

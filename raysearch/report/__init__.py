@@ -1,0 +1,1 @@
+"""One report: panels, each with an info half and a figure half."""

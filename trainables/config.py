@@ -1,0 +1,288 @@
+"""One trial's config: typed, frozen, validated whole before anything is loaded.
+
+Every section belongs to one part of the trial; a part is built from its own section and nothing else.
+`Config()` trains on images that the product draws itself, so it is complete without a single value given.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+
+IGNORE_INDEX = 255
+"""The class index of pixels that enter neither loss nor score."""
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Size = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, validate_by_name=True
+    )
+
+
+class DrawnConfig(_Section):
+    """The dataset that is drawn when `data.dir` is absent: shapes on textures, four classes, few pixels in two."""
+
+    num_train: Annotated[int, Field(ge=1)] = 96
+    """Number of training images."""
+    num_val: Annotated[int, Field(ge=1)] = 32
+    """Number of validation images."""
+    size: Size = (96, 128)
+    """Height and width of every image, in pixels."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the drawing; the images depend on nothing else."""
+
+
+class AugmentationConfig(_Section):
+    """Random changes of a training image. Sizes and ratios are those of the original trainer."""
+
+    scale: tuple[Positive, Positive] = (0.5, 2.0)
+    """Range of the uniform random scale."""
+    aspect: tuple[Positive, Positive] = (0.9, 1.1)
+    """Range of the uniform random ratio by which the width is scaled against the height."""
+    crop_size: Size = (96, 96)
+    """Height and width of the training crop, in pixels."""
+    flip: Fraction = 0.5
+    """Probability of a horizontal flip."""
+    brightness: Annotated[float, Field(ge=0.0, le=255.0)] = 10.0
+    """Largest brightness shift, in grey levels of 0..255."""
+
+    @model_validator(mode="after")
+    def _ranges_ascend(self) -> Self:
+        for name in ("scale", "aspect"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} = ({low:g}, {high:g}) must ascend: write ({high:g}, {low:g})")
+        return self
+
+
+class DataConfig(_Section):
+    """Where images and labels come from and how label pixels become class indices."""
+
+    dir: str | None = None
+    """Folder with `{train,val[,test]}/{image,label}`; absent: the drawn dataset."""
+    drawn: DrawnConfig = DrawnConfig()
+    """The drawn dataset; unused when `dir` is given."""
+    label_class_ids: tuple[Annotated[int, Field(ge=0, le=255)], ...] = Field(
+        default=(0, 74, 128, 145), validation_alias=AliasChoices("label_class_ids", "label_list"), min_length=1
+    )
+    """Raw label value of every class, by position; any other value that the pre-flight allows becomes ignore."""
+    ignore_ids: tuple[Annotated[int, Field(ge=0, le=255)], ...] = ()
+    """Raw label values that mean ignore, besides 255; a value in neither list is a fault that the pre-flight names."""
+    reduce_zero_label: bool = False
+    """Ids map to positions first; then position 0 becomes ignore and the rest move down by one."""
+    class_names: tuple[str, ...] | None = None
+    """One name a class, for tables and pictures."""
+    input_mode: Literal["RGB", "BGR"] = "RGB"
+    """Channel order that the network sees; the normalisation is that of ImageNet in RGB order either way."""
+    image_scale: Annotated[float, Field(gt=0.0, le=4.0)] = 1.0
+    """Images are resized by this factor when they are read; scores are still taken at the label's own size."""
+    augmentation: AugmentationConfig = AugmentationConfig()
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that prepare batches beside the trainer; the batches do not depend on their number."""
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes the network tells apart."""
+        return len(self.label_class_ids) - int(self.reduce_zero_label)
+
+    @model_validator(mode="after")
+    def _ids_are_consistent(self) -> Self:
+        ids = self.label_class_ids
+        repeated = sorted({i for i in ids if ids.count(i) > 1})
+        if repeated:
+            raise ValueError(f"label_class_ids names {repeated} more than once; every raw value is one class")
+        if IGNORE_INDEX in ids:
+            raise ValueError("label_class_ids contains 255, which always means ignore; remove it")
+        both = sorted(set(ids) & set(self.ignore_ids))
+        if both:
+            raise ValueError(f"ignore_ids and label_class_ids both name {both}; a value is a class or ignored")
+        if self.num_classes < 2:
+            raise ValueError(f"label_class_ids = {list(ids)} leaves {self.num_classes} class; at least 2 are needed")
+        if self.class_names is not None and len(self.class_names) != self.num_classes:
+            raise ValueError(f"class_names has {len(self.class_names)} entries for {self.num_classes} classes")
+        return self
+
+
+class ModelConfig(_Section):
+    """The network: a timm backbone, its feature maps side by side, and a segmentation head."""
+
+    backbone: str = "resnet10t"
+    """Any timm backbone that gives feature maps; HRNets of every width among them."""
+    weights: str | None = None
+    """`timm` (the published weights of that name), a local checkpoint file, or nothing (random)."""
+    output_stride: Literal[2, 4, 8, 16, 32] = 4
+    """Stride of the finest feature map that is used; coarser maps are upsampled to it."""
+    head_channels: Annotated[int, Field(ge=1)] | None = None
+    """Channels of the 3x3 convolution of the head; absent: as many as the feature maps have together."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    """Channel dropout before the classifier."""
+
+
+class LossConfig(_Section):
+    """The segmentation term of the loss."""
+
+    ce_coef: Annotated[float, Field(ge=0.0)] = 1.0
+    """Coefficient of the cross entropy."""
+    ce_weights: Literal["max_over_count", "inverse", "one_minus_frequency", "inverse_log"] | tuple[float, ...] = (
+        "max_over_count"
+    )
+    """Class weights before the power: a scheme over the training pixels, or one number a class."""
+    ce_weight_power: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
+    """Exponent on the class weights: 0 leaves classes unweighted, 1 is the scheme as it is."""
+
+
+class ContrastConfig(_Section):
+    """Pixel contrast (Wang et al., ICCV 2021, arXiv 2101.11939): which pixels, how sharp, how heavy, since when."""
+
+    loss_weight: Annotated[float, Field(ge=0.0)] = 0.1
+    """Coefficient of the contrast term; 0 switches the projection head off."""
+    temperature: Positive = 0.1
+    base_temperature: Positive | None = None
+    """The term is scaled by temperature / base_temperature; absent: by 1, so that temperature is only sharpness."""
+    strategy: Literal["semi_hard"] = "semi_hard"
+    """How anchors are drawn from a group of pixels of one class in one image."""
+    max_samples: Annotated[int, Field(ge=1)] = 1024
+    """Largest number of anchors in a batch."""
+    max_views: Annotated[int, Field(ge=1)] = 100
+    """Largest number of anchors in a group."""
+    min_pixels: Annotated[int, Field(ge=1)] = 1
+    """Groups with fewer pixels at the embedding's resolution give no anchors."""
+    proj_dim: Annotated[int, Field(ge=1)] = 64
+    """Dimensions of an embedding."""
+    warmup_iters: Annotated[int, Field(ge=0)] = 0
+    """Iterations before which the contrast term is not computed at all."""
+    memory: bool = False
+    """Contrast against a memory bank of earlier images too."""
+    memory_size: Annotated[int, Field(ge=1)] = 2000
+    """Rows a class in each of the two queues (mean embeddings of segments, single pixels)."""
+    pixel_update_freq: Annotated[int, Field(ge=1)] = 10
+    """Pixels a class and image that enter the pixel queue each iteration."""
+
+
+class OptimConfig(_Section):
+    """Optimiser and learning-rate schedule."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    lr: Positive = 0.01
+    """Base learning rate, of the backbone."""
+    nbb_mult: Positive = 1.0
+    """Factor on the learning rate of everything that is not the backbone."""
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    """Momentum of SGD."""
+    weight_decay: Annotated[float, Field(ge=0.0)] = 5e-4
+    decay_norm_and_bias: bool = True
+    """Apply the weight decay to normalisation parameters and biases too, as the original does."""
+    poly_power: Annotated[float, Field(ge=0.0)] = 0.9
+    """Exponent of the poly schedule (1 - iteration / max_iters) ** power."""
+    warmup_iters: Annotated[int, Field(ge=0)] = 0
+    """Iterations over which the learning rate rises linearly to the schedule."""
+
+
+class EvaluationConfig(_Section):
+    """How a trained network is scored."""
+
+    mode: Literal["ss", "ms", "sscrop", "mscrop"] = "ss"
+    """Whole image, sum over scales, overlapping windows, or windows at several scales."""
+    scales: tuple[Positive, ...] = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+    """Scales of the modes `ms` and `mscrop`."""
+    flip: bool = False
+    """Add the prediction of the mirrored image."""
+    crop_size: Size | None = None
+    """Window of the crop modes, in pixels; absent: the training crop."""
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    """Images of equal size that pass the network together."""
+
+
+class TrainConfig(_Section):
+    """The length and the circumstances of the training."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of weights, batches, augmentation and anchors; the same in all trials of a search."""
+    max_iters: Annotated[int, Field(ge=1)] = 240
+    """The full budget in iterations; also the horizon of the poly schedule."""
+    report_iters: Annotated[int, Field(ge=1)] = 40
+    """Iterations between two reports (score, checkpoint)."""
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    num_threads: Annotated[int, Field(ge=1)] | None = None
+    """CPU threads; part of the result, since sums differ with it. Absent: what the machine offers."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["float32", "bf16"] = "float32"
+    """Precision of the network's forward pass; the contrast loss is float32 either way."""
+
+    @model_validator(mode="after")
+    def _reports_happen(self) -> Self:
+        if self.report_iters > self.max_iters:
+            raise ValueError(
+                f"report_iters = {self.report_iters} is beyond max_iters = {self.max_iters}; nothing would be reported"
+            )
+        return self
+
+
+class Config(_Section):
+    """The whole config of one trial."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    contrast: ContrastConfig = ContrastConfig()
+    optim: OptimConfig = OptimConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        weights = self.loss.ce_weights
+        if not isinstance(weights, str) and len(weights) != self.data.num_classes:
+            raise ValueError(
+                f"loss.ce_weights has {len(weights)} numbers for the {self.data.num_classes} classes of "
+                "data.label_class_ids; give one number a class"
+            )
+        if self.loss.ce_coef == 0.0 and self.contrast.loss_weight == 0.0:
+            raise ValueError("loss.ce_coef and contrast.loss_weight are both 0; nothing would be trained")
+        return self
+
+    def unused(self) -> dict[str, str]:
+        """Dotted path of every value (or section) that this config does not use, with the reason."""
+        reasons: dict[str, str] = {}
+        if self.data.dir is not None:
+            reasons["data.drawn"] = "data.dir is given"
+        if self.contrast.loss_weight == 0.0:
+            for name in set(ContrastConfig.model_fields) - {"loss_weight"}:
+                reasons[f"contrast.{name}"] = "contrast.loss_weight is 0"
+        elif not self.contrast.memory:
+            for name in ("memory_size", "pixel_update_freq"):
+                reasons[f"contrast.{name}"] = "contrast.memory is false"
+        if self.loss.ce_weight_power == 0.0:
+            reasons["loss.ce_weights"] = "loss.ce_weight_power is 0"
+        if self.loss.ce_coef == 0.0:
+            reasons["loss.ce_weights"] = reasons["loss.ce_weight_power"] = "loss.ce_coef is 0"
+        if self.optim.name != "sgd":
+            reasons["optim.momentum"] = f"optim.name is {self.optim.name}"
+        if self.evaluation.mode in ("ss", "sscrop"):
+            reasons["evaluation.scales"] = f"evaluation.mode is {self.evaluation.mode}"
+        if self.evaluation.mode in ("ss", "ms"):
+            reasons["evaluation.crop_size"] = f"evaluation.mode is {self.evaluation.mode}"
+        return reasons
+
+    def with_threads(self, num_threads: int) -> "Config":
+        """This config with the number of CPU threads filled in where it was left open."""
+        if self.train.num_threads is not None:
+            return self
+        return self.model_copy(update={"train": self.train.model_copy(update={"num_threads": num_threads})})
+
+
+def read_config(path: Path) -> Config:
+    """The config in a JSON file, without the `raysearch` block that an exported one carries.
+
+    Raises:
+        ValueError: the text is no JSON, or its values break a rule of the config (pydantic's ValidationError).
+    """
+    values: Any = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(values, dict):
+        values.pop("raysearch", None)
+    return Config.model_validate(values)

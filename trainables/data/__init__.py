@@ -1,0 +1,1 @@
+"""Images and labels: where they lie, how they are read, cached, augmented and batched."""
