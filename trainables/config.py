@@ -70,9 +70,7 @@ class DataConfig(_Section):
     label_class_ids: tuple[Annotated[int, Field(ge=0, le=255)], ...] = Field(
         default=(0, 74, 128, 145), validation_alias=AliasChoices("label_class_ids", "label_list"), min_length=1
     )
-    """Raw label value of every class, by position; any other value that the pre-flight allows becomes ignore."""
-    ignore_ids: tuple[Annotated[int, Field(ge=0, le=255)], ...] = ()
-    """Raw label values that mean ignore, besides 255; a value in neither list is a fault that the pre-flight names."""
+    """Raw label value of every class, by position; any other value, and 255, is ignored."""
     reduce_zero_label: bool = False
     """Ids map to positions first; then position 0 becomes ignore and the rest move down by one."""
     class_names: tuple[str, ...] | None = None
@@ -98,9 +96,6 @@ class DataConfig(_Section):
             raise ValueError(f"label_class_ids names {repeated} more than once; every raw value is one class")
         if IGNORE_INDEX in ids:
             raise ValueError("label_class_ids contains 255, which always means ignore; remove it")
-        both = sorted(set(ids) & set(self.ignore_ids))
-        if both:
-            raise ValueError(f"ignore_ids and label_class_ids both name {both}; a value is a class or ignored")
         if self.num_classes < 2:
             raise ValueError(f"label_class_ids = {list(ids)} leaves {self.num_classes} class; at least 2 are needed")
         if self.class_names is not None and len(self.class_names) != self.num_classes:
@@ -268,6 +263,14 @@ class Config(_Section):
         if self.evaluation.mode in ("ss", "ms"):
             reasons["evaluation.crop_size"] = f"evaluation.mode is {self.evaluation.mode}"
         return reasons
+
+    def max_iters(self) -> int:
+        """The full budget in iterations."""
+        return self.train.max_iters
+
+    def warmup_end(self) -> int:
+        """The iteration at which the contrast term joins the loss; 0 when it is there from the start or never."""
+        return self.contrast.warmup_iters if self.contrast.loss_weight > 0.0 else 0
 
     def with_threads(self, num_threads: int) -> "Config":
         """This config with the number of CPU threads filled in where it was left open."""

@@ -1,0 +1,80 @@
+"""What a search asks of a trainable.
+
+A trainable is a subclass of `ray.tune.Trainable`, or a function of one config that calls `ray.tune.report`. It gets
+the nested config of its trial and reports a dictionary of metrics. Everything below is optional; what a trainable
+declares is checked before anything starts.
+"""
+
+from typing import Any, Protocol, runtime_checkable
+
+from pydantic import BaseModel
+
+CONFIG_USED = "config_used"
+"""Key of a report under which a trainable states the nested config it really trains with; the search compares."""
+
+ITERATION = "iteration"
+"""Key of a report that counts training iterations; without it, reports are counted from 1."""
+
+
+@runtime_checkable
+class DeclaresConfig(Protocol):
+    """A trainable with a pydantic model of its config: every path of the space is checked against it."""
+
+    Config: type[BaseModel]
+
+
+@runtime_checkable
+class DeclaresMetrics(Protocol):
+    """A trainable that names the metrics it reports: the objective must be one of them."""
+
+    METRICS: frozenset[str]
+
+
+@runtime_checkable
+class HasPreflight(Protocol):
+    """A trainable that can look at a config's data before any trial starts."""
+
+    @classmethod
+    def preflight(cls, config: Any) -> list[str]:
+        """Notices worth a line each.
+
+        Raises:
+            InputError: every fault that would break a trial with this config.
+        """
+        ...
+
+
+@runtime_checkable
+class HasUnused(Protocol):
+    """A config that knows which of its values it does not use."""
+
+    def unused(self) -> dict[str, str]:
+        """Dotted path of every unused value or section, with the reason."""
+        ...
+
+
+@runtime_checkable
+class HasWarmup(Protocol):
+    """A config whose training changes its loss after a number of iterations: no rung may lie before."""
+
+    def warmup_end(self) -> int:
+        """The iteration at which the last part of the loss begins."""
+        ...
+
+
+@runtime_checkable
+class HasThreads(Protocol):
+    """A config that holds the number of CPU threads, which is part of the result."""
+
+    def with_threads(self, num_threads: int) -> "HasThreads":
+        """The config with the number filled in where it was left open."""
+        ...
+
+
+@runtime_checkable
+class HasBudget(Protocol):
+    """A config that knows its full budget in iterations."""
+
+    def max_iters(self) -> int:
+        """The full budget."""
+        ...
