@@ -63,7 +63,7 @@ class AugmentationConfig(_Section):
 class DataConfig(_Section):
     """Where images and labels come from and how label pixels become class indices."""
 
-    dir: str | None = None
+    dir: str | None = Field(default=None, json_schema_extra={"path": True})
     """Folder with `{train,val[,test]}/{image,label}`; absent: the drawn dataset."""
     drawn: DrawnConfig = DrawnConfig()
     """The drawn dataset; unused when `dir` is given."""
@@ -108,7 +108,7 @@ class ModelConfig(_Section):
 
     backbone: str = "resnet10t"
     """Any timm backbone that gives feature maps; HRNets of every width among them."""
-    weights: str | None = None
+    weights: str | None = Field(default=None, json_schema_extra={"path": True, "words": ["timm"]})
     """`timm` (the published weights of that name), a local checkpoint file, or nothing (random)."""
     output_stride: Literal[2, 4, 8, 16, 32] = 4
     """Stride of the finest feature map that is used; coarser maps are upsampled to it."""

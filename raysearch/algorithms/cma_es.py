@@ -1,0 +1,68 @@
+"""CMA-ES (Hansen 2016, arXiv 1604.00772) by the `cmaes` package, over the numeric parameters that are always active.
+
+Generation g is made of the first finished trials after those of generation g - 1, as many as the population holds; the
+state is rebuilt from them for every suggestion. Other parameters are drawn at random.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from cmaes import CMA
+from optuna.distributions import FloatDistribution, IntDistribution
+
+from raysearch.algorithms.optuna_samplers import suggest_at_random
+from raysearch.algorithms.unit_cube import from_unit, to_unit
+from raysearch.journal import History
+from raysearch.space import SearchSpec
+
+_SIGMA = 1.0 / 6.0
+"""Initial step size in the unit cube: the default of Optuna's sampler."""
+
+
+def suggest(spec: SearchSpec, history: History, seed: int) -> dict[str, Any]:
+    """The next point of the evolution."""
+    values = suggest_at_random(spec, seed)
+    numeric = {
+        p.path: p.distribution
+        for p in spec.parameters
+        if not p.when and isinstance(p.distribution, FloatDistribution | IntDistribution)
+    }
+    dimensions = len(numeric)
+    if dimensions < 2:
+        # One coordinate has no covariance to adapt: a constant one beside it keeps the algorithm whole.
+        dimensions = 2
+    population_size = 4 + math.floor(3 * math.log(dimensions))
+    evolution = CMA(
+        mean=np.full(dimensions, 0.5),
+        sigma=_SIGMA,
+        bounds=np.tile([0.0, 1.0], (dimensions, 1)),
+        seed=seed,
+        population_size=population_size,
+    )
+    told = _finished_points(history, numeric, dimensions)
+    for start in range(0, len(told) - population_size + 1, population_size):
+        evolution.tell(told[start : start + population_size])
+        if evolution.should_stop():
+            break
+    point = evolution.ask()
+    searched = zip(numeric.items(), point[: len(numeric)], strict=True)
+    drawn = {path: from_unit(distribution, min(float(u), 1.0 - 1e-9)) for (path, distribution), u in searched}
+    return {path: drawn.get(path, value) for path, value in values.items()}
+
+
+def _finished_points(
+    history: History, numeric: dict[str, FloatDistribution | IntDistribution], dimensions: int
+) -> list[tuple[np.ndarray[Any, np.dtype[np.float64]], float]]:
+    """Points of the unit cube with the loss found there, in the order in which their trials ended."""
+    sign = 1.0 if history.mode == "min" else -1.0
+    points = []
+    for trial in sorted(history.trials, key=lambda t: -1 if t.end_order is None else t.end_order):
+        if trial.status in ("running", "failed") or not set(numeric) <= set(trial.params):
+            continue
+        best = trial.best(history.mode)
+        loss = math.inf if trial.status == "infeasible" or best is None else sign * best.value
+        point = np.full(dimensions, 0.5)
+        point[: len(numeric)] = [to_unit(d, trial.params[path]) for path, d in numeric.items()]
+        points.append((point, loss))
+    return points

@@ -1,0 +1,129 @@
+"""Search algorithms of Optuna, each asked once over a study that is built from the history."""
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from raysearch.journal import CONSTRAINT, History, TrialHistory
+from raysearch.space import SearchSpec
+
+_NUM_BEST = 25
+_NUM_OTHERS = 250
+"""Ended trials that a sampler sees: the best, and a seeded draw of the rest. Its cost then does not grow with a search
+of thousands, and its proposals are no worse for it."""
+
+
+def suggest_at_random(spec: SearchSpec, seed: int) -> dict[str, Any]:
+    """Independent draws."""
+    return _ask(spec, optuna.create_study(sampler=RandomSampler(seed=seed)))
+
+
+def suggest_by_tpe(spec: SearchSpec, history: History, seed: int) -> dict[str, Any]:
+    """Multivariate TPE; `group` lets parameters that appear only under a condition have densities of their own.
+
+    Stopped trials are told with their curves, infeasible ones as violating a constraint, running ones by the constant
+    liar.
+    """
+    sampler = TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+    return _ask(spec, _study(history, sampler, seed, _as_tpe_learns))
+
+
+def suggest_by_gp(spec: SearchSpec, history: History, seed: int) -> dict[str, Any]:
+    """A Gaussian process; it learns from ended trials only, so a stopped one is told with the best it reached."""
+    sampler = GPSampler(seed=seed, deterministic_objective=False, warn_independent_sampling=False)
+    return _ask(spec, _study(history, sampler, seed, _as_gp_learns))
+
+
+def _ask(spec: SearchSpec, study: optuna.Study) -> dict[str, Any]:
+    trial = study.ask()
+    drawn: dict[str, Any] = {}
+    for parameter in spec.parameters_in_order:
+        if parameter.active(drawn, spec.config):
+            drawn[parameter.path] = _draw(trial, parameter.path, parameter.distribution)
+    return {p.path: drawn[p.path] for p in spec.parameters if p.path in drawn}
+
+
+def _draw(trial: optuna.Trial, path: str, distribution: optuna.distributions.BaseDistribution) -> Any:
+    match distribution:
+        case FloatDistribution(low=low, high=high, step=step, log=log):
+            return trial.suggest_float(path, low, high, step=step, log=log)
+        case IntDistribution(low=low, high=high, step=step, log=log):
+            return trial.suggest_int(path, low, high, step=step, log=log)
+        case CategoricalDistribution(choices=choices):
+            return trial.suggest_categorical(path, choices)
+    raise AssertionError(f"unknown distribution {distribution}")
+
+
+def _study(history: History, sampler: BaseSampler, seed: int, frozen: Any) -> optuna.Study:
+    study = optuna.create_study(sampler=sampler, direction="minimize" if history.mode == "min" else "maximize")
+    trials = _window(history, seed)
+    any_infeasible = any(trial.status == "infeasible" for trial in trials)
+    study.add_trials([f for trial in trials if (f := frozen(trial, history, any_infeasible)) is not None])
+    return study
+
+
+def _window(history: History, seed: int) -> list[TrialHistory]:
+    """The trials a sampler sees, in the order of their numbers."""
+    running = [trial for trial in history.trials if trial.status == "running"]
+    ended = [trial for trial in history.trials if trial.status not in ("running", "failed")]
+    if len(ended) > _NUM_BEST + _NUM_OTHERS:
+        sign = 1.0 if history.mode == "min" else -1.0
+        ended.sort(key=lambda trial: (sign * best.value if (best := trial.best(history.mode)) else float("inf")))
+        ended = ended[:_NUM_BEST] + random.Random(seed).sample(ended[_NUM_BEST:], _NUM_OTHERS)
+    return sorted(running + ended, key=lambda trial: trial.number)
+
+
+def _as_tpe_learns(trial: TrialHistory, history: History, any_infeasible: bool) -> FrozenTrial | None:
+    curve = {iteration: report.value for iteration, report in sorted(trial.reports.items())}
+    best = trial.best(history.mode)
+    match trial.status:
+        case "running":
+            return _frozen(trial, TrialState.RUNNING, None, curve)
+        case "completed" if best is not None:
+            return _frozen(trial, TrialState.COMPLETE, best.value, curve, _constraint(any_infeasible, 0.0))
+        case "stopped" if best is not None:
+            return _frozen(trial, TrialState.PRUNED, curve[max(curve)], curve, _constraint(any_infeasible, 0.0))
+        case "infeasible":
+            return _frozen(trial, TrialState.PRUNED, None, curve, _constraint(any_infeasible, 1.0))
+    return None
+
+
+def _as_gp_learns(trial: TrialHistory, history: History, any_infeasible: bool) -> FrozenTrial | None:
+    best = trial.best(history.mode)
+    match trial.status:
+        case "running":
+            return _frozen(trial, TrialState.RUNNING, None, {})
+        case "completed" | "stopped" if best is not None:
+            return _frozen(trial, TrialState.COMPLETE, best.value, {}, _constraint(any_infeasible, 0.0))
+        case "infeasible":
+            values = [b.value for t in history.trials if t.status != "infeasible" and (b := t.best(history.mode))]
+            worst = (max if history.mode == "min" else min)(values, default=0.0)
+            return _frozen(trial, TrialState.COMPLETE, worst, {}, _constraint(any_infeasible, 1.0))
+    return None
+
+
+def _constraint(any_infeasible: bool, violation: float) -> dict[str, float] | None:
+    """Constraints of all trials or of none: a sampler wants the same names everywhere."""
+    return {CONSTRAINT: violation} if any_infeasible else None
+
+
+def _frozen(
+    trial: TrialHistory,
+    state: TrialState,
+    value: float | None,
+    curve: Mapping[int, float],
+    constraints: dict[str, float] | None = None,
+) -> FrozenTrial:
+    return create_trial(
+        state=state,
+        value=value,
+        params=trial.params,
+        distributions={name: trial.distributions[name] for name in trial.params},
+        intermediate_values=dict(curve),
+        constraints=constraints,
+    )

@@ -1,0 +1,54 @@
+"""Parameters and points of the unit cube, for algorithms that see numbers only."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from raysearch.space import SearchSpec
+
+
+def from_unit(distribution: BaseDistribution, u: float) -> Any:
+    """The value at `u` in [0, 1): uniform in the distribution's own scale, every step and choice as wide as another."""
+    match distribution:
+        case CategoricalDistribution(choices=choices):
+            return choices[int(u * len(choices))]
+        case IntDistribution(low=low, high=high, step=step, log=log):
+            if log:
+                edges = math.log(low - 0.5), math.log(high + 0.5)
+                return min(max(round(math.exp(edges[0] + u * (edges[1] - edges[0]))), low), high)
+            return low + step * int(u * ((high - low) // step + 1))
+        case FloatDistribution(low=low, high=high, step=None, log=log):
+            if log:
+                return min(max(math.exp(math.log(low) + u * (math.log(high) - math.log(low))), low), high)
+            return low + u * (high - low)
+        case FloatDistribution(low=low, high=high, step=step):
+            assert step is not None
+            return min(low + step * int(u * (round((high - low) / step) + 1)), high)
+    raise AssertionError(f"unknown distribution {distribution}")
+
+
+def to_unit(distribution: FloatDistribution | IntDistribution, value: float) -> float:
+    """The place of `value` in [0, 1]: what `from_unit` maps back to it."""
+    low, high = float(distribution.low), float(distribution.high)
+    if isinstance(distribution, IntDistribution):
+        half = 0.5 if distribution.log else 0.5 * distribution.step
+        low, high = low - half, high + half
+    if distribution.log:
+        low, high, value = math.log(low), math.log(high), math.log(value)
+    return min(max((value - low) / (high - low), 0.0), 1.0) if high > low else 0.5
+
+
+def active_values(spec: SearchSpec, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values whose parameters are active, given the others."""
+    kept: dict[str, Any] = {}
+    for parameter in spec.parameters_in_order:
+        if parameter.active(kept, spec.config):
+            kept[parameter.path] = values[parameter.path]
+    return {parameter.path: kept[parameter.path] for parameter in spec.parameters if parameter.path in kept}

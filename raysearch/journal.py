@@ -1,0 +1,358 @@
+"""The one record of a search: an append-only file in Optuna's journal format, and the history read out of it.
+
+One line is one fact: a trial starts, a trial reports, a trial ends. A line is a JSON object that Optuna's own
+`JournalStorage` replays; what Optuna has no field for stands under the key `raysearch`, which it passes over. Whatever
+else there is (rungs, the sampler's view, tables, the report) is a function of these lines in their order.
+"""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+from raysearch.errors import Fault, InputError
+
+Status = Literal["running", "completed", "stopped", "infeasible", "failed"]
+Mode = Literal["max", "min"]
+
+_WORKER_ID = "raysearch"
+_CREATE_STUDY, _STUDY_ATTR, _CREATE_TRIAL, _TRIAL_STATE, _INTERMEDIATE, _TRIAL_ATTR, _SYSTEM_ATTR = 0, 2, 4, 6, 7, 8, 9
+"""Operation codes of Optuna's journal format that are written here."""
+
+_STATE_OF_STATUS: dict[Status, TrialState] = {
+    "completed": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+    "infeasible": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+"""The state in which Optuna learns from an ending; an infeasible trial carries a violated constraint besides."""
+
+CONSTRAINT = "feasible"
+"""Name of the constraint that an infeasible trial violates."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a trial said once."""
+
+    iteration: int
+    value: float
+    """The objective's metric."""
+    metrics: Mapping[str, Any]
+    """Everything else that was reported: numbers and lists of numbers."""
+    checkpoint: str | None
+    """Name of the checkpoint that was written just before the report."""
+    seconds: float
+    """Time from the report before to this one, measured where the trial runs."""
+    done: bool
+    """The trainable has nothing more to do."""
+
+
+@dataclass
+class TrialHistory:
+    """All that is known of one trial."""
+
+    number: int
+    params: dict[str, Any]
+    """The searched values that lie in their distributions: what Optuna sees."""
+    values: dict[str, Any]
+    """The searched values the trial trains with, by dotted path."""
+    distributions: dict[str, BaseDistribution]
+    started: float
+    """Unix time, in seconds."""
+    is_default: bool
+    reports: dict[int, Report] = field(default_factory=dict)
+    """By iteration; a repeated report replaces the earlier."""
+    status: Status = "running"
+    error: str | None = None
+    ended: float | None = None
+    end_order: int | None = None
+    """How many trials had ended before."""
+    peak_memory_bytes: int | None = None
+    workers_lost: int = 0
+
+    @property
+    def last(self) -> Report | None:
+        """The report of the latest iteration."""
+        return self.reports[max(self.reports)] if self.reports else None
+
+    def best(self, mode: Mode) -> Report | None:
+        """The report with the best value; the earliest of equals."""
+        if not self.reports:
+            return None
+        sign = 1.0 if mode == "min" else -1.0
+        return min(self.reports.values(), key=lambda report: (sign * report.value, report.iteration))
+
+
+class History:
+    """The search so far, as the lines of its journal tell it."""
+
+    def __init__(self) -> None:
+        self.trials: list[TrialHistory] = []
+        self.mode: Mode = "max"
+        self.target_trials: int = 0
+        self.name: str = ""
+        self._num_ended = 0
+
+    def apply(self, record: Mapping[str, Any]) -> None:
+        """Take one line in."""
+        extra = record.get("raysearch", {})
+        match record["op_code"]:
+            case 0:
+                self.name = record["study_name"]
+                self.mode = "min" if record["directions"][0] == StudyDirection.MINIMIZE.value else "max"
+            case 2:
+                self.target_trials = int(record["user_attr"].get("trials", self.target_trials))
+            case 4:
+                distributions = {name: json_to_distribution(text) for name, text in record["distributions"].items()}
+                self.trials.append(
+                    TrialHistory(
+                        number=len(self.trials),
+                        params={n: distributions[n].to_external_repr(v) for n, v in record["params"].items()},
+                        values=extra["values"],
+                        distributions=distributions,
+                        started=extra["time"],
+                        is_default=extra["is_default"],
+                    )
+                )
+            case 7:
+                trial = self.trials[record["trial_id"]]
+                trial.reports[record["step"]] = Report(
+                    iteration=record["step"],
+                    value=record["intermediate_value"],
+                    metrics=extra["metrics"],
+                    checkpoint=extra["checkpoint"],
+                    seconds=extra["seconds"],
+                    done=extra["done"],
+                )
+                trial.peak_memory_bytes = _largest(trial.peak_memory_bytes, extra["peak_memory_bytes"])
+            case 8:
+                trial = self.trials[record["trial_id"]]
+                trial.workers_lost = record["user_attr"].get("workers_lost", trial.workers_lost)
+            case 6:
+                trial = self.trials[record["trial_id"]]
+                trial.status, trial.error, trial.ended = extra["status"], extra["error"], extra["time"]
+                trial.end_order = self._num_ended
+                self._num_ended += 1
+
+    def best_trial(self) -> TrialHistory | None:
+        """The trial whose best report is the best of all that did not fail; the earliest of equals."""
+        sign = 1.0 if self.mode == "min" else -1.0
+        scored = [
+            (sign * best.value, trial.number)
+            for trial in self.trials
+            if trial.status not in ("failed", "infeasible") and (best := trial.best(self.mode)) is not None
+        ]
+        return self.trials[min(scored)[1]] if scored else None
+
+
+def _largest(known: int | None, new: int | None) -> int | None:
+    return max((n for n in (known, new) if n is not None), default=None)
+
+
+class Journal:
+    """The journal file, opened by its one writer.
+
+    Opening takes an exclusive lock that ends with the process, however it ends, and cuts a torn last line: what is left
+    of a write that a kill interrupted. Every append is one write and one fsync.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open `path` for writing, creating it where it does not exist.
+
+        Raises:
+            InputError: another process is writing it.
+        """
+        self.path = path
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._file)
+            raise InputError(
+                [Fault(str(path), "another raysearch is running this search", "wait for it, or stop it first")]
+            ) from None
+        whole = _length_of_whole_lines(path)
+        if whole != os.fstat(self._file).st_size:
+            os.ftruncate(self._file, whole)
+        os.lseek(self._file, 0, os.SEEK_END)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the lock back."""
+        os.close(self._file)
+
+    def append(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Write records, one line each, and wait until the disk has them.
+
+        Raises:
+            OSError: the disk is full, or fails; nothing of the records is left in the file.
+        """
+        data = b"".join(json.dumps(record, separators=(",", ":")).encode() + b"\n" for record in records)
+        before = os.fstat(self._file).st_size
+        try:
+            while data:
+                data = data[os.write(self._file, data) :]
+            os.fsync(self._file)
+        except OSError:
+            os.ftruncate(self._file, before)
+            os.lseek(self._file, 0, os.SEEK_END)
+            raise
+
+
+def read_records(path: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines of a journal, in order; a torn last line is passed over.
+
+    Raises:
+        InputError: there is no journal, or a line in it is damaged.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        raise InputError([Fault(str(path), "no such journal", "name the folder of a run")]) from None
+    with file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                record = json.loads(line)
+            except ValueError:
+                record = None
+            if not isinstance(record, dict) or "op_code" not in record:
+                raise InputError(
+                    [Fault(f"{path}: line {number}", "is not a line of a search", "restore the file from a copy")]
+                )
+            yield record
+
+
+def read_history(path: Path) -> History:
+    """The search that a journal records, read without touching it.
+
+    Raises:
+        InputError: there is no journal, or a line in it is damaged.
+    """
+    history = History()
+    for record in read_records(path):
+        history.apply(record)
+    return history
+
+
+def _length_of_whole_lines(path: Path) -> int:
+    with path.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        end = file.tell()
+        while end:
+            start = max(0, end - 65536)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                return start + newline + 1
+            end = start
+    return 0
+
+
+def study_records(name: str, mode: Mode, trials: int, attrs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The first lines of a search: its name, its direction, how many trials it may start."""
+    direction = StudyDirection.MINIMIZE if mode == "min" else StudyDirection.MAXIMIZE
+    create = _record(_CREATE_STUDY, study_name=name, directions=[direction.value])
+    return [create] + [_study_attr(key, value) for key, value in {**attrs, "trials": trials}.items()]
+
+
+def target_record(trials: int) -> dict[str, Any]:
+    """The search may start this many trials in all, from here on."""
+    return _study_attr("trials", trials)
+
+
+def start_record(
+    params: Mapping[str, Any],
+    distributions: Mapping[str, BaseDistribution],
+    values: Mapping[str, Any],
+    is_default: bool,
+) -> dict[str, Any]:
+    """A trial starts: the suggestion, whole, in one line."""
+    now = time.time()
+    return _record(
+        _CREATE_TRIAL,
+        study_id=0,
+        datetime_start=_iso(now),
+        state=TrialState.RUNNING.value,
+        params={name: distributions[name].to_internal_repr(value) for name, value in params.items()},
+        distributions={name: distribution_to_json(distributions[name]) for name in params},
+        user_attrs={"origin": "default config"} if is_default else {},
+        system_attrs={},
+        intermediate_values={},
+        raysearch={"values": dict(values), "is_default": is_default, "time": now},
+    )
+
+
+def report_record(number: int, report: Report, peak_memory_bytes: int | None) -> dict[str, Any]:
+    """A trial reports once."""
+    return _record(
+        _INTERMEDIATE,
+        trial_id=number,
+        step=report.iteration,
+        intermediate_value=report.value,
+        raysearch={
+            "metrics": dict(report.metrics),
+            "checkpoint": report.checkpoint,
+            "seconds": report.seconds,
+            "done": report.done,
+            "peak_memory_bytes": peak_memory_bytes,
+        },
+    )
+
+
+def reported_trial(record: Mapping[str, Any]) -> int | None:
+    """The number of the trial whose report a line is; None for every other line."""
+    return int(record["trial_id"]) if record["op_code"] == _INTERMEDIATE else None
+
+
+def worker_lost_record(number: int, workers_lost: int) -> dict[str, Any]:
+    """The worker of a trial died under it, for the n-th time."""
+    return _record(_TRIAL_ATTR, trial_id=number, user_attr={"workers_lost": workers_lost})
+
+
+def end_records(number: int, status: Status, value: float | None, error: str | None) -> list[dict[str, Any]]:
+    """A trial ends; what Optuna must know of it comes first, since an ended trial takes no more."""
+    before = []
+    if status == "infeasible":
+        before.append(_record(_SYSTEM_ATTR, trial_id=number, system_attr={f"constraints:{CONSTRAINT}": 1.0}))
+    if error is not None:
+        before.append(_record(_TRIAL_ATTR, trial_id=number, user_attr={status: error}))
+    now = time.time()
+    end = _record(
+        _TRIAL_STATE,
+        trial_id=number,
+        state=_STATE_OF_STATUS[status].value,
+        values=None if value is None or status == "failed" else [value],
+        datetime_complete=_iso(now),
+        raysearch={"status": status, "error": error, "time": now},
+    )
+    return [*before, end]
+
+
+def _study_attr(key: str, value: Any) -> dict[str, Any]:
+    return _record(_STUDY_ATTR, study_id=0, user_attr={key: value})
+
+
+def _record(op_code: int, **fields: Any) -> dict[str, Any]:
+    return {"op_code": op_code, "worker_id": _WORKER_ID, **fields}
+
+
+def _iso(unix_time: float) -> str:
+    return datetime.fromtimestamp(unix_time, UTC).isoformat(timespec="microseconds")

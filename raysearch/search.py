@@ -1,0 +1,185 @@
+"""The search: what to start, what a report means, how a trial ends. A function of the journal; it knows no Ray.
+
+`Search` is opened on a journal, takes every line of it in, and stands where the lines leave it, whether they were
+written a moment or a month ago. Every fact is written before it is acted on.
+"""
+
+import enum
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from raysearch import journal as lines
+from raysearch.algorithms import suggest
+from raysearch.journal import History, Journal, Report, Status, TrialHistory
+from raysearch.schedulers import build_scheduler
+from raysearch.space import SearchSpec
+
+_MAX_WORKERS_LOST = 3
+"""Workers that may die under one trial before the trial itself is held to be the cause."""
+
+
+class Decision(enum.Enum):
+    """What a trial does after a report."""
+
+    CONTINUE = "continue"
+    STOP = "stop"
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A trial to start, or to take up again where it stood."""
+
+    number: int
+    config: dict[str, Any]
+    """The nested config of the trial."""
+    restore: tuple[str, ...]
+    """Checkpoints that the journal knows, the newest first: the first of them that is still there is to be loaded."""
+
+
+class Search:
+    """Proposes trials, takes their reports, and ends them."""
+
+    def __init__(self, spec: SearchSpec, journal: Journal) -> None:
+        """Open a search on its journal; an empty one is begun.
+
+        Raises:
+            InputError: a line of the journal is damaged.
+        """
+        self.spec = spec
+        self.history = History()
+        self._journal = journal
+        self._scheduler = build_scheduler(spec, spec.objectives[0].mode)
+        self._verdicts: dict[int, Status] = {}
+        self._exhausted = False
+        records = list(lines.read_records(journal.path))
+        if records:
+            for record in records:
+                self._apply(record)
+        else:
+            self._begin()
+        self._end_what_was_decided()
+        self._waiting = [trial.number for trial in self.history.trials if trial.status == "running"]
+
+    def _begin(self) -> None:
+        objective = self.spec.objectives[0]
+        attrs = {"metric": objective.metric, "space_sha256": self.spec.sha256()}
+        self._write(lines.study_records(self.spec.name, objective.mode, self.spec.search.trials, attrs))
+
+    @property
+    def finished(self) -> bool:
+        """Every trial that may start has ended."""
+        return not self._waiting and not self.running and self._may_start == 0
+
+    @property
+    def running(self) -> list[TrialHistory]:
+        """The trials that were started and have not ended."""
+        return [trial for trial in self.history.trials if trial.status == "running"]
+
+    @property
+    def _may_start(self) -> int:
+        return 0 if self._exhausted else max(0, self.history.target_trials - len(self.history.trials))
+
+    def extend(self, num_trials: int) -> None:
+        """Let the search start this many trials more."""
+        self._write([lines.target_record(self.history.target_trials + num_trials)])
+
+    def propose(self) -> Proposal | None:
+        """The next trial: one that was interrupted, else a new one; None while there is nothing to start."""
+        if self._waiting:
+            return self._proposal(self._waiting.pop(0))
+        if self._may_start == 0:
+            return None
+        number = len(self.history.trials)
+        is_default = number == 0 and self.spec.trainable.config_model is not None
+        values = self.spec.default_values() if is_default else suggest(self.spec, self.history, number)
+        if values is None:
+            self._exhausted = True
+            return None
+        distributions = {parameter.path: parameter.distribution for parameter in self.spec.parameters}
+        params = {path: value for path, value in values.items() if _contains(distributions[path], value)}
+        self._write([lines.start_record(params, distributions, values, is_default)])
+        return self._proposal(number)
+
+    def report(
+        self,
+        number: int,
+        *,
+        iteration: int,
+        value: float,
+        metrics: Mapping[str, Any],
+        checkpoint: str | None,
+        seconds: float,
+        done: bool,
+        peak_memory_bytes: int | None = None,
+    ) -> Decision:
+        """Take a report in and decide on it; a trial that is over is ended in the same breath."""
+        if self.history.trials[number].status != "running":
+            return Decision.STOP
+        if not math.isfinite(value):
+            self.end(number, "infeasible", f"{self.spec.objectives[0].metric} is {value} at iteration {iteration}")
+            return Decision.STOP
+        report = Report(iteration, value, metrics, checkpoint, seconds, done)
+        self._write([lines.report_record(number, report, peak_memory_bytes)])
+        return Decision.STOP if self._end_what_was_decided() else Decision.CONTINUE
+
+    def end(self, number: int, status: Status, error: str | None = None) -> None:
+        """End a trial, for good; ending it twice changes nothing."""
+        trial = self.history.trials[number]
+        if trial.status != "running":
+            return
+        if status == "completed" and not trial.reports:
+            status, error = "failed", f"it ended without reporting {self.spec.objectives[0].metric}"
+        best = trial.best(self.history.mode)
+        self._write(lines.end_records(number, status, None if best is None else best.value, error))
+
+    def worker_lost(self, number: int, error: str) -> None:
+        """The worker of a trial died: the trial goes on from its last checkpoint on another one, a few times."""
+        trial = self.history.trials[number]
+        if trial.status != "running":
+            return
+        self._write([lines.worker_lost_record(number, trial.workers_lost + 1)])
+        if trial.workers_lost >= _MAX_WORKERS_LOST:
+            self.end(number, "failed", f"its worker died {trial.workers_lost} times; the last time: {error}")
+        else:
+            self._waiting.append(number)
+
+    def _proposal(self, number: int) -> Proposal:
+        trial = self.history.trials[number]
+        newest_first = sorted(trial.reports.values(), key=lambda report: -report.iteration)
+        restore = tuple(report.checkpoint for report in newest_first if report.checkpoint is not None)
+        return Proposal(number, self.spec.trial_config({} if trial.is_default else trial.values), restore)
+
+    def _write(self, records: list[dict[str, Any]]) -> None:
+        self._journal.append(records)
+        for record in records:
+            self._apply(record)
+
+    def _apply(self, record: Mapping[str, Any]) -> None:
+        """Take one line in; everything this object knows comes through here."""
+        self.history.apply(record)
+        number = lines.reported_trial(record)
+        if number is None:
+            return
+        report = self.history.trials[number].reports[record["step"]]
+        max_iters = self.spec.max_iters
+        stop = self._scheduler.observe(number, report.iteration, report.value)
+        if report.done or (max_iters is not None and report.iteration >= max_iters):
+            self._verdicts[number] = "completed"
+        elif stop and not self.history.trials[number].is_default:
+            self._verdicts[number] = "stopped"
+
+    def _end_what_was_decided(self) -> bool:
+        """Write the endings that the reports so far imply and that a kill may have kept from being written."""
+        decided = [trial.number for trial in self.running if trial.number in self._verdicts]
+        for number in decided:
+            self.end(number, self._verdicts[number])
+        return bool(decided)
+
+
+def _contains(distribution: Any, value: Any) -> bool:
+    try:
+        return bool(distribution._contains(distribution.to_internal_repr(value)))
+    except (TypeError, ValueError):
+        return False
