@@ -1,0 +1,144 @@
+"""Turns the `trainable:` of a space file into the class or function itself, with what it declares."""
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pydantic import BaseModel
+
+from raysearch.errors import Fault, InputError
+
+_FORMS = "write package.module:Name or file.py:Name"
+
+
+@dataclass(frozen=True)
+class LoadedTrainable:
+    """A trainable and everything it declares (`trainables.protocol` says what that may be)."""
+
+    name: str
+    """The reference it was loaded by."""
+    target: type | Callable[..., Any]
+    config_model: type[BaseModel] | None
+    """Its `Config`: the typed model of a trial's config."""
+    metrics: frozenset[str] | None
+    """Its `METRICS`: the names of all it reports."""
+    preflight: Callable[[Any], list[str]] | None
+    is_function: bool
+    source_file: Path | None
+    """The file it was loaded from, when the reference names one."""
+
+
+def load_trainable(reference: str, base_dir: Path) -> LoadedTrainable:
+    """The trainable that a reference names: `package.module:Name`, or `file.py:Name` relative to `base_dir`.
+
+    The module of a file is pickled by value, so that Ray's workers need not find the file.
+
+    Raises:
+        InputError: the module cannot be imported, or the name is not a class or function in it.
+    """
+    module_name, colon, attribute = reference.rpartition(":")
+    if not colon or not module_name or not attribute.isidentifier():
+        raise _fault(reference, "is not the name of a trainable", _FORMS)
+    source_file = None
+    if module_name.endswith(".py"):
+        source_file = (base_dir / Path(module_name).expanduser()).resolve()
+        if not source_file.is_file():
+            raise _fault(reference, f"there is no file {source_file}", "a relative path starts at the space file")
+        module = _import(reference, lambda: _module_of_file(source_file))
+    elif all(part.isidentifier() for part in module_name.split(".")):
+        module = _import(reference, lambda: importlib.import_module(module_name))
+    else:
+        raise _fault(reference, "is not the name of a trainable", _FORMS)
+    target = getattr(module, attribute, None)
+    if not (inspect.isclass(target) or inspect.isfunction(target)):
+        raise _wrong_name(reference, module, attribute)
+    return LoadedTrainable(
+        name=reference,
+        target=target,
+        config_model=_config_model(reference, target),
+        metrics=_metrics(reference, target),
+        preflight=getattr(target, "preflight", None),
+        is_function=not inspect.isclass(target),
+        source_file=source_file,
+    )
+
+
+def _import(reference: str, load: Callable[[], ModuleType]) -> ModuleType:
+    try:
+        return load()
+    except (Exception, SystemExit) as error:  # the user's module may fail in any way
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        raise _fault(reference, f"cannot be imported: {message}", "") from error
+
+
+def _module_of_file(path: Path) -> ModuleType:
+    # The name follows from place and content: the same file is loaded once, an edited one anew.
+    digest = hashlib.sha256(str(path).encode() + b"\0" + path.read_bytes()).hexdigest()[:12]
+    name = f"raysearch_file_{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None, "a .py file always has a loader"
+    assert spec.loader is not None, "a .py file always has a loader"
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # before execution: dataclasses and pydantic look their own module up
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    _pickle_by_value(module)
+    return module
+
+
+def _pickle_by_value(module: ModuleType) -> None:
+    """Let Ray ship the module's classes and functions whole; without Ray there is nobody to ship them to."""
+    if importlib.util.find_spec("ray") is None:
+        return
+    from ray import cloudpickle  # late: reading a space file alone does not need Ray
+
+    cloudpickle.register_pickle_by_value(module)
+
+
+def _config_model(reference: str, target: Any) -> type[BaseModel] | None:
+    model = getattr(target, "Config", None)
+    if model is None:
+        return None
+    if not (inspect.isclass(model) and issubclass(model, BaseModel)):
+        raise _fault(reference, f"its Config is {model!r}", "Config must be a pydantic model (a class)")
+    return model
+
+
+def _metrics(reference: str, target: Any) -> frozenset[str] | None:
+    metrics = getattr(target, "METRICS", None)
+    if metrics is None:
+        return None
+    if isinstance(metrics, str) or not isinstance(metrics, Iterable):
+        raise _fault(reference, f"its METRICS is {metrics!r}", 'METRICS must be names, such as frozenset({"miou"})')
+    return frozenset(str(name) for name in metrics)
+
+
+def _wrong_name(reference: str, module: ModuleType, attribute: str) -> InputError:
+    if hasattr(module, attribute):
+        return _fault(
+            reference,
+            f"{attribute} is a {type(getattr(module, attribute)).__name__}",
+            "a trainable is a class or a function",
+        )
+    names = [n for n, v in vars(module).items() if inspect.isclass(v) or inspect.isfunction(v)]
+    nearest = difflib.get_close_matches(attribute, names, n=1)
+    own = [n for n in names if vars(module)[n].__module__ == module.__name__]
+    fix = f"did you mean {nearest[0]}?" if nearest else f"it has {', '.join(own) or 'no class and no function'}"
+    return _fault(reference, f"the module has no {attribute}", fix)
+
+
+def _fault(reference: str, what: str, fix: str) -> InputError:
+    return InputError([Fault(reference or '""', what, fix)])
