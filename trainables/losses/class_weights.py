@@ -1,0 +1,65 @@
+"""Class weights of the cross entropy from the pixels of every class."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+
+def class_weights(
+    scheme: str | tuple[float, ...], power: float, pixel_counts: Sequence[int] | npt.NDArray[np.integer]
+) -> npt.NDArray[np.float64]:
+    """Weight of every class, (K,) float64: the scheme's weight raised to `power`.
+
+    With n_i training pixels of class i and f_i = n_i / sum(n) the schemes are
+
+        max_over_count        max(n) / n_i
+        inverse               1 / n_i
+        one_minus_frequency   1 - f_i
+        inverse_log           1 / ln(1.02 + f_i), divided by its mean over the classes that have pixels
+
+    (the last after Paszke et al., arXiv 1606.02147), or one number a class, taken as it is. Under every named scheme a
+    class without pixels has weight 0. Power 0 gives ones throughout, power 1 the scheme itself.
+
+    Args:
+        scheme: the name of a scheme, or one number a class.
+        power: exponent on the weights, 0 or more.
+        pixel_counts: (K,) training pixels of every class.
+
+    Raises:
+        ValueError: the scheme is unknown, has another length than `pixel_counts` or a negative number, or no class
+            has a pixel to take a frequency from.
+    """
+    counts = np.asarray(pixel_counts, dtype=np.float64)
+    if not isinstance(scheme, str) and len(scheme) != len(counts):
+        raise ValueError(f"ce_weights has {len(scheme)} numbers for {len(counts)} classes; give one number a class")
+    if power == 0.0:
+        return np.ones(len(counts))
+    weights = _scheme_weights(scheme, counts) if isinstance(scheme, str) else np.asarray(scheme, dtype=np.float64)
+    if (weights < 0.0).any():
+        raise ValueError(f"ce_weights = {weights.tolist()} has a negative number; weights are 0 or more")
+    return np.asarray(weights**power)
+
+
+def _scheme_weights(scheme: str, counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    present = counts > 0
+    if not present.any():
+        raise ValueError(f"ce_weights = {scheme} needs labelled pixels, and no class has one; check label_class_ids")
+    weights = np.zeros_like(counts)
+    frequencies = counts[present] / counts.sum()
+    match scheme:
+        case "max_over_count":
+            weights[present] = counts.max() / counts[present]
+        case "inverse":
+            weights[present] = 1.0 / counts[present]
+        case "one_minus_frequency":
+            weights[present] = 1.0 - frequencies
+        case "inverse_log":
+            inverse_logs = 1.0 / np.log(1.02 + frequencies)
+            weights[present] = inverse_logs / inverse_logs.mean()
+        case _:
+            raise ValueError(
+                f"ce_weights = {scheme} is no scheme; choose max_over_count, inverse, one_minus_frequency, inverse_log "
+                "or give one number a class"
+            )
+    return weights
