@@ -1,0 +1,247 @@
+"""Time and memory of the contrast term against a loop implementation: python -m benchmarks.pixel_contrast.
+
+Both sides get embeddings, labels and predictions of the same batch and choose anchors, compute the loss and its
+gradient by the embeddings, on one CPU thread. The loop side works as the first public implementation of Wang et al.
+(ICCV 2021) does: a Python loop over images and classes, one indexing operation and one write a group, then quotients
+of exponentials over the whole matrix with tiled masks.
+"""
+
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainables.config import IGNORE_INDEX, ContrastConfig
+from trainables.losses.anchor_sampling import sample_anchors
+from trainables.losses.pixel_contrast import pixel_contrast_loss
+
+NUM_DIMS = 256
+TEMPERATURE = 0.1
+KNOWN_LOOP_SECONDS = (0.083, 3.2)
+"""Forward and backward of the public implementation at B4, 128 x 128, K19, 1024/100, on one thread of a 2-core CPU."""
+
+
+class Case(NamedTuple):
+    num_images: int
+    side: int
+    num_classes: int
+    max_samples: int
+    max_views: int
+    repeats: int
+
+    def __str__(self) -> str:
+        return f"B{self.num_images} {self.side}x{self.side} K{self.num_classes} {self.max_samples}/{self.max_views}"
+
+    def config(self) -> ContrastConfig:
+        # The loop keeps classes of more than max_views pixels.
+        return ContrastConfig(
+            max_samples=self.max_samples,
+            max_views=self.max_views,
+            min_pixels=self.max_views + 1,
+            temperature=TEMPERATURE,
+            proj_dim=NUM_DIMS,
+        )
+
+
+KNOWN_CASE = Case(4, 128, 19, 1024, 100, repeats=5)
+CASES = (Case(8, 64, 19, 1024, 100, repeats=5), KNOWN_CASE, Case(8, 64, 12, 6000, 100, repeats=5))
+
+
+class Batch(NamedTuple):
+    embeddings: Tensor
+    """(B, D, h, w) float32, unit length along D; a leaf that takes a gradient."""
+    labels: Tensor
+    """(B, h * w) int64."""
+    predictions: Tensor
+    """(B, h * w) int64, right at about 70 % of the pixels."""
+
+
+class Measured(NamedTuple):
+    forward_s: float
+    backward_s: float
+    peak_bytes: int
+    """Largest resident memory of the first run, above what the process held with the batch in memory."""
+    num_anchors: int
+
+
+def make_batch(case: Case) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    shape = (case.num_images, case.side, case.side)
+    blocks = torch.randint(case.num_classes, (case.num_images, case.side // 8, case.side // 8), generator=generator)
+    labels = blocks.repeat_interleave(8, 1).repeat_interleave(8, 2)
+    guesses = torch.randint(case.num_classes, shape, generator=generator)
+    predictions = torch.where(torch.rand(shape, generator=generator) < 0.3, guesses, labels)
+    embeddings = torch.empty(case.num_images, NUM_DIMS, case.side, case.side).normal_(generator=generator)
+    for image in embeddings:
+        F.normalize(image, dim=0, out=image)
+    return Batch(embeddings.requires_grad_(), labels.flatten(1), predictions.flatten(1))
+
+
+def ours(case: Case, batch: Batch) -> tuple[Tensor, int]:
+    chosen = sample_anchors(case.config(), batch.labels, batch.predictions, torch.Generator().manual_seed(1))
+    num_pixels = batch.labels.shape[1]
+    image, pixel = chosen.positions // num_pixels, chosen.positions % num_pixels
+    anchors = batch.embeddings.flatten(2)[image, :, pixel]
+    loss = pixel_contrast_loss(
+        anchors, chosen.labels, anchors, chosen.labels, temperature=TEMPERATURE, keys_are_anchors=True
+    )
+    return loss, len(anchors)
+
+
+def loop(case: Case, batch: Batch) -> tuple[Tensor, int]:
+    views, classes = loop_anchors(case, batch)
+    return loop_loss(views, classes), views.shape[0] * views.shape[1]
+
+
+def loop_anchors(case: Case, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Embeddings (G, V, D) of V anchors from each of G groups, and the class of every group (G,)."""
+    features = batch.embeddings.permute(0, 2, 3, 1).contiguous().view(case.num_images, -1, NUM_DIMS)
+    torch.manual_seed(1)
+    classes_of = []
+    for labels in batch.labels:
+        present = [c for c in torch.unique(labels) if c != IGNORE_INDEX]
+        classes_of.append([c for c in present if (labels == c).nonzero().shape[0] > case.max_views])
+    num_groups = sum(len(classes) for classes in classes_of)
+    num_views = min(case.max_samples // num_groups, case.max_views)
+
+    views = torch.zeros(num_groups, num_views, NUM_DIMS)
+    group_classes = torch.zeros(num_groups)
+    group = 0
+    for image, classes in enumerate(classes_of):
+        for c in classes:
+            of_class = batch.labels[image] == c
+            right = batch.predictions[image] == c
+            hard = (of_class & ~right).nonzero()
+            easy = (of_class & right).nonzero()
+            if len(hard) >= num_views / 2 and len(easy) >= num_views / 2:
+                num_hard = num_views // 2
+            elif len(hard) >= num_views / 2:
+                num_hard = num_views - len(easy)
+            else:
+                num_hard = len(hard)
+            hard = hard[torch.randperm(len(hard))[:num_hard]]
+            easy = easy[torch.randperm(len(easy))[: num_views - num_hard]]
+            views[group] = features[image, torch.cat([hard, easy]), :].squeeze(1)
+            group_classes[group] = c
+            group += 1
+    return views, group_classes
+
+
+def loop_loss(views: Tensor, classes: Tensor) -> Tensor:
+    """-log(exp(s_ij) / (exp(s_ij) + sum over negatives of exp(s_ik))), averaged over positives and anchors."""
+    num_groups, num_views, _ = views.shape
+    same_class = (classes.view(-1, 1) == classes.view(1, -1)).float()
+    anchors = torch.cat(views.unbind(1))
+    similarities = anchors @ anchors.T / TEMPERATURE
+    logits = similarities - similarities.max(1, keepdim=True).values.detach()
+
+    positives = same_class.repeat(num_views, num_views)
+    negatives = 1 - positives
+    itself = torch.arange(num_groups * num_views).view(-1, 1)
+    positives = positives * torch.ones_like(positives).scatter_(1, itself, 0)
+    negative_sums = (logits.exp() * negatives).sum(1, keepdim=True)
+    log_probabilities = logits - torch.log(logits.exp() + negative_sums)
+    return -((positives * log_probabilities).sum(1) / positives.sum(1)).mean()
+
+
+SIDES: dict[str, Callable[[Case, Batch], tuple[Tensor, int]]] = {"loop": loop, "ours": ours}
+
+
+def measure(side: str, case: Case) -> Measured:
+    """Memory of the first run, then the median time of `case.repeats` more; in a process of its own."""
+    torch.set_num_threads(1)
+    compute = SIDES[side]
+    warm_up = Case(2, 16, 2, 64, 8, repeats=1)
+    compute(warm_up, make_batch(warm_up))[0].backward()
+    batch = make_batch(case)
+
+    held = _memory("VmRSS")
+    loss, num_anchors = compute(case, batch)
+    loss.backward()
+    peak = _memory("VmHWM") - held
+
+    forwards, backwards = [], []
+    for _ in range(case.repeats):
+        batch.embeddings.grad = None
+        start = time.perf_counter()
+        loss, _ = compute(case, batch)
+        middle = time.perf_counter()
+        loss.backward()
+        forwards.append(middle - start)
+        backwards.append(time.perf_counter() - middle)
+    return Measured(statistics.median(forwards), statistics.median(backwards), peak, num_anchors)
+
+
+def difference(case: Case) -> tuple[float, float]:
+    """Relative difference of loss and gradient (largest entry) between the two sides on the same anchors."""
+    torch.set_num_threads(1)
+    views, classes = loop_anchors(case, make_batch(case))
+    views = views.detach().requires_grad_()
+    expected = loop_loss(views, classes)
+    (expected_grad,) = torch.autograd.grad(expected, views)
+    labels = classes.long().repeat_interleave(views.shape[1])
+    anchors = views.flatten(0, 1)
+    loss = pixel_contrast_loss(anchors, labels, anchors, labels, temperature=TEMPERATURE, keys_are_anchors=True)
+    (grad,) = torch.autograd.grad(loss, views)
+    of_loss = ((loss - expected).abs() / expected.abs()).item()
+    return of_loss, ((grad - expected_grad).abs().max() / expected_grad.abs().max()).item()
+
+
+def buffer_seconds() -> float:
+    """Median time to make and fill one zero buffer as large as the embeddings of the known case."""
+    torch.set_num_threads(1)
+    times = []
+    for _ in range(7):
+        start = time.perf_counter()
+        torch.zeros(KNOWN_CASE.num_images, NUM_DIMS, KNOWN_CASE.side, KNOWN_CASE.side)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def main() -> None:
+    print(f"contrast term, 1 CPU thread, D = {NUM_DIMS}, float32, T = {TEMPERATURE}, torch {torch.__version__}")
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=context, max_tasks_per_child=1) as fresh_process:
+        for case in CASES:
+            of_loss, of_grad = fresh_process.submit(difference, case).result()
+            assert of_loss < 1e-5, f"{case}: the two sides differ by {of_loss:.1e} on the same anchors"
+            by_side = {side: fresh_process.submit(measure, side, case).result() for side in SIDES}
+            print(f"\n{case}; on the same anchors: loss differs by {of_loss:.1e}, gradient by {of_grad:.1e}")
+            for side, measured in by_side.items():
+                print(
+                    f"  {side}: {measured.num_anchors:5d} anchors, forward {measured.forward_s * 1e3:7.1f} ms, "
+                    f"backward {measured.backward_s * 1e3:7.1f} ms, peak {measured.peak_bytes / 2**20:6.1f} MiB"
+                )
+            if case == KNOWN_CASE:
+                _compare_with_known(by_side["loop"], fresh_process.submit(buffer_seconds).result())
+            theirs, mine = by_side["loop"], by_side["ours"]
+            both = (theirs.forward_s + theirs.backward_s) / (mine.forward_s + mine.backward_s)
+            print(
+                f"  loop / ours: forward {theirs.forward_s / mine.forward_s:.2f}, "
+                f"backward {theirs.backward_s / mine.backward_s:.1f}, both {both:.1f}, "
+                f"peak memory {theirs.peak_bytes / mine.peak_bytes:.1f}"
+            )
+    print("\nours computes the gradient in closed form with the loss: its share of it is in the forward figure.")
+
+
+def _compare_with_known(measured: Measured, buffer_s: float) -> None:
+    for name, seconds, known in zip(("forward", "backward"), measured[:2], KNOWN_LOOP_SECONDS, strict=True):
+        print(f"  loop {name}: {seconds / known:.2f} of the {known:.3f} s known of the public implementation")
+    print(f"  one zero buffer of the embeddings' size takes {buffer_s * 1e3:.1f} ms here; backward makes one a group")
+
+
+def _memory(field: str) -> int:
+    """A memory figure of this process in bytes, as Linux states it: VmRSS (now) or VmHWM (the largest so far)."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
+
+
+if __name__ == "__main__":
+    main()
