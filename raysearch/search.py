@@ -34,8 +34,8 @@ class Proposal:
     number: int
     config: dict[str, Any]
     """The nested config of the trial."""
-    restore: tuple[str, ...]
-    """Checkpoints that the journal knows, the newest first: the first of them that is still there is to be loaded."""
+    restorable: tuple[tuple[int, float, str], ...]
+    """Iteration, value and checkpoint of every report: the newest that is still there is where the trial goes on."""
 
 
 class Search:
@@ -147,9 +147,9 @@ class Search:
 
     def _proposal(self, number: int) -> Proposal:
         trial = self.history.trials[number]
-        newest_first = sorted(trial.reports.values(), key=lambda report: -report.iteration)
-        restore = tuple(report.checkpoint for report in newest_first if report.checkpoint is not None)
-        return Proposal(number, self.spec.trial_config({} if trial.is_default else trial.values), restore)
+        reports = trial.reports.values()
+        restorable = tuple((r.iteration, r.value, r.checkpoint) for r in reports if r.checkpoint is not None)
+        return Proposal(number, self.spec.trial_config({} if trial.is_default else trial.values), restorable)
 
     def _write(self, records: list[dict[str, Any]]) -> None:
         self._journal.append(records)

@@ -1,0 +1,165 @@
+"""The command line: parse, call, print."""
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from raysearch.errors import EXIT_FAILED, EXIT_WRONG_INPUT, InputError, WorkError
+
+if TYPE_CHECKING:
+    from raysearch.driver import SearchResult
+
+app = typer.Typer(
+    name="raysearch",
+    help="Finds the best settings of a contrastive semantic-segmentation trainer on your own images.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+_out = Console(soft_wrap=True, highlight=False)
+_err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+SpaceFile = Annotated[Path, typer.Argument(metavar="SPACE.yaml", help="The space file.", show_default=False)]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.", show_default=False)]
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG.json", help="A trial config.", show_default=False)]
+Pairs = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[PATH VALUE]...", help="Config values by dotted path, as pairs.", show_default=False),
+]
+SetValues = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Replace a value of the space file.", show_default=False),
+]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default=False)]
+Address = Annotated[
+    str | None, typer.Option("--address", help="Of a Ray cluster; a local one otherwise.", show_default=False)
+]
+
+
+def main() -> None:
+    """Run the command line; the exit code is 0, 1 (the work failed), 2 (the input is wrong) or 128 + signal."""
+    try:
+        app()
+    except InputError as error:
+        for fault in error.faults:
+            _err.print(f"[red]error:[/red] {escape(str(fault))}")
+        sys.exit(EXIT_WRONG_INPUT)
+    except WorkError as error:
+        _err.print(f"[red]failed:[/red] {escape(str(error))}")
+        sys.exit(EXIT_FAILED)
+
+
+@app.command()
+def run(
+    space: SpaceFile, pairs: Pairs = None, set_values: SetValues = None, out: Out = None, address: Address = None
+) -> None:
+    """Search for the best config; prints where everything is."""
+    from raysearch import driver
+    from raysearch.space import load_space
+
+    spec = load_space(space, set_values or (), pairs or ())
+    _finish(driver.run(spec, out, address=address, say=_say))
+
+
+@app.command()
+def resume(
+    run_dir: RunFolder,
+    add_trials: Annotated[int, typer.Option(min=0, help="Extend the search by this many trials.")] = 0,
+    address: Address = None,
+) -> None:
+    """Go on with a search after a stop or a kill, or extend one that has finished."""
+    from raysearch import driver
+
+    _finish(driver.resume(run_dir, add_trials=add_trials, address=address, say=_say))
+
+
+@app.command()
+def check(space: SpaceFile, pairs: Pairs = None, set_values: SetValues = None) -> None:
+    """Find everything that can fail before any GPU hour is spent."""
+    from raysearch import driver
+    from raysearch.space import load_space
+
+    spec = load_space(space, set_values or (), pairs or ())
+    for notice in driver.preflight(spec):
+        _say(f"note: {notice}")
+    _say(f"{space}: {len(spec.parameters)} parameters, {spec.search.trials} trials; nothing wrong was found")
+
+
+@app.command()
+def export(
+    run_dir: RunFolder,
+    out: Annotated[Path | None, typer.Option("--out", help="File to write; printed otherwise.")] = None,
+) -> None:
+    """Write the best config as JSON."""
+    from raysearch.export import best_config_text
+    from raysearch.run_dir import RunDir
+
+    text = best_config_text(RunDir.open(run_dir))
+    if out is None:
+        print(text, end="")
+    else:
+        out.write_text(text, encoding="utf-8")
+        _say(f"best config: {out}")
+
+
+@app.command()
+def train(config: ConfigFile, pairs: Pairs = None, out: Out = None) -> None:
+    """Train one config to its full budget."""
+    from raysearch import standalone
+
+    loaded = standalone.load_config(config, pairs or ())
+    folder = out or Path("runs") / f"train-{time.strftime('%Y%m%d-%H%M%S')}"
+    try:
+        value = standalone.train(loaded, folder, say=_say)
+    except FloatingPointError as error:
+        raise WorkError(f"{error}; a smaller optim.lr may help") from None
+    _say(f"{loaded.metric} {value:.4f}; everything is in {folder}")
+
+
+@app.command()
+def evaluate(
+    config: ConfigFile,
+    checkpoint: Annotated[Path, typer.Option(help="Folder of a checkpoint.", show_default=False)],
+    pairs: Pairs = None,
+    split: Annotated[str, typer.Option(help="val or test.")] = "val",
+    data: Annotated[Path | None, typer.Option(help="Another dataset folder.", show_default=False)] = None,
+    mode: Annotated[str | None, typer.Option(help="ss, ms, sscrop or mscrop.", show_default=False)] = None,
+) -> None:
+    """Score a checkpoint: IoU of every class and their mean."""
+    from raysearch import standalone
+
+    pairs = [*(pairs or ()), *(["evaluation.mode", mode] if mode else [])]
+    loaded = standalone.load_config(config, pairs)
+    confusion = standalone.score(loaded, checkpoint, split=split, folder=data)
+    names = loaded.config.data.class_names or [str(i) for i in range(loaded.config.data.num_classes)]
+    table = Table("class", "IoU")
+    for name, iou in zip(names, confusion.iou(), strict=True):
+        table.add_row(escape(name), "absent" if iou != iou else f"{iou:.4f}")
+    _out.print(table)
+    _say(f"mIoU {float(confusion.miou()):.6f}  pixel accuracy {float(confusion.pixel_accuracy()):.6f}")
+
+
+def _say(line: str) -> None:
+    _out.print(escape(line))
+
+
+def _finish(result: "SearchResult") -> None:
+    """Print what a search found and where it lies, and leave with its exit code."""
+    if result.best_value is not None:
+        _say("")
+        _say(f"best {result.metric}:    {result.best_value:.4f}  (trial {result.best_trial} of {result.num_trials})")
+        if result.default_value is not None:
+            _say(f"default {result.metric}: {result.default_value:.4f}  (the config of the space file as it stands)")
+        _say(f"best config: {result.best_config}")
+        _say(f"checkpoint:  {result.best_checkpoint or 'none (the trainable writes no checkpoints)'}")
+        _say(f"tables:      {result.run_dir / 'trials.parquet'}, {result.run_dir / 'results.parquet'}")
+    if result.interrupted_by is not None:
+        _say(f"go on with:  python -m raysearch resume {result.run_dir}")
+        sys.exit(128 + result.interrupted_by)
+    if result.best_value is None:
+        raise WorkError(f"no trial reported {result.metric}; {result.run_dir / 'trials.parquet'} says why for each")

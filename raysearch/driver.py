@@ -1,0 +1,326 @@
+"""Builds the Ray Tuner around a search, runs it, ends it cleanly, and hands the results over.
+
+Every run of Ray begins from the journal: a resumed search is a new Tuner over the same journal. Tune's own state is
+never read.
+"""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+from ray import tune
+from ray.tune.execution.placement_groups import PlacementGroupFactory
+
+from raysearch import export, records
+from raysearch.errors import Fault, InputError
+from raysearch.journal import Journal, TrialHistory
+from raysearch.ray_adapters import JournalScheduler, JournalSearcher, TrialContext, wrap
+from raysearch.run_dir import RunDir
+from raysearch.search import Proposal, Search
+from raysearch.space import SearchSpec, load_space
+
+Say = Callable[[str], None]
+
+_TABLES_EVERY_S = 10.0
+"""Seconds between two writings of the tables while a search runs."""
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search leaves behind."""
+
+    run_dir: Path
+    metric: str
+    best_value: float | None
+    """The best value of the objective; None when no trial reported one."""
+    best_trial: int | None
+    best_config: Path | None
+    best_checkpoint: Path | None
+    default_value: float | None
+    """The value of the config as it stands in the space file."""
+    num_trials: int
+    finished: bool
+    """False when the search was interrupted; `resume` goes on."""
+    interrupted_by: int | None = None
+    """The signal that interrupted it."""
+
+
+def run(spec: SearchSpec, out: Path | None = None, *, address: str | None = None, say: Say = print) -> SearchResult:
+    """Search from the beginning.
+
+    Args:
+        spec: The checked space file.
+        out: Folder of the run; `runs/NAME-TIMESTAMP` when absent.
+        address: Of a Ray cluster; a local one is started when absent.
+        say: Takes one line at a time of what happens.
+
+    Raises:
+        InputError: the dataset, the resources or the folder are wrong; nothing was started.
+    """
+    for notice in preflight(spec):
+        say(f"note: {notice}")
+    run_dir = RunDir.create(spec.name, out)
+    run_dir.space.write_text(spec.to_yaml(), encoding="utf-8")
+    return _search(spec, run_dir, address=address, say=say)
+
+
+def resume(
+    folder: Path, *, add_trials: int = 0, address: str | None = None, say: Say = print
+) -> SearchResult:
+    """Go on with a search that was interrupted, or extend one that has finished.
+
+    Raises:
+        InputError: the folder holds no run, or another process is running it.
+    """
+    run_dir = RunDir.open(folder)
+    spec = load_space(run_dir.space)
+    return _search(spec, run_dir, add_trials=add_trials, address=address, say=say)
+
+
+def preflight(spec: SearchSpec) -> list[str]:
+    """What the trainable itself has to say of the config before anything starts.
+
+    Raises:
+        InputError: every fault of the data.
+    """
+    loaded = spec.trainable
+    if loaded.preflight is None:
+        return []
+    config = spec.config if loaded.config_model is None else loaded.config_model.model_validate(spec.config)
+    return list(loaded.preflight(config))
+
+
+def _search(
+    spec: SearchSpec, run_dir: RunDir, *, add_trials: int = 0, address: str | None, say: Say
+) -> SearchResult:
+    with Journal(run_dir.journal) as journal, _Interruption() as interruption:
+        search = Search(spec, journal)
+        if add_trials:
+            search.extend(add_trials)
+        _tidy(search, run_dir)
+        if not search.finished:
+            with _cluster(address, run_dir) as dashboard:
+                say(f"run folder: {run_dir.root}")
+                say(f"dashboard:  {dashboard}")
+                _tune(spec, search, run_dir, interruption, say)
+        else:
+            say(f"{run_dir.root}: the search has finished; `--add-trials N` extends it")
+        records.write_tables(search.history, run_dir)
+        export.write_best(search.history, spec, run_dir)
+        _tidy(search, run_dir)
+        return _result(search, run_dir, interruption.signal)
+
+
+def _tune(spec: SearchSpec, search: Search, run_dir: RunDir, interruption: "_Interruption", say: Say) -> None:
+    resources = spec.resources
+    bundle = {"CPU": resources.cpu, "GPU": resources.gpu}
+    context = TrialContext(
+        trainable=spec.trainable.target,
+        metric=spec.objectives[0].metric,
+        mode=spec.objectives[0].mode,
+        seed=spec.search.seed,
+    )
+
+    def start(proposal: Proposal) -> dict[str, Any]:
+        return {
+            "number": proposal.number,
+            "folder": str(run_dir.trial(proposal.number)),
+            "title": _title(search.history.trials[proposal.number]),
+            "config": proposal.config,
+            "reports": [list(report) for report in proposal.restorable],
+        }
+
+    tuner = tune.Tuner(
+        tune.with_resources(wrap(context), PlacementGroupFactory([{k: v for k, v in bundle.items() if v > 0}])),
+        tune_config=tune.TuneConfig(
+            search_alg=JournalSearcher(search, start),
+            scheduler=JournalScheduler(search),
+            num_samples=-1,
+            max_concurrent_trials=_concurrent(spec),
+            reuse_actors=True,
+            trial_name_creator=lambda trial: f"trial-{trial.config['number']:05d}",
+            trial_dirname_creator=lambda trial: f"trial-{trial.config['number']:05d}-{trial.trial_id}",
+        ),
+        run_config=tune.RunConfig(
+            name=time.strftime("%Y%m%d-%H%M%S"),
+            storage_path=str(run_dir.tune),
+            verbose=0,
+            callbacks=[_Watch(search, run_dir, interruption, say)],
+            failure_config=tune.FailureConfig(max_failures=0),
+        ),
+    )
+    try:
+        tuner.fit()
+    except _Interrupted:
+        say("interrupted; everything is saved")
+
+
+class _Watch(tune.Callback):
+    """Looks at the search after every event: says what ended, refreshes the tables, stops when told to."""
+
+    def __init__(self, search: Search, run_dir: RunDir, interruption: "_Interruption", say: Say) -> None:
+        self._search = search
+        self._run_dir = run_dir
+        self._interruption = interruption
+        self._say = say
+        self._said = {trial.number for trial in search.history.trials if trial.status != "running"}
+        self._written = time.monotonic()
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        for trial in self._search.history.trials:
+            if trial.status != "running" and trial.number not in self._said:
+                self._said.add(trial.number)
+                self._say(_line(trial, self._search))
+                _tidy_trial(trial, self._search, self._run_dir)
+        now = time.monotonic()
+        if now - self._written > _TABLES_EVERY_S:
+            records.write_tables(self._search.history, self._run_dir)
+            self._written = time.monotonic()
+        if self._interruption.signal is not None:
+            raise _Interrupted
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _Interrupted(BaseException):
+    """Leaves Tune's loop between two of its steps, past its waiting for actors: all that matters is on disk."""
+
+
+class _Interruption:
+    """Remembers SIGINT and SIGTERM while a search runs; a second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "_Interruption":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            os._exit(128 + number)
+        self.signal = number
+
+
+@contextmanager
+def _cluster(address: str | None, run_dir: RunDir) -> Iterator[str]:
+    """A connection to Ray, local unless an address is given; yields where the dashboard is."""
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    ours = not ray.is_initialized()
+    if ours:
+        ray.init(
+            address=address,
+            include_dashboard=None if address else True,
+            dashboard_host="127.0.0.1",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=True,
+        )
+    try:
+        url = ray._private.worker.get_dashboard_url()
+        yield f"http://{url}" if url else "none (Ray was started without one)"
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _concurrent(spec: SearchSpec) -> int:
+    """Trials that run at once: as many as the nodes that are alive hold, or as the space file says.
+
+    Raises:
+        InputError: no node has what one trial asks for.
+    """
+    wanted = {"CPU": spec.resources.cpu, "GPU": spec.resources.gpu}
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    fits = [min(int((node.get(k, 0.0) + 1e-9) // v) for k, v in wanted.items() if v > 0) for node in nodes]
+    if max(fits, default=0) < 1:
+        has = "; ".join(f"{node.get('CPU', 0):g} CPU, {node.get('GPU', 0):g} GPU" for node in nodes)
+        raise InputError(
+            [
+                Fault(
+                    "resources",
+                    f"a trial asks for {wanted['CPU']:g} CPU and {wanted['GPU']:g} GPU, and no node has that ({has})",
+                    "ask for less in resources.cpu and resources.gpu",
+                )
+            ]
+        )
+    concurrent = spec.resources.concurrent
+    return sum(fits) if concurrent == "auto" else min(int(concurrent), sum(fits))
+
+
+def _title(trial: TrialHistory) -> str:
+    values = ", ".join(f"{path}={_short(value)}" for path, value in trial.values.items())
+    return f"trial {trial.number}: {values}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _line(trial: TrialHistory, search: Search) -> str:
+    history = search.history
+    metric = search.spec.objectives[0].metric
+    best = trial.best(history.mode)
+    score = f"{metric} {best.value:.4f} at iteration {best.iteration}" if best else f"no {metric}"
+    leader = history.best_trial()
+    mark = " *" if leader is not None and leader.number == trial.number else ""
+    what = "default config" if trial.is_default else _title(trial).split(": ", 1)[-1]
+    why = f" ({trial.error})" if trial.error else ""
+    return f"trial {trial.number:>4} {trial.status:<10} {score}{mark}  {what}{why}"
+
+
+def _tidy(search: Search, run_dir: RunDir) -> None:
+    for trial in search.history.trials:
+        _tidy_trial(trial, search, run_dir)
+
+
+def _tidy_trial(trial: TrialHistory, search: Search, run_dir: RunDir) -> None:
+    """Of an ended trial only the best checkpoint stays."""
+    if trial.status != "running":
+        best = trial.best(search.history.mode)
+        run_dir.keep_only(trial.number, best.checkpoint if best else None)
+
+
+def _result(search: Search, run_dir: RunDir, interrupted_by: int | None) -> SearchResult:
+    history = search.history
+    winner = history.best_trial()
+    default = next((trial for trial in history.trials if trial.is_default), None)
+    default_best = default.best(history.mode) if default else None
+    best = winner.best(history.mode) if winner else None
+    return SearchResult(
+        run_dir=run_dir.root,
+        metric=search.spec.objectives[0].metric,
+        best_value=best.value if best else None,
+        best_trial=winner.number if winner else None,
+        best_config=run_dir.best_config if winner else None,
+        best_checkpoint=run_dir.best_checkpoint if run_dir.best_checkpoint.is_dir() else None,
+        default_value=default_best.value if default_best else None,
+        num_trials=len(history.trials),
+        finished=search.finished,
+        interrupted_by=None if search.finished else interrupted_by,
+    )

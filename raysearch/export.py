@@ -1,0 +1,94 @@
+"""The best trial as files that train, evaluate and load again: `best_config.json` and `best_checkpoint/`."""
+
+import json
+import os
+import platform
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from raysearch.errors import Fault, InputError
+from raysearch.journal import History, read_history
+from raysearch.run_dir import RunDir
+from raysearch.space import SearchSpec, load_space
+
+_PACKAGES = ("raysearch", "ray", "optuna", "torch", "torchvision", "timm", "albumentations", "numpy")
+
+
+def write_best(history: History, spec: SearchSpec, run_dir: RunDir) -> None:
+    """Write the winner's config and checkpoint; nothing where no trial has reported yet."""
+    document = best_document(history, spec)
+    if document is None:
+        return
+    part = run_dir.best_config.with_name(f".{run_dir.best_config.name}.part")
+    part.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    os.replace(part, run_dir.best_config)
+    winner = history.best_trial()
+    best = winner.best(history.mode) if winner else None
+    if winner and best and best.checkpoint:
+        _replace_folder(run_dir.trial(winner.number) / best.checkpoint, run_dir.best_checkpoint)
+
+
+def best_config_text(run_dir: RunDir) -> str:
+    """The best config of a run as JSON, built anew from its journal.
+
+    Raises:
+        InputError: the folder is no run, or no trial has reported yet.
+    """
+    document = best_document(read_history(run_dir.journal), load_space(run_dir.space))
+    if document is None:
+        raise InputError([Fault(str(run_dir.root), "no trial has reported yet", "wait for the first report")])
+    return json.dumps(document, indent=2) + "\n"
+
+
+def best_document(history: History, spec: SearchSpec) -> dict[str, Any] | None:
+    """The winner's complete config with the block that says where it comes from; None before the first report."""
+    winner = history.best_trial()
+    best = winner.best(history.mode) if winner else None
+    if winner is None or best is None:
+        return None
+    config = spec.trial_config({} if winner.is_default else winner.values)
+    default = next((trial for trial in history.trials if trial.is_default), None)
+    default_best = default.best(history.mode) if default else None
+    train = config.get("train")
+    train = train if isinstance(train, dict) else {}
+    return {
+        **config,
+        "raysearch": {
+            "metric": spec.objectives[0].metric,
+            "value": best.value,
+            "iteration": best.iteration,
+            "trial": winner.number,
+            "seed": train.get("seed", spec.search.seed),
+            "default_value": default_best.value if default_best else None,
+            "num_threads": train.get("num_threads"),
+            "space_sha256": spec.sha256(),
+            "versions": versions(),
+        },
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that can change a result."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+_PRIVATE_FILES = shutil.ignore_patterns("trainer.pt", "raysearch_state.json")
+
+
+def _replace_folder(source: Path, target: Path) -> None:
+    """Copy the weights of a checkpoint (not what only a resumed training needs) into place of `target`."""
+    if not source.is_dir():
+        return
+    part = target.with_name(f".{target.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(source, part, ignore=_PRIVATE_FILES)
+    shutil.rmtree(target, ignore_errors=True)
+    part.rename(target)

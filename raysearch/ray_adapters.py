@@ -1,0 +1,463 @@
+"""Ray Tune on one side, the search on the other: a wrapper around any trainable, a Searcher, a scheduler.
+
+The wrapper runs where the trial runs. It builds the user's trainable anew for every trial, so a reused actor keeps the
+process with its imports and caches but nothing of the trial before; it writes checkpoints before it reports; and it
+turns every way a trial can end into a report, so that the actor survives.
+"""
+
+import contextlib
+import copy
+import gc
+import json
+import math
+import os
+import pickle
+import random
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import ray
+from ray import cloudpickle, tune
+from ray.train._internal.session import get_session, shutdown_session
+from ray.tune.result import RESULT_DUPLICATE
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.trainable import FunctionTrainable, wrap_function
+from ray.tune.utils import flatten_dict
+
+from raysearch.journal import Mode, Status
+from raysearch.search import Decision, Proposal, Search
+from trainables.protocol import CONFIG_USED, ITERATION
+
+_REPORT = "raysearch"
+"""Key of a Tune result under which the wrapper's own report travels."""
+
+_STATE_FILE = "raysearch_state.json"
+_DICT_FILE = "checkpoint.pkl"
+
+_AUTO_FILLED = frozenset(
+    "trial_id date timestamp time_this_iter_s time_total_s pid hostname node_ip config time_since_restore "
+    "iterations_since_restore training_iteration timesteps_total episodes_total timesteps_since_restore done "
+    "should_checkpoint checkpoint_dir_name".split()
+)
+"""Keys that Tune adds to every result."""
+
+
+@dataclass(frozen=True)
+class TrialReport:
+    """What the wrapper tells the search: a report, an ending, or both."""
+
+    iteration: int | None = None
+    value: float | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint: str | None = None
+    seconds: float = 0.0
+    done: bool = False
+    peak_memory_bytes: int | None = None
+    ending: Status | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class TrialContext:
+    """What all trials of a search have in common."""
+
+    trainable: Any
+    """The user's class or function."""
+    metric: str
+    mode: Mode
+    seed: int
+    """Seeds the process before the trainable is built, for trainables that do not seed themselves."""
+
+
+def wrap(context: TrialContext) -> type["TrialActor"]:
+    """The class that Ray runs for a trainable."""
+    name = getattr(context.trainable, "__name__", "trainable")
+    return type(name, (TrialActor,), {"context": context, "__module__": TrialActor.__module__})
+
+
+class TrialActor(tune.Trainable):
+    """Runs one trial after another, each in a trainable of its own."""
+
+    context: ClassVar[TrialContext]
+
+    def __repr__(self) -> str:
+        return getattr(self, "_title", "raysearch worker")
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Begin the first trial of this process."""
+        self._defaults = _ProcessDefaults()
+        self._trainable: tune.Trainable | None = None
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """End the trial before and begin the next in the same process."""
+        self._end()
+        self._begin(new_config)
+        return True
+
+    def cleanup(self) -> None:
+        """End the last trial."""
+        self._end()
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self._clock = time.perf_counter()
+        self._folder = Path(config["folder"])
+        self._given = config["config"]
+        self._title = config["title"]
+        self._ending: TrialReport | None = None
+        self._num_reports = 0
+        self._last: str | None = None
+        self._best: tuple[float, str] | None = None
+        _reset_peak_memory()
+        self._defaults.restore(self.context.seed)
+        try:
+            self._trainable = _build(self.context.trainable, self._given, self._storage)
+            self._restore(config["reports"])
+        except Exception as error:
+            self._ending = self._ending_of(error)
+
+    def _end(self) -> None:
+        trainable, self._trainable = self._trainable, None
+        if trainable is not None:
+            try:
+                if isinstance(trainable, FunctionTrainable):
+                    _finish_function()
+                else:
+                    trainable.cleanup()
+            except Exception:
+                traceback.print_exc()
+        del trainable
+        _collect()
+
+    def step(self) -> dict[str, Any]:
+        """Run the trainable to its next report."""
+        report = self._ending if self._ending is not None else self._run()
+        over = report.done or report.ending is not None
+        if report.ending is not None:
+            self._end()
+        return {**report.metrics, _REPORT: report, "done": over}
+
+    def _run(self) -> TrialReport:
+        assert self._trainable is not None
+        self._drop_superseded_checkpoints()
+        try:
+            result = self._trainable.train()
+            if RESULT_DUPLICATE in result:
+                return TrialReport(ending="completed")
+            return self._take(result)
+        except Exception as error:
+            return self._ending_of(error)
+
+    def _take(self, result: dict[str, Any]) -> TrialReport:
+        metric = self.context.metric
+        if metric not in result:
+            reported = ", ".join(sorted(_metrics(result))) or "nothing"
+            return TrialReport(ending="failed", error=f"it reported no {metric}, only {reported}")
+        difference = _first_difference(self._given, result.get(CONFIG_USED))
+        if difference is not None:
+            return TrialReport(ending="failed", error=f"it trained with another config than it was given: {difference}")
+        self._num_reports += 1
+        iteration = int(result.get(ITERATION, self._num_reports))
+        value = float(result[metric])
+        metrics = {name: number for name, number in _metrics(result).items() if name not in (metric, ITERATION)}
+        if not math.isfinite(value):
+            return TrialReport(ending="infeasible", error=f"{metric} is {value} at iteration {iteration}")
+        checkpoint = self._save(iteration)
+        if checkpoint is not None:
+            self._last = checkpoint
+            loss = value if self.context.mode == "min" else -value
+            if self._best is None or loss < self._best[0]:
+                self._best = (loss, checkpoint)
+        now = time.perf_counter()
+        seconds, self._clock = now - self._clock, now
+        return TrialReport(
+            iteration=iteration,
+            value=value,
+            metrics=metrics,
+            checkpoint=checkpoint,
+            seconds=seconds,
+            done=bool(result.get("done", False)),
+            peak_memory_bytes=_peak_memory_bytes(),
+        )
+
+    def _ending_of(self, error: Exception) -> TrialReport:
+        """The ending that an exception means; a process whose GPU is lost is not used again."""
+        if _is_out_of_memory(error):
+            self._trainable = None
+            _collect()
+            return TrialReport(
+                ending="infeasible", error=f"out of memory: {error}", peak_memory_bytes=_peak_memory_bytes()
+            )
+        if isinstance(error, FloatingPointError):
+            return TrialReport(ending="infeasible", error=str(error))
+        if "CUDA error" in str(error):
+            raise error
+        print("".join(traceback.format_exception(error)), file=sys.stderr, flush=True)
+        return TrialReport(ending="failed", error=f"{type(error).__name__}: {error}")
+
+    def _save(self, iteration: int) -> str | None:
+        """Write a checkpoint under a temporary name and rename it into place."""
+        name = f"checkpoint-{iteration:08d}"
+        part = self._folder / f".{name}.part"
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        assert self._trainable is not None
+        if isinstance(self._trainable, FunctionTrainable):
+            saved = self._trainable._last_training_result
+            if saved is None or saved.checkpoint is None:
+                shutil.rmtree(part)
+                return None
+            with saved.checkpoint.as_directory() as folder:
+                shutil.copytree(folder, part, dirs_exist_ok=True)
+        else:
+            try:
+                saved = self._trainable.save_checkpoint(str(part))
+            except NotImplementedError:
+                shutil.rmtree(part)
+                return None
+            if isinstance(saved, dict):
+                (part / _DICT_FILE).write_bytes(cloudpickle.dumps(saved))
+        state = {"num_reports": self._num_reports, "training_iteration": self._trainable._iteration}
+        (part / _STATE_FILE).write_text(json.dumps(state))
+        target = self._folder / name
+        shutil.rmtree(target, ignore_errors=True)
+        part.rename(target)
+        return name
+
+    def _restore(self, reports: list[tuple[int, float, str]]) -> None:
+        """Load the newest checkpoint that was reported and is still there; drop what lies beyond it."""
+        known = [report for report in reports if (self._folder / report[2] / _STATE_FILE).is_file()]
+        kept = {name for _, _, name in known}
+        if self._folder.is_dir():
+            for path in self._folder.iterdir():
+                if path.name not in kept:
+                    shutil.rmtree(path, ignore_errors=True)
+        if not known:
+            return
+        _, _, self._last = max(known)
+        sign = 1.0 if self.context.mode == "min" else -1.0
+        loss, _, best = min((sign * value, iteration, name) for iteration, value, name in known)
+        self._best = (loss, best)
+        folder = self._folder / self._last
+        state = _read_state(folder)
+        self._num_reports = state["num_reports"]
+        assert self._trainable is not None
+        self._trainable._iteration = state["training_iteration"]
+        if isinstance(self._trainable, FunctionTrainable):
+            get_session().loaded_checkpoint = tune.Checkpoint.from_directory(str(folder))
+        elif (folder / _DICT_FILE).is_file():
+            self._trainable.load_checkpoint(pickle.loads((folder / _DICT_FILE).read_bytes()))
+        else:
+            self._trainable.load_checkpoint(str(folder))
+
+    def _drop_superseded_checkpoints(self) -> None:
+        """Keep the last and the best; called when the search has the last report on record."""
+        if not self._folder.is_dir():
+            return
+        kept = {self._last, None if self._best is None else self._best[1]}
+        for path in self._folder.iterdir():
+            if path.name not in kept:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _read_state(folder: Path) -> dict[str, int]:
+    state: dict[str, int] = json.loads((folder / _STATE_FILE).read_text())
+    return state
+
+
+def _build(trainable: Any, config: dict[str, Any], storage: Any) -> tune.Trainable:
+    cls = trainable if isinstance(trainable, type) else wrap_function(trainable)
+    built: tune.Trainable = cls(config=copy.deepcopy(config), storage=storage)
+    return built
+
+
+def _finish_function() -> None:
+    """Let the thread of a function end; it waits inside its last report, or has returned."""
+    session = get_session()
+    if session is None:
+        return
+    try:
+        session.finish(timeout=None)
+    finally:
+        shutdown_session()
+
+
+def _metrics(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers, and lists of numbers, that the trainable itself reported; nested ones joined by a slash."""
+    ours = {key: value for key, value in result.items() if key not in _AUTO_FILLED}
+    return {key: _plain(value) for key, value in flatten_dict(ours).items() if _plain(value) is not None}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    if isinstance(value, list | tuple) and value and all(isinstance(v, Real) for v in value):
+        return [float(v) for v in value]
+    return None
+
+
+def _first_difference(given: Any, used: Any, path: str = "") -> str | None:
+    """Where the config that was used departs from the one given, and how; None where both agree or nothing is said."""
+    if used is None and not path:
+        return None
+    if isinstance(given, Mapping) and isinstance(used, Mapping):
+        for key in [*given, *(key for key in used if key not in given)]:
+            below = f"{path}.{key}" if path else str(key)
+            difference = _first_difference(given.get(key, "absent"), used.get(key, "absent"), below)
+            if difference is not None:
+                return difference
+        return None
+    if isinstance(given, list | tuple) and isinstance(used, list | tuple):
+        return None if list(given) == list(used) else f"{path}: given {list(given)}, used {list(used)}"
+    return None if given == used else f"{path}: given {given!r}, used {used!r}"
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    torch = sys.modules.get("torch")
+    return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
+
+
+def _collect() -> None:
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _reset_peak_memory() -> None:
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _peak_memory_bytes() -> int | None:
+    """Largest memory since the trial began: of the GPU where one is used, else of the process."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.max_memory_reserved() > 0:
+        return int(torch.cuda.max_memory_reserved())
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+class _ProcessDefaults:
+    """What a trial may change in its process without owning it, as it was when the process began."""
+
+    def __init__(self) -> None:
+        self._cwd = os.getcwd()
+        self._environ = dict(os.environ)
+
+    def restore(self, seed: int) -> None:
+        """Set everything back, and every random state to a function of the seed."""
+        os.chdir(self._cwd)
+        for name in set(os.environ) - set(self._environ):
+            del os.environ[name]
+        os.environ.update(self._environ)
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002 - the global state is what a trainable may draw from
+        torch = sys.modules.get("torch")
+        if torch is not None:
+            torch.set_default_dtype(torch.float32)
+            torch.set_grad_enabled(True)
+            torch.use_deterministic_algorithms(False)
+            torch.set_num_threads(int(self._environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
+            torch.manual_seed(seed)
+
+
+class JournalSearcher(Searcher):
+    """Tune's view of the search: it only suggests."""
+
+    def __init__(self, search: Search, start: Callable[[Proposal], dict[str, Any]]) -> None:
+        """`start` turns a proposal into the config that the wrapper reads."""
+        super().__init__(metric=None, mode=None)
+        self._search = search
+        self._start = start
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The config of the next trial; FINISHED at the end of the search; None while trials must end first."""
+        proposal = self._search.propose()
+        if proposal is not None:
+            return self._start(proposal)
+        return Searcher.FINISHED if self._search.finished else None
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing: the scheduler hears of it first, with more to know."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the journal is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the journal is the state."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class JournalScheduler(FIFOScheduler):
+    """Tune's view of the search: every report and every ending passes through here into the journal."""
+
+    def __init__(self, search: Search) -> None:
+        """Take reports for `search`."""
+        super().__init__()
+        self._search = search
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Write the report down and decide on it."""
+        decision = self._take(trial, result)
+        return str(TrialScheduler.STOP if decision is Decision.STOP else TrialScheduler.CONTINUE)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Write a last report down; Tune brings results that say `done` here only, and stopped ones once more."""
+        self._take(trial, result)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """A trial's worker is gone: the wrapper reports every other trouble itself."""
+        error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        if isinstance(error, ray.exceptions.OutOfMemoryError) or "running low on memory" in str(error):
+            self._search.end(_number(trial), "infeasible", "out of memory: the machine ran low and Ray ended the worker")
+        else:
+            self._search.worker_lost(_number(trial), lines[-1])
+
+    def _take(self, trial: Any, result: dict[str, Any]) -> Decision:
+        report: TrialReport = result[_REPORT]
+        if report.ending is not None:
+            self._search.end(_number(trial), report.ending, report.error)
+            return Decision.STOP
+        assert report.iteration is not None and report.value is not None
+        return self._search.report(
+            _number(trial),
+            iteration=report.iteration,
+            value=report.value,
+            metrics=report.metrics,
+            checkpoint=report.checkpoint,
+            seconds=report.seconds,
+            done=report.done,
+            peak_memory_bytes=report.peak_memory_bytes,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def _number(trial: Any) -> int:
+    return int(trial.config["number"])

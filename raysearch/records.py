@@ -1,0 +1,112 @@
+"""What happened, as tables: one row a trial, one row a trial and iteration."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raysearch.journal import History, TrialHistory
+from raysearch.run_dir import RunDir
+
+
+def write_tables(history: History, run_dir: RunDir) -> None:
+    """Write `trials.parquet` and `results.parquet`; a reader sees the table before or the table after, never half."""
+    _write(trials_table(history), run_dir.trials_table)
+    _write(results_table(history), run_dir.results_table)
+
+
+def trials_table(history: History) -> pa.Table:
+    """One row per started trial, in the order of their numbers.
+
+    Columns: `trial`, `status`, every searched value under its dotted path (null where its condition did not hold),
+    `value` (the best so far), `best_iteration`, `iterations`, `seconds` (of the trial's own running),
+    `peak_memory_bytes`, `error`.
+    """
+    paths = list(dict.fromkeys(path for trial in history.trials for path in trial.values))
+    rows = [_trial_row(trial, history) for trial in history.trials]
+    columns: dict[str, pa.Array] = {
+        "trial": pa.array([row["trial"] for row in rows], pa.int64()),
+        "status": pa.array([row["status"] for row in rows], pa.string()),
+    }
+    for path in paths:
+        columns[path] = _array([trial.values.get(path) for trial in history.trials])
+    for name, kind in (
+        ("value", pa.float64()),
+        ("best_iteration", pa.int64()),
+        ("iterations", pa.int64()),
+        ("seconds", pa.float64()),
+        ("peak_memory_bytes", pa.int64()),
+        ("error", pa.string()),
+    ):
+        columns[name] = pa.array([row[name] for row in rows], kind)
+    return pa.table(columns)
+
+
+def _trial_row(trial: TrialHistory, history: History) -> dict[str, Any]:
+    best = trial.best(history.mode)
+    return {
+        "trial": trial.number,
+        "status": trial.status,
+        "value": best.value if best else None,
+        "best_iteration": best.iteration if best else None,
+        "iterations": trial.last.iteration if trial.last else 0,
+        "seconds": sum(report.seconds for report in trial.reports.values()),
+        "peak_memory_bytes": trial.peak_memory_bytes,
+        "error": trial.error,
+    }
+
+
+def results_table(history: History) -> pa.Table:
+    """One row per trial and iteration: `trial`, `iteration`, `value`, `seconds`, and every other metric reported."""
+    return reports_table(
+        [
+            {
+                "trial": trial.number,
+                "iteration": report.iteration,
+                "value": report.value,
+                "seconds": report.seconds,
+                **report.metrics,
+            }
+            for trial in history.trials
+            for report in sorted(trial.reports.values(), key=lambda report: report.iteration)
+        ]
+    )
+
+
+def reports_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows of named numbers (or lists of numbers) as a table; a name that a row lacks is null there."""
+    fixed = {"trial": pa.int64(), "iteration": pa.int64(), "value": pa.float64()}
+    names = list(dict.fromkeys([*fixed, *(name for row in rows for name in row)]))
+    return pa.table(
+        {
+            name: pa.array([row.get(name) for row in rows], fixed[name])
+            if name in fixed
+            else _array([row.get(name) for row in rows])
+            for name in names
+        }
+    )
+
+
+def write_reports(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write the reports of one training as a table."""
+    _write(reports_table(rows), path)
+
+
+def _array(values: Sequence[Any]) -> pa.Array:
+    """A column of the type that all its values share; mixed ones become text."""
+    kinds = {bool if isinstance(v, bool) else type(v) for v in values if v is not None}
+    if kinds == {int, float}:
+        values = [None if v is None else float(v) for v in values]
+    elif len(kinds) > 1:
+        values = [None if v is None else str(v) for v in values]
+    array = pa.array(values)
+    return pa.array([float(v) if v is not None else None for v in values]) if pa.types.is_null(array.type) else array
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    part = path.with_name(f".{path.name}.part")
+    pq.write_table(table, part)
+    os.replace(part, path)

@@ -1,0 +1,111 @@
+"""Every path inside the folder of one run."""
+
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from raysearch.errors import Fault, InputError
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The folder that a search writes and everything else reads."""
+
+    root: Path
+
+    @classmethod
+    def create(cls, name: str, out: Path | None) -> "RunDir":
+        """A new folder: `out`, or `runs/NAME-TIMESTAMP` below the working directory.
+
+        Raises:
+            InputError: the folder holds something already, or cannot be written.
+        """
+        root = Path(out) if out is not None else Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        root = Path(os.path.abspath(root.expanduser()))
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            if any(root.iterdir()):
+                fix = f"go on with `raysearch resume {root}`" if cls(root).journal.exists() else "name another folder"
+                raise InputError([Fault(str(root), "is not empty; a search begins in a folder of its own", fix)])
+            cls(root).trials.mkdir()
+        except OSError as error:
+            raise InputError([Fault(str(root), f"cannot be written ({error.strerror})", "name another --out")]) from None
+        return cls(root)
+
+    @classmethod
+    def open(cls, root: Path) -> "RunDir":
+        """The folder of a run that exists.
+
+        Raises:
+            InputError: it holds no journal.
+        """
+        run_dir = cls(Path(os.path.abspath(Path(root).expanduser())))
+        if not run_dir.journal.is_file():
+            raise InputError([Fault(str(root), "is no folder of a run: it holds no study.journal", "name one that does")])
+        return run_dir
+
+    @property
+    def space(self) -> Path:
+        """The space file as it was run."""
+        return self.root / "space.yaml"
+
+    @property
+    def journal(self) -> Path:
+        """The one record of the search."""
+        return self.root / "study.journal"
+
+    @property
+    def trials_table(self) -> Path:
+        """One row a trial."""
+        return self.root / "trials.parquet"
+
+    @property
+    def results_table(self) -> Path:
+        """One row a trial and iteration."""
+        return self.root / "results.parquet"
+
+    @property
+    def best_config(self) -> Path:
+        """The config of the best trial."""
+        return self.root / "best_config.json"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """The weights of the best trial at its best iteration."""
+        return self.root / "best_checkpoint"
+
+    @property
+    def report(self) -> Path:
+        """The page that tells what happened."""
+        return self.root / "report.html"
+
+    @property
+    def log(self) -> Path:
+        """What Ray and the trials print."""
+        return self.root / "raysearch.log"
+
+    @property
+    def tune(self) -> Path:
+        """Ray Tune's own files."""
+        return self.root / "tune"
+
+    @property
+    def trials(self) -> Path:
+        """The folders of the trials."""
+        return self.root / "trials"
+
+    def trial(self, number: int) -> Path:
+        """The folder of one trial: its checkpoints."""
+        return self.trials / f"{number:05d}"
+
+    def keep_only(self, number: int, checkpoint: str | None) -> None:
+        """Delete every checkpoint of a trial but one (or all)."""
+        folder = self.trial(number)
+        if folder.is_dir():
+            for path in folder.iterdir():
+                if path.name != checkpoint:
+                    shutil.rmtree(path, ignore_errors=True)
+            if checkpoint is None:
+                folder.rmdir()

@@ -1,0 +1,259 @@
+"""Trains one config: the only place where data, model and losses meet.
+
+Everything random in iteration t is drawn from (seed, t): batches, augmentation, dropout, anchors. A training that is
+taken up at iteration t is therefore the training that was never interrupted, and two configs see the same draws.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables.config import Config, OptimConfig
+from trainables.data import (
+    TrainBatches,
+    class_pixel_counts,
+    evaluation_samples,
+    open_split,
+)
+from trainables.evaluation import evaluate
+from trainables.losses import build_contrast_loss, build_segmentation_loss
+from trainables.metrics import ConfusionMatrix
+from trainables.models import Segmenter, build_model
+from trainables.optim import build_optimizer, poly_lr, set_learning_rate
+
+METRICS = frozenset(
+    {
+        "miou",
+        "pixel_accuracy",
+        "loss",
+        "loss_ce",
+        "loss_contrast",
+        "images_per_second",
+    }
+)
+"""Numbers of a report that a search may make its objective."""
+
+MODEL_FILE = "model.pt"
+TRAINER_FILE = "trainer.pt"
+CONFIG_FILE = "config.json"
+
+NetworkBuilder = Callable[..., Segmenter]
+
+
+class Trainer:
+    """One training, from a config alone; `run_to_report` until `done`."""
+
+    def __init__(self, config: Config, *, build_network: NetworkBuilder = build_model) -> None:
+        """Build everything a training needs.
+
+        Args:
+            config: The whole config of the trial.
+            build_network: Called like `trainables.models.build_model`; a reused process passes one that keeps the
+                network warm.
+
+        Raises:
+            InputError: the dataset, the weights or the backbone's name are wrong.
+        """
+        self.config = config
+        if config.train.num_threads is not None:
+            torch.set_num_threads(config.train.num_threads)
+        self.device = pick_device(config)
+        self._train_split = open_split(config.data, "train")
+        self._val_split = open_split(config.data, "val")
+        proj_dim = config.contrast.proj_dim if config.contrast.loss_weight > 0.0 else None
+        self.network = build_network(config.model, config.data.num_classes, proj_dim, config.train.seed)
+        self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        counts = class_pixel_counts(self._train_split, config.data)
+        self.segmentation_loss = build_segmentation_loss(config.loss, counts).to(self.device)
+        contrast_loss = build_contrast_loss(config.contrast, config.data.num_classes)
+        self.contrast_loss = None if contrast_loss is None else contrast_loss.to(self.device)
+        self.optimizer = build_optimizer(config.optim, self.network)
+        self.iteration = 0
+        self._batches: Iterator[tuple[Tensor, Tensor]] | None = None
+
+    @property
+    def done(self) -> bool:
+        """The full budget is spent."""
+        return self.iteration >= self.config.train.max_iters
+
+    def run_to_report(self) -> dict[str, Any]:
+        """Train to the next report and score the network.
+
+        Returns:
+            The report: `iteration`, the metrics, `iou` (K floats, NaN for classes that do not occur), the learning rate
+            of the last iteration, whether contrast was active in it, and the norm of the gradient that reached the
+            projection head, which is the contrast term's alone.
+
+        Raises:
+            FloatingPointError: the loss is not a finite number.
+        """
+        config = self.config.train
+        end = min(self.iteration + config.report_iters - self.iteration % config.report_iters, config.max_iters)
+        report = self._train_until(end)
+        confusion = self.evaluate()
+        return {
+            "iteration": self.iteration,
+            "miou": float(confusion.miou()),
+            "pixel_accuracy": float(confusion.pixel_accuracy()),
+            "iou": [float(iou) for iou in confusion.iou()],
+            **report,
+        }
+
+    def _train_until(self, end: int) -> dict[str, Any]:
+        config = self.config
+        if self._batches is None:
+            self._batches = iter(
+                TrainBatches(
+                    self._train_split,
+                    config.data,
+                    batch_size=config.train.batch_size,
+                    seed=config.train.seed,
+                    start_iteration=self.iteration,
+                    max_iters=config.train.max_iters,
+                )
+            )
+        num_iters = end - self.iteration
+        sums = torch.zeros(3, device=self.device)
+        num_anchors = 0
+        started = time.perf_counter()
+        self.network.train()
+        while self.iteration < end:
+            images, labels = next(self._batches)
+            losses, num_anchors = self._step(images, labels)
+            sums += losses
+            self.iteration += 1
+        loss, loss_ce, loss_contrast = (sums / num_iters).tolist()
+        if not np.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss} at iteration {self.iteration}")
+        return {
+            "loss": loss,
+            "loss_ce": loss_ce,
+            "loss_contrast": loss_contrast,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "contrast_active": self._contrast_active(self.iteration - 1),
+            "contrast_grad_norm": self._projection_grad_norm(),
+            "num_anchors": num_anchors,
+            "images_per_second": num_iters * config.train.batch_size / (time.perf_counter() - started),
+        }
+
+    def _step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, int]:
+        """One iteration; the losses (3,) are the sum, the cross entropy and the contrast term, unweighted."""
+        config, iteration = self.config, self.iteration
+        torch.manual_seed(_stream(config.train.seed, iteration))
+        factor = poly_lr(
+            iteration,
+            max_iters=config.train.max_iters,
+            power=config.optim.poly_power,
+            warmup_iters=config.optim.warmup_iters,
+        )
+        set_learning_rate(self.optimizer, factor)
+        contrast_active = self._contrast_active(iteration)
+        images = images.to(self.device, memory_format=torch.channels_last, non_blocking=True)
+        labels = labels.to(self.device, non_blocking=True)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
+            output = self.network(images, with_embeddings=contrast_active)
+        loss_ce = self.segmentation_loss(output.logits.float(), labels)
+        loss = config.loss.ce_coef * loss_ce
+        loss_contrast = torch.zeros((), device=self.device)
+        num_anchors = 0
+        if contrast_active:
+            assert self.contrast_loss is not None and output.embeddings is not None
+            generator = torch.Generator(self.device).manual_seed(_stream(config.train.seed, iteration))
+            term = self.contrast_loss(output.embeddings.float(), output.logits.float(), labels, generator)
+            loss_contrast, num_anchors = term.loss, term.num_anchors
+            loss = loss + config.contrast.loss_weight * loss_contrast
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return torch.stack([loss.detach(), loss_ce.detach(), loss_contrast.detach()]), num_anchors
+
+    def _contrast_active(self, iteration: int) -> bool:
+        return self.contrast_loss is not None and iteration >= self.config.contrast.warmup_iters
+
+    def _projection_grad_norm(self) -> float:
+        if self.network.projection is None:
+            return 0.0
+        gradients = [p.grad for p in self.network.projection.parameters() if p.grad is not None]
+        return float(torch.stack([g.norm() for g in gradients]).norm()) if gradients else 0.0
+
+    def evaluate(self) -> ConfusionMatrix:
+        """Score the network as it stands on the validation images."""
+        config = self.config
+        return evaluate(
+            self.network,
+            evaluation_samples(self._val_split, config.data),
+            config.data.num_classes,
+            config.evaluation,
+            padding_multiple=self.network.padding_multiple,
+            crop_size=config.evaluation.crop_size or config.data.augmentation.crop_size,
+            device=self.device,
+            precision=config.train.precision,
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint: `model.pt` and `trainer.pt` (both load with `weights_only=True`) and `config.json`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save(self.network.state_dict(), folder / MODEL_FILE)
+        state = {
+            "iteration": self.iteration,
+            "optimizer": self.optimizer.state_dict(),
+            "contrast": None if self.contrast_loss is None else self.contrast_loss.state_dict(),
+        }
+        torch.save(state, folder / TRAINER_FILE)
+        (folder / CONFIG_FILE).write_text(json.dumps(self.config.model_dump(mode="json"), indent=2), encoding="utf-8")
+
+    def load(self, folder: Path) -> None:
+        """Take a training up where `save` left it: weights, optimiser, schedule, memory bank, iteration, draws."""
+        self.network.load_state_dict(torch.load(folder / MODEL_FILE, map_location=self.device, weights_only=True))
+        state = torch.load(folder / TRAINER_FILE, map_location=self.device, weights_only=True)
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.contrast_loss is not None:
+            self.contrast_loss.load_state_dict(state["contrast"])
+        self.iteration = state["iteration"]
+        self._batches = None
+
+    def config_used(self) -> dict[str, Any]:
+        """The nested config as the parts in use state it: what is trained with, not what was asked for."""
+        contrast = self.config.contrast if self.contrast_loss is None else self.contrast_loss.config
+        used = self.config.model_copy(
+            update={
+                "model": self.network.config,
+                "loss": self.segmentation_loss.config,
+                "contrast": contrast,
+                "optim": _optim_used(self.config.optim, self.optimizer),
+                "train": self.config.train.model_copy(
+                    update={} if self.config.train.num_threads is None else {"num_threads": torch.get_num_threads()}
+                ),
+            }
+        )
+        return used.model_dump(mode="json")
+
+
+def pick_device(config: Config) -> torch.device:
+    """The device a config trains on; `auto` is a GPU where there is one."""
+    if config.train.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(config.train.device)
+
+
+def _stream(seed: int, iteration: int) -> int:
+    """Seed of the draws of one iteration."""
+    return int(np.random.SeedSequence([seed, iteration]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _optim_used(config: OptimConfig, optimizer: torch.optim.Optimizer) -> OptimConfig:
+    backbone = optimizer.param_groups[0]
+    read: dict[str, Any] = {
+        "name": "adamw" if isinstance(optimizer, torch.optim.AdamW) else "sgd",
+        "lr": backbone["base_lr"],
+        "weight_decay": max(group["weight_decay"] for group in optimizer.param_groups),
+    }
+    if "momentum" in backbone:
+        read["momentum"] = backbone["momentum"]
+    return config.model_copy(update=read)
