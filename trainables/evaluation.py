@@ -1,0 +1,179 @@
+"""Scoring a network on labelled images of any size.
+
+Scores are taken at the label's own size: logits are upsampled to the padded input, the padding is removed, and only
+then is the rest brought to the size of the label.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainables.config import EvaluationConfig
+from trainables.metrics import ConfusionMatrix
+from trainables.models.output import SegmentationOutput
+
+Network = Callable[[Tensor], SegmentationOutput]
+"""(B, 3, H, W) float images, normalised, to logits at any resolution."""
+
+
+class LabelledImage(Protocol):
+    """One image and its label; they may differ in size."""
+
+    @property
+    def image(self) -> Tensor:
+        """(3, h, w) float32, normalised."""
+
+    @property
+    def label(self) -> Tensor:
+        """(H, W) integer, in [0, K) or ignore_index."""
+
+
+def evaluate(
+    network: nn.Module,
+    samples: Iterable[LabelledImage],
+    num_classes: int,
+    config: EvaluationConfig,
+    *,
+    padding_multiple: int,
+    crop_size: tuple[int, int],
+    device: torch.device,
+    precision: Literal["float32", "bf16"],
+) -> ConfusionMatrix:
+    """The confusion matrix of a network over all samples.
+
+    Neighbours of equal size pass the network together, up to `config.batch_size`. The network is put into evaluation
+    mode and left in the mode it came in.
+
+    Args:
+        padding_multiple: sides are padded to a multiple of it, in pixels.
+        crop_size: (height, width) of the windows where the config names none.
+    """
+    confusion = ConfusionMatrix(num_classes)
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        for batch in _batches(samples, config.batch_size):
+            images = torch.stack([sample.image for sample in batch])
+            labels = torch.stack([sample.label for sample in batch])
+            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+                scores = predict_scores(
+                    network,
+                    images.to(device=device, memory_format=torch.channels_last),
+                    config,
+                    padding_multiple=padding_multiple,
+                    crop_size=crop_size,
+                    size=(labels.shape[-2], labels.shape[-1]),
+                )
+                # max, not argmax: the same indices, several times faster on a CPU.
+                confusion.update(scores.max(dim=1).indices, labels)
+    finally:
+        for module, training in modes:
+            module.training = training
+    return confusion
+
+
+def predict_scores(
+    network: Network,
+    images: Tensor,
+    config: EvaluationConfig,
+    *,
+    padding_multiple: int,
+    crop_size: tuple[int, int],
+    size: tuple[int, int],
+) -> Tensor:
+    """Class scores (B, K, *size) float32 of images (B, 3, h, w): the highest score is the prediction.
+
+    A view is the image at one scale, mirrored or not. One view gives its logits; several give the sum of their
+    softmax probabilities.
+
+    Args:
+        padding_multiple: sides are padded right and down to a multiple of it, in pixels, with zeros (the mean colour).
+        crop_size: (height, width) of the windows where the config names none.
+        size: (height, width) of the scores.
+    """
+    scales = config.scales if config.mode in ("ms", "mscrop") else (1.0,)
+    window = (config.crop_size or crop_size) if config.mode in ("sscrop", "mscrop") else None
+    views = [(scale, mirrored) for scale in scales for mirrored in ((False, True) if config.flip else (False,))]
+    total: Tensor | None = None
+    for scale, mirrored in views:
+        view = _resized(images, _scaled_size(images, scale))
+        if mirrored:
+            view = view.flip(-1)
+        if window is None:
+            logits = _image_logits(network, view, padding_multiple)
+        else:
+            logits = _window_logits(network, view, window, padding_multiple)
+        if mirrored:
+            logits = logits.flip(-1)
+        logits = _resized(logits, size)
+        if len(views) == 1:
+            return logits
+        probabilities = logits.softmax(dim=1)
+        total = probabilities if total is None else total.add_(probabilities)
+    assert total is not None, "a config has at least one scale"
+    return total
+
+
+def _batches(samples: Iterable[LabelledImage], batch_size: int) -> Iterator[list[LabelledImage]]:
+    batch: list[LabelledImage] = []
+    for sample in samples:
+        if batch and (
+            len(batch) == batch_size
+            or (sample.image.shape, sample.label.shape) != (batch[0].image.shape, batch[0].label.shape)
+        ):
+            yield batch
+            batch = []
+        batch.append(sample)
+    if batch:
+        yield batch
+
+
+def _image_logits(network: Network, images: Tensor, padding_multiple: int) -> Tensor:
+    height, width = images.shape[-2:]
+    return _padded_logits(network, images, (height, width), padding_multiple)
+
+
+def _window_logits(network: Network, images: Tensor, window: tuple[int, int], padding_multiple: int) -> Tensor:
+    """Mean logits over windows that overlap by a third; an image smaller than the window is padded to it."""
+    height, width = images.shape[-2:]
+    total: Tensor | None = None
+    num_windows = images.new_zeros(height, width)
+    for top in _window_starts(height, window[0]):
+        for left in _window_starts(width, window[1]):
+            rows, columns = slice(top, top + window[0]), slice(left, left + window[1])
+            logits = _padded_logits(network, images[..., rows, columns], window, padding_multiple)
+            if total is None:
+                total = logits.new_zeros(*logits.shape[:2], height, width)
+            total[..., rows, columns] += logits
+            num_windows[rows, columns] += 1
+    assert total is not None, "an image has at least one window"
+    return total.div_(num_windows)
+
+
+def _window_starts(length: int, window: int) -> list[int]:
+    stride = max(1, window * 2 // 3)
+    return [*range(0, length - window, stride), max(0, length - window)]
+
+
+def _padded_logits(network: Network, images: Tensor, room: tuple[int, int], padding_multiple: int) -> Tensor:
+    """Float32 logits at the images' size; the network sees them in `room`, which is itself padded to the multiple."""
+    height, width = images.shape[-2:]
+    padded_height, padded_width = (math.ceil(side / padding_multiple) * padding_multiple for side in room)
+    padded = F.pad(images, (0, padded_width - width, 0, padded_height - height))
+    logits = network(padded).logits.float()
+    return _resized(logits, (padded_height, padded_width))[..., :height, :width]
+
+
+def _scaled_size(images: Tensor, scale: float) -> tuple[int, int]:
+    height, width = images.shape[-2:]
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+    if images.shape[-2:] == size:
+        return images
+    return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
