@@ -1,0 +1,18 @@
+"""Raw label values to class indices, through one table of 256 entries."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.config import IGNORE_INDEX, DataConfig
+
+
+def label_table(config: DataConfig) -> NDArray[np.uint8]:
+    """Class index of every raw value: (256,) uint8 in [0, K) or 255; `table[label]` maps a whole label image.
+
+    A value becomes its position in `label_class_ids`; values not listed, and 255, are ignored. With
+    `reduce_zero_label` position 0 is ignored as well and the others move down by one, so K + 1 ids make K classes.
+    """
+    table = np.full(256, IGNORE_INDEX, np.uint8)
+    ids = config.label_class_ids[1:] if config.reduce_zero_label else config.label_class_ids
+    table[list(ids)] = np.arange(len(ids), dtype=np.uint8)
+    return table
