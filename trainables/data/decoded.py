@@ -1,0 +1,481 @@
+"""A split decoded once per machine: flat files of pixels that all processes map, so memory holds them once.
+
+The files lie in a folder of the machine's temporary folder, or of `TRAINABLES_CACHE_DIR`. Its name holds two hashes:
+of what is read (dataset and split, or the drawn config, and the image scale) and of its state (path, size and times
+of every file, and the code that reads them). A change of state makes a new folder and removes the old one. A folder
+is written under another name and renamed once it is whole.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import struct
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+import cv2
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from trainables.config import IGNORE_INDEX, DataConfig, DrawnConfig
+from trainables.data import drawn
+from trainables.data.folder import Pair, at_most, scan_pairs
+from trainables.data.labels import label_table
+from trainables.errors import Fault, InputError
+
+CACHE_VARIABLE = "TRAINABLES_CACHE_DIR"
+"""Environment variable that names the folder of decoded datasets."""
+
+LARGEST_SHARE = 0.9
+"""Share of the free space that a decoded split may take; beyond it, images are read anew at every access."""
+
+MAX_THREADS = 8
+"""Largest number of threads that decode."""
+
+Pixels: TypeAlias = NDArray[np.uint8]
+Size: TypeAlias = tuple[int, int]
+Result = TypeVar("Result")
+
+_IMAGES, _TRAIN_LABELS, _LABELS, _INDEX = "images.bin", "train_labels.bin", "labels.bin", "index.json"
+_SWAPS_SIDES = (5, 6, 7, 8)  # values of the EXIF orientation
+_DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+
+
+class DecodedSplit:
+    """The pixels of one split, in the order of its names. Arrays are read-only where they are mapped files."""
+
+    names: list[str]
+    """Name of every sample: the stem of its image file."""
+    label_paths: list[str]
+    """Where every label was read from, for messages."""
+    sizes: list[Size]
+    """Height and width of every label, and of every image before `image_scale`."""
+    histograms: NDArray[np.int64]
+    """(N, 256) pixels of every raw value in every label, at its own size."""
+
+    def __init__(self, source: "_Source", scale: float, folder: Path | None, index: dict[str, Any]) -> None:
+        self._source, self._scale = source, scale
+        self.names, self.label_paths = source.names, source.label_paths
+        self.sizes = [(height, width) for height, width in index["sizes"]]
+        self.histograms = np.zeros((len(self.sizes), 256), np.int64)
+        for row, counts in zip(self.histograms, index["histograms"], strict=True):
+            row[[int(value) for value in counts]] = list(counts.values())
+        self._layout = _Layout(self.sizes, scale)
+        self._maps = (
+            {name: np.memmap(folder / name, np.uint8, mode="r") for name in self._layout.file_sizes()}
+            if folder is not None
+            else None
+        )
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def image(self, i: int) -> Pixels:
+        """Image i at `image_scale`: (h, w, 3) uint8 RGB."""
+        if self._maps is None:
+            return _scaled_image(self._source.image(i), self._scale)
+        return self._mapped(_IMAGES, self._layout.image_offsets, i, (*self._layout.scaled[i], 3))
+
+    def train_label(self, i: int) -> Pixels:
+        """Label i at its image's size: (h, w) uint8, raw values."""
+        if self._maps is None:
+            return _scaled_label(self._source.label(i), self._scale)
+        if self._scale == 1.0:
+            return self.label(i)
+        return self._mapped(_TRAIN_LABELS, self._layout.train_label_offsets, i, self._layout.scaled[i])
+
+    def label(self, i: int) -> Pixels:
+        """Label i at its own size: (H, W) uint8, raw values."""
+        if self._maps is None:
+            return self._source.label(i)
+        return self._mapped(_LABELS, self._layout.label_offsets, i, self.sizes[i])
+
+    def _mapped(self, name: str, offsets: list[int], i: int, shape: tuple[int, ...]) -> Pixels:
+        assert self._maps is not None
+        if not 0 <= i < len(self):
+            raise IndexError(f"sample {i} of {len(self)}")
+        return np.asarray(self._maps[name][offsets[i] : offsets[i + 1]]).reshape(shape)
+
+
+def open_split(config: DataConfig, split: str, folder: Path | None = None) -> DecodedSplit:
+    """A split of the dataset, decoded by the first process that asks for it.
+
+    Args:
+        config: Where the data are and how they are scaled.
+        split: `train`, `val` or `test`.
+        folder: A dataset folder in place of `config.dir`.
+
+    Raises:
+        InputError: every file that is missing, unreadable or of a wrong kind; or the cache folder cannot be written.
+    """
+    if folder is None and config.dir is not None:
+        folder = Path(config.dir)
+    if folder is None:
+        source: _Source = _Drawn(config.drawn, split)
+    else:
+        pairs, faults = scan_pairs(folder.expanduser().absolute(), split)
+        source = _Files(pairs)
+        if faults:
+            raise InputError(faults + _faults(source))
+
+    identity = _digest([split, config.image_scale, str(folder) if folder else config.drawn.model_dump_json()])
+    state = _digest(
+        [PIL.__version__, cv2.__version__, np.__version__, _code(__file__), _code(drawn.__file__), *source.state()]
+    )
+    opened = _opened.get(identity)
+    if opened is not None and opened[0] == state:
+        return opened[1]
+    try:
+        decoded = _from_cache(source, config.image_scale, cache_folder(), identity, state)
+    except OSError as error:
+        fix = f"free some space, or set {CACHE_VARIABLE} to a folder that has more"
+        raise InputError([Fault(str(cache_folder()), f"cannot hold the decoded images ({error})", fix)]) from error
+    _opened[identity] = (state, decoded)
+    return decoded
+
+
+def class_pixel_counts(split: DecodedSplit, config: DataConfig) -> NDArray[np.int64]:
+    """Pixels of every class over the whole split, at the labels' own size: (K,) int64."""
+    counts = np.zeros(256, np.int64)
+    np.add.at(counts, label_table(config), split.histograms.sum(axis=0))
+    return counts[: config.num_classes]
+
+
+def cache_folder() -> Path:
+    """The folder of all decoded splits of this user on this machine."""
+    given = os.environ.get(CACHE_VARIABLE)
+    return Path(given).expanduser() if given else Path(tempfile.gettempdir()) / f"trainables-{os.getuid()}"
+
+
+_opened: dict[str, tuple[str, DecodedSplit]] = {}
+"""State and split of everything this process has opened: a process that trains again keeps its mappings."""
+
+
+# What is decoded: files, or the drawn dataset.
+
+
+class _Source(Protocol):
+    names: list[str]
+    label_paths: list[str]
+
+    def state(self) -> Iterable[Any]:
+        """What changes whenever the pixels do."""
+        ...
+
+    def size(self, i: int) -> Size:
+        """Height and width, from the files' headers alone; raises InputError."""
+        ...
+
+    def image(self, i: int) -> Pixels:
+        """(H, W, 3) uint8 RGB; raises InputError."""
+        ...
+
+    def label(self, i: int) -> Pixels:
+        """(H, W) uint8, raw values; raises InputError."""
+        ...
+
+
+class _Files:
+    def __init__(self, pairs: list[Pair]) -> None:
+        self._pairs = pairs
+        self.names = [pair.name for pair in pairs]
+        self.label_paths = [str(pair.label) for pair in pairs]
+
+    def state(self) -> Iterator[Any]:
+        for pair in self._pairs:
+            for path in (pair.image, pair.label):
+                try:
+                    stat = path.stat()
+                except OSError:  # a dangling link: named when it is read
+                    yield str(path), None
+                else:
+                    yield str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+    def size(self, i: int) -> Size:
+        pair = self._pairs[i]
+        faults: list[Fault] = []
+        sizes: list[Size] = []
+        for path, open_file in ((pair.image, _open_image), (pair.label, _open_label)):
+            try:
+                with open_file(path) as image:
+                    width, height = image.size
+                    sizes.append((width, height) if _orientation(image) in _SWAPS_SIDES else (height, width))
+            except InputError as error:
+                faults.extend(error.faults)
+        if not faults and sizes[0] != sizes[1]:
+            (h, w), (label_h, label_w) = sizes
+            what = f"is {label_w}x{label_h} pixels, its image {pair.image.name} is {w}x{h}"
+            faults.append(Fault(str(pair.label), what, "give both the same size"))
+        if faults:
+            raise InputError(faults)
+        return sizes[0]
+
+    def image(self, i: int) -> Pixels:
+        path = self._pairs[i].image
+        with _open_image(path) as image:
+            _load(path, image)
+            upright = image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I;16"):  # convert() would cut off at 255 instead of scaling
+                return np.repeat((np.asarray(upright) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+            return np.asarray(upright.convert("RGB"))
+
+    def label(self, i: int) -> Pixels:
+        path = self._pairs[i].label
+        with _open_label(path) as image:
+            _load(path, image)
+            values = np.asarray(image)
+        if values.dtype != np.uint8 and values.max() > IGNORE_INDEX:
+            what = f"is a 16-bit label that holds the value {values.max()}; ids are 0..255"
+            raise InputError([Fault(str(path), what, "renumber the classes and save it as 8-bit")])
+        return values.astype(np.uint8)
+
+
+class _Drawn:
+    def __init__(self, config: DrawnConfig, split: str) -> None:
+        self._config, self._split = config, split
+        self.names = [f"{i:04d}" for i in range(drawn.num_images(config, split))]
+        self.label_paths = [f"drawn {split} label {name}" for name in self.names]
+
+    def state(self) -> Iterable[Any]:
+        return ()
+
+    def size(self, i: int) -> Size:
+        return self._config.size
+
+    def image(self, i: int) -> Pixels:
+        return drawn.draw_pair(self._config, self._split, i)[0]
+
+    def label(self, i: int) -> Pixels:
+        return drawn.draw_pair(self._config, self._split, i)[1]
+
+
+def _open_image(path: Path) -> Image.Image:
+    """The image file, its header read; raises InputError where it cannot become RGB without loss of range."""
+    image = _open(path)
+    if image.mode in ("I", "F"):
+        image.close()
+        raise InputError([Fault(str(path), f"has {image.mode} pixels of 32 bits", "save the image with 8 or 16 bits")])
+    return image
+
+
+def _open_label(path: Path) -> Image.Image:
+    """The label file, its header read; raises InputError where its pixels are not ids."""
+    image = _open(path)
+    if image.format != "PNG":
+        what, fix = f"holds {image.format} data, and a lossy format alters label values", "save the label as PNG"
+    elif image.mode == "1":
+        what, fix = "is a 1-bit label, whose white some read as 1 and some as 255", "save it as 8-bit with class ids"
+    elif image.mode not in ("L", "P", "I", "I;16", "I;16B"):
+        what = f"has {len(image.getbands())} channels ({image.mode}); a label has one, of class ids"
+        fix = "convert the colours to ids (`raysearch data convert`)"
+    else:
+        return image
+    image.close()
+    raise InputError([Fault(str(path), what, fix)])
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        return Image.open(path)
+    except UnidentifiedImageError as error:
+        what = "is no image that can be read" if path.stat().st_size else "is empty (0 bytes)"
+        raise InputError([Fault(str(path), what, "replace or remove the file")]) from error
+    except Image.DecompressionBombError as error:
+        raise InputError([Fault(str(path), f"is too large ({error})", "cut it into smaller images")]) from error
+    except _DECODER_ERRORS as error:
+        raise InputError([Fault(str(path), f"cannot be opened ({error})", "replace or remove the file")]) from error
+
+
+def _load(path: Path, image: Image.Image) -> None:
+    """Decode an opened file; raises InputError."""
+    try:
+        image.load()
+    except _DECODER_ERRORS as error:
+        raise InputError([Fault(str(path), f"cannot be read ({error})", "replace or remove the file")]) from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """How the camera was held, as EXIF counts it: 1 is upright. In PNG, where asking would decode it all, always 1."""
+    return 1 if image.format == "PNG" else int(image.getexif().get(0x0112, 1))
+
+
+def _scaled_size(size: Size, scale: float) -> Size:
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _scaled_image(image: Pixels, scale: float) -> Pixels:
+    return _resized(image, scale, cv2.INTER_AREA if scale < 1.0 else cv2.INTER_LINEAR)
+
+
+def _scaled_label(label: Pixels, scale: float) -> Pixels:
+    return _resized(label, scale, cv2.INTER_NEAREST_EXACT)  # samples at pixel centres, as the images' modes do
+
+
+def _resized(pixels: Pixels, scale: float, interpolation: int) -> Pixels:
+    if scale == 1.0:
+        return pixels
+    height, width = _scaled_size((pixels.shape[0], pixels.shape[1]), scale)
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=interpolation), np.uint8)
+
+
+# The cache folder.
+
+
+class _Layout:
+    """Where every array lies in the flat files: offsets of N arrays are N + 1 numbers, in bytes."""
+
+    def __init__(self, sizes: list[Size], scale: float) -> None:
+        self.scaled = [_scaled_size(size, scale) for size in sizes]
+        self._has_train_labels = scale != 1.0  # at scale 1 they are the labels
+        self.image_offsets = _offsets(3 * h * w for h, w in self.scaled)
+        self.train_label_offsets = _offsets(h * w for h, w in self.scaled)
+        self.label_offsets = _offsets(h * w for h, w in sizes)
+
+    def file_sizes(self) -> dict[str, int]:
+        """Bytes of every file."""
+        sizes = {_IMAGES: self.image_offsets[-1], _LABELS: self.label_offsets[-1]}
+        if self._has_train_labels:
+            sizes[_TRAIN_LABELS] = self.train_label_offsets[-1]
+        return sizes
+
+
+def _offsets(lengths: Iterable[int]) -> list[int]:
+    return [0, *np.cumsum(list(lengths), dtype=np.int64).tolist()]
+
+
+def _from_cache(source: _Source, scale: float, cache: Path, identity: str, state: str) -> DecodedSplit:
+    """The split from its folder, which is written first unless it is there and whole."""
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = cache / f"{identity}-{state}"
+    with _locked(cache / f"{identity}.lock"):
+        index = _read_index(folder, len(source.names), scale)
+        if index is None:
+            for outdated in cache.glob(f"{identity}-*"):  # processes that have mapped it keep its pixels
+                shutil.rmtree(outdated)
+            index = _write(source, scale, folder)
+        return DecodedSplit(source, scale, folder if index["stored"] else None, index)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock among processes; the system lets go of it when its holder dies."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _read_index(folder: Path, num_samples: int, scale: float) -> dict[str, Any] | None:
+    """The index of a whole cache folder; None where anything is missing or cut off, or there is room by now."""
+    try:
+        index: dict[str, Any] = json.loads((folder / _INDEX).read_text(encoding="ascii"))
+        expected = _Layout(index["sizes"], scale).file_sizes()
+        if not index["stored"]:
+            return None if _fits(expected, folder) else index
+        whole = all((folder / name).stat().st_size == size for name, size in expected.items())
+    except (OSError, ValueError, KeyError):
+        return None
+    return index if whole and len(index["sizes"]) == num_samples else None
+
+
+def _write(source: _Source, scale: float, folder: Path) -> dict[str, Any]:
+    """Decode everything into `folder` and give its index.
+
+    Raises:
+        InputError: every file that cannot be decoded.
+        OSError: the folder cannot take it.
+    """
+    faults: list[Fault] = []
+    sizes = _for_all(source.size, len(source.names), faults)
+    if faults:
+        raise InputError(_faults(source))
+    layout = _Layout(sizes, scale)
+    stored = _fits(layout.file_sizes(), folder)
+    partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+    files: dict[str, int] = {}
+
+    def decode(i: int) -> dict[str, int]:
+        image, label = source.image(i), source.label(i)
+        if not image.shape[:2] == label.shape == sizes[i]:
+            raise InputError([Fault(source.label_paths[i], "or its image changed while it was read", "try again")])
+        if stored:
+            _write_at(files[_IMAGES], _scaled_image(image, scale), layout.image_offsets[i])
+            _write_at(files[_LABELS], label, layout.label_offsets[i])
+            if _TRAIN_LABELS in files:
+                _write_at(files[_TRAIN_LABELS], _scaled_label(label, scale), layout.train_label_offsets[i])
+        counts = np.bincount(label.ravel(), minlength=256)
+        return {str(value): int(counts[value]) for value in np.flatnonzero(counts)}
+
+    try:
+        if stored:
+            files = {name: os.open(partial / name, os.O_CREAT | os.O_WRONLY, 0o600) for name in layout.file_sizes()}
+        index = {"stored": stored, "sizes": sizes, "histograms": _for_all(decode, len(sizes), faults)}
+        if faults:
+            raise InputError(_faults(source) or faults)
+        (partial / _INDEX).write_text(json.dumps(index), encoding="ascii")
+        for file in files.values():
+            os.fsync(file)  # a rename that outlives a power cut must not name files that did not
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    finally:
+        for file in files.values():
+            os.close(file)
+    return index
+
+
+def _write_at(file: int, pixels: Pixels, offset: int) -> None:
+    """Write all of an array; a full disk raises here, where writing to mapped memory would kill the process."""
+    data = memoryview(pixels.tobytes())
+    while data:
+        written = os.pwrite(file, data, offset)
+        data, offset = data[written:], offset + written
+
+
+def _fits(file_sizes: dict[str, int], folder: Path) -> bool:
+    return sum(file_sizes.values()) <= LARGEST_SHARE * shutil.disk_usage(folder.parent).free
+
+
+def _faults(source: _Source) -> list[Fault]:
+    """What is wrong with every file, by reading them all."""
+    faults: list[Fault] = []
+    for read in (source.size, source.image, source.label):
+        _for_all(read, len(source.names), faults)
+    return at_most(dict.fromkeys(faults))
+
+
+def _for_all(function: Callable[[int], Result], count: int, faults: list[Fault]) -> list[Result]:
+    """Results for 0..count-1 in order, from a pool of threads; where a call raises InputError, its faults instead."""
+    results: list[Result] = []
+    with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:
+        futures = [pool.submit(function, i) for i in range(count)]
+        try:
+            for future in futures:
+                try:
+                    results.append(future.result())
+                except InputError as error:
+                    faults.extend(error.faults)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return results
+
+
+def _digest(parts: Iterable[Any]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(repr(part).encode("utf-8", "backslashreplace") + b"\n")
+    return digest.hexdigest()[:16]
+
+
+def _code(file: str) -> bytes:
+    return Path(file).read_bytes()
