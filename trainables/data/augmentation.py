@@ -1,0 +1,93 @@
+"""Random changes of a training image and its label: scale, aspect, crop, brightness, padding, flip."""
+
+import os
+import random
+from typing import Any, TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the network for a newer version
+import albumentations as A
+
+from trainables.config import IGNORE_INDEX, AugmentationConfig
+
+Pixels: TypeAlias = NDArray[np.uint8]
+
+MEAN_COLOUR = (124, 116, 104)
+"""The ImageNet mean in grey levels, RGB, which fills what lies outside an image: about 0 once normalised."""
+
+
+class Augmentation:
+    """A random crop of an image and its label, as the original trainer draws it.
+
+    Scale and aspect are uniform; a crop larger than the scaled image is padded, the image at a random place in it,
+    with `MEAN_COLOUR` and ignore. The brightness shift leaves the padding as it is.
+    """
+
+    def __init__(self, config: AugmentationConfig) -> None:
+        height, width = config.crop_size
+        self._compose = A.Compose(
+            [
+                _ScaledCrop(config),
+                A.RandomBrightnessContrast(brightness_limit=config.brightness / 255.0, contrast_limit=0.0, p=1.0),
+                A.PadIfNeeded(height, width, position="random", fill=MEAN_COLOUR, fill_mask=IGNORE_INDEX),
+                A.HorizontalFlip(p=config.flip),
+            ]
+        )
+        # A crop is too small to share among threads, and a trial's threads belong to its network.
+        cv2.setNumThreads(0)
+
+    def __call__(self, image: Pixels, label: Pixels, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
+        """A crop of the pair; every random number comes from `rng`.
+
+        Args:
+            image: (h, w, 3) uint8 RGB.
+            label: (h, w) uint8, raw values.
+            rng: Source of all randomness; advanced by the call.
+
+        Returns:
+            (ch, cw, 3) uint8 and (ch, cw) uint8, raw values and 255 in the padding.
+        """
+        self._compose.set_random_state(rng, random.Random(int(rng.integers(1 << 63))))
+        result = self._compose(image=image, mask=label)
+        return result["image"], result["mask"]
+
+
+class _ScaledCrop(A.DualTransform):  # type: ignore[misc]  # albumentations has no types
+    """A random crop of the randomly scaled image, at most `crop_size` large.
+
+    The window is cut out of the source and only then resized, so the cost does not grow with the image: the same as
+    scaling the whole image first, up to rounding the window to whole source pixels.
+    """
+
+    def __init__(self, config: AugmentationConfig) -> None:
+        super().__init__(p=1.0)
+        self._config = config
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        rng = self.random_generator
+        scale = rng.uniform(*self._config.scale)
+        factors = (scale, scale * rng.uniform(*self._config.aspect))
+        rows, num_rows = _window(params["shape"][0], factors[0], self._config.crop_size[0], rng)
+        columns, num_columns = _window(params["shape"][1], factors[1], self._config.crop_size[1], rng)
+        return {"window": (rows, columns), "size": (num_columns, num_rows)}
+
+    def apply(self, img: Pixels, window: Any, size: Any, **params: Any) -> Pixels:
+        resized: Pixels = cv2.resize(img[window], size, interpolation=cv2.INTER_LINEAR)
+        return resized
+
+    def apply_to_mask(self, mask: Pixels, window: Any, size: Any, **params: Any) -> Pixels:
+        # The exact mode samples at pixel centres as the linear one does; the plain one is off by up to half a pixel.
+        resized: Pixels = cv2.resize(mask[window], size, interpolation=cv2.INTER_NEAREST_EXACT)
+        return resized
+
+
+def _window(length: int, factor: float, crop: int, rng: np.random.Generator) -> tuple[slice, int]:
+    """A random source interval of a side, and its length in pixels once scaled by `factor`."""
+    scaled = max(1, round(length * factor))
+    cropped = min(scaled, crop)
+    source = min(length, max(1, round(cropped * length / scaled)))
+    start = int(rng.integers(length - source + 1))
+    return slice(start, start + source), cropped
