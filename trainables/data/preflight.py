@@ -1,0 +1,141 @@
+"""What a dataset holds, looked at before any training: sizes, pixels per class, values that no class has."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainables.config import IGNORE_INDEX, DataConfig
+from trainables.data.decoded import DecodedSplit, class_pixel_counts, open_split
+from trainables.errors import Fault, InputError
+
+IMBALANCE_WORTH_SAYING = 5.0
+"""Ratio of the most to the least frequent class from which it is mentioned."""
+IMBALANCE_WORTH_WEIGHTS = 10.0
+"""Ratio from which class weights are recommended."""
+VALUES_NAMED = 10
+"""Unlisted values that are named one by one; the rest is a count."""
+
+
+@dataclass(frozen=True)
+class UnlistedValue:
+    """A raw label value other than 255 that `label_class_ids` does not name."""
+
+    num_pixels: int
+    first_file: str
+
+
+@dataclass(frozen=True)
+class SplitSummary:
+    """What one split holds."""
+
+    num_images: int
+    sizes: dict[tuple[int, int], int]
+    """Number of images of every height and width, before `image_scale`."""
+    class_pixels: tuple[int, ...]
+    """Pixels of every class, at the labels' own size."""
+    ignored_pixels: int
+    """Pixels of no class: 255, unlisted values, and position 0 with `reduce_zero_label`."""
+    unlisted: dict[int, UnlistedValue]
+    """Raw value -> where it occurs, by falling number of pixels."""
+    smaller_than_crop: int
+    """Images that even the largest augmentation scale leaves below the crop in height or width."""
+
+    @property
+    def imbalance(self) -> float:
+        """Pixels of the most frequent class over those of the least frequent that occurs at all."""
+        present = [count for count in self.class_pixels if count]
+        return max(present) / min(present)
+
+
+def inspect(
+    config: DataConfig, crop_size: tuple[int, int], splits: Sequence[str] = ("train", "val")
+) -> dict[str, SplitSummary]:
+    """A summary of every split; reads each file once and leaves the pixels decoded for the trials.
+
+    Args:
+        config: Where the data are and what their values mean.
+        crop_size: Height and width of the training crop.
+        splits: Which splits.
+
+    Raises:
+        InputError: every fault of every split, and a split without a pixel of any class.
+    """
+    summaries: dict[str, SplitSummary] = {}
+    faults: list[Fault] = []
+    for name in splits:
+        try:
+            split = open_split(config, name)
+        except InputError as error:
+            faults.extend(error.faults)
+            continue
+        summaries[name] = _summary(split, config, crop_size)
+        if not any(summaries[name].class_pixels):
+            values = ", ".join(map(str, np.flatnonzero(split.histograms.sum(axis=0))))
+            what = f"no label has a pixel of any class: label_class_ids = {list(config.label_class_ids)}"
+            fix = f"the labels hold the values {values}; list those that are classes"
+            faults.append(Fault(f"data, split {name}", what, fix))
+    if faults:
+        raise InputError(list(dict.fromkeys(faults)))
+    return summaries
+
+
+def notices(summaries: dict[str, SplitSummary], config: DataConfig) -> list[str]:
+    """What is worth knowing and breaks nothing, one line each."""
+    names = config.class_names or [f"class {k}" for k in range(config.num_classes)]
+    ids = config.label_class_ids[1:] if config.reduce_zero_label else config.label_class_ids
+    lines: list[str] = []
+    for split, summary in summaries.items():
+        for value, found in list(summary.unlisted.items())[:VALUES_NAMED]:
+            lines.append(
+                f"{split}: label value {value} is not in label_class_ids and is ignored: {found.num_pixels} pixels, "
+                f"first in {found.first_file}"
+            )
+        if len(summary.unlisted) > VALUES_NAMED:
+            lines.append(f"{split}: {len(summary.unlisted) - VALUES_NAMED} more label values are ignored likewise")
+        for name, raw, count in zip(names, ids, summary.class_pixels, strict=True):
+            if count == 0:
+                effect = "its IoU is undefined" if split != "train" else "it cannot be learned"
+                lines.append(f"{split}: {name} (raw value {raw}) has no pixel; {effect}")
+        if summary.smaller_than_crop:
+            lines.append(
+                f"{split}: {summary.smaller_than_crop} of {summary.num_images} images are smaller than the crop at "
+                "every scale; their crops are always padded"
+            )
+    if "train" in summaries and summaries["train"].imbalance >= IMBALANCE_WORTH_SAYING:
+        train = summaries["train"]
+        most, least = max(train.class_pixels), min(count for count in train.class_pixels if count)
+        line = (
+            f"train: {names[train.class_pixels.index(most)]} has {train.imbalance:.1f} times the pixels of "
+            f"{names[train.class_pixels.index(least)]} ({most} : {least})"
+        )
+        if train.imbalance >= IMBALANCE_WORTH_WEIGHTS:
+            line += "; class weights are recommended: search loss.ce_weight_power between 0 and 1"
+        lines.append(line)
+    return lines
+
+
+def _summary(split: DecodedSplit, config: DataConfig, crop_size: tuple[int, int]) -> SplitSummary:
+    class_pixels = class_pixel_counts(split, config)
+    totals = split.histograms.sum(axis=0)
+    unlisted = {
+        int(value): UnlistedValue(
+            int(totals[value]), split.label_paths[int(np.flatnonzero(split.histograms[:, value])[0])]
+        )
+        for value in np.argsort(-totals, kind="stable")
+        if totals[value] and value != IGNORE_INDEX and value not in config.label_class_ids
+    }
+    sizes: dict[tuple[int, int], int] = {}
+    for size in split.sizes:
+        sizes[size] = sizes.get(size, 0) + 1
+    largest = config.image_scale * config.augmentation.scale[1]
+    return SplitSummary(
+        num_images=len(split),
+        sizes=sizes,
+        class_pixels=tuple(class_pixels.tolist()),
+        ignored_pixels=int(totals.sum() - class_pixels.sum()),
+        unlisted=unlisted,
+        smaller_than_crop=sum(
+            count for (h, w), count in sizes.items() if h * largest < crop_size[0] or w * largest < crop_size[1]
+        ),
+    )
