@@ -111,14 +111,17 @@ def export(
 def train(config: ConfigFile, pairs: Pairs = None, out: Out = None) -> None:
     """Train one config to its full budget."""
     from raysearch import standalone
+    from raysearch.trial_config import load_config
+    from trainables.config import Config
 
-    loaded = standalone.load_config(config, pairs or ())
+    loaded = load_config(config, Config, pairs or ())
+    metric = standalone.metric_of(config)
     folder = out or Path("runs") / f"train-{time.strftime('%Y%m%d-%H%M%S')}"
     try:
-        value = standalone.train(loaded, folder, say=_say)
+        value = standalone.train(loaded, folder, metric=metric, say=_say)
     except FloatingPointError as error:
         raise WorkError(f"{error}; a smaller optim.lr may help") from None
-    _say(f"{loaded.metric} {value:.4f}; everything is in {folder}")
+    _say(f"{metric} {value:.4f}; everything is in {folder}")
 
 
 @app.command()
@@ -132,11 +135,13 @@ def evaluate(
 ) -> None:
     """Score a checkpoint: IoU of every class and their mean."""
     from raysearch import standalone
+    from raysearch.trial_config import load_config
+    from trainables.config import Config
 
     pairs = [*(pairs or ()), *(["evaluation.mode", mode] if mode else [])]
-    loaded = standalone.load_config(config, pairs)
+    loaded = load_config(config, Config, pairs)
     confusion = standalone.score(loaded, checkpoint, split=split, folder=data)
-    names = loaded.config.data.class_names or [str(i) for i in range(loaded.config.data.num_classes)]
+    names = loaded.data.class_names or [str(i) for i in range(loaded.data.num_classes)]
     table = Table("class", "IoU")
     for name, iou in zip(names, confusion.iou(), strict=True):
         table.add_row(escape(name), "absent" if iou != iou else f"{iou:.4f}")

@@ -1,17 +1,15 @@
 """Trains and scores one config outside a search: what an exported config is for."""
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import torch
-from pydantic import ValidationError
 
 from raysearch.errors import Fault, InputError
-from raysearch.overrides import set_pairs, validation_faults
 from raysearch.records import write_reports
 from trainables.config import Config
 from trainables.data import evaluation_samples, open_split
@@ -23,41 +21,13 @@ from trainables.trainer import MODEL_FILE, Trainer, pick_device
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class LoadedConfig:
-    """A config file as it is trained: validated, with the block that a search wrote beside it."""
-
-    config: Config
-    metric: str
-    """The metric that the search chose it by; mIoU for a config written by hand."""
-    origin: dict[str, Any]
-    """The `raysearch` block; empty for a config written by hand."""
+def metric_of(path: Path) -> str:
+    """The metric that the search chose a config file by; mIoU for a config written by hand."""
+    document = json.loads(path.read_text(encoding="utf-8"))
+    return str(document.get("raysearch", {}).get("metric", "miou"))
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> LoadedConfig:
-    """Read a config file, with pairs `a.b.c value` on top.
-
-    Raises:
-        InputError: the file cannot be read, or values in it or in the pairs break a rule of the config.
-    """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError([Fault(str(path), f"cannot be read ({error})", "name a config file")]) from None
-    except json.JSONDecodeError as error:
-        raise InputError([Fault(f"{path}: line {error.lineno}", error.msg, "mend the JSON")]) from None
-    if not isinstance(document, dict):
-        raise InputError([Fault(str(path), "must be a mapping", "write {section: {name: value}}")])
-    origin = document.pop("raysearch", {})
-    document = set_pairs(document, overrides, Config)
-    try:
-        config = Config.model_validate(document)
-    except ValidationError as error:
-        raise InputError(validation_faults(error, str(path), Config)) from None
-    return LoadedConfig(config, origin.get("metric", "miou"), origin)
-
-
-def train(loaded: LoadedConfig, out: Path, *, say: Say = print) -> float:
+def train(config: Config, out: Path, *, metric: str = "miou", say: Say = print) -> float:
     """Train a config to its full budget; a training that was cut off in `out` goes on from its last report.
 
     Writes `config.json`, `results.parquet` and `checkpoint/` into `out`, at every report.
@@ -69,45 +39,47 @@ def train(loaded: LoadedConfig, out: Path, *, say: Say = print) -> float:
         InputError: `out` holds another training, or the dataset is wrong.
     """
     config_file, results, checkpoint = out / "config.json", out / "results.parquet", out / "checkpoint"
-    text = json.dumps(loaded.config.model_dump(mode="json"), indent=2) + "\n"
+    text = json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
     if config_file.exists() and config_file.read_text(encoding="utf-8") != text:
         raise InputError([Fault(str(out), "holds the training of another config", "name another --out")])
     out.mkdir(parents=True, exist_ok=True)
     config_file.write_text(text, encoding="utf-8")
-    trainer = Trainer(loaded.config)
+    trainer = Trainer(config)
     rows: list[dict[str, Any]] = []
+    if not checkpoint.exists() and checkpoint.with_name(".before").exists():
+        checkpoint.with_name(".before").rename(checkpoint)
     if (checkpoint / MODEL_FILE).exists() and results.exists():
         trainer.load(checkpoint)
         rows = [row for row in pq.read_table(results).to_pylist() if row["iteration"] <= trainer.iteration]
         say(f"going on at iteration {trainer.iteration}")
     while not trainer.done:
         report = trainer.run_to_report()
-        value = report.pop(loaded.metric)
+        value = report.pop(metric)
         rows.append({"trial": 0, "iteration": report.pop("iteration"), "value": value, **report})
-        _save(trainer, checkpoint)
         write_reports(rows, results)
-        say(f"iteration {trainer.iteration}/{loaded.config.train.max_iters}  {loaded.metric} {value:.4f}")
+        _save(trainer, checkpoint)
+        say(f"iteration {trainer.iteration}/{config.train.max_iters}  {metric} {value:.4f}")
     return float(rows[-1]["value"])
 
 
 def _save(trainer: Trainer, checkpoint: Path) -> None:
-    part = checkpoint.with_name(".checkpoint.part")
+    """Put a new checkpoint into place of the one before; a kill in between leaves one of the two under `.before`."""
+    part, before = checkpoint.with_name(".part"), checkpoint.with_name(".before")
+    shutil.rmtree(part, ignore_errors=True)
     trainer.save(part)
-    for file in sorted(part.iterdir()):
-        checkpoint.mkdir(exist_ok=True)
-        file.replace(checkpoint / file.name)
-    part.rmdir()
+    shutil.rmtree(before, ignore_errors=True)
+    if checkpoint.exists():
+        checkpoint.rename(before)
+    part.rename(checkpoint)
+    shutil.rmtree(before, ignore_errors=True)
 
 
-def score(
-    loaded: LoadedConfig, checkpoint: Path, *, split: str = "val", folder: Path | None = None
-) -> ConfusionMatrix:
+def score(config: Config, checkpoint: Path, *, split: str = "val", folder: Path | None = None) -> ConfusionMatrix:
     """Score a checkpoint's network on a split, of the config's own dataset or of another folder of the layout.
 
     Raises:
         InputError: the checkpoint does not fit the config, or the dataset is wrong.
     """
-    config = loaded.config
     weights = checkpoint / MODEL_FILE
     if not weights.is_file():
         raise InputError([Fault(str(checkpoint), f"holds no {MODEL_FILE}", "name the folder of a checkpoint")])

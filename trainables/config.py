@@ -4,9 +4,7 @@ Every section belongs to one part of the trial; a part is built from its own sec
 `Config()` trains on images that the product draws itself, so it is complete without a single value given.
 """
 
-import json
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
@@ -277,15 +275,3 @@ class Config(_Section):
         if self.train.num_threads is not None:
             return self
         return self.model_copy(update={"train": self.train.model_copy(update={"num_threads": num_threads})})
-
-
-def read_config(path: Path) -> Config:
-    """The config in a JSON file, without the `raysearch` block that an exported one carries.
-
-    Raises:
-        ValueError: the text is no JSON, or its values break a rule of the config (pydantic's ValidationError).
-    """
-    values: Any = json.loads(path.read_text(encoding="utf-8"))
-    if isinstance(values, dict):
-        values.pop("raysearch", None)
-    return Config.model_validate(values)

@@ -1,6 +1,7 @@
 """Search algorithms of Optuna, each asked once over a study that is built from the history."""
 
 import random
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from raysearch.journal import CONSTRAINT, History, TrialHistory
 from raysearch.space import SearchSpec
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 _NUM_BEST = 25
 _NUM_OTHERS = 250

@@ -1,0 +1,103 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from raysearch import journal as lines
+from raysearch.errors import InputError
+from raysearch.journal import Journal, read_history
+from tests.raysearch.toy import run_search, toy_spec
+
+
+def test_optuna_reads_the_same_search(tmp_path: Path) -> None:
+    history = run_search(toy_spec(tmp_path), tmp_path / "study.journal")
+
+    study = optuna.load_study(
+        study_name="toy", storage=JournalStorage(JournalFileBackend(str(tmp_path / "study.journal")))
+    )
+
+    assert study.direction == optuna.study.StudyDirection.MAXIMIZE
+    assert len(study.trials) == len(history.trials)
+    states = {"completed": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "infeasible": TrialState.PRUNED}
+    for ours, theirs in zip(history.trials, study.trials, strict=True):
+        assert theirs.state == states[ours.status]
+        assert theirs.params == pytest.approx(ours.params)
+        assert theirs.intermediate_values == {i: r.value for i, r in ours.reports.items()}
+        assert (theirs.constraints == {"feasible": 1.0}) == (ours.status == "infeasible")
+    assert {t.status for t in history.trials} == {"completed", "stopped", "infeasible"}
+    best = history.best_trial()
+    assert best is not None
+    assert study.best_trial.number == best.number
+
+
+def test_a_torn_last_line_is_cut_on_opening_and_passed_over_in_reading(tmp_path: Path) -> None:
+    path = tmp_path / "study.journal"
+    with Journal(path) as journal:
+        journal.append(lines.study_records("torn", "max", 5, {}))
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"op_code":4,"study_')
+
+    assert read_history(path).target_trials == 5
+    with Journal(path) as journal:
+        assert path.read_bytes() == whole
+        journal.append([lines.target_record(7)])
+    assert read_history(path).target_trials == 7
+
+
+def test_a_journal_of_one_torn_line_is_empty(tmp_path: Path) -> None:
+    path = tmp_path / "study.journal"
+    path.write_bytes(b"x" * 200_000)
+    with Journal(path):
+        assert path.stat().st_size == 0
+
+
+def test_a_second_writer_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "study.journal"
+    with Journal(path):
+        code = f"from raysearch.journal import Journal; from pathlib import Path; Journal(Path({str(path)!r}))"
+        second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "another raysearch is running this search" in second.stderr
+    Journal(path).close()
+
+
+def test_a_damaged_line_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "study.journal"
+    path.write_text(json.dumps(lines.study_records("x", "max", 1, {})[0]) + "\nnot json\n")
+    with pytest.raises(InputError, match=r"study\.journal: line 2"):
+        read_history(path)
+
+
+def test_a_full_disk_leaves_no_half_of_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "study.journal"
+    with Journal(path) as journal:
+        journal.append(lines.study_records("full", "max", 5, {}))
+        before = path.read_bytes()
+        real_write, calls = os.write, []
+
+        def write_half(file: int, data: bytes) -> int:
+            calls.append(file)
+            if len(calls) > 1:
+                raise OSError(28, "No space left on device")
+            return real_write(file, data[: len(data) // 2])
+
+        monkeypatch.setattr(os, "write", write_half)
+        with pytest.raises(OSError, match="No space"):
+            journal.append([lines.target_record(6)])
+        monkeypatch.undo()
+        assert path.read_bytes() == before
+        journal.append([lines.target_record(6)])
+    assert read_history(path).target_trials == 6
+
+
+def test_one_suggestion_is_one_line(tmp_path: Path) -> None:
+    history = run_search(toy_spec(tmp_path), tmp_path / "study.journal")
+    records = list(lines.read_records(tmp_path / "study.journal"))
+    assert sum(record["op_code"] == 4 for record in records) == len(history.trials)
+    assert sum(record["op_code"] == 7 for record in records) == sum(len(t.reports) for t in history.trials)

@@ -1,0 +1,52 @@
+"""The contrast loss in plain loops over float64 numbers, written from the definition and nothing else."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+
+def contrast_reference(
+    anchors: Array,
+    anchor_labels: npt.ArrayLike,
+    keys: Array,
+    key_labels: npt.ArrayLike,
+    *,
+    temperature: float,
+    base_temperature: float | None = None,
+    keys_are_anchors: bool = False,
+) -> float:
+    """-log(e^s_ij / (e^s_ij + sum of e^s_ik over negatives k)), meant over positives j, then over anchors that have any."""
+    anchor_labels, key_labels = np.asarray(anchor_labels), np.asarray(key_labels)
+    of_anchors = []
+    for i, anchor in enumerate(anchors):
+        similarities = [math.fsum(anchor * key) / temperature for key in keys]
+        negatives = math.fsum(
+            math.exp(s) for s, label in zip(similarities, key_labels, strict=True) if label != anchor_labels[i]
+        )
+        of_positives = [
+            math.log1p(negatives / math.exp(s))
+            for j, (s, label) in enumerate(zip(similarities, key_labels, strict=True))
+            if label == anchor_labels[i] and not (keys_are_anchors and i == j)
+        ]
+        if of_positives:
+            of_anchors.append(sum(of_positives) / len(of_positives))
+    if not of_anchors:
+        return 0.0
+    return temperature / (base_temperature or temperature) * sum(of_anchors) / len(of_anchors)
+
+
+def numerical_gradient(function: Callable[[Array], Any], at: Array, step: float = 1e-6) -> Array:
+    """Central differences of a scalar function of an array."""
+    gradient = np.zeros_like(at)
+    for index in np.ndindex(at.shape):
+        moved = at.copy()
+        moved[index] = at[index] + step
+        above = function(moved)
+        moved[index] = at[index] - step
+        gradient[index] = (above - function(moved)) / (2 * step)
+    return gradient

@@ -1,0 +1,236 @@
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.trainables.losses.contrast_reference import Array, contrast_reference, numerical_gradient
+from trainables.losses import pixel_contrast
+from trainables.losses.pixel_contrast import pixel_contrast_loss
+
+
+class Case(NamedTuple):
+    anchor_labels: list[int]
+    key_labels: list[int] | None = None
+    """None: the keys are the anchors."""
+    num_further_keys: int = 0
+    """Keys behind those that are the anchors."""
+    temperature: float = 0.1
+    base_temperature: float | None = None
+    spread: float = 0.0
+    """0: unit vectors; else rows of lengths up to about this."""
+    identical: bool = False
+
+    def tensors(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        generator = np.random.default_rng(3)
+        labels = torch.tensor(self.anchor_labels)
+        anchors = self._rows(len(labels), generator)
+        if self.key_labels is not None:
+            keys, key_labels = self._rows(len(self.key_labels), generator), torch.tensor(self.key_labels)
+        else:
+            keys = np.concatenate([anchors, self._rows(self.num_further_keys, generator)])
+            further = [self.anchor_labels[i % len(self.anchor_labels)] for i in range(self.num_further_keys)]
+            key_labels = torch.tensor([*self.anchor_labels, *further])
+        return torch.tensor(anchors, dtype=dtype), labels, torch.tensor(keys, dtype=dtype), key_labels
+
+    def options(self) -> dict[str, Any]:
+        return {
+            "temperature": self.temperature,
+            "base_temperature": self.base_temperature,
+            "keys_are_anchors": self.key_labels is None,
+        }
+
+    def _rows(self, count: int, generator: np.random.Generator) -> Array:
+        rows = generator.normal(size=(count, 4))
+        if self.identical:
+            rows[:] = rows[:1]
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        return np.asarray(rows * self.spread / 2 if self.spread else rows / lengths)
+
+
+CASES = {
+    "anchors among themselves": Case([2, 0, 1, 0, 2, 1, 1, 0, 2]),
+    "keys apart": Case([2, 0, 1, 0], [1, 0, 0, 2, 2, 1, 3]),
+    "anchors and a memory": Case([2, 0, 1, 0, 2, 1], num_further_keys=7),
+    "lengths other than 1": Case([2, 0, 1, 0, 2, 1], spread=2.0),
+    "T = 0.01": Case([2, 0, 1, 0, 2, 1, 1], temperature=0.01),
+    "T = 0.01 with a memory": Case([2, 0, 1, 0, 2], num_further_keys=6, temperature=0.01),
+    "T = 10": Case([2, 0, 1, 0, 2, 1, 1], temperature=10.0),
+    "its own base temperature": Case([2, 0, 1, 0, 2, 1], base_temperature=0.07),
+    "one class": Case([5, 5, 5, 5], temperature=0.01),
+    "one class in the keys": Case([5, 3, 5], [5, 5, 5]),
+    "an anchor without positives": Case([0, 0, 1, 2, 2]),
+    "every class once": Case([0, 1, 2, 3]),
+    "no key of the anchors' classes": Case([0, 1], [2, 3, 3]),
+    "a class of keys only": Case([0, 0, 0], [0, 0, 4, 4]),
+    "one anchor": Case([0], [0, 1]),
+    "all vectors the same": Case([0, 0, 1, 1, 2], identical=True, temperature=0.01),
+    "the largest label": Case([254, 0, 254, 0]),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_value_and_gradient_are_those_of_the_definition(name: str) -> None:
+    case = CASES[name]
+    anchors, labels, keys, key_labels = case.tensors(torch.float32)
+    anchors.requires_grad_()
+    keys.requires_grad_()
+    loss = pixel_contrast_loss(anchors, labels, keys, key_labels, **case.options())
+    loss.backward()
+
+    exact_anchors, exact_keys = (x.detach().double().numpy() for x in (anchors, keys))
+
+    def reference(a: Array, k: Array) -> float:
+        return contrast_reference(a, labels.numpy(), k, key_labels.numpy(), **case.options())
+
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(reference(exact_anchors, exact_keys), rel=1e-5, abs=1e-12)
+    assert anchors.grad is not None
+    assert keys.grad is not None
+    by_anchors = numerical_gradient(lambda a: reference(a, exact_keys), exact_anchors)
+    by_keys = numerical_gradient(lambda k: reference(exact_anchors, k), exact_keys)
+    tolerance = 1e-4 * max(np.abs(by_anchors).max(), 1e-8)
+    np.testing.assert_allclose(anchors.grad.numpy(), by_anchors, rtol=1e-4, atol=tolerance)
+    np.testing.assert_allclose(keys.grad.numpy(), by_keys, rtol=1e-4, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_closed_form_gradient_passes_gradcheck(name: str) -> None:
+    case = CASES[name]
+    anchors, labels, keys, key_labels = case.tensors(torch.float64)
+
+    def loss(a: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        return pixel_contrast_loss(a, labels, k, key_labels, **case.options())
+
+    assert torch.autograd.gradcheck(loss, (anchors.requires_grad_(), keys.requires_grad_()))
+
+
+def test_three_anchors_by_hand() -> None:
+    anchors = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    labels = torch.tensor([0, 0, 1])
+    loss = pixel_contrast_loss(anchors, labels, anchors, labels, temperature=0.5, keys_are_anchors=True)
+    # Anchor 0: positive at 0, negative at -1 / 0.5. Anchor 1: both at 0. Anchor 2: no positive, not counted.
+    assert loss.item() == pytest.approx((math.log(1 + math.exp(-2)) + math.log(2)) / 2, rel=1e-6)
+
+
+def test_the_base_temperature_only_scales() -> None:
+    anchors, labels, keys, key_labels = CASES["keys apart"].tensors(torch.float64)
+    plain = pixel_contrast_loss(anchors, labels, keys, key_labels, temperature=0.1)
+    scaled = pixel_contrast_loss(anchors, labels, keys, key_labels, temperature=0.1, base_temperature=0.07)
+    assert scaled.item() == pytest.approx(plain.item() * 0.1 / 0.07)
+
+
+@pytest.mark.parametrize("name", ["one class", "every class once", "no key of the anchors' classes"])
+def test_without_a_pair_to_compare_it_is_zero_and_so_is_the_gradient(name: str) -> None:
+    anchors, labels, keys, key_labels = CASES[name].tensors(torch.float32)
+    anchors.requires_grad_()
+    loss = pixel_contrast_loss(anchors, labels, keys, key_labels, **CASES[name].options())
+    loss.backward()
+    assert loss.item() == 0.0
+    assert anchors.grad is not None
+    assert (anchors.grad == 0.0).all()
+
+
+@pytest.mark.parametrize("num_keys", [0, 3])
+def test_no_anchor_gives_a_differentiable_zero(num_keys: int) -> None:
+    embeddings = torch.randn(5, 4, requires_grad=True)
+    none = torch.zeros(0, dtype=torch.int64)
+    keys = torch.randn(num_keys, 4, requires_grad=True)
+    key_labels = torch.arange(num_keys)
+    loss = pixel_contrast_loss(embeddings[none], none, keys, key_labels, temperature=0.1, keys_are_anchors=True)
+    loss.backward()
+    assert loss.item() == 0.0
+    assert embeddings.grad is not None
+    assert (embeddings.grad == 0.0).all()
+
+
+@pytest.mark.parametrize("name", ["anchors among themselves", "keys apart", "anchors and a memory"])
+def test_chunks_add_up_to_the_whole(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = CASES[name]
+
+    def value_and_gradients() -> list[torch.Tensor]:
+        anchors, labels, keys, key_labels = case.tensors(torch.float64)
+        inputs = (anchors.requires_grad_(), keys.requires_grad_())
+        loss = pixel_contrast_loss(anchors, labels, keys, key_labels, **case.options())
+        return [loss, *torch.autograd.grad(loss, inputs)]
+
+    whole = value_and_gradients()
+    monkeypatch.setattr(pixel_contrast, "_CHUNK_ELEMENTS", 1)
+    monkeypatch.setattr(pixel_contrast, "_MIN_ROWS", 2)
+    torch.testing.assert_close(value_and_gradients(), whole)
+
+
+def test_the_matrix_of_similarities_is_not_kept() -> None:
+    anchors = torch.randn(300, 4, requires_grad=True)
+    labels = torch.arange(300) % 3
+    kept: list[int] = []
+
+    def count(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        pixel_contrast_loss(anchors, labels, anchors, labels, temperature=0.1, keys_are_anchors=True)
+    assert sum(kept) <= 2 * anchors.numel()
+
+
+def test_without_gradients_the_value_is_the_same() -> None:
+    anchors, labels, keys, key_labels = CASES["keys apart"].tensors(torch.float32)
+    expected = pixel_contrast_loss(anchors.requires_grad_(), labels, keys, key_labels, temperature=0.1)
+    with torch.no_grad():
+        loss = pixel_contrast_loss(anchors, labels, keys, key_labels, temperature=0.1)
+    assert not loss.requires_grad
+    assert loss.item() == expected.item()
+
+
+def test_gradients_scale_with_the_coefficient_of_the_loss() -> None:
+    anchors, labels, keys, key_labels = CASES["keys apart"].tensors(torch.float64)
+    loss = pixel_contrast_loss(anchors.requires_grad_(), labels, keys, key_labels, temperature=0.1)
+    (once,) = torch.autograd.grad(loss, anchors, retain_graph=True)
+    (thrice,) = torch.autograd.grad(3 * loss, anchors)
+    torch.testing.assert_close(thrice, 3 * once)
+
+
+def test_autocast_changes_nothing() -> None:
+    anchors, labels, keys, key_labels = CASES["T = 0.01"].tensors(torch.float32)
+    expected = pixel_contrast_loss(anchors, labels, keys, key_labels, temperature=0.01, keys_are_anchors=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = pixel_contrast_loss(anchors, labels, keys, key_labels, temperature=0.01, keys_are_anchors=True)
+    assert loss.dtype == torch.float32
+    assert loss.item() == expected.item()
+
+
+def test_half_precision_inputs_are_computed_in_float32() -> None:
+    anchors, labels, keys, key_labels = CASES["keys apart"].tensors(torch.bfloat16)
+    anchors.requires_grad_()
+    loss = pixel_contrast_loss(anchors, labels, keys, key_labels, temperature=0.1)
+    loss.backward()
+    expected = pixel_contrast_loss(anchors.detach().float(), labels, keys.float(), key_labels, temperature=0.1)
+    assert loss.dtype == torch.float32
+    assert loss.item() == expected.item()
+    assert anchors.grad is not None
+    assert anchors.grad.dtype == torch.bfloat16
+
+
+def test_a_nan_is_not_hidden() -> None:
+    anchors, labels, keys, key_labels = CASES["keys apart"].tensors(torch.float32)
+    anchors[0, 0] = torch.nan
+    assert pixel_contrast_loss(anchors, labels, keys, key_labels, temperature=0.1).isnan()
+
+
+@settings(max_examples=40, deadline=None)
+@given(labels=st.lists(st.integers(0, 4), min_size=2, max_size=12), seed=st.integers(0, 2**31))
+def test_neither_order_nor_class_numbers_matter(labels: list[int], seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    classes = torch.tensor(labels)
+    anchors = torch.randn(len(labels), 3, dtype=torch.float64, generator=generator)
+    order = torch.randperm(len(labels), generator=generator)
+    renamed = torch.randperm(5, generator=generator)[classes[order]]
+
+    def loss(a: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+        return pixel_contrast_loss(a, c, a, c, temperature=0.3, keys_are_anchors=True)
+
+    torch.testing.assert_close(loss(anchors[order], renamed), loss(anchors, classes))

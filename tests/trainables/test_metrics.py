@@ -1,0 +1,99 @@
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from trainables.metrics import ConfusionMatrix
+
+
+def reference_iou(prediction: np.ndarray, label: np.ndarray, num_classes: int, ignore_index: int) -> list[float]:
+    """IoU by sets of pixel positions, class by class."""
+    counted = {i for i, value in enumerate(label.ravel()) if value != ignore_index}
+    iou = []
+    for k in range(num_classes):
+        predicted = {i for i in counted if prediction.ravel()[i] == k}
+        labelled = {i for i in counted if label.ravel()[i] == k}
+        union = predicted | labelled
+        iou.append(len(predicted & labelled) / len(union) if union else math.nan)
+    return iou
+
+
+def test_hand_computed_case() -> None:
+    confusion = ConfusionMatrix(3)
+    confusion.update(np.array([[0, 0, 1], [1, 1, 1]]), np.array([[0, 1, 1], [1, 255, 0]]))
+    # Class 0: 1 hit of {0, 1, 5}. Class 1: 2 hits of {1, 2, 3, 5}. Class 2 is nowhere.
+    np.testing.assert_array_equal(confusion.counts, [[1, 1, 0], [1, 2, 0], [0, 0, 0]])
+    np.testing.assert_array_equal(confusion.iou(), [1 / 3, 2 / 4, math.nan])
+    assert confusion.miou() == (1 / 3 + 2 / 4) / 2
+    assert confusion.pixel_accuracy() == 3 / 5
+
+
+def test_class_that_is_labelled_but_never_hit_scores_zero_and_counts() -> None:
+    confusion = ConfusionMatrix(3)
+    confusion.update(torch.tensor([0, 0, 0, 0]), torch.tensor([0, 0, 0, 1]))
+    np.testing.assert_array_equal(confusion.iou(), [0.75, 0.0, math.nan])
+    assert confusion.miou() == 0.375
+
+
+def test_class_that_is_predicted_but_never_labelled_scores_zero_and_counts() -> None:
+    confusion = ConfusionMatrix(2)
+    confusion.update(torch.tensor([0, 1]), torch.tensor([0, 0]))
+    np.testing.assert_array_equal(confusion.iou(), [0.5, 0.0])
+
+
+@pytest.mark.parametrize("ignore_index", [255, 0, -1])
+def test_agrees_with_the_reference_over_several_updates(ignore_index: int) -> None:
+    generator = np.random.default_rng(0)
+    prediction = generator.integers(0, 5, size=(3, 7, 11))
+    label = generator.integers(0, 5, size=(3, 7, 11))
+    label[generator.random(label.shape) < 0.2] = ignore_index
+    confusion = ConfusionMatrix(6, ignore_index)
+    for one_prediction, one_label in zip(prediction, label, strict=True):
+        confusion.update(torch.from_numpy(one_prediction), one_label)
+    np.testing.assert_allclose(confusion.iou(), reference_iou(prediction, label, 6, ignore_index), rtol=1e-15)
+    assert confusion.counts.sum() == (label != ignore_index).sum()
+
+
+def test_predictions_at_ignored_pixels_do_not_count() -> None:
+    confusion = ConfusionMatrix(2)
+    confusion.update(torch.tensor([0, 1, 255]), torch.tensor([0, 255, 255]))
+    np.testing.assert_array_equal(confusion.counts, [[1, 0], [0, 0]])
+
+
+def test_nothing_counted_gives_nan_without_a_warning() -> None:
+    confusion = ConfusionMatrix(2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        confusion.update(np.full((2, 2), 0), np.full((2, 2), 255))
+        assert np.isnan(confusion.iou()).all()
+        assert math.isnan(confusion.miou())
+        assert math.isnan(confusion.pixel_accuracy())
+
+
+def test_types() -> None:
+    confusion = ConfusionMatrix(2)
+    confusion.update(torch.tensor([0], dtype=torch.uint8), np.array([0], dtype=np.uint16))
+    assert confusion.counts.dtype == np.int64
+    assert confusion.iou().dtype == np.float64
+    assert confusion.miou().dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("prediction", "label", "message"),
+    [
+        ([0, 3], [0, 0], "prediction 3 is no class.*\\[0, 3\\)"),
+        ([0, -1], [0, 0], "prediction -1 is no class"),
+        ([0, 0], [0, 3], "label 3 is no class.*or 255"),
+        ([0, 0], [-1, 0], "label -1 is no class"),
+        ([0, 255], [0, 0], "prediction 255"),
+        ([0, 0], [0, 0, 0], "one shape"),
+        ([0.0, 1.0], [0, 1], "integers"),
+    ],
+)
+def test_wrong_values_are_named(prediction: list[float], label: list[int], message: str) -> None:
+    confusion = ConfusionMatrix(3)
+    with pytest.raises(ValueError, match=message):
+        confusion.update(torch.tensor(prediction), torch.tensor(label))
+    assert not confusion.counts.any()
