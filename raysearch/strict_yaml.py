@@ -1,0 +1,149 @@
+"""Reads and writes YAML the way it is meant: `1e-4` is a number, a date is text, a key given twice is a fault."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from raysearch.errors import Fault, InputError
+
+_EXPONENT = re.compile(r"[-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$")
+"""Floats with an exponent; PyYAML itself wants a dot before and a sign after the `e`."""
+
+
+class _Loader(yaml.SafeLoader):
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    yaml_constructors = {
+        tag: construct
+        for tag, construct in yaml.SafeLoader.yaml_constructors.items()
+        if tag is None or tag.rpartition(":")[2] in ("null", "bool", "int", "float", "str", "seq", "map")
+    }
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+for _class in (_Loader, _Dumper):  # the dumper too: it puts text that reads like a number in quotes
+    _class.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
+
+
+def read_mapping(path: Path, source: str) -> tuple[dict[Any, Any], list[Fault]]:
+    """The mapping in a YAML file (or a JSON file, by its suffix), and the keys that it gives twice.
+
+    Raises:
+        InputError: the file cannot be read as text, breaks the syntax, or is not a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError([Fault(source, "there is no such file", "check the path")]) from None
+    except IsADirectoryError:
+        raise InputError([Fault(source, "is a folder", "name the file in it")]) from None
+    except UnicodeDecodeError as error:
+        raise InputError([Fault(source, f"is not UTF-8 text (byte {error.start})", "save it as UTF-8")]) from None
+    except OSError as error:
+        raise InputError([Fault(source, f"cannot be read: {error.strerror}", "check the path")]) from None
+    if not text.strip():
+        raise InputError([Fault(source, "is empty", "it must be a mapping")])
+    faults: list[Fault] = []
+    try:
+        if path.suffix == ".json":
+            document = json.loads(text)
+        else:
+            document, repeated = _parse(text)
+            faults = [
+                Fault(f"{source}: line {line}", f"{key} is given a second time", "keep one") for line, key in repeated
+            ]
+    except json.JSONDecodeError as error:
+        raise InputError([Fault(f"{source}: line {error.lineno}", error.msg, "correct the JSON there")]) from None
+    except _YamlError as error:
+        where = f"{source}: line {error.line}" if error.line else source
+        raise InputError([Fault(where, str(error), "correct the YAML there")]) from None
+    if not isinstance(document, dict):
+        raise InputError([Fault(source, f"is {kind_of(document)}", "it must be a mapping (key: value lines)")])
+    return document, faults
+
+
+def parse_value(text: str) -> Any:
+    """The value of a piece of YAML, such as the right side of `--set`.
+
+    Raises:
+        ValueError: it breaks the syntax.
+    """
+    return _parse(text)[0]
+
+
+def dump(document: dict[str, Any]) -> str:
+    """YAML text that `read_mapping` reads as an equal mapping; keys keep their order."""
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def kind_of(value: Any) -> str:
+    """What a YAML value is, in words."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "a truth value"
+        case int() | float():
+            return "a number"
+        case str():
+            return "text"
+        case list():
+            return "a list"
+        case dict():
+            return "a mapping"
+        case _:
+            return f"a {type(value).__name__}"
+
+
+class _YamlError(ValueError):
+    def __init__(self, line: int | None, problem: str) -> None:
+        super().__init__(problem)
+        self.line = line
+
+
+def _parse(text: str) -> tuple[Any, list[tuple[int, str]]]:
+    """The value, and line and name of every key that its mapping already has."""
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None, []
+        return loader.construct_document(node), list(_repeated_keys(node, set()))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        problem = error.problem or error.context or "is not valid YAML"
+        raise _YamlError(mark.line + 1 if mark else None, problem) from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise _YamlError(line, f"holds the character {error.character!r}, which YAML does not allow") from None
+    except ValueError as error:  # an explicit tag that its text does not fit, such as `!!int x`
+        raise _YamlError(None, str(error)) from None
+    except RecursionError:
+        raise _YamlError(None, "is nested too deeply") from None
+
+
+def _repeated_keys(node: yaml.Node, seen: set[int]) -> Iterator[tuple[int, str]]:
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        keys = set()
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in keys:
+                    yield key.start_mark.line + 1, key.value
+                keys.add((key.tag, key.value))
+            yield from _repeated_keys(value, seen)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from _repeated_keys(value, seen)
