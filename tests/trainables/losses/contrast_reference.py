@@ -20,7 +20,7 @@ def contrast_reference(
     base_temperature: float | None = None,
     keys_are_anchors: bool = False,
 ) -> float:
-    """-log(e^s_ij / (e^s_ij + sum of e^s_ik over negatives k)), meant over positives j, then over anchors that have any."""
+    """Mean over anchors and, before, over positives j of -log(e^s_ij / (e^s_ij + sum over negatives k of e^s_ik))."""
     anchor_labels, key_labels = np.asarray(anchor_labels), np.asarray(key_labels)
     of_anchors = []
     for i, anchor in enumerate(anchors):

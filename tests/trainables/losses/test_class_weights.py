@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainables.losses.class_weights import class_weights
@@ -45,6 +45,7 @@ def test_power_zero_leaves_classes_unweighted(scheme: str | tuple[float, ...]) -
     assert class_weights(scheme, 0.0, [10, 0, 5]).tolist() == [1.0, 1.0, 1.0]
 
 
+@settings(deadline=None)
 @given(
     scheme=st.sampled_from(SCHEMES),
     power=st.floats(0.01, 2.0),

@@ -92,9 +92,10 @@ def test_value_and_gradient_are_those_of_the_definition(name: str) -> None:
     assert keys.grad is not None
     by_anchors = numerical_gradient(lambda a: reference(a, exact_keys), exact_anchors)
     by_keys = numerical_gradient(lambda k: reference(exact_anchors, k), exact_keys)
-    tolerance = 1e-4 * max(np.abs(by_anchors).max(), 1e-8)
-    np.testing.assert_allclose(anchors.grad.numpy(), by_anchors, rtol=1e-4, atol=tolerance)
-    np.testing.assert_allclose(keys.grad.numpy(), by_keys, rtol=1e-4, atol=tolerance)
+    for gradient, expected in ((anchors.grad, by_anchors), (keys.grad, by_keys)):
+        # Entries are sums of terms up to 1 / T that may cancel: float32 leaves about 1e-7 of a term.
+        tolerance = 1e-4 * np.abs(expected).max() + 2e-7 / case.temperature
+        np.testing.assert_allclose(gradient.numpy(), expected, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("name", CASES)

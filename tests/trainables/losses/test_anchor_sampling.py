@@ -1,0 +1,209 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainables.config import ContrastConfig
+from trainables.losses.anchor_sampling import Anchors, sample_anchors, semi_hard, shuffle_within_groups
+
+
+def _sample(
+    labels: torch.Tensor, predictions: torch.Tensor | None = None, seed: int = 0, **options: int
+) -> tuple[Anchors, torch.Tensor]:
+    """The anchors, and how many came from each (image, class), (B, 256)."""
+    config = ContrastConfig.model_validate(options)
+    generator = torch.Generator().manual_seed(seed)
+    anchors = sample_anchors(config, labels, labels if predictions is None else predictions, generator)
+    images = anchors.positions // labels.shape[1]
+    return anchors, torch.bincount(images * 256 + anchors.labels, minlength=256 * len(labels)).view(-1, 256)
+
+
+def _by_the_original(num_hard: int, num_easy: int, num_views: int) -> tuple[int, int]:
+    """The original's rule, except that an odd number of views rounds the hard half up."""
+    if num_hard >= num_views / 2 and num_easy >= num_views / 2:
+        keep_hard = (num_views + 1) // 2
+        return keep_hard, num_views - keep_hard
+    if num_hard >= num_views / 2:
+        return num_views - num_easy, num_easy
+    assert num_easy >= num_views / 2
+    return num_hard, num_views - num_hard
+
+
+@pytest.mark.parametrize(
+    ("counts", "num_views", "expected"),
+    [
+        ((50, 50), 10, (5, 5)),
+        ((50, 50), 7, (4, 3)),
+        ((50, 2), 10, (8, 2)),
+        ((3, 50), 10, (3, 7)),
+        ((0, 50), 10, (0, 10)),
+        ((50, 0), 10, (10, 0)),
+        ((1, 50), 1, (1, 0)),
+        ((0, 50), 1, (0, 1)),
+        ((2, 3), 10, (2, 3)),
+        ((4, 3), 7, (4, 3)),
+        ((0, 0), 4, (0, 0)),
+    ],
+)
+def test_semi_hard_takes_half_and_tops_up(counts: tuple[int, int], num_views: int, expected: tuple[int, int]) -> None:
+    assert tuple(semi_hard(torch.tensor([counts]), num_views)[0].tolist()) == expected
+
+
+@settings(deadline=None)
+@given(num_views=st.integers(1, 60), num_hard=st.integers(0, 100), num_easy=st.integers(0, 100))
+def test_semi_hard_is_the_original_wherever_the_original_is_defined(
+    num_views: int, num_hard: int, num_easy: int
+) -> None:
+    hard, easy = semi_hard(torch.tensor([[num_hard, num_easy]]), num_views)[0].tolist()
+    if num_hard + num_easy >= num_views:
+        assert (hard, easy) == _by_the_original(num_hard, num_easy, num_views)
+    else:
+        assert (hard, easy) == (num_hard, num_easy)
+
+
+def _random_maps(seed: int, num_images: int, num_pixels: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = np.random.default_rng(seed)
+    labels = generator.choice([0, 1, 2, 7, 254, 255], size=(num_images, num_pixels))
+    predictions = np.where(generator.random(labels.shape) < 0.5, labels, 1)
+    return torch.from_numpy(labels), torch.from_numpy(predictions)
+
+
+@settings(deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    num_images=st.integers(1, 4),
+    num_pixels=st.integers(1, 60),
+    max_samples=st.integers(1, 80),
+    max_views=st.integers(1, 12),
+    min_pixels=st.integers(1, 8),
+)
+def test_what_holds_for_every_sample(
+    seed: int, num_images: int, num_pixels: int, max_samples: int, max_views: int, min_pixels: int
+) -> None:
+    labels, predictions = _random_maps(seed, num_images, num_pixels)
+    anchors, drawn = _sample(
+        labels, predictions, seed, max_samples=max_samples, max_views=max_views, min_pixels=min_pixels
+    )
+    flat = labels.flatten()
+    assert len(anchors.positions.unique()) == len(anchors.positions) <= max_samples
+    assert torch.equal(flat[anchors.positions], anchors.labels)
+    assert not (anchors.labels == 255).any()
+
+    sizes = torch.stack([torch.bincount(image, minlength=256) for image in labels])
+    sizes[:, 255] = 0
+    num_qualified = int((sizes >= min_pixels).sum())
+    assert anchors.num_groups == min(num_qualified, max_samples) == int((drawn > 0).sum())
+    num_views = min(max(1, max_samples // max(1, num_qualified)), max_views)
+    taking_part = drawn > 0
+    assert torch.equal(drawn[taking_part], sizes[taking_part].clamp(max=num_views))
+
+    is_hard = (predictions != labels).flatten()
+    num_hard = (
+        torch.zeros_like(drawn)
+        .flatten()
+        .index_add_(0, anchors.positions // num_pixels * 256 + anchors.labels, is_hard[anchors.positions].long())
+    )
+    for group in drawn.flatten().nonzero().flatten().tolist():
+        of_group = flat[group // 256 * num_pixels : (group // 256 + 1) * num_pixels] == group % 256
+        hard_of_group = is_hard[group // 256 * num_pixels : (group // 256 + 1) * num_pixels] & of_group
+        counts = torch.stack([hard_of_group.sum(), (of_group & ~hard_of_group).sum()])
+        assert num_hard[group] == semi_hard(counts.unsqueeze(0), num_views)[0, 0]
+
+
+def test_views_share_the_samples_of_the_batch_between_groups() -> None:
+    labels = torch.tensor([[0] * 30 + [1] * 30, [2] * 60])
+    _, drawn = _sample(labels, max_samples=20, max_views=100)
+    assert drawn[0, :3].tolist() == [6, 6, 0]
+    assert drawn[1, :3].tolist() == [0, 0, 6]
+    _, drawn = _sample(labels, max_samples=20, max_views=4)
+    assert drawn.sum() == 12
+
+
+def test_groups_below_min_pixels_do_not_take_part() -> None:
+    labels = torch.tensor([[0] * 5 + [1] * 6])
+    anchors, drawn = _sample(labels, max_samples=100, max_views=3, min_pixels=6)
+    assert anchors.num_groups == 1
+    assert drawn[0, :2].tolist() == [0, 3]
+
+
+def test_more_groups_than_samples_leaves_one_anchor_in_each_of_a_random_part() -> None:
+    labels = torch.arange(8).repeat(1, 10)
+    seen = torch.zeros(8)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(400):
+        anchors = sample_anchors(ContrastConfig(max_samples=4), labels, labels, generator)
+        assert anchors.num_groups == len(anchors.labels.unique()) == len(anchors.labels) == 4
+        seen[anchors.labels] += 1
+    # Each of the 8 in half of 400 draws, standard deviation 10.
+    assert (seen - 200).abs().max() < 45
+
+
+def test_one_view_is_a_hard_one_where_there_is_one() -> None:
+    labels = torch.tensor([[0] * 50 + [1] * 50])
+    predictions = labels.clone()
+    predictions[0, 17] = 3
+    for seed in range(20):
+        anchors, _ = _sample(labels, predictions, seed, max_views=1)
+        assert anchors.labels.tolist() == [0, 1]
+        assert anchors.positions[0] == 17
+
+
+@pytest.mark.parametrize(
+    "labels", [torch.full((2, 9), 255), torch.tensor([[0, 1, 2], [255, 3, 4]])], ids=["all ignored", "all too small"]
+)
+def test_no_group_qualifies(labels: torch.Tensor) -> None:
+    anchors, _ = _sample(labels, min_pixels=2)
+    assert anchors.positions.shape == anchors.labels.shape == (0,)
+    assert anchors.num_groups == 0
+
+
+def test_pixels_of_a_group_are_drawn_uniformly() -> None:
+    # 3000 images with 24 hard and 40 easy pixels of one class: 5 of either half from each.
+    labels = torch.zeros(3000, 64, dtype=torch.int64)
+    predictions = labels.clone()
+    predictions[:, ::2][:, :24] = 1
+    anchors, _ = _sample(labels, predictions, max_samples=30_000, max_views=10)
+    times_drawn = torch.bincount(anchors.positions % 64, minlength=64).double()
+    is_hard = predictions[0] == 1
+    for half in (times_drawn[is_hard], times_drawn[~is_hard]):
+        share = 5 / len(half)
+        expected = 3000 * share
+        assert half.sum() == 15_000
+        # Draws without replacement: each count has variance n p (1 - p); the statistic has len - 1 degrees of freedom.
+        chi_square = ((half - expected) ** 2).sum() / (expected * (1 - share)) * (len(half) - 1) / len(half)
+        freedom = len(half) - 1
+        assert abs(chi_square - freedom) < 4 * (2 * freedom) ** 0.5
+
+
+def test_pairs_of_pixels_are_drawn_independently_of_their_distance() -> None:
+    labels = torch.zeros(6000, 6, dtype=torch.int64)
+    anchors, _ = _sample(labels, max_samples=12_000, max_views=2)
+    pairs = (anchors.positions % 6).view(6000, 2).sort(1).values
+    times = torch.bincount(pairs[:, 0] * 6 + pairs[:, 1]).double()
+    times = times[times > 0]
+    # 15 pairs, 400 times each, standard deviation 19.
+    assert len(times) == 15
+    assert (times - 400).abs().max() < 80
+
+
+def test_the_generator_is_the_only_randomness() -> None:
+    labels, predictions = _random_maps(0, 3, 200)
+    state = torch.get_rng_state()
+    first, _ = _sample(labels, predictions, 5, max_samples=40)
+    torch.rand(3)
+    again, _ = _sample(labels, predictions, 5, max_samples=40)
+    other, _ = _sample(labels, predictions, 6, max_samples=40)
+    torch.set_rng_state(state)
+    assert torch.equal(first.positions, again.positions)
+    assert not torch.equal(first.positions, other.positions)
+    _sample(labels, predictions, 5, max_samples=40)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_shuffling_keeps_groups_together_whatever_their_number() -> None:
+    groups = torch.randint(0, 2**22, (2000,), generator=torch.Generator().manual_seed(0)) // 1000 * 1000
+    order, ranks = shuffle_within_groups(groups, torch.bincount(groups), torch.Generator().manual_seed(0))
+    assert torch.equal(groups[order], groups.sort().values)
+    for group in groups.unique()[:50].tolist():
+        assert ranks[groups[order] == group].tolist() == list(range(int((groups == group).sum())))

@@ -1,0 +1,243 @@
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tests.trainables.losses.contrast_reference import contrast_reference
+from trainables.config import ContrastConfig
+from trainables.losses import build_contrast_loss
+from trainables.losses.anchor_sampling import sample_anchors
+from trainables.losses.contrast import ContrastTerm, PixelContrast
+
+NUM_CLASSES = 4
+
+
+class Batch:
+    """Embeddings (2, 8, 6, 5), logits on the same grid, and labels of four times its size."""
+
+    def __init__(self, seed: int = 0) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.embeddings = F.normalize(torch.randn(2, 8, 6, 5, generator=generator), dim=1).requires_grad_()
+        self.logits = torch.randn(2, NUM_CLASSES, 6, 5, generator=generator)
+        self.small_labels = torch.randint(0, NUM_CLASSES, (2, 6, 5), generator=generator)
+        self.small_labels[:, 0] = 255
+        self.labels = self.small_labels.repeat_interleave(4, 1).repeat_interleave(4, 2)
+
+
+def _config(**options: object) -> ContrastConfig:
+    return ContrastConfig.model_validate({"proj_dim": 8, "max_samples": 24, "memory_size": 50, **options})
+
+
+def _term(contrast: PixelContrast, batch: Batch, seed: int = 0) -> ContrastTerm:
+    return contrast(batch.embeddings, batch.logits, batch.labels, torch.Generator().manual_seed(seed))
+
+
+def _anchors(config: ContrastConfig, batch: Batch, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings and labels of the anchors that the same seed draws."""
+    predictions = batch.logits.argmax(1).flatten(1)
+    generator = torch.Generator().manual_seed(seed)
+    chosen = sample_anchors(config, batch.small_labels.flatten(1), predictions, generator)
+    rows = batch.embeddings.detach().movedim(1, -1).flatten(0, 2)[chosen.positions]
+    return rows.double().numpy(), chosen.labels.numpy()
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.01}, {"temperature": 0.2, "base_temperature": 0.07}])
+def test_a_batch_is_contrasted_with_itself(options: dict[str, float]) -> None:
+    batch = Batch()
+    config = _config(**options)
+    term = _term(PixelContrast(config, NUM_CLASSES), batch)
+    anchors, labels = _anchors(config, batch)
+    expected = contrast_reference(
+        anchors,
+        labels,
+        anchors,
+        labels,
+        temperature=config.temperature,
+        base_temperature=config.base_temperature,
+        keys_are_anchors=True,
+    )
+    assert term.loss.item() == pytest.approx(expected, rel=1e-5)
+    assert term.num_anchors == len(anchors) == 24
+    assert term.num_groups == 8
+
+
+def test_the_loss_weight_is_left_to_the_caller() -> None:
+    light, heavy = (_term(PixelContrast(_config(loss_weight=w), NUM_CLASSES), Batch()) for w in (0.1, 10.0))
+    assert light.loss.item() == heavy.loss.item()
+
+
+def test_only_anchors_get_a_gradient() -> None:
+    batch = Batch()
+    _term(PixelContrast(_config(max_views=2), NUM_CLASSES), batch).loss.backward()
+    assert batch.embeddings.grad is not None
+    touched = (batch.embeddings.grad != 0).any(1)
+    assert touched.sum() == 16
+    assert not touched[batch.small_labels == 255].any()
+
+
+def test_one_descent_step_lowers_the_loss() -> None:
+    batch = Batch()
+    contrast = PixelContrast(_config(), NUM_CLASSES)
+    before = _term(contrast, batch).loss
+    before.backward()
+    assert batch.embeddings.grad is not None
+    batch.embeddings = (batch.embeddings - 0.1 * batch.embeddings.grad).detach()
+    assert _term(contrast, batch).loss < before
+
+
+def test_labels_and_predictions_meet_on_the_embeddings_grid() -> None:
+    batch = Batch()
+    contrast = PixelContrast(_config(), NUM_CLASSES)
+    expected = _term(contrast, batch).loss
+    batch.logits = batch.logits.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    assert _term(contrast, batch).loss.item() == expected.item()
+    batch.logits = batch.logits[:, :, ::2, ::2]
+    batch.labels = batch.small_labels
+    assert _term(contrast, batch).loss.item() == expected.item()
+
+
+def test_memory_rows_are_keys_and_none_is_masked() -> None:
+    config = _config(memory=True)
+    contrast = PixelContrast(config, NUM_CLASSES)
+    first, second = Batch(0), Batch(1)
+    alone = _term(PixelContrast(_config(), NUM_CLASSES), first).loss
+    assert _term(contrast, first, seed=0).loss.item() == alone.item()
+
+    assert contrast.bank is not None
+    stored = contrast.bank.keys()
+    bank_keys, bank_labels = stored[0].numpy(), stored[1].numpy()
+    assert len(bank_keys) > 24
+    anchors, labels = _anchors(config, second, seed=1)
+    expected = contrast_reference(
+        anchors,
+        labels,
+        np.concatenate([anchors, bank_keys.astype(np.float64)]),
+        np.concatenate([labels, bank_labels]),
+        temperature=config.temperature,
+        keys_are_anchors=True,
+    )
+    term = _term(contrast, second, seed=1)
+    assert term.loss.item() == pytest.approx(expected, rel=1e-5)
+    term.loss.backward()
+    assert len(contrast.bank.keys()[0]) > len(bank_keys)
+
+
+def test_memory_holds_the_classes_the_labels_say() -> None:
+    batch = Batch()
+    batch.embeddings = F.one_hot(batch.small_labels.where(batch.small_labels != 255, 7), 8).movedim(-1, 1).float()
+    contrast = PixelContrast(_config(memory=True), NUM_CLASSES)
+    _term(contrast, batch)
+    assert contrast.bank is not None
+    keys, key_labels = contrast.bank.keys()
+    assert torch.equal(keys, F.one_hot(key_labels, 8).float())
+    assert 0 in key_labels
+
+
+def test_memory_is_what_the_config_says() -> None:
+    assert PixelContrast(_config(memory=False), NUM_CLASSES).bank is None
+    assert PixelContrast(_config(memory=False), NUM_CLASSES).state_dict() == {}
+    assert PixelContrast(_config(memory=True), NUM_CLASSES).bank is not None
+
+
+@pytest.mark.parametrize("memory", [False, True])
+@pytest.mark.parametrize("reason", ["all ignored", "too few pixels"])
+def test_no_anchors_is_a_differentiable_zero(reason: str, memory: bool) -> None:
+    batch = Batch()
+    if reason == "all ignored":
+        batch.labels = torch.full_like(batch.labels, 255)
+    config = _config(memory=memory, min_pixels=1 if reason == "all ignored" else 1000)
+    contrast = PixelContrast(config, NUM_CLASSES)
+    for seed in range(2):
+        term = _term(contrast, batch, seed)
+        (term.loss + batch.embeddings.square().sum()).backward()
+        assert term == ContrastTerm(term.loss, 0, 0)
+        assert term.loss.item() == 0.0
+    assert batch.embeddings.grad is not None
+    torch.testing.assert_close(batch.embeddings.grad, 4 * batch.embeddings.detach())
+
+
+@pytest.mark.parametrize("temperature", [0.01, 0.1])
+def test_a_batch_of_one_class_gives_zero(temperature: float) -> None:
+    batch = Batch()
+    batch.labels = torch.zeros_like(batch.labels)
+    term = _term(PixelContrast(_config(temperature=temperature), NUM_CLASSES), batch)
+    term.loss.backward()
+    assert term.num_anchors == 24
+    assert term.loss.item() == 0.0
+    assert batch.embeddings.grad is not None
+    assert (batch.embeddings.grad == 0.0).all()
+
+
+def test_a_class_seen_once_by_one_view_poisons_nothing() -> None:
+    batch = Batch()
+    batch.labels = torch.zeros_like(batch.labels)
+    batch.labels[0, :, 10:] = 1
+    batch.labels[1, :, 10:] = 2
+    term = _term(PixelContrast(_config(max_views=1), NUM_CLASSES), batch)
+    term.loss.backward()
+    assert term.num_anchors == term.num_groups == 4
+    assert term.loss.item() > 0.0
+    assert batch.embeddings.grad is not None
+    assert batch.embeddings.grad.isfinite().all()
+
+
+def test_fewer_samples_than_groups() -> None:
+    term = _term(PixelContrast(_config(max_samples=3), NUM_CLASSES), Batch())
+    assert term.num_anchors == term.num_groups == 3
+    assert term.loss.isfinite()
+
+
+@pytest.mark.parametrize("memory", [False, True])
+def test_it_is_float32_under_autocast(memory: bool) -> None:
+    terms = []
+    for autocast in (False, True):
+        batch = Batch()
+        batch.embeddings = batch.embeddings.detach().bfloat16()
+        contrast = PixelContrast(_config(temperature=0.01, memory=memory), NUM_CLASSES)
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            _term(contrast, batch)
+            terms.append(_term(contrast, batch))
+    assert terms[0].loss.dtype == terms[1].loss.dtype == torch.float32
+    assert terms[0].loss.item() == terms[1].loss.item()
+
+
+def test_channels_last_embeddings_give_the_same() -> None:
+    batch = Batch()
+    contrast = PixelContrast(_config(), NUM_CLASSES)
+    expected = _term(contrast, batch).loss
+    batch.embeddings = batch.embeddings.detach().to(memory_format=torch.channels_last)
+    assert _term(contrast, batch).loss.item() == expected.item()
+
+
+def test_a_resumed_term_equals_an_uninterrupted_one() -> None:
+    config = _config(memory=True, memory_size=6)
+    contrast = PixelContrast(config, NUM_CLASSES)
+    for seed in range(3):
+        _term(contrast, Batch(seed), seed)
+    restored = PixelContrast(config, NUM_CLASSES)
+    restored.load_state_dict(contrast.state_dict())
+    for seed in range(3, 5):
+        assert _term(restored, Batch(seed), seed).loss.item() == _term(contrast, Batch(seed), seed).loss.item()
+
+
+def test_no_weight_builds_no_term() -> None:
+    assert build_contrast_loss(_config(loss_weight=0.0), NUM_CLASSES) is None
+    built = build_contrast_loss(_config(loss_weight=0.1), NUM_CLASSES)
+    assert built is not None
+    assert built.config.loss_weight == 0.1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("memory", [False, True])
+def test_a_gpu_computes_the_same(memory: bool) -> None:
+    terms = []
+    for device in ("cpu", "cuda"):
+        contrast = PixelContrast(_config(memory=memory), NUM_CLASSES).to(device)
+        for seed in range(3):
+            batch = Batch(seed)
+            inputs = (x.to(device) for x in (batch.embeddings, batch.logits, batch.labels))
+            term = contrast(*inputs, torch.Generator().manual_seed(seed))
+        terms.append(term)
+    assert terms[0].num_anchors == terms[1].num_anchors
+    assert terms[1].loss.item() == pytest.approx(terms[0].loss.item(), rel=1e-5)
