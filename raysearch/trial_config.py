@@ -1,5 +1,6 @@
 """A trial's config as a tree of dotted paths: which paths there are, which values are files, what breaks a rule."""
 
+import copy
 import difflib
 import inspect
 import json
@@ -66,6 +67,19 @@ def pairs_of(trailing: Sequence[str], faults: FaultList) -> list[Override]:
     if len(trailing) % 2:
         faults.extend([Fault(trailing[-1], "has no value after it", "overrides come in pairs: a.b.c value")])
     return [override for override in overrides if override is not None]
+
+
+def with_values(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a nested config with values set at dotted paths."""
+    config: dict[str, Any] = copy.deepcopy(dict(base))
+    for path, value in values.items():
+        assign(config, path, value)
+    return config
+
+
+def dumped(config: BaseModel) -> dict[str, Any]:
+    """The nested config that a model holds, in the types of JSON."""
+    return config.model_dump(mode="json", round_trip=True)
 
 
 def override_of(text: str, path: str, value: str, faults: FaultList) -> Override | None:

@@ -1,0 +1,241 @@
+"""The searched values: one parameter a path, with its range in Optuna's words and the conditions on it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from raysearch.faults import FaultList, Place
+from raysearch.sections import Float, Int, Section, read_section
+from raysearch.strict_yaml import kind_of
+from raysearch.trial_config import ABSENT, ConfigTree, lookup, nearest, show
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One searched value of the trial config."""
+
+    path: str
+    distribution: BaseDistribution
+    when: Mapping[str, Any]
+    """Dotted path -> the value, or list of values, that it must have for this parameter to matter."""
+
+    def active(self, values: Mapping[str, Any], base: Mapping[str, Any]) -> bool:
+        """Whether its conditions hold, given searched values by path and the nested base config for the rest."""
+        for path, allowed in self.when.items():
+            value = values[path] if path in values else lookup(base, path)
+            if not any(_same(value, other) for other in _as_list(allowed)):
+                return False
+        return True
+
+
+class _FloatWords(Section):
+    low: Float
+    high: Float
+    log: bool = False
+    step: Float | None = None
+
+
+class _IntWords(Section):
+    low: Int
+    high: Int
+    log: bool = False
+    step: Int = 1
+
+
+class _CategoricalWords(Section):
+    choices: list[Any]
+
+
+_WORDS: dict[str, type[_FloatWords | _IntWords | _CategoricalWords]] = {
+    "float": _FloatWords,
+    "int": _IntWords,
+    "categorical": _CategoricalWords,
+}
+
+
+def read_parameters(searched: dict[str, Any], tree: ConfigTree, faults: FaultList) -> list[Parameter]:
+    """The parameters under `space:`; those with a fault are left out."""
+    if not searched:
+        faults.add(("space",), "is missing or empty, so nothing would be searched", "give at least one path")
+    parameters = []
+    for path, words in searched.items():
+        wrong = tree.misnamed(path)
+        if wrong:
+            faults.add(("space", path), *wrong)
+        distribution = _distribution(path, words, faults)
+        if distribution is not None and not wrong:
+            parameters.append(Parameter(path, distribution, words.get("when") or {}))
+    return parameters
+
+
+def conditions_hold(
+    parameters: Sequence[Parameter],
+    searched: Mapping[str, Any],
+    tree: ConfigTree,
+    base: Mapping[str, Any],
+    faults: FaultList,
+) -> bool:
+    """Check every `when`: its paths exist, its values can occur, and no parameter waits for itself."""
+    num_faults = len(faults)
+    by_path = {parameter.path: parameter for parameter in parameters}
+    for parameter in parameters:
+        place = ("space", parameter.path)
+        for gate, allowed in parameter.when.items():
+            fixed = lookup(base, gate)
+            wrong = tree.misnamed(gate)
+            if wrong:
+                faults.add(place, f"when: {wrong[0]}", wrong[1])
+            elif gate in by_path:
+                for value in _as_list(allowed):
+                    if not _can_take(by_path[gate], value, fixed):
+                        what = f"when: {gate} is never {show(value)}"
+                        faults.add(place, what, f"it is searched over {_range(by_path[gate].distribution)}")
+            elif gate in searched:
+                continue  # its own fault is told already
+            elif fixed is ABSENT:
+                faults.add(place, f"when: the config has no {gate}", nearest(gate, searched))
+            elif not any(_same(fixed, value) for value in _as_list(allowed)):
+                what = f"when: {gate} is never {show(allowed)}"
+                faults.add(place, what, f"it is {show(fixed)} in the config, and it is not searched")
+    try:
+        gates_first(parameters)
+    except CycleError as error:
+        cycle = error.args[1]
+        faults.add(("space", cycle[-1]), f"when: waits for itself ({' -> '.join(cycle)})", "remove one condition")
+    return len(faults) == num_faults
+
+
+def gates_first(parameters: Sequence[Parameter]) -> tuple[Parameter, ...]:
+    """The parameters in an order in which each follows those that its conditions name."""
+    by_path = {parameter.path: parameter for parameter in parameters}
+    gates = {path: [gate for gate in parameter.when if gate in by_path] for path, parameter in by_path.items()}
+    return tuple(by_path[path] for path in TopologicalSorter(gates).static_order())
+
+
+def with_gates_open(
+    state: Mapping[str, Any], parameter: Parameter, value: Any, parameters: Sequence[Parameter], base: dict[str, Any]
+) -> dict[str, Any]:
+    """A state with one more value, its gates opened, and without the values that are inactive then."""
+    by_path = {other.path: other for other in parameters}
+    values = {**state, parameter.path: value}
+    waiting = [parameter]
+    while waiting:
+        for gate, allowed in waiting.pop().when.items():
+            if gate not in by_path:
+                continue
+            current = values.get(gate, lookup(base, gate))
+            if not any(_same(current, other) for other in _as_list(allowed)):
+                values[gate] = next(v for v in _as_list(allowed) if _can_take(by_path[gate], v, lookup(base, gate)))
+            if gate in values:
+                waiting.append(by_path[gate])
+    kept: dict[str, Any] = {}
+    for other in parameters:  # gates come first
+        if other.path in values and other.active(kept, base):
+            kept[other.path] = values[other.path]
+    return kept
+
+
+def probes(distribution: BaseDistribution) -> Iterator[tuple[str, Any]]:
+    """The ends of a range (whole numbers also between), or every choice; each in words and as it is."""
+    match distribution:
+        case CategoricalDistribution(choices=choices):
+            for choice in choices:
+                yield f"the choice {show(choice)}", choice
+        case IntDistribution(low=low, high=high, step=step):
+            middle = low + step * ((high - low) // step // 2)
+            yield from ((f"low = {low}", low), (f"high = {high}", high), (f"{middle}, between low and high", middle))
+        case FloatDistribution(low=low, high=high):
+            yield from ((f"low = {low}", low), (f"high = {high}", high))
+        case _:
+            raise AssertionError(distribution)
+
+
+def _distribution(path: str, words: Any, faults: FaultList) -> BaseDistribution | None:
+    place = ("space", path)
+    if not isinstance(words, dict):
+        faults.add(place, f"{show(words)} is {kind_of(words)}", "it must be a mapping: {type: float, low: …, high: …}")
+        return None
+    kind = words.get("type")
+    if not isinstance(kind, str) or kind not in _WORDS:
+        what = "type is missing" if kind is None else f"type = {show(kind)} is not known"
+        faults.add(place, what, nearest(str(kind), _WORDS))
+        return None
+    if not isinstance(words.get("when") or {}, dict):
+        faults.add(place, f"when = {show(words['when'])}", "it must be a mapping of a path to the value it must have")
+        return None
+    own = {key: value for key, value in words.items() if key not in ("type", "when")}
+    match read_section(own, place, _WORDS[kind], faults):
+        case _FloatWords(low=low, high=high, log=log, step=step) as floats:
+            if _limits_fit(place, floats, faults):
+                return FloatDistribution(low, high, log=log, step=step)
+        case _IntWords(low=low, high=high, log=log, step=step) as ints:
+            if _limits_fit(place, ints, faults):
+                return IntDistribution(low, high, log=log, step=step)
+        case _CategoricalWords(choices=choices):
+            if _choices_fit(place, choices, faults):
+                return CategoricalDistribution(choices)
+    return None
+
+
+def _limits_fit(place: Place, words: _FloatWords | _IntWords, faults: FaultList) -> bool:
+    num_faults = len(faults)
+    if words.low > words.high:
+        faults.add(place, f"low = {words.low} is above high = {words.high}", "swap them")
+    if words.log and isinstance(words, _FloatWords) and words.low <= 0:
+        fix = "a log scale needs low > 0, for example 1e-5"
+        faults.add(place, f"low = {words.low} with log: true", fix)
+    if words.log and isinstance(words, _IntWords) and words.low < 1:
+        faults.add(place, f"low = {words.low} with log: true", "a log scale over whole numbers needs low >= 1")
+    if words.log and words.step not in (None, 1 if isinstance(words, _IntWords) else None):
+        faults.add(place, f"step = {words.step} with log: true", "a log scale has no even steps; remove one of the two")
+    if words.step is not None and words.step <= 0:
+        faults.add(place, f"step = {words.step}", "a step must be greater than 0")
+    return len(faults) == num_faults
+
+
+def _choices_fit(place: Place, choices: list[Any], faults: FaultList) -> bool:
+    if not choices:
+        faults.add(place, "choices is empty", "give at least one choice")
+    compound = [choice for choice in choices if isinstance(choice, list | dict)]
+    for choice in compound:
+        what = f"the choice {show(choice)} is {kind_of(choice)}"
+        faults.add(place, what, "a choice is text, a number, true, false or null")
+    for index, choice in enumerate(choices):
+        if choice in choices[:index]:
+            faults.add(place, f"the choice {show(choice)} is given twice", "keep one")
+    return bool(choices) and not compound
+
+
+def _can_take(gate: Parameter, value: Any, fixed: Any) -> bool:
+    match gate.distribution:
+        case CategoricalDistribution(choices=choices):
+            taken = any(_same(choice, value) for choice in choices)
+        case FloatDistribution(low=low, high=high, step=step) | IntDistribution(low=low, high=high, step=step):
+            taken = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+            if taken and step is not None:
+                steps = (value - low) / step
+                taken = abs(steps - round(steps)) < 1e-8
+        case _:
+            raise AssertionError(gate.distribution)
+    return taken or (bool(gate.when) and _same(fixed, value))  # an inactive gate keeps the config's value
+
+
+def _range(distribution: BaseDistribution) -> str:
+    match distribution:
+        case CategoricalDistribution(choices=choices):
+            return ", ".join(show(choice) for choice in choices)
+        case FloatDistribution(low=low, high=high) | IntDistribution(low=low, high=high):
+            return f"{low} to {high}"
+        case _:
+            raise AssertionError(distribution)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _same(value: Any, other: Any) -> bool:
+    return bool(value == other) and isinstance(value, bool) == isinstance(other, bool)
