@@ -163,6 +163,7 @@ def _tune(spec: SearchSpec, search: Search, run_dir: RunDir, interruption: "_Int
             storage_path=str(run_dir.tune),
             verbose=0,
             callbacks=[_Watch(search, run_dir, interruption, say)],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=0),
         ),
     )

@@ -111,6 +111,7 @@ class History:
             case 0:
                 self.name = record["study_name"]
                 self.mode = "min" if record["directions"][0] == StudyDirection.MINIMIZE.value else "max"
+                self.target_trials = extra["trials"]
             case 2:
                 self.target_trials = int(record["user_attr"].get("trials", self.target_trials))
             case 4:
@@ -266,16 +267,15 @@ def _length_of_whole_lines(path: Path) -> int:
     return 0
 
 
-def study_records(name: str, mode: Mode, trials: int, attrs: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The first lines of a search: its name, its direction, how many trials it may start."""
+def study_record(name: str, mode: Mode, trials: int) -> dict[str, Any]:
+    """The first line of a search: its name, its direction, how many trials it may start."""
     direction = StudyDirection.MINIMIZE if mode == "min" else StudyDirection.MAXIMIZE
-    create = _record(_CREATE_STUDY, study_name=name, directions=[direction.value])
-    return [create] + [_study_attr(key, value) for key, value in {**attrs, "trials": trials}.items()]
+    return _record(_CREATE_STUDY, study_name=name, directions=[direction.value], raysearch={"trials": trials})
 
 
 def target_record(trials: int) -> dict[str, Any]:
     """The search may start this many trials in all, from here on."""
-    return _study_attr("trials", trials)
+    return _record(_STUDY_ATTR, study_id=0, user_attr={"trials": trials})
 
 
 def start_record(
@@ -344,10 +344,6 @@ def end_records(number: int, status: Status, value: float | None, error: str | N
         raysearch={"status": status, "error": error, "time": now},
     )
     return [*before, end]
-
-
-def _study_attr(key: str, value: Any) -> dict[str, Any]:
-    return _record(_STUDY_ATTR, study_id=0, user_attr={key: value})
 
 
 def _record(op_code: int, **fields: Any) -> dict[str, Any]:

@@ -63,9 +63,8 @@ class Search:
         self._waiting = [trial.number for trial in self.history.trials if trial.status == "running"]
 
     def _begin(self) -> None:
-        objective = self.spec.objectives[0]
-        attrs = {"metric": objective.metric, "space_sha256": self.spec.sha256()}
-        self._write(lines.study_records(self.spec.name, objective.mode, self.spec.search.trials, attrs))
+        mode = self.spec.objectives[0].mode
+        self._write([lines.study_record(self.spec.name, mode, self.spec.search.trials)])
 
     @property
     def finished(self) -> bool:

@@ -14,7 +14,6 @@ from raysearch.journal import CONSTRAINT, History, TrialHistory
 from raysearch.space import SearchSpec
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 _NUM_BEST = 25
 _NUM_OTHERS = 250
@@ -33,7 +32,9 @@ def suggest_by_tpe(spec: SearchSpec, history: History, seed: int) -> dict[str, A
     Stopped trials are told with their curves, infeasible ones as violating a constraint, running ones by the constant
     liar.
     """
-    sampler = TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        sampler = TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
     return _ask(spec, _study(history, sampler, seed, _as_tpe_learns))
 
 

@@ -31,9 +31,10 @@ def spec_for(algorithm: str, folder: Path, trials: int = 18, **sections: Any) ->
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_contract(algorithm: str, tmp_path: Path) -> None:
     """Values lie in the space, conditions hold, nothing is tried twice, and the same seed gives the same search."""
-    spec = spec_for(algorithm, tmp_path)
+    trials = 14 if algorithm == "gp" else 18
+    spec = spec_for(algorithm, tmp_path, trials)
     history = run_search(spec, tmp_path / "a.journal")
-    assert len(history.trials) == 18
+    assert len(history.trials) == trials
     by_path = {parameter.path: parameter for parameter in spec.parameters}
     for trial in history.trials[1:]:
         assert ("slope" in trial.values) == (trial.values["kind"] == "b")
@@ -56,16 +57,18 @@ def test_another_seed_gives_another_search(algorithm: str, tmp_path: Path) -> No
 def test_model_based_search_beats_random_on_a_bowl(algorithm: str, tmp_path: Path) -> None:
     space = {name: {"type": "float", "low": 0.0, "high": 1.0} for name in ("x", "slope")}
 
+    trials = 16 if algorithm == "gp" else 40
+
     def best_loss(algorithm: str, seed: int) -> float:
         spec = toy_spec(
             tmp_path,
             space=space,
-            search={"algorithm": algorithm, "trials": 40, "seed": seed},
+            search={"algorithm": algorithm, "trials": trials, "seed": seed},
             scheduler={"name": "none", "max_iters": 8},
         )
         history = History()
         losses = []
-        for number in range(40):
+        for number in range(trials):
             values = suggest(spec, history, number)
             assert values is not None
             losses.append((values["x"] - 0.3) ** 2 + (values["slope"] - 0.7) ** 2)
@@ -87,23 +90,23 @@ def ended(spec: SearchSpec, number: int, values: dict[str, Any], value: float, s
     return trial
 
 
-@pytest.mark.parametrize("algorithm", ["tpe", "gp"])
-def test_infeasible_regions_are_left(algorithm: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("algorithm", "trials"), [("tpe", 40), ("gp", 24)])
+def test_infeasible_regions_are_left(algorithm: str, trials: int, tmp_path: Path) -> None:
     """Memory fails beyond 0.6, where the objective still rises: a search that forgets failures stays there."""
     spec = toy_spec(
         tmp_path,
         space={"x": {"type": "float", "low": 0.0, "high": 1.0}},
-        search={"algorithm": algorithm, "trials": 40, "seed": 0},
+        search={"algorithm": algorithm, "trials": trials, "seed": 0},
         scheduler={"name": "none", "max_iters": 8},
     )
     history = History()
-    for number in range(40):
+    for number in range(trials):
         values = suggest(spec, history, number)
         assert values is not None
         status = "infeasible" if values["x"] > 0.6 else "completed"
         history.trials.append(ended(spec, number, values, values["x"], status))
-    late = [trial.status for trial in history.trials[20:]]
-    assert late.count("infeasible") <= 12
+    late = [trial.status for trial in history.trials[trials // 2 :]]
+    assert late.count("infeasible") <= 0.6 * len(late)
     assert max(t.values["x"] for t in history.trials if t.status == "completed") > 0.55
 
 
@@ -143,7 +146,7 @@ def test_the_unit_interval_covers_a_distribution(distribution: Any) -> None:
         assert [values.count(c) for c in distribution.choices] == [334, 333, 333]
         return
     assert values == sorted(values)
-    assert values[0] == distribution.low
+    assert math.isclose(values[0], distribution.low)
     assert math.isclose(values[-1], distribution.high, rel_tol=0.02)
     for value in values[::97]:
         assert math.isclose(from_unit(distribution, to_unit(distribution, value)), value, rel_tol=1e-9)

@@ -40,7 +40,7 @@ def test_optuna_reads_the_same_search(tmp_path: Path) -> None:
 def test_a_torn_last_line_is_cut_on_opening_and_passed_over_in_reading(tmp_path: Path) -> None:
     path = tmp_path / "study.journal"
     with Journal(path) as journal:
-        journal.append(lines.study_records("torn", "max", 5, {}))
+        journal.append([lines.study_record("torn", "max", 5)])
     whole = path.read_bytes()
     path.write_bytes(whole + b'{"op_code":4,"study_')
 
@@ -69,7 +69,7 @@ def test_a_second_writer_is_refused(tmp_path: Path) -> None:
 
 def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     path = tmp_path / "study.journal"
-    path.write_text(json.dumps(lines.study_records("x", "max", 1, {})[0]) + "\nnot json\n")
+    path.write_text(json.dumps(lines.study_record("x", "max", 1)) + "\nnot json\n")
     with pytest.raises(InputError, match=r"study\.journal: line 2"):
         read_history(path)
 
@@ -77,7 +77,7 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_no_half_of_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "study.journal"
     with Journal(path) as journal:
-        journal.append(lines.study_records("full", "max", 5, {}))
+        journal.append([lines.study_record("full", "max", 5)])
         before = path.read_bytes()
         real_write, calls = os.write, []
 
