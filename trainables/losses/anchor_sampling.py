@@ -47,7 +47,7 @@ def sample_anchors(config: ContrastConfig, labels: Tensor, predictions: Tensor, 
     if len(members) > config.max_samples:
         shuffled = torch.randperm(len(members), generator=generator, device=generator.device)
         members = members[shuffled[: config.max_samples].to(members.device)]
-    num_views = min(max(1, config.max_samples // max(1, len(members))), config.max_views)
+    num_views = min(config.max_samples // max(1, len(members)), config.max_views)
 
     quotas = torch.zeros_like(counts).view(-1, 2)
     match config.strategy:

@@ -47,7 +47,7 @@ class PixelContrast(nn.Module):
         chosen = sample_anchors(self.config, labels.flatten(1), predictions.flatten(1), generator)
 
         image, pixel = chosen.positions // size.numel(), chosen.positions % size.numel()
-        anchors = embeddings.flatten(2)[image, :, pixel].float()
+        anchors = embeddings.flatten(2)[image, :, pixel]
         keys, key_labels = anchors, chosen.labels
         if self.bank is not None:
             bank_keys, bank_labels = self.bank.keys()
