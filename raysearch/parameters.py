@@ -146,7 +146,7 @@ def probes(distribution: BaseDistribution) -> Iterator[tuple[str, Any]]:
                 yield f"the choice {show(choice)}", choice
         case IntDistribution(low=low, high=high, step=step):
             middle = low + step * ((high - low) // step // 2)
-            yield from ((f"low = {low}", low), (f"high = {high}", high), (f"{middle}, between low and high", middle))
+            yield from ((f"low = {low}", low), (f"high = {high}", high), (f"{middle} (between low and high)", middle))
         case FloatDistribution(low=low, high=high):
             yield from ((f"low = {low}", low), (f"high = {high}", high))
         case _:

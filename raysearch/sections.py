@@ -6,7 +6,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from raysearch.faults import FaultList, Place
 from raysearch.strict_yaml import kind_of
-from raysearch.trial_config import explain
+from raysearch.trial_config import explain, show
 
 _S = TypeVar("_S", bound="Section")
 
@@ -19,7 +19,7 @@ class Section(BaseModel):
 
 def _not_bool(value: Any) -> Any:
     if isinstance(value, bool):
-        raise ValueError("a number, not true or false")
+        raise ValueError(f"{show(value)} is a truth value, not a number; give a number")
     return value
 
 

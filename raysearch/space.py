@@ -230,7 +230,7 @@ def _parse(
     if base is not None and conditions_hold(parameters, searched, tree, base, faults) and tree.model is not None:
         survey = survey_space(tree.model, base, gates_first(parameters))
         check_parameters(parameters, survey, faults)
-    max_iters, grace_iters = _budget(scheduler, tree.model, survey, faults)
+    max_iters, grace_iters = _budget(scheduler, trainable, survey, faults)
 
     faults.raise_any(document)
     assert trainable is not None, "a trainable that does not load is a fault"
@@ -461,10 +461,10 @@ def _check_algorithm(search: SearchSettings, parameters: Sequence[Parameter], fa
 
 
 def _budget(
-    scheduler: SchedulerSettings | None, model: type[BaseModel] | None, survey: Survey | None, faults: FaultList
+    scheduler: SchedulerSettings | None, trainable: LoadedTrainable | None, survey: Survey | None, faults: FaultList
 ) -> tuple[int | None, int | None]:
     """The full budget and the first rung, in iterations."""
-    if scheduler is None or (model is not None and survey is None):
+    if scheduler is None or trainable is None or (trainable.config_model is not None and survey is None):
         return None, None  # the faults that hide them are told already
     own = survey.budget if survey is not None else None
     warmup_end = survey.warmup_end if survey is not None else 0

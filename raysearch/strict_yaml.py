@@ -118,7 +118,8 @@ def _parse(text: str) -> tuple[Any, list[tuple[int, str]]]:
         node = loader.get_single_node()
         if node is None:
             return None, []
-        return loader.construct_document(node), list(_repeated_keys(node, set()))
+        repeated = list(_repeated_keys(node, set()))  # before construction, which writes merged keys into the nodes
+        return loader.construct_document(node), repeated
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = error.problem or error.context or "is not valid YAML"

@@ -159,12 +159,13 @@ def show(value: Any) -> str:
 def nearest(name: str, valid: Iterable[str]) -> str:
     """The fix for a misspelt name: the nearest right spelling, or the valid ones."""
     names = list(valid)
-    close = difflib.get_close_matches(name, names, n=1)
-    if not close:  # a path may be right but for the section it was put in
-        by_last = {path.rpartition(".")[2]: path for path in reversed(names)}
-        close = [by_last[last] for last in difflib.get_close_matches(name.rpartition(".")[2], by_last, n=1, cutoff=0.8)]
-    if close:
-        return f"did you mean {close[0]}?"
+    spelt = {path.lower(): path for path in reversed(names)}
+    by_last = {path.rpartition(".")[2]: name for path, name in spelt.items()}
+    last = name.lower().rpartition(".")[2]
+    if close := difflib.get_close_matches(name.lower(), spelt, n=1):
+        return f"did you mean {spelt[close[0]]}?"
+    if close := difflib.get_close_matches(last, by_last, n=1, cutoff=0.8):  # right but for the section it was put in
+        return f"did you mean {by_last[close[0]]}?"
     return f"valid are {', '.join(names)}" if 0 < len(names) <= 20 else ""
 
 
