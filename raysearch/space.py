@@ -227,9 +227,10 @@ def _parse(
     if search is not None:
         _check_algorithm(search, parameters, faults)
     survey = None
-    if base is not None and conditions_hold(parameters, searched, tree, base, faults) and tree.model is not None:
-        survey = survey_space(tree.model, base, gates_first(parameters))
-        check_parameters(parameters, survey, faults)
+    if trainable is not None and base is not None and conditions_hold(parameters, searched, tree, base, faults):
+        survey = survey_space(tree.model, base, gates_first(parameters)) if tree.model is not None else None
+        if survey is not None:
+            check_parameters(parameters, survey, faults)
     max_iters, grace_iters = _budget(scheduler, trainable, survey, faults)
 
     faults.raise_any(document)

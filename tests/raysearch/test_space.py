@@ -795,7 +795,9 @@ def test_a_name_may_be_a_number_or_chinese(folder: Path) -> None:
 
 
 def test_a_trainable_that_does_not_load(folder: Path) -> None:
-    faults = faults_of(folder, changed(trainable="t.py:Tt", search={"trials": 0}))
+    document = changed(trainable="t.py:Tt", search={"trials": 0})
+    document["space"]["contrast.max_views"]["when"] = {"optim.name": "sgd"}
+    faults = faults_of(folder, document)
     assert len(faults) == 2, "the rest of the file is checked all the same"
     assert re.fullmatch(r"space\.yaml: trainable: .*/t\.py:Tt the module has no Tt; did you mean T\?", faults[0])
     assert "trainable: 3 is a number, not text" in faults_of(folder, changed(trainable=3))[0]
