@@ -32,12 +32,16 @@ class ConfusionMatrix:
                 f"prediction {tuple(prediction.shape)} and label {tuple(label.shape)} must be of one shape"
             )
         label = label.to(prediction.device)
-        counted = label != self.ignore_index
-        rows, columns = label[counted].long(), prediction[counted].long()
+        # Ignored pixels go to the first cell and are taken out of it again: far cheaper than selecting the others.
+        ignored = label == self.ignore_index
+        rows = label.to(torch.int64, copy=True).masked_fill_(ignored, 0)
+        columns = prediction.long().masked_fill(ignored, 0)
         self._check(rows, "label", f" or {self.ignore_index} (ignore)")
         self._check(columns, "prediction", "")
-        pairs = torch.bincount(rows * self.num_classes + columns, minlength=self.num_classes**2)
-        self.counts += pairs.reshape(self.num_classes, self.num_classes).cpu().numpy()
+        cells = rows.mul_(self.num_classes).add_(columns)
+        counts = torch.bincount(cells.flatten(), minlength=self.num_classes**2)
+        counts[0] -= ignored.sum()
+        self.counts += counts.reshape(self.num_classes, self.num_classes).cpu().numpy()
 
     def iou(self) -> NDArray[np.float64]:
         """(K,) intersection over union of every class; NaN where neither label nor prediction has it."""

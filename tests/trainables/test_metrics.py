@@ -22,12 +22,12 @@ def reference_iou(prediction: np.ndarray, label: np.ndarray, num_classes: int, i
 
 def test_hand_computed_case() -> None:
     confusion = ConfusionMatrix(3)
-    confusion.update(np.array([[0, 0, 1], [1, 1, 1]]), np.array([[0, 1, 1], [1, 255, 0]]))
-    # Class 0: 1 hit of {0, 1, 5}. Class 1: 2 hits of {1, 2, 3, 5}. Class 2 is nowhere.
-    np.testing.assert_array_equal(confusion.counts, [[1, 1, 0], [1, 2, 0], [0, 0, 0]])
-    np.testing.assert_array_equal(confusion.iou(), [1 / 3, 2 / 4, math.nan])
-    assert confusion.miou() == (1 / 3 + 2 / 4) / 2
-    assert confusion.pixel_accuracy() == 3 / 5
+    confusion.update(np.array([[0, 0, 1], [1, 1, 1]]), np.array([[0, 1, 1], [0, 255, 0]]))
+    # Class 0: 1 hit of {0, 1, 3, 5}. Class 1: 1 hit of {1, 2, 3, 5}. Class 2 is nowhere. Rows are labels.
+    np.testing.assert_array_equal(confusion.counts, [[1, 2, 0], [1, 1, 0], [0, 0, 0]])
+    np.testing.assert_array_equal(confusion.iou(), [1 / 4, 1 / 4, math.nan])
+    assert confusion.miou() == 1 / 4
+    assert confusion.pixel_accuracy() == 2 / 5
 
 
 def test_class_that_is_labelled_but_never_hit_scores_zero_and_counts() -> None:
