@@ -304,8 +304,11 @@ def _load(path: Path, image: Image.Image) -> None:
 
 
 def _orientation(image: Image.Image) -> int:
-    """How the camera was held, as EXIF counts it: 1 is upright. In PNG, where asking would decode it all, always 1."""
-    return 1 if image.format == "PNG" else int(image.getexif().get(0x0112, 1))
+    """How the camera was held, as EXIF counts it; 1 is upright.
+
+    Pillow turns a TIFF by itself, and would decode a whole PNG to answer; cameras write none.
+    """
+    return 1 if image.format in ("PNG", "TIFF") else int(image.getexif().get(0x0112, 1))
 
 
 def _scaled_size(size: Size, scale: float) -> Size:

@@ -1,0 +1,169 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.trainables.data.conftest import save
+from trainables.config import DataConfig
+from trainables.data import decoded
+from trainables.data.preflight import inspect, notices
+from trainables.errors import InputError
+
+CROP = (8, 8)
+
+
+def write(folder: Path, **splits: list[np.ndarray]) -> Path:
+    for split, labels in splits.items():
+        for part in ("image", "label"):
+            (folder / split / part).mkdir(parents=True)
+        for i, label in enumerate(labels):
+            save(folder / split / "label" / f"{i}.png", label)
+            save(folder / split / "image" / f"{i}.png", np.zeros((*label.shape, 3)))
+    return folder
+
+
+def label_of(size: tuple[int, int] = (10, 20), **counts: int) -> np.ndarray:
+    """A label with so many pixels of `v<value>`, the rest 0."""
+    label = np.zeros(size, np.uint8)
+    flat, start = label.reshape(-1), 0
+    for name, count in counts.items():
+        flat[start : start + count] = int(name[1:])
+        start += count
+    return label
+
+
+def config_of(folder: Path, **values: object) -> DataConfig:
+    return DataConfig.model_validate({"dir": str(folder), "label_class_ids": (0, 74), **values})
+
+
+def notices_of(config: DataConfig) -> list[str]:
+    return notices(inspect(config, CROP), config)
+
+
+def test_summary(tmp_path: Path) -> None:
+    write(tmp_path, train=[label_of(v74=60), label_of((12, 10), v255=9, v3=5), label_of(v3=1)], val=[label_of(v74=1)])
+    summary = inspect(config_of(tmp_path), CROP)["train"]
+    assert summary.num_images == 3
+    assert summary.sizes == {(10, 20): 2, (12, 10): 1}
+    assert summary.class_pixels == (140 + 106 + 199, 60)
+    assert summary.ignored_pixels == 9 + 5 + 1
+    assert {value: (found.num_pixels, found.first_file) for value, found in summary.unlisted.items()} == {
+        3: (6, str(tmp_path / "train" / "label" / "1.png"))
+    }
+    assert summary.imbalance == pytest.approx(445 / 60)
+    assert sum(summary.class_pixels) + summary.ignored_pixels == 200 + 120 + 200
+
+
+def test_unexpected_values_are_noticed_with_file_value_and_count(tmp_path: Path) -> None:
+    write(tmp_path, train=[label_of(v74=80), label_of(v74=50, v9=7)], val=[label_of(v74=60, v255=5)])
+    file = tmp_path / "train" / "label" / "1.png"
+    assert notices_of(config_of(tmp_path)) == [
+        f"train: label value 9 is not in label_class_ids and is ignored: 7 pixels, first in {file}"
+    ]
+
+
+def test_many_unexpected_values_end_in_a_count(tmp_path: Path) -> None:
+    noisy = label_of(v74=80, **{f"v{value}": 2 for value in range(1, 14)})
+    write(tmp_path, train=[noisy], val=[label_of(v74=80)])
+    lines = notices_of(config_of(tmp_path))
+    assert len(lines) == 11
+    assert lines[-1] == "train: 3 more label values are ignored likewise"
+
+
+def test_absent_classes_are_named(tmp_path: Path) -> None:
+    write(tmp_path, train=[label_of(v74=80)], val=[label_of(v128=80)])
+    config = config_of(tmp_path, label_class_ids=(0, 74, 128), class_names=("ground", "car", "tree"))
+    assert notices_of(config) == [
+        "train: tree (raw value 128) has no pixel; it cannot be learned",
+        "val: car (raw value 74) has no pixel; its IoU is undefined",
+    ]
+
+
+def test_reduce_zero_label_names_the_raw_value_of_the_right_class(tmp_path: Path) -> None:
+    write(tmp_path, train=[label_of(v74=80)], val=[label_of(v74=80)])
+    config = config_of(tmp_path, label_class_ids=(0, 74, 128), reduce_zero_label=True)
+    assert notices_of(config) == [
+        "train: class 1 (raw value 128) has no pixel; it cannot be learned",
+        "val: class 1 (raw value 128) has no pixel; its IoU is undefined",
+    ]
+    assert inspect(config, CROP)["train"].ignored_pixels == 120
+
+
+@pytest.mark.parametrize(
+    ("rare", "said", "recommended"), [(41, False, False), (40, False, False), (33, True, False), (18, True, True)]
+)
+def test_imbalance_is_said_at_5_and_weights_recommended_at_10(
+    tmp_path: Path, rare: int, said: bool, recommended: bool
+) -> None:
+    write(tmp_path, train=[label_of(v74=rare)], val=[label_of(v74=3)])
+    lines = notices_of(config_of(tmp_path))
+    assert len(lines) == int(said)
+    if said:
+        assert f"class 0 has {(200 - rare) / rare:.1f} times the pixels of class 1 ({200 - rare} : {rare})" in lines[0]
+        assert ("loss.ce_weight_power" in lines[0]) is recommended
+
+
+def test_the_bounds_belong_to_the_notices(tmp_path: Path) -> None:
+    write(tmp_path, train=[label_of((6, 11), v74=11), label_of((1, 11), v74=1)], val=[label_of(v74=3)])
+    lines = notices(inspect(config_of(tmp_path), (1, 1)), config_of(tmp_path))
+    assert "5.4 times" in lines[0]
+    write(tmp_path / "b", train=[label_of((6, 10), v74=10)], val=[label_of(v74=3)])
+    assert "5.0 times" in notices(inspect(config_of(tmp_path / "b"), (1, 1)), config_of(tmp_path / "b"))[0]
+    write(tmp_path / "c", train=[label_of((11, 10), v74=10)], val=[label_of(v74=3)])
+    assert "recommended" in notices(inspect(config_of(tmp_path / "c"), (1, 1)), config_of(tmp_path / "c"))[0]
+
+
+def test_images_that_no_scale_brings_to_the_crop(tmp_path: Path) -> None:
+    write(tmp_path, train=[label_of((10, 20), v74=80), label_of((40, 40), v74=800)], val=[label_of((40, 40), v74=800)])
+    config = config_of(tmp_path)
+    lines = notices(inspect(config, (24, 24)), config)
+    assert lines == ["train: 1 of 2 images are smaller than the crop at every scale; their crops are always padded"]
+    assert not notices(inspect(config, (20, 24)), config)  # scale 2 reaches 20 x 40
+    assert len(notices(inspect(config_of(tmp_path, image_scale=0.5), (20, 24)), config)) == 1
+
+
+def test_a_split_without_any_class_is_a_fault_that_tells_its_values(tmp_path: Path) -> None:
+    write(tmp_path, train=[label_of((4, 4), v1=10, v2=6)], val=[label_of((4, 4), v74=10)])
+    with pytest.raises(InputError) as caught:
+        inspect(config_of(tmp_path, label_class_ids=(74, 128)), CROP)
+    (fault,) = caught.value.faults
+    assert str(fault) == (
+        "data, split train: no label has a pixel of any class: label_class_ids = [74, 128]; "
+        "the labels hold the values 1, 2; list those that are classes"
+    )
+
+
+def test_faults_of_all_splits_come_at_once(tmp_path: Path) -> None:
+    write(tmp_path, train=[label_of(v74=1)], val=[label_of(v74=1), label_of(v74=1)])
+    (tmp_path / "train" / "image" / "0.png").write_bytes(b"")
+    (tmp_path / "val" / "label" / "1.png").unlink()
+    with pytest.raises(InputError) as caught:
+        inspect(config_of(tmp_path), CROP)
+    assert [fault.what.split(" ")[0:2] for fault in caught.value.faults] == [["is", "empty"], ["has", "no"]]
+
+
+def test_a_missing_folder_is_one_fault(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        inspect(config_of(tmp_path / "nowhere"), CROP)
+    assert len(caught.value.faults) == 1
+
+
+def test_further_splits_on_demand(tmp_path: Path) -> None:
+    write(tmp_path, train=[label_of(v74=1)], test=[label_of(v74=2)])
+    assert set(inspect(config_of(tmp_path), CROP, ("test",))) == {"test"}
+
+
+def test_nothing_is_decoded_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, train=[label_of(v74=1)], val=[label_of(v74=1)])
+    config = config_of(tmp_path)
+    inspect(config, CROP)
+    decoded._opened.clear()
+    monkeypatch.setattr(decoded._Files, "image", lambda *_: pytest.fail("decoded again"))
+    inspect(config, CROP)
+    decoded.open_split(config, "train").image(0)
+
+
+def test_the_drawn_dataset_recommends_weights() -> None:
+    config = DataConfig()
+    (line,) = notices(inspect(config, config.augmentation.crop_size), config)
+    assert "class weights are recommended" in line
