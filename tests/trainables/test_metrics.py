@@ -97,3 +97,9 @@ def test_wrong_values_are_named(prediction: list[float], label: list[int], messa
     with pytest.raises(ValueError, match=message):
         confusion.update(torch.tensor(prediction), torch.tensor(label))
     assert not confusion.counts.any()
+
+
+def test_what_is_counted_is_left_as_it_was() -> None:
+    prediction, label = torch.tensor([1, 1, 0]), torch.tensor([1, 255, 1])
+    ConfusionMatrix(2).update(prediction, label)
+    assert (prediction.tolist(), label.tolist()) == ([1, 1, 0], [1, 255, 1])
