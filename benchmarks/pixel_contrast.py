@@ -23,6 +23,7 @@ from trainables.losses.anchor_sampling import sample_anchors
 from trainables.losses.pixel_contrast import pixel_contrast_loss
 
 NUM_DIMS = 256
+NUM_REPEATS = 3
 TEMPERATURE = 0.1
 KNOWN_LOOP_SECONDS = (0.083, 3.2)
 """Forward and backward of the public implementation at B4, 128 x 128, K19, 1024/100, on one thread of a 2-core CPU."""
@@ -34,7 +35,6 @@ class Case(NamedTuple):
     num_classes: int
     max_samples: int
     max_views: int
-    repeats: int
 
     def __str__(self) -> str:
         return f"B{self.num_images} {self.side}x{self.side} K{self.num_classes} {self.max_samples}/{self.max_views}"
@@ -50,8 +50,8 @@ class Case(NamedTuple):
         )
 
 
-KNOWN_CASE = Case(4, 128, 19, 1024, 100, repeats=5)
-CASES = (Case(8, 64, 19, 1024, 100, repeats=5), KNOWN_CASE, Case(8, 64, 12, 6000, 100, repeats=5))
+KNOWN_CASE = Case(4, 128, 19, 1024, 100)
+CASES = (Case(8, 64, 19, 1024, 100), KNOWN_CASE, Case(8, 64, 12, 6000, 100))
 
 
 class Batch(NamedTuple):
@@ -155,10 +155,10 @@ SIDES: dict[str, Callable[[Case, Batch], tuple[Tensor, int]]] = {"loop": loop, "
 
 
 def measure(side: str, case: Case) -> Measured:
-    """Memory of the first run, then the median time of `case.repeats` more; in a process of its own."""
+    """Memory of the first run, then the median time of further ones; to be run in a fresh process."""
     torch.set_num_threads(1)
     compute = SIDES[side]
-    warm_up = Case(2, 16, 2, 64, 8, repeats=1)
+    warm_up = Case(2, 16, 2, 64, 8)
     compute(warm_up, make_batch(warm_up))[0].backward()
     batch = make_batch(case)
 
@@ -168,7 +168,7 @@ def measure(side: str, case: Case) -> Measured:
     peak = _memory("VmHWM") - held
 
     forwards, backwards = [], []
-    for _ in range(case.repeats):
+    for _ in range(NUM_REPEATS):
         batch.embeddings.grad = None
         start = time.perf_counter()
         loss, _ = compute(case, batch)
@@ -246,7 +246,7 @@ def _compare_with_known(measured: Measured, speed: MemorySpeed) -> None:
 
 def _median_seconds(operation: Callable[[], object]) -> float:
     times = []
-    for _ in range(7):
+    for _ in range(NUM_REPEATS):
         start = time.perf_counter()
         operation()
         times.append(time.perf_counter() - start)
