@@ -7,6 +7,7 @@ of exponentials over the whole matrix with tiled masks.
 """
 
 import multiprocessing
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -210,6 +211,7 @@ def memory_speed() -> MemorySpeed:
 
 def main() -> None:
     print(f"contrast term, 1 CPU thread, D = {NUM_DIMS}, float32, T = {TEMPERATURE}, torch {torch.__version__}")
+    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; above about 1 the times are inflated")
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=context, max_tasks_per_child=1) as fresh_process:
         for case in CASES:
