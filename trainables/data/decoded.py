@@ -122,7 +122,8 @@ def open_split(config: DataConfig, split: str, folder: Path | None = None) -> De
     if folder is None:
         source: _Source = _Drawn(config.drawn, split)
     else:
-        pairs, faults = scan_pairs(folder.expanduser().absolute(), split)
+        folder = folder.expanduser().absolute()
+        pairs, faults = scan_pairs(folder, split)
         source = _Files(pairs)
         if faults:
             raise InputError(faults + _faults(source))

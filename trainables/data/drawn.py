@@ -1,9 +1,9 @@
-"""The drawn dataset: street-like scenes of shapes on textures, for a first run without any image of one's own.
+"""The drawn dataset: shapes on textures, for a first run without any image of one's own.
 
 Four classes with the raw values of `DrawnConfig`'s default `label_class_ids`: ground texture (0), large striped
-shapes (74), small dotted discs (128), tiny crosses (145). All share one range of colours, and plain or wrongly
-textured look-alikes belong to the ground, so texture and shape tell the classes apart. The last class has less than
-a fortieth of the pixels of the first.
+shapes (74), small dotted discs (128), tiny crosses (145). Their ranges of colour overlap, and look-alikes
+without texture belong to the ground, so texture and shape tell the classes apart. The last class has less than a
+fortieth of the pixels of the first.
 """
 
 from typing import TypeAlias
@@ -18,6 +18,14 @@ GROUND, STRIPED, DOTTED, CROSS = 0, 74, 128, 145
 """Raw label values of the four classes."""
 
 SPLITS = ("train", "val", "test")
+
+_TINT = {
+    GROUND: np.zeros(3, np.float32),
+    STRIPED: np.zeros(3, np.float32),
+    DOTTED: np.array([45.0, 0.0, -35.0], np.float32),
+    CROSS: np.array([-35.0, 10.0, 45.0], np.float32),
+}
+"""RGB shift of a class's colours: a hint that overlaps with chance, so that the small classes are soon found."""
 
 Canvas: TypeAlias = NDArray[np.float32]
 Mask: TypeAlias = NDArray[np.uint8]
@@ -49,7 +57,9 @@ def draw_pair(config: DrawnConfig, split: str, index: int) -> tuple[NDArray[np.u
 
     def paint(mask: Mask, value: int, texture: Canvas | float = 0.0) -> None:
         inside = mask > 0
-        canvas[inside] = _colour(rng) + (texture[inside][:, None] if isinstance(texture, np.ndarray) else texture)
+        canvas[inside] = (
+            _colour(rng) + _TINT[value] + (texture[inside][:, None] if isinstance(texture, np.ndarray) else texture)
+        )
         label[inside] = value
 
     for _ in range(rng.integers(2, 4)):
@@ -63,11 +73,11 @@ def draw_pair(config: DrawnConfig, split: str, index: int) -> tuple[NDArray[np.u
     for _ in range(rng.integers(1, 3)):
         paint(_disc(size, rng.uniform(4, 7) * unit, rng), GROUND)
     for _ in range(rng.integers(0, 4)):
-        paint(_disc(size, rng.uniform(5, 8) * unit, rng), DOTTED, 34.0 * _dots(size, 4.0 * unit, rng))
+        paint(_disc(size, rng.uniform(6, 9) * unit, rng), DOTTED, 38.0 * _dots(size, 4.5 * unit, rng))
     for _ in range(rng.integers(1, 3)):
         paint(_bars(size, rng.uniform(4, 6) * unit, 1, rng), GROUND)
     for _ in range(rng.integers(0, 4)):
-        paint(_bars(size, rng.uniform(4.5, 7) * unit, 2, rng), CROSS)
+        paint(_bars(size, rng.uniform(5, 7.5) * unit, 2, rng), CROSS)
 
     canvas += rng.normal(0.0, 7.0, (*size, 3)).astype(np.float32)
     return np.clip(np.rint(canvas), 0, 255).astype(np.uint8), label
