@@ -104,14 +104,14 @@ class DataConfig(_Section):
 class ModelConfig(_Section):
     """The network: a timm backbone, its feature maps side by side, and a segmentation head."""
 
-    backbone: str = "resnet10t"
+    backbone: str = "hrnet_w18_small"
     """Any timm backbone that gives feature maps; HRNets of every width among them."""
     weights: str | None = Field(default=None, json_schema_extra={"path": True, "words": ["timm"]})
     """`timm` (the published weights of that name), a local checkpoint file, or nothing (random)."""
     output_stride: Literal[2, 4, 8, 16, 32] = 4
     """Stride of the finest feature map that is used; coarser maps are upsampled to it."""
-    head_channels: Annotated[int, Field(ge=1)] | None = None
-    """Channels of the 3x3 convolution of the head; absent: as many as the feature maps have together."""
+    head_channels: Annotated[int, Field(ge=1)] | None = 64
+    """Channels of the 3x3 convolution of the head; null: as many as the feature maps have together."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     """Channel dropout before the classifier."""
 
