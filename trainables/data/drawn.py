@@ -22,8 +22,8 @@ SPLITS = ("train", "val", "test")
 _TINT = {
     GROUND: np.zeros(3, np.float32),
     STRIPED: np.zeros(3, np.float32),
-    DOTTED: np.array([45.0, 0.0, -35.0], np.float32),
-    CROSS: np.array([-35.0, 10.0, 45.0], np.float32),
+    DOTTED: np.array([50.0, 0.0, -40.0], np.float32),
+    CROSS: np.array([-50.0, 20.0, 55.0], np.float32),
 }
 """RGB shift of a class's colours: a hint that overlaps with chance, so that the small classes are soon found."""
 
@@ -77,7 +77,7 @@ def draw_pair(config: DrawnConfig, split: str, index: int) -> tuple[NDArray[np.u
     for _ in range(rng.integers(1, 3)):
         paint(_bars(size, rng.uniform(4, 6) * unit, 1, rng), GROUND)
     for _ in range(rng.integers(0, 4)):
-        paint(_bars(size, rng.uniform(5, 7.5) * unit, 2, rng), CROSS)
+        paint(_bars(size, rng.uniform(5.5, 7.5) * unit, 2, rng), CROSS)
 
     canvas += rng.normal(0.0, 7.0, (*size, 3)).astype(np.float32)
     return np.clip(np.rint(canvas), 0, 255).astype(np.uint8), label
