@@ -196,11 +196,11 @@ class TrainConfig(_Section):
 
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of weights, batches, augmentation and anchors; the same in all trials of a search."""
-    max_iters: Annotated[int, Field(ge=1)] = 240
+    max_iters: Annotated[int, Field(ge=1)] = 200
     """The full budget in iterations; also the horizon of the poly schedule."""
     report_iters: Annotated[int, Field(ge=1)] = 40
     """Iterations between two reports (score, checkpoint)."""
-    batch_size: Annotated[int, Field(ge=1)] = 8
+    batch_size: Annotated[int, Field(ge=1)] = 6
     num_threads: Annotated[int, Field(ge=1)] | None = None
     """CPU threads; part of the result, since sums differ with it. Absent: what the machine offers."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
