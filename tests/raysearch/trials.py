@@ -1,0 +1,108 @@
+"""Trainables that end in every way there is; loaded by the tests as a user's own file."""
+
+import math
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel
+from ray import tune
+
+
+class Curve(tune.Trainable):
+    """Climbs towards 1 - x; `ends` says how it ends."""
+
+    def setup(self, config):
+        self.x, self.ends, self.pause = config["x"], config.get("ends", "well"), config.get("pause", 0.0)
+        self.marker = Path(config["marker"]) if "marker" in config else None
+        self.t = 0
+        if self.ends == "memory in setup":
+            raise MemoryError("no room for the model")
+
+    def step(self):
+        self.t += 1
+        time.sleep(self.pause)
+        score = 1 - self.x - 1 / self.t
+        if self.t == 3:
+            match self.ends:
+                case "memory":
+                    raise MemoryError("no room for the batch")
+                case "nan":
+                    score = math.nan
+                case "diverged":
+                    raise FloatingPointError("the loss is inf at iteration 3")
+                case "error":
+                    raise KeyError("a bug of the user's")
+                case "other config":
+                    return {"score": score, "config_used": {"x": self.x + 1}}
+                case "no metric":
+                    return {"accuracy": score}
+                case "killed once" if not self.marker.exists():
+                    self.marker.touch()
+                    os.kill(os.getpid(), signal.SIGKILL)
+                case "killed always":
+                    os.kill(os.getpid(), signal.SIGKILL)
+        return {"score": score, "extra": np.float32(self.t), "curve": [1.0, 2.0], "pid": os.getpid(), "worker": os.getpid()}
+
+    def save_checkpoint(self, checkpoint_dir):
+        return {"t": self.t}
+
+    def load_checkpoint(self, checkpoint):
+        self.t = checkpoint["t"]
+
+
+class Folder(tune.Trainable):
+    """Keeps its state in files, counts its own iterations by tens, and leaves a mess behind."""
+
+    class Config(BaseModel):
+        x: float = 0.5
+
+    METRICS = frozenset({"loss"})
+
+    def setup(self, config):
+        assert not hasattr(self, "left_over"), "an attribute of the trial before"
+        assert "LEFT_OVER" not in os.environ, "a variable of the trial before"
+        self.start_draw = float(np.random.rand())
+        os.environ["LEFT_OVER"] = "1"
+        self.left_over = True
+        self.x, self.t = config["x"], 0
+
+    def step(self):
+        self.t += 10
+        return {"loss": (self.x - 0.3) ** 2 + 1 / self.t, "iteration": self.t, "draw": self.start_draw, "done": self.t == 60}
+
+    def save_checkpoint(self, checkpoint_dir):
+        (Path(checkpoint_dir) / "t.txt").write_text(str(self.t))
+
+    def load_checkpoint(self, checkpoint_dir):
+        self.t = int((Path(checkpoint_dir) / "t.txt").read_text())
+
+
+def function(config):
+    """Reports five times."""
+    for t in range(1, 6):
+        tune.report({"score": 1 - config["x"] - 1 / t})
+
+
+def function_with_checkpoint(config):
+    """Counts in a checkpoint; dies once on the way."""
+    import tempfile
+
+    t = 0
+    if tune.get_checkpoint():
+        with tune.get_checkpoint().as_directory() as folder:
+            t = int((Path(folder) / "t.txt").read_text())
+    while t < 5:
+        t += 1
+        if t == 4 and not Path(config["marker"]).exists():
+            Path(config["marker"]).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "t.txt").write_text(str(t))
+            tune.report({"score": t + config["x"], "started_at": 0.0}, checkpoint=tune.Checkpoint.from_directory(folder))
+
+
+def silent(config):
+    """Reports nothing."""
