@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from trainables.config import Config, OptimConfig
+from trainables.config import IGNORE_INDEX, Config, OptimConfig
 from trainables.data import (
     TrainBatches,
     class_pixel_counts,
     evaluation_samples,
     open_split,
 )
+from trainables.errors import Fault, InputError
 from trainables.evaluation import evaluate
 from trainables.losses import build_contrast_loss, build_segmentation_loss
 from trainables.metrics import ConfusionMatrix
@@ -45,6 +47,9 @@ CONFIG_FILE = "config.json"
 
 NetworkBuilder = Callable[..., Segmenter]
 
+# Streams of random numbers with one seed, beside those of the batches.
+_DROPOUT, _ANCHORS = 3, 4
+
 
 class Trainer:
     """One training, from a config alone; `run_to_report` until `done`."""
@@ -58,7 +63,7 @@ class Trainer:
                 network warm.
 
         Raises:
-            InputError: the dataset, the weights or the backbone's name are wrong.
+            InputError: the dataset, the weights or the backbone's name are wrong, or there is no such device.
         """
         self.config = config
         if config.train.num_threads is not None:
@@ -91,8 +96,9 @@ class Trainer:
             projection head, which is the contrast term's alone.
 
         Raises:
-            FloatingPointError: the loss is not a finite number.
+            FloatingPointError: the loss of an iteration is not a finite number; the message counts iterations from 1.
         """
+        assert not self.done, "the full budget is spent"
         config = self.config.train
         end = min(self.iteration + config.report_iters - self.iteration % config.report_iters, config.max_iters)
         report = self._train_until(end)
@@ -118,19 +124,21 @@ class Trainer:
                     max_iters=config.train.max_iters,
                 )
             )
-        num_iters = end - self.iteration
-        sums = torch.zeros(3, device=self.device)
+        start = self.iteration
+        steps: list[Tensor] = []
         num_anchors = 0
         started = time.perf_counter()
         self.network.train()
         while self.iteration < end:
             images, labels = next(self._batches)
-            losses, num_anchors = self._step(images, labels)
-            sums += losses
+            step, num_anchors = self._step(images, labels)
+            steps.append(step)
             self.iteration += 1
-        loss, loss_ce, loss_contrast = (sums / num_iters).tolist()
-        if not np.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss} at iteration {self.iteration}")
+        losses = torch.stack(steps).double().cpu()  # waits for the accelerator, once a report
+        wrong = (~losses[:, 0].isfinite()).nonzero().flatten().tolist()
+        if wrong:
+            raise FloatingPointError(f"the loss is {losses[wrong[0], 0]} at iteration {start + wrong[0] + 1}")
+        loss, loss_ce, loss_contrast = losses.mean(dim=0).tolist()
         return {
             "loss": loss,
             "loss_ce": loss_ce,
@@ -139,13 +147,13 @@ class Trainer:
             "contrast_active": self._contrast_active(self.iteration - 1),
             "contrast_grad_norm": self._projection_grad_norm(),
             "num_anchors": num_anchors,
-            "images_per_second": num_iters * config.train.batch_size / (time.perf_counter() - started),
+            "images_per_second": len(steps) * config.train.batch_size / (time.perf_counter() - started),
         }
 
     def _step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, int]:
         """One iteration; the losses (3,) are the sum, the cross entropy and the contrast term, unweighted."""
         config, iteration = self.config, self.iteration
-        torch.manual_seed(_stream(config.train.seed, iteration))
+        torch.manual_seed(_stream(config.train.seed, _DROPOUT, iteration))
         factor = poly_lr(
             iteration,
             max_iters=config.train.max_iters,
@@ -154,6 +162,7 @@ class Trainer:
         )
         set_learning_rate(self.optimizer, factor)
         contrast_active = self._contrast_active(iteration)
+        images, labels = _padded(images, labels, self.network.padding_multiple)
         images = images.to(self.device, memory_format=torch.channels_last, non_blocking=True)
         labels = labels.to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
@@ -163,8 +172,9 @@ class Trainer:
         loss_contrast = torch.zeros((), device=self.device)
         num_anchors = 0
         if contrast_active:
-            assert self.contrast_loss is not None and output.embeddings is not None
-            generator = torch.Generator(self.device).manual_seed(_stream(config.train.seed, iteration))
+            assert self.contrast_loss is not None
+            assert output.embeddings is not None
+            generator = torch.Generator(self.device).manual_seed(_stream(config.train.seed, _ANCHORS, iteration))
             term = self.contrast_loss(output.embeddings.float(), output.logits.float(), labels, generator)
             loss_contrast, num_anchors = term.loss, term.num_anchors
             loss = loss + config.contrast.loss_weight * loss_contrast
@@ -236,15 +246,30 @@ class Trainer:
 
 
 def pick_device(config: Config) -> torch.device:
-    """The device a config trains on; `auto` is a GPU where there is one."""
-    if config.train.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(config.train.device)
+    """The device a config trains on; `auto` is a GPU where there is one.
+
+    Raises:
+        InputError: the config names a GPU, and this process sees none.
+    """
+    has_gpu = torch.cuda.is_available()
+    if config.train.device == "cuda" and not has_gpu:
+        fix = "write auto or cpu; in a search, a trial sees the GPUs of resources.gpu"
+        raise InputError([Fault("train.device", "cuda, but this process sees no GPU", fix)])
+    return torch.device("cuda" if has_gpu and config.train.device != "cpu" else "cpu")
 
 
-def _stream(seed: int, iteration: int) -> int:
-    """Seed of the draws of one iteration."""
-    return int(np.random.SeedSequence([seed, iteration]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+def _stream(seed: int, stream: int, iteration: int) -> int:
+    """Seed of one stream of draws in one iteration, below 2^63."""
+    return int(np.random.SeedSequence([seed, stream, iteration]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _padded(images: Tensor, labels: Tensor, multiple: int) -> tuple[Tensor, Tensor]:
+    """A batch whose sides are multiples of `multiple`: padded right and down with the mean colour (0) and ignore."""
+    height, width = labels.shape[-2:]
+    room = (0, -width % multiple, 0, -height % multiple)
+    if not any(room):
+        return images, labels
+    return F.pad(images, room), F.pad(labels, room, value=IGNORE_INDEX)
 
 
 def _optim_used(config: OptimConfig, optimizer: torch.optim.Optimizer) -> OptimConfig:
