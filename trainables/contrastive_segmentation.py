@@ -5,9 +5,10 @@ from typing import Any
 
 from ray import tune
 
-from trainables.config import Config
+from trainables.config import Config as TrialConfig
 from trainables.data import preflight
-from trainables.models import warm_model
+from trainables.errors import Fault, InputError
+from trainables.models import build_model, warm_model
 from trainables.protocol import CONFIG_USED
 from trainables.trainer import METRICS, Trainer
 
@@ -15,24 +16,37 @@ from trainables.trainer import METRICS, Trainer
 class ContrastiveSegmentation(tune.Trainable):
     """Trains a segmentation network with pixel contrast; a step runs to the next report."""
 
-    Config = Config
+    Config = TrialConfig
     METRICS = METRICS
 
     @classmethod
-    def preflight(cls, config: Config) -> list[str]:
-        """Read the whole dataset once.
+    def preflight(cls, config: TrialConfig) -> list[str]:
+        """Read the whole dataset and build the network once.
 
         Returns:
             Notices: imbalance, classes that a split lacks, label values that become ignore.
 
         Raises:
-            InputError: every fault of the dataset.
+            InputError: every fault of the dataset, and of the backbone and its weights.
         """
-        return preflight.notices(preflight.inspect(config.data, config.data.augmentation.crop_size), config.data)
+        notices: list[str] = []
+        faults: list[Fault] = []
+        try:
+            splits = preflight.inspect(config.data, config.data.augmentation.crop_size)
+            notices = preflight.notices(splits, config.data)
+        except InputError as error:
+            faults.extend(error.faults)
+        try:
+            build_model(config.model, config.data.num_classes, None, config.train.seed)
+        except InputError as error:
+            faults.extend(error.faults)
+        if faults:
+            raise InputError(faults)
+        return notices
 
     def setup(self, config: dict[str, Any]) -> None:
         """Build the trainer; the network of an equal config before is reset and used again."""
-        self._trainer = Trainer(Config.model_validate(config), build_network=warm_model)
+        self._trainer = Trainer(TrialConfig.model_validate(config), build_network=warm_model)
 
     def step(self) -> dict[str, Any]:
         """Train to the next report."""
