@@ -1,6 +1,8 @@
 """Trains and scores one config outside a search: what an exported config is for."""
 
 import json
+import os
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,7 @@ from trainables.config import Config
 from trainables.data import evaluation_samples, open_split
 from trainables.evaluation import evaluate
 from trainables.metrics import ConfusionMatrix
-from trainables.models import build_model
+from trainables.models import Segmenter, build_model
 from trainables.trainer import MODEL_FILE, Trainer, pick_device
 
 Say = Callable[[str], None]
@@ -40,10 +42,15 @@ def train(config: Config, out: Path, *, metric: str = "miou", say: Say = print) 
     """
     config_file, results, checkpoint = out / "config.json", out / "results.parquet", out / "checkpoint"
     text = json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
-    if config_file.exists() and config_file.read_text(encoding="utf-8") != text:
+    if not config_file.exists():
+        if results.exists() or checkpoint.exists():
+            raise InputError([Fault(str(out), "holds results of something else", "name another --out")])
+        out.mkdir(parents=True, exist_ok=True)
+        part = out / ".config.json.part"
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, config_file)
+    elif config_file.read_text(encoding="utf-8") != text:
         raise InputError([Fault(str(out), "holds the training of another config", "name another --out")])
-    out.mkdir(parents=True, exist_ok=True)
-    config_file.write_text(text, encoding="utf-8")
     trainer = Trainer(config)
     rows: list[dict[str, Any]] = []
     if not checkpoint.exists() and checkpoint.with_name(".before").exists():
@@ -78,22 +85,16 @@ def score(config: Config, checkpoint: Path, *, split: str = "val", folder: Path 
     """Score a checkpoint's network on a split, of the config's own dataset or of another folder of the layout.
 
     Raises:
-        InputError: the checkpoint does not fit the config, or the dataset is wrong.
+        InputError: there is no checkpoint, it does not fit the config, or the dataset is wrong.
     """
-    weights = checkpoint / MODEL_FILE
-    if not weights.is_file():
-        raise InputError([Fault(str(checkpoint), f"holds no {MODEL_FILE}", "name the folder of a checkpoint")])
     if config.train.num_threads is not None:
         torch.set_num_threads(config.train.num_threads)
     device = pick_device(config)
     proj_dim = config.contrast.proj_dim if config.contrast.loss_weight > 0.0 else None
-    network = build_model(config.model, config.data.num_classes, proj_dim, config.train.seed)
-    try:
-        network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    except RuntimeError as error:
-        raise InputError(
-            [Fault(str(weights), f"does not fit the config: {error}", "give the config it was trained with")]
-        ) from None
+    # All weights come from the checkpoint: the ones that the training began with need not be here.
+    model = config.model.model_copy(update={"weights": None})
+    network = build_model(model, config.data.num_classes, proj_dim, config.train.seed)
+    _load_weights(network, checkpoint / MODEL_FILE)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return evaluate(
         network,
@@ -105,3 +106,23 @@ def score(config: Config, checkpoint: Path, *, split: str = "val", folder: Path 
         device=device,
         precision=config.train.precision,
     )
+
+
+def _load_weights(network: Segmenter, file: Path) -> None:
+    if not file.is_file():
+        raise InputError([Fault(str(file.parent), f"holds no {file.name}", "name the folder of a checkpoint")])
+    try:
+        given: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        what = f"cannot be read as weights ({type(error).__name__})"
+        raise InputError([Fault(str(file), what, "name the folder of a whole checkpoint")]) from error
+    wanted = network.state_dict()
+    differing = [
+        key
+        for key in [*wanted, *(key for key in given if key not in wanted)]
+        if key not in given or key not in wanted or given[key].shape != wanted[key].shape
+    ]
+    if differing:
+        what = f"does not fit the config: {len(differing)} of its tensors differ, such as {differing[0]}"
+        raise InputError([Fault(str(file), what, "give the config it was trained with")])
+    network.load_state_dict(given)
