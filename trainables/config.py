@@ -104,8 +104,8 @@ class DataConfig(_Section):
 class ModelConfig(_Section):
     """The network: a timm backbone, its feature maps side by side, and a segmentation head."""
 
-    backbone: str = "hrnet_w18_small"
-    """Any timm backbone that gives feature maps; HRNets of every width among them."""
+    backbone: str = "test_efficientnet"
+    """Any timm backbone that gives feature maps, HRNets of every width among them; the default is a tiny one."""
     weights: str | None = Field(default=None, json_schema_extra={"path": True, "words": ["timm"]})
     """`timm` (the published weights of that name), a local checkpoint file, or nothing (random)."""
     output_stride: Literal[2, 4, 8, 16, 32] = 4
@@ -200,7 +200,7 @@ class TrainConfig(_Section):
     """The full budget in iterations; also the horizon of the poly schedule."""
     report_iters: Annotated[int, Field(ge=1)] = 40
     """Iterations between two reports (score, checkpoint)."""
-    batch_size: Annotated[int, Field(ge=1)] = 6
+    batch_size: Annotated[int, Field(ge=1)] = 8
     num_threads: Annotated[int, Field(ge=1)] | None = None
     """CPU threads; part of the result, since sums differ with it. Absent: what the machine offers."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
