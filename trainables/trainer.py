@@ -273,12 +273,17 @@ def _padded(images: Tensor, labels: Tensor, multiple: int) -> tuple[Tensor, Tens
 
 
 def _optim_used(config: OptimConfig, optimizer: torch.optim.Optimizer) -> OptimConfig:
-    backbone = optimizer.param_groups[0]
+    backbone, others = optimizer.param_groups[0], optimizer.param_groups[-1]
+    decays = {group["weight_decay"] for group in optimizer.param_groups}
     read: dict[str, Any] = {
         "name": "adamw" if isinstance(optimizer, torch.optim.AdamW) else "sgd",
         "lr": backbone["base_lr"],
-        "weight_decay": max(group["weight_decay"] for group in optimizer.param_groups),
+        "weight_decay": max(decays),
     }
+    if others["base_lr"] != backbone["base_lr"] * config.nbb_mult:  # the quotient alone would be off by rounding
+        read["nbb_mult"] = others["base_lr"] / backbone["base_lr"]
+    if max(decays) > 0.0:
+        read["decay_norm_and_bias"] = len(decays) == 1
     if "momentum" in backbone:
         read["momentum"] = backbone["momentum"]
     return config.model_copy(update=read)
