@@ -1,0 +1,541 @@
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from tests.trainables.losses.contrast_reference import contrast_reference
+from tests.trainables.tiny import comparable, differing, remaining_reports, state_of, tiny
+from trainables import evaluation
+from trainables.config import Config
+from trainables.data import TrainBatches, open_split
+from trainables.errors import InputError
+from trainables.losses import build_contrast_loss, build_segmentation_loss
+from trainables.models import build_model, warm_model
+from trainables.optim import build_optimizer
+from trainables.trainer import CONFIG_FILE, METRICS, MODEL_FILE, TRAINER_FILE, Trainer, pick_device
+
+VARIANTS = {
+    "sgd": {},
+    "adamw": {"optim.name": "adamw", "optim.lr": 1e-3},
+    "sgd, memory": {"contrast.memory": True, "contrast.memory_size": 5},
+    "adamw, memory": {"optim.name": "adamw", "contrast.memory": True, "contrast.memory_size": 5},
+    "memory after a warm-up": {"contrast.memory": True, "contrast.warmup_iters": 3},
+    "workers": {"data.workers": 2, "contrast.memory": True},
+    "bf16": {"train.precision": "bf16"},
+}
+
+
+def variant(name: str) -> Config:
+    return tiny({"model.dropout": 0.4, **VARIANTS[name]})
+
+
+class TestDeterminism:
+    @pytest.mark.parametrize("name", VARIANTS)
+    def test_a_saved_training_goes_on_as_if_it_had_never_stopped(self, name: str, tmp_path: Path) -> None:
+        config = variant(name)
+        uninterrupted = Trainer(config)
+        reports = remaining_reports(uninterrupted)
+        assert [report["iteration"] for report in reports] == [2, 4, 6]
+
+        saving = Trainer(config)
+        for k, report in enumerate(reports):
+            assert comparable(saving.run_to_report()) == report
+            saving.save(tmp_path / str(k))
+        assert not differing(state_of(saving), state_of(uninterrupted))
+
+        for k in range(len(reports)):
+            torch.manual_seed(k)  # what a process drew before is its own affair
+            resumed = Trainer(config)
+            resumed.load(tmp_path / str(k))
+            assert resumed.iteration == reports[k]["iteration"]
+            assert remaining_reports(resumed) == reports[k + 1 :]
+            assert not differing(state_of(resumed), state_of(uninterrupted))
+
+    def test_a_trainer_that_has_trained_can_load_too(self, tmp_path: Path) -> None:
+        trainer = Trainer(variant("sgd, memory"))
+        trainer.run_to_report()
+        trainer.save(tmp_path)
+        first = remaining_reports(trainer)
+        trainer.load(tmp_path)
+        assert remaining_reports(trainer) == first
+
+    def test_workers_change_nothing(self) -> None:
+        alone, helped = Trainer(tiny()), Trainer(tiny({"data.workers": 2}))
+        assert remaining_reports(alone) == remaining_reports(helped)
+        assert not differing(state_of(alone), state_of(helped))
+
+    def test_another_seed_is_another_training(self) -> None:
+        assert remaining_reports(Trainer(tiny())) != remaining_reports(Trainer(tiny({"train.seed": 1})))
+
+    def test_dropout_draws_anew_every_iteration_and_in_another_stream_than_the_anchors(self) -> None:
+        trainer = Trainer(tiny({"model.dropout": 0.4, "train.report_iters": 1}))
+        seeds: list[int] = []
+        contrast = trainer.contrast_loss
+        assert contrast is not None
+        trainer.network.register_forward_pre_hook(
+            lambda network, _: seeds.append(torch.initial_seed()) if network.training else None
+        )
+        contrast.register_forward_pre_hook(lambda _, inputs: seeds.append(inputs[3].initial_seed()))
+        remaining_reports(trainer)
+        assert len(seeds) == len(set(seeds)) == 12
+
+    def test_two_trainers_of_one_process_do_not_touch_one_another(self) -> None:
+        configs = [variant("sgd, memory"), variant("adamw")]
+        alone = [Trainer(config) for config in configs]
+        expected = [remaining_reports(trainer) for trainer in alone]
+        together = [Trainer(config) for config in configs]
+        reports = [[comparable(trainer.run_to_report()) for trainer in together] for _ in range(3)]
+        assert [list(of_one) for of_one in zip(*reports, strict=True)] == expected
+        for one, other in zip(alone, together, strict=True):
+            assert not differing(state_of(one), state_of(other))
+
+
+def complete(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    remaining_reports(trainer)
+
+
+def run_out_of_memory_in_a_step(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def out_of_memory() -> None:
+        raise torch.OutOfMemoryError("simulated")
+
+    trainer.run_to_report()
+    monkeypatch.setattr(trainer.optimizer, "step", out_of_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        trainer.run_to_report()
+    assert any(p.grad is not None for p in trainer.network.parameters())
+
+
+def run_out_of_memory_in_the_score(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def out_of_memory(*_: object) -> None:
+        raise torch.OutOfMemoryError("simulated")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation.ConfusionMatrix, "update", out_of_memory)
+        with pytest.raises(torch.OutOfMemoryError):
+            trainer.run_to_report()
+
+
+def diverge(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer.optimizer.param_groups[0]["base_lr"] = 1e30
+    with pytest.raises(FloatingPointError):
+        remaining_reports(trainer)
+    assert not all(p.isfinite().all() for p in trainer.network.parameters())
+
+
+class TestReusedNetwork:
+    @pytest.mark.parametrize(
+        "end",
+        [complete, run_out_of_memory_in_a_step, run_out_of_memory_in_the_score, diverge],
+        ids=lambda f: f.__name__,
+    )
+    def test_a_training_after_another_in_one_process_is_a_fresh_one(
+        self, end: Callable[[Trainer, pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        config = variant("sgd, memory")
+        earlier = Trainer(tiny({"model.dropout": 0.4, "contrast.temperature": 0.3}), build_network=warm_model)
+        end(earlier, monkeypatch)
+        reused, fresh = Trainer(config, build_network=warm_model), Trainer(config)
+        assert reused.network is earlier.network, "nothing was reused, so nothing was tested"
+        assert not differing(state_of(reused), state_of(fresh))
+        assert remaining_reports(reused) == remaining_reports(fresh)
+        assert not differing(state_of(reused), state_of(fresh))
+
+    def test_a_training_after_one_of_another_shape_is_a_fresh_one(self) -> None:
+        earlier = Trainer(tiny({"contrast.loss_weight": 0.0}), build_network=warm_model)
+        remaining_reports(earlier)
+        reused, fresh = Trainer(tiny(), build_network=warm_model), Trainer(tiny())
+        assert remaining_reports(reused) == remaining_reports(fresh)
+        assert not differing(state_of(reused), state_of(fresh))
+
+
+def seen_batches(trainer: Trainer) -> list[Tensor]:
+    """Images and labels of every iteration from now on, filled in while the trainer trains."""
+    seen: list[Tensor] = []
+    trainer.network.register_forward_pre_hook(
+        lambda network, inputs: seen.append(inputs[0].clone()) if network.training else None
+    )
+    trainer.segmentation_loss.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1].clone()))
+    return seen
+
+
+class TestCommonRandomNumbers:
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"contrast.loss_weight": 0.0},
+            {"contrast.temperature": 0.5},
+            {"contrast.memory": True},
+            {"contrast.max_samples": 16},
+            {"contrast.proj_dim": 16},
+            {"optim.lr": 0.02},
+        ],
+        ids=str,
+    )
+    def test_configs_differ_by_their_values_not_by_their_draws(self, change: dict[str, Any]) -> None:
+        base, other = (
+            Trainer(tiny({"model.dropout": 0.4, "train.report_iters": 1, **values})) for values in ({}, change)
+        )
+        shared = {
+            key: tensor
+            for key, tensor in base.network.state_dict().items()
+            if not key.startswith("projection.") or change.keys() == {"optim.lr"}
+        }
+        assert not differing(shared, {key: other.network.state_dict()[key] for key in shared})
+
+        batches, other_batches = seen_batches(base), seen_batches(other)
+        reports, other_reports = remaining_reports(base), remaining_reports(other)
+        assert len(batches) == len(other_batches) == 12
+        assert all(one.equal(two) for one, two in zip(batches, other_batches, strict=True))
+        assert reports[0]["loss_ce"] == other_reports[0]["loss_ce"], "the same weights, batch and dropout"
+        assert reports[1:] != other_reports[1:]
+
+
+class TestSchedule:
+    @pytest.mark.parametrize("report_iters", [1, 2, 4, 6])
+    def test_the_horizon_is_the_full_budget(self, report_iters: int) -> None:
+        config = tiny({"optim.lr": 0.02, "optim.poly_power": 0.7, "train.report_iters": report_iters})
+        reports = remaining_reports(Trainer(config))
+        ends = [*range(report_iters, 6, report_iters), 6]
+        assert [report["iteration"] for report in reports] == ends
+        assert [report["lr"] for report in reports] == pytest.approx([0.02 * (1 - (t - 1) / 6) ** 0.7 for t in ends])
+
+    def test_the_rate_rises_to_the_schedule(self) -> None:
+        config = tiny({"optim.lr": 0.02, "optim.poly_power": 0.0, "optim.warmup_iters": 4, "train.report_iters": 1})
+        lrs = [report["lr"] for report in remaining_reports(Trainer(config))]
+        assert lrs == pytest.approx([0.005, 0.01, 0.015, 0.02, 0.02, 0.02])
+
+    def test_how_often_is_reported_does_not_change_the_training(self) -> None:
+        often, once = Trainer(tiny({"train.report_iters": 1})), Trainer(tiny({"train.report_iters": 6}))
+        last, only = remaining_reports(often)[-1], remaining_reports(once)[0]
+        assert not differing(state_of(often), state_of(once))
+        assert last["miou"] == only["miou"]
+
+    def test_a_loss_is_the_mean_since_the_report_before(self) -> None:
+        each = remaining_reports(Trainer(tiny({"train.report_iters": 1})))
+        grouped = remaining_reports(Trainer(tiny({"train.report_iters": 4})))
+        for name in ("loss", "loss_ce", "loss_contrast"):
+            losses = [report[name] for report in each]
+            assert [report[name] for report in grouped] == pytest.approx(
+                [np.mean(losses[:4]), np.mean(losses[4:])], rel=1e-12
+            )
+
+    def test_the_full_budget_ends_the_training(self) -> None:
+        trainer = Trainer(tiny())
+        done = [trainer.done]
+        for _ in range(3):
+            trainer.run_to_report()
+            done.append(trainer.done)
+        assert done == [False, False, False, True]
+        with pytest.raises(AssertionError):
+            trainer.run_to_report()
+
+
+class TestContrast:
+    @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+    @pytest.mark.parametrize("warmup_iters", [1, 3])
+    def test_joins_the_loss_at_the_iteration_the_config_says(self, optimizer: str, warmup_iters: int) -> None:
+        common = {"optim.name": optimizer, "train.report_iters": 1, "model.dropout": 0.4}
+        plain = Trainer(tiny({**common, "contrast.loss_weight": 0.0}))
+        trainer = Trainer(tiny({**common, "contrast.warmup_iters": warmup_iters, "contrast.memory": True}))
+        untouched = {key: tensor for key, tensor in state_of(trainer).items() if "projection." in key}
+        for iteration in range(6):
+            report, expected = trainer.run_to_report(), plain.run_to_report()
+            active = iteration >= warmup_iters
+            assert report["contrast_active"] is active
+            assert (report["contrast_grad_norm"] > 0.0) is active
+            assert (report["loss_contrast"] > 0.0) is active
+            assert (report["num_anchors"] > 0) is active
+            assert expected["contrast_active"] is False
+            assert expected["contrast_grad_norm"] == expected["loss_contrast"] == expected["num_anchors"] == 0
+
+            weights, plain_weights = trainer.network.state_dict(), plain.network.state_dict()
+            moved = differing(plain_weights, {key: weights[key] for key in plain_weights})
+            assert bool(moved) is active
+            if not active:
+                assert comparable(report) == comparable(expected)
+                assert not differing(untouched, {key: state_of(trainer)[key] for key in untouched})
+                assert trainer.contrast_loss is not None
+                assert not any(tensor.any() for tensor in trainer.contrast_loss.state_dict().values())
+
+    def test_the_gradient_norm_is_that_of_the_weighted_contrast_term(self) -> None:
+        config = tiny(
+            {
+                "contrast.loss_weight": 0.3,
+                "contrast.temperature": 0.2,
+                "contrast.base_temperature": 0.1,
+                # Every pixel is an anchor, so that nothing is drawn.
+                "contrast.max_samples": 10_000,
+                "contrast.max_views": 10_000,
+                "loss.ce_coef": 3.0,
+                "train.max_iters": 1,
+                "train.report_iters": 1,
+            }
+        )
+        report = Trainer(config).run_to_report()
+
+        network = build_model(config.model, 4, config.contrast.proj_dim, config.train.seed).double()
+        assert network.projection is not None
+        batches = TrainBatches(
+            open_split(config.data, "train"), config.data, batch_size=2, seed=0, start_iteration=0, max_iters=1
+        )
+        images, labels = next(iter(batches))
+        with torch.no_grad():
+            features = network.concat(network.backbone(images.double()))
+        embeddings = network.projection(features.float().double()).double()
+        labels = F.interpolate(labels[:, None].double(), embeddings.shape[-2:], mode="nearest").long().flatten()
+        chosen = labels != 255
+        anchors, labels = embeddings.movedim(1, -1).flatten(0, 2)[chosen], labels[chosen]
+        similarities = anchors @ anchors.T / 0.2
+        same = labels[:, None] == labels
+        negatives = similarities.masked_fill(same, -torch.inf).logsumexp(1, keepdim=True)
+        positives = same & ~torch.eye(len(labels), dtype=torch.bool)
+        of_anchor = (F.softplus(negatives - similarities) * positives).sum(1) / positives.sum(1).clamp(min=1)
+        term = 0.2 / 0.1 * of_anchor[positives.any(1)].mean()
+        gradients = torch.autograd.grad(0.3 * term, list(network.projection.parameters()))
+
+        assert report["num_anchors"] == len(labels)
+        by_definition = contrast_reference(
+            anchors.detach().numpy(),
+            labels,
+            anchors.detach().numpy(),
+            labels,
+            temperature=0.2,
+            base_temperature=0.1,
+            keys_are_anchors=True,
+        )
+        assert float(term.detach()) == pytest.approx(by_definition, rel=1e-6)
+        assert report["loss_contrast"] == pytest.approx(by_definition, rel=1e-4)
+        assert report["contrast_grad_norm"] == pytest.approx(
+            math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients)), rel=1e-3
+        )
+        assert report["loss"] == pytest.approx(3.0 * report["loss_ce"] + 0.3 * report["loss_contrast"])
+
+
+class TestDivergence:
+    @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+    def test_a_rate_far_too_high_is_a_floating_point_error(self, optimizer: str) -> None:
+        trainer = Trainer(tiny({"optim.lr": 1e30, "optim.name": optimizer}))
+        with pytest.raises(FloatingPointError, match=r"^the loss is (nan|inf) at iteration 2$"):
+            remaining_reports(trainer)
+
+    @pytest.mark.parametrize("iteration", [1, 3, 4, 6])
+    def test_the_first_iteration_that_went_wrong_is_named(
+        self, iteration: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        trainer = Trainer(tiny({"train.report_iters": 3}))
+        forward, calls = trainer.segmentation_loss.forward, []
+
+        def broken(logits: Tensor, labels: Tensor) -> Tensor:
+            calls.append(1)
+            return forward(logits, labels) * (math.nan if len(calls) >= iteration else 1.0)
+
+        monkeypatch.setattr(trainer.segmentation_loss, "forward", broken)
+        with pytest.raises(FloatingPointError, match=f"^the loss is nan at iteration {iteration}$"):
+            remaining_reports(trainer)
+
+
+def write_dataset(folder: Path, labels: list[Any]) -> Path:
+    """Random images under these labels, the same ones for training and validation."""
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for part in ("image", "label"):
+            (folder / split / part).mkdir(parents=True)
+        for i, label in enumerate(labels):
+            pixels = rng.integers(0, 256, (*np.shape(label), 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / split / "image" / f"{i}.png")
+            Image.fromarray(np.asarray(label, np.uint8)).save(folder / split / "label" / f"{i}.png")
+    return folder
+
+
+def assert_trains(config: Config) -> list[dict[str, Any]]:
+    trainer = Trainer(config)
+    initial = state_of(trainer)
+    reports = remaining_reports(trainer)
+    assert trainer.done
+    final = state_of(trainer)
+    assert all(tensor.isfinite().all() for tensor in final.values())
+    assert differing(initial, final)
+    for report in reports:
+        assert all(math.isfinite(report[name]) for name in ("loss", "loss_ce", "loss_contrast", "contrast_grad_norm"))
+    return reports
+
+
+class TestAwkwardInputs:
+    MEMORY = {"contrast.memory": True, "train.max_iters": 4}
+
+    def test_images_of_a_single_class(self, tmp_path: Path) -> None:
+        folder = write_dataset(tmp_path, [np.full((32, 48), 74)] * 3)
+        reports = assert_trains(tiny({**self.MEMORY, "data.dir": str(folder), "contrast.temperature": 0.01}))
+        assert [report["loss_contrast"] for report in reports] == [0.0, 0.0]
+        assert all(report["num_anchors"] > 0 for report in reports)
+
+    def test_labels_without_a_pixel_that_counts(self, tmp_path: Path) -> None:
+        folder = write_dataset(tmp_path, [np.full((32, 48), 255)] * 3)
+        reports = assert_trains(tiny({**self.MEMORY, "data.dir": str(folder)}))
+        assert all(report["loss"] == report["num_anchors"] == 0 for report in reports)
+        assert all(math.isnan(report["miou"]) and report["iou"] == [None] * 4 for report in reports)
+
+    def test_labels_of_which_one_image_has_none_that_counts(self, tmp_path: Path) -> None:
+        striped = np.tile([[0] * 5 + [74] * 5], (40, 6))
+        folder = write_dataset(tmp_path, [striped, np.full((32, 48), 255)])
+        reports = assert_trains(tiny({**self.MEMORY, "data.dir": str(folder)}))
+        assert all(report["loss_contrast"] > 0.0 for report in reports)
+
+    def test_images_of_256_pixels(self) -> None:
+        size = {"data.drawn.size": [256, 256], "data.augmentation.crop_size": [256, 256], "data.drawn.num_train": 2}
+        assert_trains(tiny({**self.MEMORY, **size, "data.drawn.num_val": 1, "train.max_iters": 2}))
+
+    @pytest.mark.parametrize("backbone", ["test_efficientnet", "test_vit", "hrnet_w18_small"])
+    def test_sides_that_no_stride_divides(self, backbone: str) -> None:
+        odd = {"data.drawn.size": [37, 53], "data.augmentation.crop_size": [33, 41], "model.backbone": backbone}
+        config = tiny({**self.MEMORY, **odd, "train.max_iters": 2})
+        trainer = Trainer(config)
+        seen = seen_batches(trainer)
+        trainer.run_to_report()
+        batches = TrainBatches(
+            open_split(config.data, "train"), config.data, batch_size=2, seed=0, start_iteration=0, max_iters=1
+        )
+        images, labels = next(iter(batches))
+        sides = [
+            math.ceil(side / trainer.network.padding_multiple) * trainer.network.padding_multiple for side in (33, 41)
+        ]
+        room = (0, sides[1] - 41, 0, sides[0] - 33)
+        assert seen[0].equal(F.pad(images, room, value=0.0))
+        assert seen[1].equal(F.pad(labels, room, value=255))
+
+    def test_bf16(self) -> None:
+        trainer = Trainer(tiny({"train.precision": "bf16", **self.MEMORY}))
+        dtypes: set[torch.dtype] = set()
+        trainer.network.head[0].register_forward_hook(lambda _module, _inputs, output: dtypes.add(output.dtype))
+        assert trainer.contrast_loss is not None
+        trainer.contrast_loss.register_forward_pre_hook(
+            lambda _, inputs: dtypes.add(torch.complex64) if inputs[0].dtype != torch.float32 else None
+        )
+        reports = remaining_reports(trainer)
+        assert dtypes == {torch.bfloat16}, "the network in bfloat16, the embeddings that are contrasted in float32"
+        assert all(math.isfinite(report["loss"]) for report in reports)
+
+
+class TestDevice:
+    def test_without_a_gpu_auto_is_the_cpu_and_cuda_is_wrong_input(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        assert pick_device(tiny({"train.device": "auto"})) == torch.device("cpu")
+        assert pick_device(tiny({"train.device": "cpu"})) == torch.device("cpu")
+        with pytest.raises(InputError, match=r"^train\.device: cuda, but this process sees no GPU; write auto or cpu"):
+            Trainer(tiny({"train.device": "cuda"}))
+
+    def test_with_a_gpu_auto_is_the_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        devices = [pick_device(tiny({"train.device": name})).type for name in ("auto", "cuda", "cpu")]
+        assert devices == ["cuda", "cuda", "cpu"]
+
+    def test_the_number_of_threads_is_set(self) -> None:
+        Trainer(tiny({"train.num_threads": 2}))
+        assert torch.get_num_threads() == 2
+
+    @pytest.mark.gpu
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+    def test_two_trainings_at_once_on_a_gpu(self, tmp_path: Path) -> None:
+        values = {"train.device": "cuda", "train.precision": "bf16", "contrast.memory": True, "model.dropout": 0.4}
+        trainers = [Trainer(tiny({**values, "train.seed": seed})) for seed in (0, 1)]
+        for _ in range(3):
+            for trainer in trainers:
+                report = trainer.run_to_report()
+                assert math.isfinite(report["loss"])
+                assert report["contrast_active"]
+                assert report["contrast_grad_norm"] > 0.0
+        for trainer in trainers:
+            assert trainer.done
+            assert all(p.device.type == "cuda" for p in trainer.network.parameters())
+            trainer.save(tmp_path)
+            loaded = Trainer(trainer.config)
+            loaded.load(tmp_path)
+            assert not differing(state_of(loaded), state_of(trainer))
+
+
+class TestCheckpoint:
+    def test_holds_plain_tensors_and_the_config(self, tmp_path: Path) -> None:
+        trainer = Trainer(variant("adamw, memory"))
+        trainer.run_to_report()
+        folder = tmp_path / "new" / "checkpoint"
+        trainer.save(folder)
+        assert {path.name for path in folder.iterdir()} == {MODEL_FILE, TRAINER_FILE, CONFIG_FILE}
+        weights = torch.load(folder / MODEL_FILE, weights_only=True)
+        assert not differing(weights, trainer.network.state_dict())
+        assert torch.load(folder / TRAINER_FILE, weights_only=True)["iteration"] == 2
+        assert Config.model_validate(json.loads((folder / CONFIG_FILE).read_text())) == trainer.config
+
+
+class TestConfigUsed:
+    @pytest.mark.parametrize(
+        "values",
+        [
+            {},
+            {"contrast.loss_weight": 0.0, "contrast.temperature": 0.7},
+            {"optim.name": "adamw", "optim.momentum": 0.3, "optim.weight_decay": 0.0},
+            {"optim.lr": 0.3, "optim.nbb_mult": 1.1, "optim.decay_norm_and_bias": False, "optim.momentum": 0.0},
+            {"train.num_threads": 1, "loss.ce_weights": [1.0, 2.0, 3.0, 4.0], "data.class_names": list("abcd")},
+        ],
+        ids=str,
+    )
+    def test_is_the_config_that_was_given(self, values: dict[str, Any], tmp_path: Path) -> None:
+        config = tiny(values)
+        trainer = Trainer(config, build_network=warm_model)
+        assert trainer.config_used() == config.model_dump(mode="json")
+        trainer.run_to_report()
+        assert trainer.config_used() == config.model_dump(mode="json")
+        trainer.save(tmp_path)
+        trainer.load(tmp_path)
+        assert trainer.config_used() == json.loads(json.dumps(config.model_dump(mode="json")))
+
+    @pytest.mark.parametrize(
+        ("path", "value"),
+        [
+            ("model.dropout", 0.3),
+            ("loss.ce_coef", 0.5),
+            ("contrast.temperature", 0.3),
+            ("contrast.memory_size", 7),
+            ("optim.name", "adamw"),
+            ("optim.lr", 0.02),
+            ("optim.nbb_mult", 3.0),
+            ("optim.momentum", 0.5),
+            ("optim.weight_decay", 0.1),
+            ("optim.decay_norm_and_bias", False),
+        ],
+    )
+    def test_tells_a_part_left_over_from_another_config(self, path: str, value: Any) -> None:
+        trainer, other = Trainer(tiny()), tiny({path: value})
+        match path.split(".")[0]:
+            case "model":
+                trainer.network = build_model(other.model, 4, other.contrast.proj_dim, 0)
+            case "loss":
+                trainer.segmentation_loss = build_segmentation_loss(other.loss, [1, 1, 1, 1])
+            case "contrast":
+                trainer.contrast_loss = build_contrast_loss(other.contrast, 4)
+            case "optim":
+                trainer.optimizer = build_optimizer(other.optim, trainer.network)
+        section, name = path.split(".")
+        used = trainer.config_used()
+        assert used != trainer.config.model_dump(mode="json")
+        assert used[section][name] == pytest.approx(value)
+
+    def test_tells_another_number_of_threads(self) -> None:
+        trainer = Trainer(tiny({"train.num_threads": 1}))
+        torch.set_num_threads(2)
+        assert trainer.config_used()["train"]["num_threads"] == 2
+
+
+def test_a_report_holds_every_metric() -> None:
+    report = Trainer(tiny()).run_to_report()
+    assert report.keys() >= METRICS
+    assert all(isinstance(report[name], float) for name in METRICS)
+    assert report["images_per_second"] > 0.0
+    assert len(report["iou"]) == 4
