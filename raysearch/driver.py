@@ -81,9 +81,7 @@ def run(spec: SearchSpec, out: Path | None = None, *, address: str | None = None
     return _search(spec, run_dir, address=address, say=say)
 
 
-def resume(
-    folder: Path, *, add_trials: int = 0, address: str | None = None, say: Say = print
-) -> SearchResult:
+def resume(folder: Path, *, add_trials: int = 0, address: str | None = None, say: Say = print) -> SearchResult:
     """Go on with a search that was interrupted, or extend one that has finished.
 
     Raises:
@@ -107,9 +105,7 @@ def preflight(spec: SearchSpec) -> list[str]:
     return list(loaded.preflight(config))
 
 
-def _search(
-    spec: SearchSpec, run_dir: RunDir, *, add_trials: int = 0, address: str | None, say: Say
-) -> SearchResult:
+def _search(spec: SearchSpec, run_dir: RunDir, *, add_trials: int = 0, address: str | None, say: Say) -> SearchResult:
     with Journal(run_dir.journal) as journal, _Interruption() as interruption:
         search = Search(spec, journal)
         if add_trials:
@@ -117,6 +113,7 @@ def _search(
         _tidy(search, run_dir)
         if not search.finished:
             with _cluster(address, run_dir) as dashboard:
+                interruption.listen()
                 say(f"run folder: {run_dir.root}")
                 say(f"dashboard:  {dashboard}")
                 _tune(spec, search, run_dir, interruption, say)
@@ -213,10 +210,15 @@ class _Interruption:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "_Interruption":
+        self.listen()
+        return self
+
+    def listen(self) -> None:
+        """Take the signals over; to be said again when Ray has started, since it takes SIGTERM for itself."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._take)
-        return self
+                before = signal.signal(number, self._take)
+                self._before.setdefault(number, before)
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():

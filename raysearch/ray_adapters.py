@@ -434,7 +434,9 @@ class JournalScheduler(FIFOScheduler):
         error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
         lines = str(error).strip().splitlines() or [type(error).__name__]
         if isinstance(error, ray.exceptions.OutOfMemoryError) or "running low on memory" in str(error):
-            self._search.end(_number(trial), "infeasible", "out of memory: the machine ran low and Ray ended the worker")
+            self._search.end(
+                _number(trial), "infeasible", "out of memory: the machine ran low and Ray ended the worker"
+            )
         else:
             self._search.worker_lost(_number(trial), lines[-1])
 

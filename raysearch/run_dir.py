@@ -31,7 +31,9 @@ class RunDir:
                 raise InputError([Fault(str(root), "is not empty; a search begins in a folder of its own", fix)])
             cls(root).trials.mkdir()
         except OSError as error:
-            raise InputError([Fault(str(root), f"cannot be written ({error.strerror})", "name another --out")]) from None
+            raise InputError(
+                [Fault(str(root), f"cannot be written ({error.strerror})", "name another --out")]
+            ) from None
         return cls(root)
 
     @classmethod
@@ -43,7 +45,9 @@ class RunDir:
         """
         run_dir = cls(Path(os.path.abspath(Path(root).expanduser())))
         if not run_dir.journal.is_file():
-            raise InputError([Fault(str(root), "is no folder of a run: it holds no study.journal", "name one that does")])
+            raise InputError(
+                [Fault(str(root), "is no folder of a run: it holds no study.journal", "name one that does")]
+            )
         return run_dir
 
     @property

@@ -78,7 +78,7 @@ def _window(history: History, seed: int) -> list[TrialHistory]:
     ended = [trial for trial in history.trials if trial.status not in ("running", "failed")]
     if len(ended) > _NUM_BEST + _NUM_OTHERS:
         sign = 1.0 if history.mode == "min" else -1.0
-        ended.sort(key=lambda trial: (sign * best.value if (best := trial.best(history.mode)) else float("inf")))
+        ended.sort(key=lambda trial: sign * best.value if (best := trial.best(history.mode)) else float("inf"))
         ended = ended[:_NUM_BEST] + random.Random(seed).sample(ended[_NUM_BEST:], _NUM_OTHERS)
     return sorted(running + ended, key=lambda trial: trial.number)
 

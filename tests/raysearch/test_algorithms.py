@@ -80,7 +80,9 @@ def test_model_based_search_beats_random_on_a_bowl(algorithm: str, tmp_path: Pat
     assert losses[1] < baseline[1]
 
 
-def ended(spec: SearchSpec, number: int, values: dict[str, Any], value: float, status: str = "completed") -> TrialHistory:
+def ended(
+    spec: SearchSpec, number: int, values: dict[str, Any], value: float, status: str = "completed"
+) -> TrialHistory:
     distributions = {p.path: p.distribution for p in spec.parameters if p.path in values}
     trial = TrialHistory(number, values, values, distributions, started=0.0, is_default=False)
     if status == "completed":

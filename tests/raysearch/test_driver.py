@@ -98,7 +98,7 @@ def test_one_actor_runs_all_trials_and_nothing_crosses_from_one_to_the_next(tmp_
         ("memory in setup", "infeasible", "out of memory: no room for the model"),
         ("nan", "infeasible", "score is nan at iteration 3"),
         ("diverged", "infeasible", "the loss is inf at iteration 3"),
-        ("error", "failed", "KeyError: \"a bug of the user's\""),
+        ("error", "failed", 'KeyError: "a bug of the user\'s"'),
         ("other config", "failed", "x: given"),
         ("no metric", "failed", "it reported no score, only accuracy"),
         ("killed always", "failed", "its worker died 3 times"),

@@ -9,7 +9,7 @@ from raysearch.journal import History, Journal
 from raysearch.search import Decision, Proposal, Search
 from raysearch.space import SearchSpec, parse_space
 
-TRAINABLE = '''
+TRAINABLE = """
 from pydantic import BaseModel
 
 class Toy:
@@ -21,7 +21,7 @@ class Toy:
         slope: float = 0.5
 
     METRICS = frozenset({"score"})
-'''
+"""
 
 SPACE: dict[str, Any] = {
     "x": {"type": "float", "low": 0.0, "high": 1.0},

@@ -44,7 +44,13 @@ class Curve(tune.Trainable):
                     os.kill(os.getpid(), signal.SIGKILL)
                 case "killed always":
                     os.kill(os.getpid(), signal.SIGKILL)
-        return {"score": score, "extra": np.float32(self.t), "curve": [1.0, 2.0], "pid": os.getpid(), "worker": os.getpid()}
+        return {
+            "score": score,
+            "extra": np.float32(self.t),
+            "curve": [1.0, 2.0],
+            "pid": os.getpid(),
+            "worker": os.getpid(),
+        }
 
     def save_checkpoint(self, checkpoint_dir):
         return {"t": self.t}
@@ -71,7 +77,12 @@ class Folder(tune.Trainable):
 
     def step(self):
         self.t += 10
-        return {"loss": (self.x - 0.3) ** 2 + 1 / self.t, "iteration": self.t, "draw": self.start_draw, "done": self.t == 60}
+        return {
+            "loss": (self.x - 0.3) ** 2 + 1 / self.t,
+            "iteration": self.t,
+            "draw": self.start_draw,
+            "done": self.t == 60,
+        }
 
     def save_checkpoint(self, checkpoint_dir):
         (Path(checkpoint_dir) / "t.txt").write_text(str(self.t))
@@ -101,7 +112,9 @@ def function_with_checkpoint(config):
             os.kill(os.getpid(), signal.SIGKILL)
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "t.txt").write_text(str(t))
-            tune.report({"score": t + config["x"], "started_at": 0.0}, checkpoint=tune.Checkpoint.from_directory(folder))
+            tune.report(
+                {"score": t + config["x"], "started_at": 0.0}, checkpoint=tune.Checkpoint.from_directory(folder)
+            )
 
 
 def silent(config):
