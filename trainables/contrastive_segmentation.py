@@ -1,7 +1,8 @@
 """The trainer as a Ray Tune Trainable."""
 
+import weakref
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ray import tune
 
@@ -18,6 +19,9 @@ class ContrastiveSegmentation(tune.Trainable):
 
     Config = TrialConfig
     METRICS = METRICS
+
+    _holder: ClassVar[weakref.ref[Trainer] | None] = None
+    """The last trainer that was given the warm network."""
 
     @classmethod
     def preflight(cls, config: TrialConfig) -> list[str]:
@@ -45,8 +49,13 @@ class ContrastiveSegmentation(tune.Trainable):
         return notices
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Build the trainer; the network of an equal config before is reset and used again."""
-        self._trainer = Trainer(TrialConfig.model_validate(config), build_network=warm_model)
+        """Build the trainer; the network of an equal config before is reset and used again once its trainer is gone."""
+        cls = ContrastiveSegmentation
+        is_free = cls._holder is None or cls._holder() is None
+        validated = TrialConfig.model_validate(config)
+        self._trainer = Trainer(validated, build_network=warm_model if is_free else build_model)
+        if is_free:
+            cls._holder = weakref.ref(self._trainer)
 
     def step(self) -> dict[str, Any]:
         """Train to the next report."""
