@@ -1,0 +1,346 @@
+"""The config's rules, and that every option of it changes a training."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import pytest
+import torch
+from PIL import Image
+from pydantic import BaseModel, ValidationError
+
+from tests.trainables.tiny import remaining_reports, tiny
+from trainables.config import Config, ContrastConfig
+from trainables.data import draw_split
+from trainables.models import build_model
+from trainables.trainer import Trainer
+
+EVERYTHING_USED = {
+    "contrast.memory": True,
+    "contrast.memory_size": 3,
+    "contrast.pixel_update_freq": 2,
+    "contrast.max_samples": 32,
+    "loss.ce_weight_power": 0.5,
+    "optim.lr": 0.05,
+    "evaluation.mode": "mscrop",
+    "evaluation.scales": [0.75, 1.0],
+    "evaluation.crop_size": [24, 24],
+    "train.max_iters": 4,
+}
+"""A config in which no value lies idle."""
+
+OTHER_VALUES: dict[str, Any] = {
+    "data.drawn.num_train": 7,
+    "data.drawn.num_val": 3,
+    "data.drawn.size": [40, 48],
+    "data.drawn.seed": 1,
+    "data.label_class_ids": [0, 128, 74, 145],
+    "data.reduce_zero_label": True,
+    "data.input_mode": "BGR",
+    "data.image_scale": 0.75,
+    "data.augmentation.scale": [0.5, 1.0],
+    "data.augmentation.aspect": [0.5, 1.1],
+    "data.augmentation.crop_size": [32, 40],
+    "data.augmentation.flip": 0.0,
+    "data.augmentation.brightness": 60.0,
+    "model.backbone": "test_convnext",
+    "model.output_stride": 8,
+    "model.head_channels": 4,
+    "model.dropout": 0.5,
+    "loss.ce_coef": 0.5,
+    "loss.ce_weights": "one_minus_frequency",
+    "loss.ce_weight_power": 1.0,
+    "contrast.loss_weight": 1.0,
+    "contrast.temperature": 0.2,
+    "contrast.base_temperature": 0.2,
+    "contrast.max_samples": 16,
+    "contrast.max_views": 2,
+    "contrast.min_pixels": 12,
+    "contrast.proj_dim": 4,
+    "contrast.warmup_iters": 1,
+    "contrast.memory": False,
+    "contrast.memory_size": 1,
+    "contrast.pixel_update_freq": 1,
+    "optim.name": "adamw",
+    "optim.lr": 0.01,
+    "optim.nbb_mult": 2.0,
+    "optim.momentum": 0.5,
+    "optim.weight_decay": 0.1,
+    "optim.decay_norm_and_bias": False,
+    "optim.poly_power": 0.5,
+    "optim.warmup_iters": 2,
+    "evaluation.mode": "sscrop",
+    "evaluation.scales": [1.0, 1.5],
+    "evaluation.flip": True,
+    "evaluation.crop_size": [16, 32],
+    "train.seed": 1,
+    "train.max_iters": 5,
+    "train.report_iters": 1,
+    "train.batch_size": 3,
+    "train.precision": "bf16",
+}
+"""Another value of every option that changes a training or its score; `data.dir` and `model.weights` are files."""
+
+CHANGES_NO_NUMBER: dict[str, Any] = {
+    "data.class_names": ["ground", "striped", "dotted", "cross"],
+    "data.workers": 1,
+    "evaluation.batch_size": 1,
+}
+
+HELD_ELSEWHERE = {"train.device", "train.num_threads", "contrast.strategy"}
+"""Options of this machine, tested in `test_trainer.py`, and one that has a single value so far."""
+
+
+def leaf_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from leaf_paths(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+PATHS = list(leaf_paths(Config))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The values that are files: a dataset, and weights of the backbone."""
+    folder = tmp_path_factory.mktemp("files")
+    config = tiny({"data.drawn.seed": 5})
+    for split in ("train", "val"):
+        for i, (image, label) in enumerate(zip(*draw_split(config.data.drawn, split), strict=True)):
+            for part, pixels in (("image", image), ("label", label)):
+                (folder / split / part).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(folder / split / part / f"{i}.png")
+    backbone = build_model(config.model, 4, None, seed=5).backbone.network
+    torch.save(backbone.state_dict(), folder / "backbone.pt")
+    return {"data.dir": str(folder), "model.weights": str(folder / "backbone.pt")}
+
+
+def outcome(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a training reports, from the batches, the losses and the score."""
+    return remaining_reports(Trainer(tiny(values)))
+
+
+@pytest.fixture(scope="module")
+def base_outcome() -> list[dict[str, Any]]:
+    torch.set_num_threads(1)
+    return outcome(EVERYTHING_USED)
+
+
+class TestEveryOption:
+    def test_is_in_one_of_the_tables(self, files: dict[str, Any]) -> None:
+        assert sorted([*OTHER_VALUES, *CHANGES_NO_NUMBER, *HELD_ELSEWHERE, *files]) == sorted(PATHS)
+
+    @pytest.mark.parametrize("path", [path for path in PATHS if path not in CHANGES_NO_NUMBER.keys() | HELD_ELSEWHERE])
+    def test_changes_a_training(self, path: str, files: dict[str, Any], base_outcome: list[dict[str, Any]]) -> None:
+        others = {**OTHER_VALUES, **files}
+        assert path in others, f"{path} has no other value in these tables"
+        assert path not in tiny(EVERYTHING_USED).unused()
+        assert outcome({**EVERYTHING_USED, path: others[path]}) != base_outcome
+
+    @pytest.mark.parametrize("path", CHANGES_NO_NUMBER)
+    def test_of_convenience_changes_no_number(self, path: str, base_outcome: list[dict[str, Any]]) -> None:
+        assert outcome({**EVERYTHING_USED, path: CHANGES_NO_NUMBER[path]}) == base_outcome
+
+    def test_with_a_single_value_is_noticed_when_it_gets_a_second(self) -> None:
+        assert get_args(ContrastConfig.model_fields["strategy"].annotation) == ("semi_hard",)
+
+
+CONTRAST_VALUES = {path for path in PATHS if path.startswith("contrast.")} - {"contrast.loss_weight"}
+
+
+class TestUnused:
+    def test_nothing_where_everything_is_used(self) -> None:
+        assert tiny(EVERYTHING_USED).unused() == {}
+
+    @pytest.mark.parametrize(
+        ("gate", "value", "expected"),
+        [
+            ("contrast.loss_weight", 0.0, CONTRAST_VALUES),
+            ("contrast.memory", False, {"contrast.memory_size", "contrast.pixel_update_freq"}),
+            ("loss.ce_weight_power", 0.0, {"loss.ce_weights"}),
+            ("loss.ce_coef", 0.0, {"loss.ce_weights", "loss.ce_weight_power"}),
+            ("optim.name", "adamw", {"optim.momentum"}),
+            ("evaluation.mode", "ss", {"evaluation.scales", "evaluation.crop_size"}),
+            ("evaluation.mode", "sscrop", {"evaluation.scales"}),
+            ("evaluation.mode", "ms", {"evaluation.crop_size"}),
+            ("data.dir", None, {"data.drawn"}),
+        ],
+    )
+    def test_values_behind_a_gate_change_nothing(
+        self, gate: str, value: Any, expected: set[str], files: dict[str, Any]
+    ) -> None:
+        closed = {**EVERYTHING_USED, gate: files.get(gate, value)}
+        unused = tiny(closed).unused()
+        assert unused.keys() == expected
+        assert all(gate in reason for reason in unused.values())
+
+        behind = [path for path in PATHS if any(f"{path}.".startswith(f"{named}.") for named in unused)]
+        assert behind
+        others = {path: OTHER_VALUES[path] for path in behind if path in OTHER_VALUES}
+        trained = [Trainer(tiny(values)) for values in (closed, {**closed, **others})]
+        # The cross entropy is still reported where it does not enter the loss.
+        ignored = {"loss_ce"} if gate == "loss.ce_coef" else set()
+        reports, other_reports = (
+            [{key: report[key] for key in report.keys() - ignored} for report in remaining_reports(trainer)]
+            for trainer in trained
+        )
+        assert reports == other_reports
+
+
+def refused(values: dict[str, Any]) -> str:
+    with pytest.raises(ValidationError) as caught:
+        tiny(values)
+    return str(caught.value)
+
+
+class TestRules:
+    def test_no_value_needs_to_be_given(self) -> None:
+        assert Config() == Config.model_validate({})
+        assert Config().data.num_classes == 4
+
+    @pytest.mark.parametrize(
+        ("path", "value"),
+        [
+            ("optim.learning_rate", 0.1),
+            ("train.iterations", 5),
+            ("data.drawn.colour", 1),
+            ("contrast.with_memory", True),
+            ("contrasts.memory", True),
+        ],
+    )
+    def test_unknown_keys_are_refused(self, path: str, value: Any) -> None:
+        assert "Extra inputs are not permitted" in refused({path: value})
+
+    @pytest.mark.parametrize("section", ["data", "model", "loss", "contrast", "optim", "evaluation", "train"])
+    def test_values_cannot_be_set_afterwards(self, section: str) -> None:
+        config = Config()
+        part = getattr(config, section)
+        name = next(iter(type(part).model_fields))
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(part, name, getattr(part, name))
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(config, section, part)
+
+    @pytest.mark.parametrize(
+        ("path", "value"),
+        [
+            ("data.drawn.num_train", 0),
+            ("data.drawn.size", [0, 48]),
+            ("data.drawn.size", [32]),
+            ("data.label_class_ids", []),
+            ("data.label_class_ids", [0, 256]),
+            ("data.label_class_ids", [-1, 3]),
+            ("data.input_mode", "GRAY"),
+            ("data.image_scale", 0.0),
+            ("data.image_scale", 4.5),
+            ("data.augmentation.scale", [0.0, 1.0]),
+            ("data.augmentation.flip", 1.5),
+            ("data.augmentation.brightness", -1.0),
+            ("data.augmentation.crop_size", [32.5, 32]),
+            ("data.workers", -1),
+            ("model.output_stride", 3),
+            ("model.head_channels", 0),
+            ("model.dropout", 1.0),
+            ("loss.ce_coef", -0.1),
+            ("loss.ce_weights", "frequency"),
+            ("loss.ce_weight_power", 2.5),
+            ("contrast.temperature", 0.0),
+            ("contrast.base_temperature", 0.0),
+            ("contrast.loss_weight", -1.0),
+            ("contrast.strategy", "random"),
+            ("contrast.max_views", 0),
+            ("contrast.memory", "maybe"),
+            ("contrast.memory_size", 0),
+            ("contrast.warmup_iters", -1),
+            ("optim.name", "adam"),
+            ("optim.lr", 0.0),
+            ("optim.lr", float("nan")),
+            ("optim.lr", float("inf")),
+            ("optim.momentum", 1.0),
+            ("optim.poly_power", -0.1),
+            ("evaluation.mode", "crop"),
+            ("evaluation.scales", [1.0, 0.0]),
+            ("evaluation.batch_size", 0),
+            ("train.seed", -1),
+            ("train.max_iters", 0),
+            ("train.num_threads", 0),
+            ("train.device", "tpu"),
+            ("train.precision", "fp16"),
+        ],
+    )
+    def test_values_out_of_range_are_refused(self, path: str, value: Any) -> None:
+        assert path in refused({path: value})
+
+    @pytest.mark.parametrize(
+        ("values", "rule"),
+        [
+            ({"data.label_class_ids": [0, 7, 0, 7, 9]}, r"label_class_ids names [0, 7] more than once"),
+            ({"data.label_class_ids": [0, 255]}, "label_class_ids contains 255, which always means ignore"),
+            ({"data.label_class_ids": [3]}, "label_class_ids = [3] leaves 1 class; at least 2 are needed"),
+            (
+                {"data.label_class_ids": [3, 4], "data.reduce_zero_label": True},
+                "label_class_ids = [3, 4] leaves 1 class; at least 2 are needed",
+            ),
+            ({"data.class_names": ["a", "b"]}, "class_names has 2 entries for 4 classes"),
+            (
+                {"data.class_names": list("abcd"), "data.reduce_zero_label": True},
+                "class_names has 4 entries for 3 classes",
+            ),
+            ({"loss.ce_weights": [1, 2, 3]}, "loss.ce_weights has 3 numbers for the 4 classes of data.label_class_ids"),
+            (
+                {"loss.ce_weights": [1, 2, 3, 4], "data.reduce_zero_label": True},
+                "loss.ce_weights has 4 numbers for the 3 classes of data.label_class_ids",
+            ),
+            ({"data.augmentation.scale": [2.0, 0.5]}, "scale = (2, 0.5) must ascend: write (0.5, 2)"),
+            ({"data.augmentation.aspect": [1.1, 0.9]}, "aspect = (1.1, 0.9) must ascend: write (0.9, 1.1)"),
+            ({"train.report_iters": 7}, "report_iters = 7 is beyond max_iters = 6; nothing would be reported"),
+            ({"loss.ce_coef": 0.0, "contrast.loss_weight": 0.0}, "nothing would be trained"),
+        ],
+    )
+    def test_values_that_contradict_one_another_are_named(self, values: dict[str, Any], rule: str) -> None:
+        assert rule in refused(values)
+
+    def test_reporting_once_at_the_end_is_allowed(self) -> None:
+        assert tiny({"train.report_iters": 6}).train.report_iters == 6
+
+    def test_label_list_is_another_name_of_label_class_ids(self) -> None:
+        assert tiny({"data.label_list": [5, 6, 7]}).data.label_class_ids == (5, 6, 7)
+        assert tiny({"data.label_class_ids": [5, 6, 7]}).data.label_class_ids == (5, 6, 7)
+
+    def test_k_plus_one_ids_make_k_classes_with_reduce_zero_label(self) -> None:
+        ids = list(range(172))
+        assert tiny({"data.label_class_ids": ids}).data.num_classes == 172
+        assert tiny({"data.label_class_ids": ids, "data.reduce_zero_label": True}).data.num_classes == 171
+
+    @pytest.mark.parametrize("values", [{}, EVERYTHING_USED, {**OTHER_VALUES, "loss.ce_weights": [0.1, 1.0, 3.0]}])
+    def test_json_brings_the_same_config_back(self, values: dict[str, Any], files: dict[str, Any]) -> None:
+        config = tiny({**values, **(files if values else {})})
+        text = json.dumps(config.model_dump(mode="json"))
+        assert Config.model_validate(json.loads(text)) == config
+        assert Config.model_validate_json(text) == config
+        assert hash(Config.model_validate_json(text)) == hash(config)
+
+
+class TestWhatASearchAsks:
+    def test_budget_and_warm_up(self) -> None:
+        config = tiny({"contrast.warmup_iters": 4})
+        assert (config.max_iters(), config.warmup_end()) == (6, 4)
+        assert tiny({"contrast.warmup_iters": 4, "contrast.loss_weight": 0.0}).warmup_end() == 0
+
+    def test_threads_are_filled_in_only_where_they_were_left_open(self) -> None:
+        config = tiny()
+        assert config.with_threads(3) == tiny({"train.num_threads": 3})
+        assert config.train.num_threads is None
+        assert tiny({"train.num_threads": 2}).with_threads(3).train.num_threads == 2
+
+
+def test_files_are_marked_as_such_for_who_resolves_paths() -> None:
+    marked = {
+        f"{section}.{name}"
+        for section, field in Config.model_fields.items()
+        for name, below in field.annotation.model_fields.items()  # type: ignore[union-attr]
+        if isinstance(below.json_schema_extra, dict) and below.json_schema_extra.get("path") is True
+    }
+    assert marked == {"data.dir", "model.weights"}
