@@ -44,9 +44,26 @@ _STATE_FILE = "raysearch_state.json"
 _DICT_FILE = "checkpoint.pkl"
 
 _AUTO_FILLED = frozenset(
-    "trial_id date timestamp time_this_iter_s time_total_s pid hostname node_ip config time_since_restore "
-    "iterations_since_restore training_iteration timesteps_total episodes_total timesteps_since_restore done "
-    "should_checkpoint checkpoint_dir_name".split()
+    {
+        "checkpoint_dir_name",
+        "config",
+        "date",
+        "done",
+        "episodes_total",
+        "hostname",
+        "iterations_since_restore",
+        "node_ip",
+        "pid",
+        "should_checkpoint",
+        "time_since_restore",
+        "time_this_iter_s",
+        "time_total_s",
+        "timestamp",
+        "timesteps_since_restore",
+        "timesteps_total",
+        "training_iteration",
+        "trial_id",
+    }
 )
 """Keys that Tune adds to every result."""
 
