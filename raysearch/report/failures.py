@@ -1,0 +1,85 @@
+"""Panel: how trials ended, and what went wrong."""
+
+from dataclasses import dataclass
+
+from raysearch.journal import Status
+from raysearch.report.parts import STATUS_COLORS, Part, Table, Text, counted
+from raysearch.report.view import SearchView
+
+MAX_ERRORS = 20
+"""Different errors shown at most."""
+
+_MAX_LETTERS = 2_000
+_MAX_NUMBERS = 10
+
+
+@dataclass(frozen=True)
+class ErrorGroup:
+    """Trials that ended with the same error."""
+
+    status: Status
+    error: str
+    trials: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class FailuresInfo:
+    """Endings and errors."""
+
+    counts: tuple[tuple[Status, int], ...]
+    """Every status that occurs, with its number of trials."""
+    errors: tuple[ErrorGroup, ...]
+    """The most frequent first; of equals the one that came first."""
+    workers_lost: int
+    """Workers that died under trials, which then went on or failed."""
+
+
+def failures_info(view: SearchView) -> FailuresInfo:
+    """How many trials ended in which way, and the distinct errors."""
+    trials = view.history.trials
+    counts = ((status, sum(trial.status == status for trial in trials)) for status in STATUS_COLORS)
+    groups: dict[tuple[Status, str], list[int]] = {}
+    for trial in trials:
+        if trial.error is not None:
+            groups.setdefault((trial.status, trial.error), []).append(trial.number)
+    errors = [ErrorGroup(status, error, tuple(numbers)) for (status, error), numbers in groups.items()]
+    return FailuresInfo(
+        counts=tuple((status, count) for status, count in counts if count),
+        errors=tuple(sorted(errors, key=lambda group: -len(group.trials))),
+        workers_lost=sum(trial.workers_lost for trial in trials),
+    )
+
+
+def failures_parts(info: FailuresInfo) -> list[Part]:
+    """Two tables: how trials ended, and the errors."""
+    if not info.counts:
+        return [Text("No trial has started yet.")]
+    parts: list[Part] = [Table(("status", "trials"), tuple((status, str(count)) for status, count in info.counts))]
+    if info.workers_lost:
+        parts.append(Text(f"{counted(info.workers_lost, 'worker')} died under a trial; the journal says under which."))
+    if not info.errors:
+        return [*parts, Text("No trial has failed.")]
+    rows = tuple(
+        (_cut(group.error), group.status, _numbers(group.trials), str(len(group.trials)))
+        for group in info.errors[:MAX_ERRORS]
+    )
+    parts.append(Table(("error", "status", "in trials", "trials"), rows, text_columns=(0, 1, 2)))
+    if len(info.errors) > MAX_ERRORS:
+        parts.append(Text(f"{len(info.errors) - MAX_ERRORS} more errors are in trials.parquet."))
+    return parts
+
+
+def _cut(error: str) -> str:
+    """An error without the middle of a very long one: its end says most."""
+    if len(error) <= _MAX_LETTERS:
+        return error
+    return f"{error[: _MAX_LETTERS // 4]}\n…\n{error[-3 * _MAX_LETTERS // 4 :]}"
+
+
+def _numbers(trials: tuple[int, ...]) -> str:
+    return ", ".join(str(number) for number in trials[:_MAX_NUMBERS]) + (" …" if len(trials) > _MAX_NUMBERS else "")
+
+
+def panel(view: SearchView) -> list[Part]:
+    """How trials ended, and what went wrong."""
+    return failures_parts(failures_info(view))

@@ -1,0 +1,114 @@
+"""Panel: the value of every trial, and the best so far."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import plotly.graph_objects as go
+
+from raysearch.journal import Status
+from raysearch.report.parts import DEFAULT_COLOR, STATUS_COLORS, WINNER_COLOR, Part, Plot, Text, counted, new_figure
+from raysearch.report.view import SearchView
+
+
+@dataclass(frozen=True)
+class TrialPoint:
+    """The best value of one trial."""
+
+    number: int
+    value: float
+    iteration: int
+    """Where the trial reported it."""
+    status: Status
+    is_winner: bool
+    is_default: bool
+
+
+@dataclass(frozen=True)
+class HistoryInfo:
+    """The trials that reported a value, by number."""
+
+    metric: str
+    points: tuple[TrialPoint, ...]
+    incumbents: tuple[tuple[int, float], ...]
+    """Number and value of every trial that was better than all that could win before it, by number."""
+    num_trials: int
+
+
+def history_info(view: SearchView) -> HistoryInfo:
+    """The best value of every trial, and which of them led."""
+    points = []
+    incumbents: list[tuple[int, float]] = []
+    sign = 1.0 if view.mode == "min" else -1.0
+    for trial in view.history.trials:
+        best = trial.best(view.mode)
+        if best is None:
+            continue
+        point = TrialPoint(
+            trial.number, best.value, best.iteration, trial.status, view.is_winner(trial), trial.is_default
+        )
+        points.append(point)
+        can_win = trial.status not in ("failed", "infeasible")
+        if can_win and (not incumbents or sign * point.value < sign * incumbents[-1][1]):
+            incumbents.append((point.number, point.value))
+    return HistoryInfo(view.metric, tuple(points), tuple(incumbents), len(view.history.trials))
+
+
+def history_parts(info: HistoryInfo) -> list[Part]:
+    """The values as points, the best so far as a line."""
+    silent = info.num_trials - len(info.points)
+    if not info.points:
+        return [Text(f"None of {counted(info.num_trials, 'trial')} has reported a value.")]
+    figure = new_figure(360, hovermode="closest")
+    last = info.num_trials - 1
+    figure.update_xaxes(
+        title="trial", automargin=True, range=[-0.5 - 0.01 * last, last + 0.5 + 0.01 * last], zeroline=False
+    )
+    if last <= 10:
+        figure.update_xaxes(dtick=1)
+    figure.update_yaxes(title=escape(info.metric), automargin=True, zeroline=False)
+    if info.incumbents:
+        steps = [*info.incumbents, (last, info.incumbents[-1][1])]
+        figure.add_scatter(
+            x=[number for number, _ in steps],
+            y=[value for _, value in steps],
+            mode="lines",
+            name="best so far",
+            line={"shape": "hv", "color": WINNER_COLOR, "width": 2},
+            hoverinfo="skip",
+        )
+    for status, color in STATUS_COLORS.items():
+        points = [point for point in info.points if point.status == status]
+        if points:
+            figure.add_scatter(
+                x=[point.number for point in points],
+                y=[point.value for point in points],
+                customdata=[point.iteration for point in points],
+                mode="markers",
+                name=status,
+                marker={"color": color, "size": 8},
+                hovertemplate=f"trial %{{x}}, {status}<br>%{{y:.4g}} at iteration %{{customdata}}<extra></extra>",
+            )
+    _add_rings(figure, [point for point in info.points if point.is_default], "default", DEFAULT_COLOR)
+    _add_rings(figure, [point for point in info.points if point.is_winner], "winner", WINNER_COLOR)
+    parts: list[Part] = [Plot(figure, f"Best {info.metric} of every trial, by trial number.")]
+    if silent:
+        parts.append(Text(f"{counted(silent, 'trial')} without a value {'is' if silent == 1 else 'are'} not drawn."))
+    return parts
+
+
+def _add_rings(figure: go.Figure, points: Sequence[TrialPoint], name: str, color: str) -> None:
+    if points:
+        figure.add_scatter(
+            x=[point.number for point in points],
+            y=[point.value for point in points],
+            mode="markers",
+            name=name,
+            marker={"symbol": "circle-open", "color": color, "size": 15, "line": {"width": 2.5}},
+            hoverinfo="skip",
+        )
+
+
+def panel(view: SearchView) -> list[Part]:
+    """The value of every trial, and the best so far."""
+    return history_parts(history_info(view))

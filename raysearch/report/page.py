@@ -1,0 +1,153 @@
+"""The page: one HTML file that holds everything it needs, and works without a network."""
+
+import json
+import os
+import shlex
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from plotly.offline import get_plotlyjs
+
+from raysearch.export import best_document
+from raysearch.journal import History
+from raysearch.report import failures, history, importance, learning_curves, parallel_coordinates, reproduce, winner
+from raysearch.report.parts import STATUS_COLORS, Code, Facts, Part, Plot, Table, Text, counted
+from raysearch.report.template import PAGE, SCRIPT, STYLE
+from raysearch.report.view import SearchView
+from raysearch.run_dir import RunDir
+from raysearch.schedulers.successive_halving import rung_iterations
+from raysearch.space import SearchSpec
+from trainables.config import Config
+
+PANELS: tuple[tuple[str, Callable[[SearchView], list[Part]]], ...] = (
+    ("Winner", winner.panel),
+    ("History", history.panel),
+    ("Learning curves", learning_curves.panel),
+    ("Parallel coordinates", parallel_coordinates.panel),
+    ("Importance", importance.panel),
+    ("Failures", failures.panel),
+    ("Reproduce", reproduce.panel),
+)
+"""Title and panel, in the order of the page."""
+
+
+def write_report(history: History, spec: SearchSpec, run_dir: RunDir) -> Path:
+    """Write the page of a search, finished or not; the same journal gives the same page.
+
+    Returns:
+        The file, `report.html` in the folder of the run.
+    """
+    page = render_page(search_view(history, spec, run_dir), spec.name)
+    part = run_dir.report.with_name(f".{run_dir.report.name}.part")
+    part.write_text(page, encoding="utf-8")
+    os.replace(part, run_dir.report)
+    return run_dir.report
+
+
+def search_view(history: History, spec: SearchSpec, run_dir: RunDir) -> SearchView:
+    """What the panels are drawn from."""
+    rungs: tuple[int, ...] = ()
+    if spec.grace_iters is not None and spec.max_iters is not None:
+        rungs = rung_iterations(spec.grace_iters, spec.max_iters, spec.scheduler.reduction_factor)
+    config, checkpoint = shlex.quote(str(run_dir.best_config)), shlex.quote(str(run_dir.best_checkpoint))
+    commands = (
+        f"python -m raysearch train {config}",
+        f"python -m raysearch evaluate {config} --checkpoint {checkpoint}",
+    )
+    return SearchView(
+        history=history,
+        metric=spec.objectives[0].metric,
+        rungs=rungs,
+        max_iters=spec.max_iters,
+        best=best_document(history, spec),
+        commands=commands if spec.trainable.config_model is Config else (),  # `train` knows no other config
+    )
+
+
+def render_page(view: SearchView, name: str) -> str:
+    """The page as HTML."""
+    figures: dict[str, Any] = {}
+    sections = "\n".join(
+        f"<section>\n<h2>{escape(title)}</h2>\n{_html(panel(view), figures)}\n</section>" for title, panel in PANELS
+    )
+    return PAGE.format(
+        title=escape(name),
+        style=STYLE,
+        summary=escape(_summary(view)),
+        sections=sections,
+        plotly=get_plotlyjs() if figures else "",
+        figures=_script_json(figures),
+        script=SCRIPT,
+    )
+
+
+def _summary(view: SearchView) -> str:
+    """One line on the search as a whole; nothing of the moment at which the page is written."""
+    trials = view.history.trials
+    better = "larger" if view.mode == "max" else "smaller"
+    parts = [f"{view.metric}, {better} is better"]
+    of_all = f" of {view.history.target_trials}" if view.history.target_trials != len(trials) else ""
+    parts.append(f"{len(trials)}{of_all} trials" if of_all else counted(len(trials), "trial"))
+    counts = {status: sum(trial.status == status for trial in trials) for status in STATUS_COLORS}
+    parts += [f"{count} {status}" for status, count in counts.items() if count]
+    if trials:
+        parts.append(f"started {datetime.fromtimestamp(trials[0].started, UTC):%Y-%m-%d %H:%M} UTC")
+        seconds = sum(report.seconds for trial in trials for report in trial.reports.values())
+        parts.append(f"{_duration(seconds)} of training")
+    return " · ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _html(parts: Sequence[Part], figures: dict[str, Any]) -> str:
+    """The parts of a panel as HTML; a figure leaves its data in `figures` under the id of its place."""
+    return "\n".join(_part_html(part, figures) for part in parts)
+
+
+def _part_html(part: Part, figures: dict[str, Any]) -> str:
+    match part:
+        case Text(text=text):
+            return f"<p>{escape(text)}</p>"
+        case Facts(facts=facts):
+            items = (
+                f"<div><dt>{escape(fact.name)}</dt><dd>{escape(fact.value)}</dd><dd>{escape(fact.remark)}</dd></div>"
+                for fact in facts
+            )
+            return f"<dl>{''.join(items)}</dl>"
+        case Table():
+            return _folded(f'<div class="wide">{_table(part)}</div>', part.summary)
+        case Code(text=text, summary=summary):
+            return _folded(f"<pre>{escape(text)}</pre>", summary)
+        case Plot():
+            identity = f"figure-{len(figures)}"
+            figures[identity] = part.figure.to_dict()
+            label = escape(part.description)
+            plot = f'<div class="plot" id="{identity}" role="img" aria-label="{label}"></div>'
+            return f'<div class="wide"><div style="min-width:{part.min_width_px}px">{plot}</div></div>'
+
+
+def _table(table: Table) -> str:
+    def row(cells: Sequence[str], tag: str) -> str:
+        kinds = ("" if i in table.text_columns else ' class="number"' for i in range(len(cells)))
+        return "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in zip(kinds, cells, strict=True))
+
+    rows = "".join(f"<tr>{row(cells, 'td')}</tr>\n" for cells in table.rows)
+    return f"<table>\n<thead><tr>{row(table.header, 'th')}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>"
+
+
+def _folded(html: str, summary: str | None) -> str:
+    return html if summary is None else f"<details>\n<summary>{escape(summary)}</summary>\n{html}\n</details>"
+
+
+def _script_json(value: Any) -> str:
+    """JSON that no letter of can end the script element it stands in."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")

@@ -1,0 +1,113 @@
+"""What panels are made of. Parts hold plain text; the page escapes it, so that no panel writes HTML."""
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+
+from raysearch.journal import Status
+from raysearch.trial_config import ABSENT
+
+STATUS_COLORS: dict[Status, str] = {
+    "completed": "#3b82c4",
+    "stopped": "#868e99",
+    "running": "#b7811a",
+    "infeasible": "#c8642e",
+    "failed": "#d64550",
+}
+"""In the order in which statuses are told. Each has a contrast of 3 or more on the light and on the dark page."""
+
+WINNER_COLOR = "#1f9d63"
+DEFAULT_COLOR = "#9a6dd7"
+
+MISSING = "—"
+"""Stands where a trial has no such value."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One number that matters, with its name and a remark."""
+
+    name: str
+    value: str
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A row of numbers that matter."""
+
+    facts: tuple[Fact, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; numbers are right-aligned."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    text_columns: tuple[int, ...] = (0,)
+    """Places of the columns that hold text; the others hold numbers."""
+    summary: str | None = None
+    """Where given, the table is folded away under these words."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text to copy, letter by letter."""
+
+    text: str
+    summary: str | None = None
+    """Where given, the text is folded away under these words."""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plotly figure."""
+
+    figure: go.Figure
+    description: str
+    """What a reader who cannot see the figure is told."""
+    min_width_px: int = 0
+    """A narrower page scrolls the figure sideways."""
+
+
+Part = Text | Facts | Table | Code | Plot
+
+
+def shown(value: Any) -> str:
+    """A value of a config or a metric in few letters."""
+    if value is ABSENT:
+        return MISSING
+    match value:
+        case bool() | None:
+            return json.dumps(value)
+        case float():
+            return MISSING if math.isnan(value) else f"{value:.4g}"
+        case int() | str():
+            return str(value)
+        case _:
+            return json.dumps(value)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun in the right form: `1 trial`, `2 trials`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def new_figure(height_px: int, **layout: Any) -> go.Figure:
+    """An empty figure without colors of its own: the page gives it those of the light or the dark scheme."""
+    legend = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
+    margin = {"l": 8, "r": 8, "t": 8, "b": 8}
+    figure = go.Figure(layout={"template": {}, "height": height_px, "legend": legend, "margin": margin})
+    figure.update_layout(**layout)
+    return figure

@@ -1,0 +1,124 @@
+"""The page around the panels: its HTML, its style, and the script that draws the figures."""
+
+PAGE = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<style>
+{style}</style>
+</head>
+<body>
+<main>
+<header>
+<h1>{title}</h1>
+<p>{summary}</p>
+</header>
+{sections}
+</main>
+<script>{plotly}</script>
+<script type="application/json" id="figures">{figures}</script>
+<script>
+{script}</script>
+</body>
+</html>
+"""
+"""A format string; what fills it must be escaped for the place it stands in."""
+
+STYLE = """\
+:root {
+  --paper: #ffffff;
+  --ink: #1c2024;
+  --muted: #5d656e;
+  --rule: #dfe3e7;
+  --shade: #f5f6f8;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --paper: #15181c;
+    --ink: #e4e7ea;
+    --muted: #9aa3ad;
+    --rule: #31363d;
+    --shade: #1d2126;
+  }
+}
+* { box-sizing: border-box; }
+body {
+  margin: 0;
+  background: var(--paper);
+  color: var(--ink);
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif;
+  -webkit-text-size-adjust: 100%;
+}
+main { max-width: 66rem; margin: 0 auto; padding: 2.5rem clamp(1rem, 4vw, 2.5rem) 4rem; }
+h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .3rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.2rem; margin: 0 0 .8rem; }
+header p { color: var(--muted); margin: 0; max-width: none; overflow-wrap: anywhere; }
+section { margin-top: 2.2rem; padding-top: 1.6rem; border-top: 1px solid var(--rule); }
+p { margin: .6rem 0; max-width: 46rem; }
+dl { display: flex; flex-wrap: wrap; gap: 1rem 3rem; margin: 0 0 1.4rem; font-variant-numeric: tabular-nums; }
+dt { color: var(--muted); font-size: .875rem; }
+dd { margin: 0; color: var(--muted); font-size: .875rem; }
+dt + dd { color: var(--ink); font-size: 1.7rem; line-height: 1.25; font-weight: 600; }
+.wide { overflow-x: auto; margin: .6rem 0 1.2rem; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .35rem 1.6rem .35rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--rule); }
+th { color: var(--muted); font-weight: 500; white-space: nowrap; }
+td { white-space: pre-wrap; overflow-wrap: anywhere; }
+td:first-child { min-width: 9.5rem; }
+th.number, td.number { text-align: right; white-space: nowrap; }
+th:last-child, td:last-child { padding-right: 0; }
+@media (max-width: 40rem) { table { font-size: .82rem; } th, td { padding-right: .8rem; } }
+pre {
+  margin: .6rem 0 1.2rem;
+  padding: .9rem 1rem;
+  max-height: 30rem;
+  overflow: auto;
+  background: var(--shade);
+  border: 1px solid var(--rule);
+  border-radius: 6px;
+  font: .82rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
+}
+summary { cursor: pointer; color: var(--muted); margin: .6rem 0; }
+@media print { details > :not(summary) { display: block; } pre { max-height: none; } }
+"""
+"""Light or dark as the reader's system is."""
+
+SCRIPT = """\
+const figures = JSON.parse(document.getElementById("figures").textContent);
+const dark = window.matchMedia("(prefers-color-scheme: dark)");
+const touch = window.matchMedia("(pointer: coarse)").matches;
+
+// Figures have no colors of their own for text and lines: they take those of the page.
+function template() {
+  const style = getComputedStyle(document.documentElement);
+  const [paper, ink, muted, rule] = ["--paper", "--ink", "--muted", "--rule"].map((name) =>
+    style.getPropertyValue(name).trim());
+  const axis = { gridcolor: rule, linecolor: rule, zerolinecolor: rule, tickcolor: rule };
+  return {
+    layout: {
+      font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: ink },
+      paper_bgcolor: "rgba(0,0,0,0)",
+      plot_bgcolor: "rgba(0,0,0,0)",
+      xaxis: axis,
+      yaxis: axis,
+      shapedefaults: { line: { color: muted } },
+      annotationdefaults: { bgcolor: paper, font: { color: muted } },
+      hoverlabel: { bgcolor: paper, bordercolor: muted, font: { color: ink } },
+    },
+  };
+}
+
+// On a touch screen a finger scrolls the page; it does not zoom the figure.
+const dragmode = touch ? false : "zoom";
+for (const [id, { data, layout }] of Object.entries(figures)) {
+  Plotly.newPlot(id, data, { ...layout, template: template(), dragmode }, { responsive: true, displayModeBar: false });
+}
+dark.addEventListener("change", () => {
+  for (const id of Object.keys(figures)) Plotly.relayout(id, { template: template() });
+});
+"""
+"""Draws every figure in the colors of the page, and again when those change."""

@@ -1,0 +1,174 @@
+"""Panel: the best trial beside the default config."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from raysearch.journal import Mode, Report, Status, TrialHistory
+from raysearch.report.parts import MISSING, Fact, Facts, Part, Table, Text, shown
+from raysearch.report.view import SearchView
+from raysearch.trial_config import ABSENT
+from trainables.protocol import CONFIG_USED
+
+
+@dataclass(frozen=True)
+class SearchedValue:
+    """One searched path."""
+
+    path: str
+    distribution: BaseDistribution | None
+    """None where no trial took the value from the space."""
+    winner: Any
+    """ABSENT where its condition did not hold."""
+    default: Any
+
+
+@dataclass(frozen=True)
+class ReportedNumber:
+    """One number of a report."""
+
+    name: str
+    winner: float
+    default: Any
+    """ABSENT where the default did not report it."""
+
+
+@dataclass(frozen=True)
+class WinnerInfo:
+    """The best report of the search, and the default's best beside it."""
+
+    metric: str
+    mode: Mode
+    trial: int
+    is_default: bool
+    value: float
+    iteration: int
+    max_iters: int | None
+    default_status: Status | None
+    """None where the search has no default config."""
+    default_value: float | None
+    default_iteration: int | None
+    values: tuple[SearchedValue, ...]
+    numbers: tuple[ReportedNumber, ...]
+    """All else that the winner reported at its best iteration."""
+
+    @property
+    def difference(self) -> float | None:
+        """The winner's value less the default's."""
+        return None if self.default_value is None else self.value - self.default_value
+
+
+def winner_info(view: SearchView) -> WinnerInfo | None:
+    """The winner in numbers; None before the first report."""
+    winner, default = view.winner, view.default
+    best = winner.best(view.mode) if winner else None
+    if winner is None or best is None:
+        return None
+    default_best = default.best(view.mode) if default else None
+    return WinnerInfo(
+        metric=view.metric,
+        mode=view.mode,
+        trial=winner.number,
+        is_default=winner.is_default,
+        value=best.value,
+        iteration=best.iteration,
+        max_iters=view.max_iters,
+        default_status=default.status if default else None,
+        default_value=default_best.value if default_best else None,
+        default_iteration=default_best.iteration if default_best else None,
+        values=tuple(_searched_value(path, view, winner, default) for path in view.paths),
+        numbers=_numbers(best, default_best),
+    )
+
+
+def _searched_value(path: str, view: SearchView, winner: TrialHistory, default: TrialHistory | None) -> SearchedValue:
+    known = (trial.distributions[path] for trial in view.history.trials if path in trial.distributions)
+    return SearchedValue(
+        path=path,
+        distribution=next(known, None),
+        winner=winner.values.get(path, ABSENT),
+        default=default.values.get(path, ABSENT) if default else ABSENT,
+    )
+
+
+def _numbers(best: Report, default_best: Report | None) -> tuple[ReportedNumber, ...]:
+    defaults = _flat(default_best.metrics) if default_best else {}
+    return tuple(ReportedNumber(name, value, defaults.get(name, ABSENT)) for name, value in _flat(best.metrics).items())
+
+
+def _flat(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Every number by name, those of a list by name and position; without the config that a trainable repeats."""
+    flat: dict[str, float] = {}
+    for name, value in metrics.items():
+        if name.startswith(f"{CONFIG_USED}/"):
+            continue
+        for key, one in (
+            ((f"{name}[{i}]", v) for i, v in enumerate(value)) if isinstance(value, list) else [(name, value)]
+        ):
+            if isinstance(one, int | float):
+                flat[key] = one
+    return flat
+
+
+def winner_parts(info: WinnerInfo | None) -> list[Part]:
+    """The winner as facts and tables."""
+    if info is None:
+        return [Text("No trial has reported a value yet.")]
+    parts: list[Part] = [Facts(tuple(_facts(info)))]
+    if info.is_default:
+        parts.append(Text("The config of the space file as it stands is the best so far."))
+    if info.values:
+        parts.append(_searched_table(info))
+    if info.numbers:
+        parts.append(_reported_table(info))
+    return parts
+
+
+def _searched_table(info: WinnerInfo) -> Table:
+    rows = ((v.path, shown(v.winner), shown(v.default), _range(v.distribution)) for v in info.values)
+    if info.default_status is not None:
+        return Table(("searched value", "winner", "default", "range"), tuple(rows), text_columns=(0, 3))
+    rows_without = tuple((path, winner, searched) for path, winner, _, searched in rows)
+    return Table(("searched value", "winner", "range"), rows_without, text_columns=(0, 2))
+
+
+def _reported_table(info: WinnerInfo) -> Table:
+    summary = "Everything else reported at the best iteration"
+    if info.default_value is not None:
+        rows = tuple((number.name, shown(number.winner), shown(number.default)) for number in info.numbers)
+        return Table(("reported", "winner", "default"), rows, summary=summary)
+    return Table(("reported", "winner"), tuple((n.name, shown(n.winner)) for n in info.numbers), summary=summary)
+
+
+def _facts(info: WinnerInfo) -> list[Fact]:
+    budget = f" of {info.max_iters}" if info.max_iters is not None else ""
+    facts = [Fact(f"best {info.metric}", shown(info.value), f"trial {info.trial}, iteration {info.iteration}{budget}")]
+    if info.default_status is None:
+        return facts
+    if info.default_value is None:
+        return [*facts, Fact("default", MISSING, f"trial 0 is {info.default_status} without a value")]
+    status = "" if info.default_status == "completed" else f"; the trial is {info.default_status}"
+    facts.append(Fact("default", shown(info.default_value), f"trial 0, iteration {info.default_iteration}{status}"))
+    difference = info.difference
+    assert difference is not None, "both values are known"
+    if difference != 0.0:
+        better = (difference > 0.0) == (info.mode == "max")
+        facts.append(Fact("difference", f"{difference:+.4g}", f"{'better' if better else 'worse'} than the default"))
+    return facts
+
+
+def _range(distribution: BaseDistribution | None) -> str:
+    match distribution:
+        case FloatDistribution(low=low, high=high, log=log) | IntDistribution(low=low, high=high, log=log):
+            return f"{shown(low)} to {shown(high)}{', log' if log else ''}"
+        case CategoricalDistribution(choices=choices):
+            return ", ".join(shown(choice) for choice in choices)
+        case _:
+            return MISSING
+
+
+def panel(view: SearchView) -> list[Part]:
+    """The best trial beside the default config."""
+    return winner_parts(winner_info(view))

@@ -1,0 +1,179 @@
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from raysearch.journal import History, Journal, read_history, start_record, study_record
+from raysearch.report import write_report
+from raysearch.report.page import PANELS, render_page, search_view
+from raysearch.report.view import SearchView
+from raysearch.run_dir import RunDir
+from raysearch.search import Search
+from raysearch.space import SearchSpec
+from tests.raysearch.report.histories import history_of, trial
+from tests.raysearch.toy import run_search, run_trial, toy_spec
+from trainables.config import Config
+
+TITLES = ["Winner", "History", "Learning curves", "Parallel coordinates", "Importance", "Failures", "Reproduce"]
+EVIL = "<script>alert(1)</script>&<!--</pre>"
+
+
+class _Page(HTMLParser):
+    """The structure of a page: headings, elements with their attributes, and the figures' data."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.headings: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.figures = ""
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag != "meta":
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        inside = self._open[-1] if self._open else ""
+        if inside == "h2":
+            self.headings.append(data)
+        if inside == "script" and self.elements[-1][1].get("id") == "figures":
+            self.figures += data
+        if inside not in ("script", "style"):
+            self.text += data
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> tuple[SearchSpec, RunDir]:
+    spec = toy_spec(tmp_path)
+    run_dir = RunDir.create("toy", tmp_path / "run")
+    run_dir.space.write_text(spec.to_yaml(), encoding="utf-8")
+    return spec, run_dir
+
+
+def test_a_finished_search_has_every_panel_in_order(run: tuple[SearchSpec, RunDir]) -> None:
+    spec, run_dir = run
+    run_search(spec, run_dir.journal)
+    path = write_report(read_history(run_dir.journal), spec, run_dir)
+    assert path == run_dir.root / "report.html"
+    html = path.read_text(encoding="utf-8")
+    page = _Page(html)
+    assert page.headings == TITLES == [title for title, _ in PANELS]
+    assert all(f"<h2>{title}</h2>" in html for title in TITLES)
+    drawn = [attributes["id"] for _, attributes in page.elements if attributes.get("class") == "plot"]
+    assert list(json.loads(page.figures)) == drawn
+    assert len(drawn) == 4
+    assert path.stat().st_size < 8_000_000
+    assert sorted(p.name for p in run_dir.root.iterdir()) == ["report.html", "space.yaml", "study.journal", "trials"]
+
+
+def test_the_page_asks_the_network_for_nothing(run: tuple[SearchSpec, RunDir]) -> None:
+    spec, run_dir = run
+    run_search(spec, run_dir.journal)
+    html = write_report(read_history(run_dir.journal), spec, run_dir).read_text(encoding="utf-8")
+    page = _Page(html)
+    assert not [(tag, a) for tag, a in page.elements if {"src", "href", "srcset", "data", "action"} & set(a)]
+    assert not [tag for tag, _ in page.elements if tag in ("link", "iframe", "object", "embed", "base", "img")]
+    style = html[html.index("<style>") : html.index("</style>")]
+    assert "url(" not in style
+    assert "@import" not in style
+    assert "http" not in page.figures
+
+
+def test_the_same_journal_gives_the_same_page(run: tuple[SearchSpec, RunDir]) -> None:
+    spec, run_dir = run
+    run_search(spec, run_dir.journal)
+    pages = [write_report(read_history(run_dir.journal), spec, run_dir).read_bytes() for _ in range(2)]
+    assert pages[0] == pages[1]
+
+
+def test_a_search_that_is_still_running_has_a_page(run: tuple[SearchSpec, RunDir]) -> None:
+    spec, run_dir = run
+    with Journal(run_dir.journal) as journal:
+        search = Search(spec, journal)
+        first, second = search.propose(), search.propose()
+        assert first is not None
+        assert second is not None
+        page = _Page(write_report(read_history(run_dir.journal), spec, run_dir).read_text(encoding="utf-8"))
+        assert page.headings == TITLES
+        assert page.figures == "{}"
+        assert "2 of 24 trials · 2 running" in page.text
+        run_trial(search, first)
+        page = _Page(write_report(read_history(run_dir.journal), spec, run_dir).read_text(encoding="utf-8"))
+        assert "2 of 24 trials · 1 completed · 1 running" in page.text
+        assert "best score" in page.text
+
+
+def test_an_empty_journal_has_a_page(run: tuple[SearchSpec, RunDir]) -> None:
+    spec, run_dir = run
+    run_dir.journal.touch()
+    page = _Page(write_report(read_history(run_dir.journal), spec, run_dir).read_text(encoding="utf-8"))
+    assert page.headings == TITLES
+    assert "function" not in page.figures
+
+
+def test_rungs_come_from_the_space_file(run: tuple[SearchSpec, RunDir], tmp_path: Path) -> None:
+    spec, run_dir = run
+    history = run_search(spec, run_dir.journal)
+    view = search_view(history, spec, run_dir)
+    assert (view.rungs, view.max_iters, view.metric) == ((2, 4), 8, "score")
+    assert view.best is not None
+    assert view.best["raysearch"]["value"] == history.best_trial().best("max").value
+    unstopped = toy_spec(tmp_path, scheduler={"name": "none", "max_iters": 8})
+    assert search_view(history, unstopped, run_dir).rungs == ()
+
+
+def test_train_is_offered_for_the_configs_it_knows(run: tuple[SearchSpec, RunDir], tmp_path: Path) -> None:
+    toy, run_dir = run
+    assert search_view(History(), toy, run_dir).commands == ()
+    known = replace(toy, trainable=replace(toy.trainable, config_model=Config))
+    spaced = RunDir(tmp_path / "a run")
+    train, evaluate = search_view(History(), known, spaced).commands
+    assert train == f"python -m raysearch train '{spaced.best_config}'"
+    assert evaluate.endswith(f"--checkpoint '{spaced.best_checkpoint}'")
+
+
+def test_text_of_every_origin_is_escaped() -> None:
+    values = {EVIL: 1.0, "kind": EVIL}
+    history = history_of(
+        trial(values, [0.1, 0.2], is_default=True, metrics={EVIL: 1.0}, space={}),
+        trial(values, [], "failed", error=EVIL, space={}),
+        *(trial({EVIL: float(n), "kind": "b"}, [0.01 * n], space={}) for n in range(12)),
+    )
+    best = {"name": EVIL, "raysearch": {"versions": {EVIL: EVIL}}}
+    html = render_page(SearchView(history, EVIL, best=best, commands=(EVIL,)), EVIL)
+    page = _Page(html)
+    assert page.headings == TITLES
+    assert [tag for tag, _ in page.elements].count("script") == 3
+    assert "alert(1)" in page.text
+    assert EVIL in page.text
+    assert "<script>alert" not in html
+    figures = json.loads(page.figures)
+    for text in re.findall(r'"(?:text|ticktext|title|name|y)":[^{}]*alert[^{}]*', json.dumps(figures)):
+        assert "<script" not in text  # plotly reads tags in its texts
+    assert "alert" in page.figures
+
+
+def test_numbers_are_right_aligned() -> None:
+    html = render_page(SearchView(history_of(trial({"views": 7}, [0.5])), "miou"), "toy")
+    assert '<tr><td>views</td><td class="number">7</td><td>0 to 10</td></tr>' in html
+
+
+def test_a_torn_last_line_is_no_fault(run: tuple[SearchSpec, RunDir]) -> None:
+    spec, run_dir = run
+    with Journal(run_dir.journal) as journal:
+        journal.append([study_record("toy", "max", 24), start_record({}, {}, {"x": 0.5}, is_default=True)])
+    with run_dir.journal.open("a") as file:
+        file.write('{"op_code":7,"trial')
+    page = _Page(write_report(read_history(run_dir.journal), spec, run_dir).read_text(encoding="utf-8"))
+    assert "1 of 24 trials" in page.text
