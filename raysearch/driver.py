@@ -29,9 +29,9 @@ from ray import tune
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 
 from raysearch import export, records
-from raysearch.errors import Fault, InputError
+from raysearch.errors import Fault, InputError, WorkError
 from raysearch.journal import Journal, TrialHistory
-from raysearch.ray_adapters import JournalScheduler, JournalSearcher, TrialContext, wrap
+from raysearch.ray_adapters import JournalScheduler, JournalSearcher, SearchHalted, TrialContext, wrap
 from raysearch.run_dir import RunDir
 from raysearch.search import Proposal, Search
 from raysearch.space import SearchSpec, load_space
@@ -168,6 +168,9 @@ def _tune(spec: SearchSpec, search: Search, run_dir: RunDir, interruption: "_Int
         tuner.fit()
     except _Interrupted:
         say("interrupted; everything is saved")
+    except SearchHalted as error:
+        fix = f"make room, then go on with `raysearch resume {run_dir.root}`"
+        raise WorkError(f"{error}; nothing reported so far is lost; {fix}") from None
 
 
 class _Watch(tune.Callback):

@@ -7,6 +7,7 @@ turns every way a trial can end into a report, so that the actor survives.
 
 import contextlib
 import copy
+import errno
 import gc
 import json
 import math
@@ -17,7 +18,7 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from pathlib import Path
@@ -39,6 +40,8 @@ from trainables.protocol import CONFIG_USED, ITERATION
 
 _REPORT = "raysearch"
 """Key of a Tune result under which the wrapper's own report travels."""
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _STATE_FILE = "raysearch_state.json"
 _DICT_FILE = "checkpoint.pkl"
@@ -81,6 +84,12 @@ class TrialReport:
     peak_memory_bytes: int | None = None
     ending: Status | None = None
     error: str | None = None
+    halt: str | None = None
+    """Why the whole search must stop here, with this trial to be taken up again later."""
+
+
+class SearchHalted(BaseException):
+    """The search cannot go on without losing what happens; leaves Tune's loop at once, past its own handlers."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +167,7 @@ class TrialActor(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Run the trainable to its next report."""
         report = self._ending if self._ending is not None else self._run()
-        over = report.done or report.ending is not None
+        over = report.done or report.ending is not None or report.halt is not None
         if report.ending is not None:
             self._end()
         return {**report.metrics, _REPORT: report, "done": over}
@@ -208,6 +217,8 @@ class TrialActor(tune.Trainable):
 
     def _ending_of(self, error: Exception) -> TrialReport:
         """The ending that an exception means; a process whose GPU is lost is not used again."""
+        if isinstance(error, OSError) and error.errno in _DISK_FULL:
+            return TrialReport(halt=f"{self._folder}: {error.strerror}")
         if _is_out_of_memory(error):
             self._trainable = None
             _collect()
@@ -400,6 +411,15 @@ class _ProcessDefaults:
             torch.manual_seed(seed)
 
 
+@contextlib.contextmanager
+def _halting() -> Iterator[None]:
+    """Stop the search when its journal cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise SearchHalted(f"the journal cannot be written: {error.strerror}") from error
+
+
 class JournalSearcher(Searcher):
     """Tune's view of the search: it only suggests."""
 
@@ -411,7 +431,8 @@ class JournalSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The config of the next trial; FINISHED at the end of the search; None while trials must end first."""
-        proposal = self._search.propose()
+        with _halting():
+            proposal = self._search.propose()
         if proposal is not None:
             return self._start(proposal)
         return Searcher.FINISHED if self._search.finished else None
@@ -459,20 +480,23 @@ class JournalScheduler(FIFOScheduler):
 
     def _take(self, trial: Any, result: dict[str, Any]) -> Decision:
         report: TrialReport = result[_REPORT]
-        if report.ending is not None:
-            self._search.end(_number(trial), report.ending, report.error)
-            return Decision.STOP
-        assert report.iteration is not None and report.value is not None
-        return self._search.report(
-            _number(trial),
-            iteration=report.iteration,
-            value=report.value,
-            metrics=report.metrics,
-            checkpoint=report.checkpoint,
-            seconds=report.seconds,
-            done=report.done,
-            peak_memory_bytes=report.peak_memory_bytes,
-        )
+        if report.halt is not None:
+            raise SearchHalted(report.halt)
+        with _halting():
+            if report.ending is not None:
+                self._search.end(_number(trial), report.ending, report.error)
+                return Decision.STOP
+            assert report.iteration is not None and report.value is not None
+            return self._search.report(
+                _number(trial),
+                iteration=report.iteration,
+                value=report.value,
+                metrics=report.metrics,
+                checkpoint=report.checkpoint,
+                seconds=report.seconds,
+                done=report.done,
+                peak_memory_bytes=report.peak_memory_bytes,
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

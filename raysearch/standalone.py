@@ -53,8 +53,7 @@ def train(config: Config, out: Path, *, metric: str = "miou", say: Say = print) 
         raise InputError([Fault(str(out), "holds the training of another config", "name another --out")])
     trainer = Trainer(config)
     rows: list[dict[str, Any]] = []
-    if not checkpoint.exists() and checkpoint.with_name(".before").exists():
-        checkpoint.with_name(".before").rename(checkpoint)
+    _recover(checkpoint)
     if (checkpoint / MODEL_FILE).exists() and results.exists():
         trainer.load(checkpoint)
         rows = [row for row in pq.read_table(results).to_pylist() if row["iteration"] <= trainer.iteration]
@@ -70,14 +69,21 @@ def train(config: Config, out: Path, *, metric: str = "miou", say: Say = print) 
 
 
 def _save(trainer: Trainer, checkpoint: Path) -> None:
-    """Put a new checkpoint into place of the one before; a kill in between leaves one of the two under `.before`."""
+    """Put a new checkpoint into place of the one before; a kill in between leaves the old one under `.before`."""
     part, before = checkpoint.with_name(".part"), checkpoint.with_name(".before")
-    shutil.rmtree(part, ignore_errors=True)
     trainer.save(part)
-    shutil.rmtree(before, ignore_errors=True)
     if checkpoint.exists():
         checkpoint.rename(before)
     part.rename(checkpoint)
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def _recover(checkpoint: Path) -> None:
+    """Clear up after a kill in `_save`."""
+    part, before = checkpoint.with_name(".part"), checkpoint.with_name(".before")
+    if before.exists() and not checkpoint.exists():
+        before.rename(checkpoint)
+    shutil.rmtree(part, ignore_errors=True)
     shutil.rmtree(before, ignore_errors=True)
 
 

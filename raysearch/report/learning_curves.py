@@ -72,6 +72,8 @@ def learning_curves_parts(info: LearningCurvesInfo) -> list[Part]:
         return [Text("No trial has reported yet.")]
     figure = new_figure(420, hovermode="closest", legend_traceorder="reversed")
     figure.update_xaxes(title="iteration", automargin=True, rangemode="tozero", zeroline=False)
+    if max(curve.points[-1][0] for curve in info.curves) <= 10:
+        figure.update_xaxes(dtick=1)
     figure.update_yaxes(title=escape(info.metric), automargin=True, zeroline=False)
     for rung in info.rungs:
         figure.add_vline(

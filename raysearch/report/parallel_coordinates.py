@@ -6,6 +6,8 @@ of the line that is pointed at.
 
 import json
 import math
+import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -32,7 +34,7 @@ MAX_LINES = 1_000
 """Trials drawn at most, the best ones."""
 
 _QUARTERS = (
-    ("best quarter", {"color": "#3b82c4", "width": 2}, 0.9),
+    ("best quarter", {"color": "#3b82c4", "width": 1.8}, 0.8),
     ("second quarter", {"color": "#3b82c4", "width": 1}, 0.5),
     ("third quarter", {"color": "#868e99", "width": 1}, 0.55),
     ("last quarter", {"color": "#868e99", "width": 1}, 0.3),
@@ -212,13 +214,11 @@ def parallel_coordinates_parts(info: ParallelCoordinatesInfo) -> list[Part]:
     _add_lines(figure, default, "default", line={"color": DEFAULT_COLOR, "width": 2.5, "dash": "dash"})
     winner = [line for line in info.lines if line.is_winner]
     _add_lines(figure, winner, "winner", line={"color": WINNER_COLOR, "width": 3})
-    labels = [escape(axis.label).replace(".", ".<br>") for axis in info.axes]
-    last = len(info.axes) - 1
     figure.update_xaxes(
-        tickvals=list(range(len(labels))),
-        ticktext=labels,
-        range=[-0.15, last + 0.45],
-        side="bottom",
+        tickvals=list(range(len(info.axes))),
+        ticktext=[_broken(axis.label) for axis in info.axes],
+        ticklabeloverflow="allow",
+        range=[-0.5, len(info.axes) - 0.5],
         showgrid=False,
         zeroline=False,
         automargin=True,
@@ -226,10 +226,16 @@ def parallel_coordinates_parts(info: ParallelCoordinatesInfo) -> list[Part]:
     )
     figure.update_yaxes(range=[_LANE - 0.05 if lanes else -0.04, 1.04], visible=False)
     description = "Searched values and metric of every trial, one line a trial."
-    parts: list[Part] = [Plot(figure, description, min_width_px=100 * len(info.axes))]
+    parts: list[Part] = [Plot(figure, description, min_width_px=115 * len(info.axes))]
     if info.num_left_out:
         parts.append(Text(f"The best {len(info.lines)} of {len(info.lines) + info.num_left_out} trials are drawn."))
     return parts
+
+
+def _broken(path: str) -> str:
+    """A path in short lines, broken behind its dots."""
+    parts = [line for part in re.split(r"(?<=\.)", path) for line in textwrap.wrap(part, 18)]
+    return "<br>".join(escape(part) for part in parts)
 
 
 def _add_tick(figure: go.Figure, place: int, height: float, text: str) -> None:

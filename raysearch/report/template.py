@@ -71,7 +71,7 @@ td { white-space: pre-wrap; overflow-wrap: anywhere; }
 td:first-child { min-width: 9.5rem; }
 th.number, td.number { text-align: right; white-space: nowrap; }
 th:last-child, td:last-child { padding-right: 0; }
-@media (max-width: 40rem) { table { font-size: .82rem; } th, td { padding-right: .8rem; } }
+@media (max-width: 40rem) { table { font-size: .78rem; } th, td { padding-right: .6rem; } }
 pre {
   margin: .6rem 0 1.2rem;
   padding: .9rem 1rem;

@@ -10,13 +10,15 @@ import pytest
 import ray
 import torch
 
+import raysearch
 from raysearch import driver
-from raysearch.errors import InputError
+from raysearch.errors import InputError, WorkError
 from raysearch.journal import History, read_history
 from raysearch.space import parse_space
 from tests.raysearch.toy import facts
 
 HERE = Path(__file__).parent
+REPOSITORY = HERE.parents[1]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -132,6 +134,19 @@ def test_a_killed_worker_costs_one_report(tmp_path: Path) -> None:
     assert [report.metrics["extra"] for _, report in sorted(trial.reports.items())] == [float(t) for t in range(1, 9)]
 
 
+def test_a_full_disk_halts_the_search_and_loses_nothing(tmp_path: Path) -> None:
+    space = {"ends": {"type": "categorical", "choices": ["disk full once"]}}
+    config = {"x": 0.5, "marker": str(tmp_path / "marker")}
+    one = {"algorithm": "grid", "trials": 1}
+    with pytest.raises(WorkError, match=r"No space left on device; nothing .* is lost; make room, then go on with"):
+        search(tmp_path / "run", "Curve", space, config=config, search=one)
+    trial = read_history(tmp_path / "run" / "study.journal").trials[0]
+    assert (trial.status, sorted(trial.reports)) == ("running", [1, 2])
+    assert driver.resume(tmp_path / "run", say=lambda line: None).finished
+    trial = read_history(tmp_path / "run" / "study.journal").trials[0]
+    assert (trial.status, sorted(trial.reports)) == ("completed", list(range(1, 9)))
+
+
 def test_functions(tmp_path: Path) -> None:
     _, history = search(tmp_path / "a", "function", X, scheduler={"name": "asha", "grace_iters": 1, "max_iters": 9})
     assert {t.status for t in history.trials} == {"completed", "stopped"}
@@ -171,6 +186,18 @@ def test_extending_and_resuming_a_finished_search(tmp_path: Path) -> None:
     longer = read_history(tmp_path / "short" / "study.journal")
     assert [t.values for t in longer.trials] == [t.values for t in long.trials]
     assert [t.status for t in longer.trials] == [t.status for t in long.trials]
+
+
+def test_the_python_call_takes_a_space_file(tmp_path: Path) -> None:
+    result = raysearch.run(REPOSITORY / "search_spaces" / "quadratic.yaml", tmp_path / "run")
+    assert result.finished
+    assert result.metric == "loss"
+    assert result.default_value is None, "a trainable without a Config has no default"
+    best = json.loads((tmp_path / "run" / "best_config.json").read_text())
+    assert best["raysearch"]["value"] == result.best_value
+    rows = pq.read_table(tmp_path / "run" / "trials.parquet").to_pylist()
+    assert {row["status"] for row in rows} == {"completed", "stopped"}
+    assert all((row["momentum"] is not None) == (row["method"] == "momentum") for row in rows)
 
 
 def test_two_at_once(tmp_path: Path) -> None:

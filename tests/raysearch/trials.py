@@ -53,6 +53,9 @@ class Curve(tune.Trainable):
         }
 
     def save_checkpoint(self, checkpoint_dir):
+        if self.ends == "disk full once" and self.t == 3 and not self.marker.exists():
+            self.marker.touch()
+            raise OSError(28, "No space left on device")
         return {"t": self.t}
 
     def load_checkpoint(self, checkpoint):

@@ -63,6 +63,16 @@ def test_quarters_rank_what_can_win_by_the_declared_mode() -> None:
     assert {line.number: line.quarter for line in info.lines} == {1: 0, 3: 1, 2: 2, 0: 3, 4: None}
 
 
+def test_long_paths_are_broken_behind_their_dots() -> None:
+    values = {"contrast.temperature": 1.0, "a.much_longer_name_than_fits": 1.0}
+    (plot,) = parallel_coordinates_parts(
+        parallel_coordinates_info(SearchView(history_of(trial(values, [0.5], space={})), "a<b"))
+    )
+    assert isinstance(plot, Plot)
+    labels = plot.figure.layout.xaxis.ticktext
+    assert labels == ("contrast.<br>temperature", "a.<br>much_longer_name_t<br>han_fits", "a&lt;b")
+
+
 def test_trials_that_cannot_win_are_hidden_until_asked_for() -> None:
     history = history_of(
         trial({"views": 1}, [0.5]), trial({"views": 9}, [], "infeasible"), trial({"views": 9}, [], "failed")
