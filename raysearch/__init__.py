@@ -8,7 +8,7 @@ from raysearch.space import SearchSpec, load_space, parse_space
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from raysearch.driver import SearchResult
+    from raysearch.outcome import SearchResult
 
 __all__ = ["InputError", "SearchSpec", "WorkError", "load_space", "parse_space", "run"]
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from raysearch.errors import EXIT_FAILED, EXIT_WRONG_INPUT, InputError, WorkError
 
 if TYPE_CHECKING:
-    from raysearch.driver import SearchResult
+    from raysearch.outcome import SearchResult
 
 app = typer.Typer(
     name="raysearch",
@@ -91,6 +91,19 @@ def check(space: SpaceFile, pairs: Pairs = None, set_values: SetValues = None) -
 
 
 @app.command()
+def report(run_dir: RunFolder) -> None:
+    """Draw the report of a run, finished or not, and write its tables and best config anew."""
+    from raysearch.journal import read_history
+    from raysearch.outcome import write_outcome
+    from raysearch.run_dir import RunDir
+    from raysearch.space import load_space
+
+    opened = RunDir.open(run_dir)
+    write_outcome(read_history(opened.journal), load_space(opened.space), opened)
+    _say(f"report: {opened.report}")
+
+
+@app.command()
 def export(
     run_dir: RunFolder,
     out: Annotated[Path | None, typer.Option("--out", help="File to write; printed otherwise.")] = None,
@@ -163,6 +176,7 @@ def _finish(result: "SearchResult") -> None:
         _say(f"best config: {result.best_config}")
         _say(f"checkpoint:  {result.best_checkpoint or 'none (the trainable writes no checkpoints)'}")
         _say(f"tables:      {result.run_dir / 'trials.parquet'}, {result.run_dir / 'results.parquet'}")
+        _say(f"report:      {result.run_dir / 'report.html'}")
     if result.interrupted_by is not None:
         _say(f"go on with:  python -m raysearch resume {result.run_dir}")
         sys.exit(128 + result.interrupted_by)

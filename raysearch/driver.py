@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -28,9 +27,10 @@ import ray
 from ray import tune
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 
-from raysearch import export, records
+from raysearch import records
 from raysearch.errors import Fault, InputError, WorkError
 from raysearch.journal import Journal, TrialHistory
+from raysearch.outcome import SearchResult, search_result, write_outcome
 from raysearch.ray_adapters import JournalScheduler, JournalSearcher, SearchHalted, TrialContext, wrap
 from raysearch.run_dir import RunDir
 from raysearch.search import Proposal, Search
@@ -40,26 +40,6 @@ Say = Callable[[str], None]
 
 _TABLES_EVERY_S = 10.0
 """Seconds between two writings of the tables while a search runs."""
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What a search leaves behind."""
-
-    run_dir: Path
-    metric: str
-    best_value: float | None
-    """The best value of the objective; None when no trial reported one."""
-    best_trial: int | None
-    best_config: Path | None
-    best_checkpoint: Path | None
-    default_value: float | None
-    """The value of the config as it stands in the space file."""
-    num_trials: int
-    finished: bool
-    """False when the search was interrupted; `resume` goes on."""
-    interrupted_by: int | None = None
-    """The signal that interrupted it."""
 
 
 def run(spec: SearchSpec, out: Path | None = None, *, address: str | None = None, say: Say = print) -> SearchResult:
@@ -119,10 +99,9 @@ def _search(spec: SearchSpec, run_dir: RunDir, *, add_trials: int = 0, address: 
                 _tune(spec, search, run_dir, interruption, say)
         else:
             say(f"{run_dir.root}: the search has finished; `--add-trials N` extends it")
-        records.write_tables(search.history, run_dir)
-        export.write_best(search.history, spec, run_dir)
+        write_outcome(search.history, spec, run_dir)
         _tidy(search, run_dir)
-        return _result(search, run_dir, interruption.signal)
+        return search_result(search.history, spec, run_dir, None if search.finished else interruption.signal)
 
 
 def _tune(spec: SearchSpec, search: Search, run_dir: RunDir, interruption: "_Interruption", say: Say) -> None:
@@ -310,23 +289,3 @@ def _tidy_trial(trial: TrialHistory, search: Search, run_dir: RunDir) -> None:
     if trial.status != "running":
         best = trial.best(search.history.mode)
         run_dir.keep_only(trial.number, best.checkpoint if best else None)
-
-
-def _result(search: Search, run_dir: RunDir, interrupted_by: int | None) -> SearchResult:
-    history = search.history
-    winner = history.best_trial()
-    default = next((trial for trial in history.trials if trial.is_default), None)
-    default_best = default.best(history.mode) if default else None
-    best = winner.best(history.mode) if winner else None
-    return SearchResult(
-        run_dir=run_dir.root,
-        metric=search.spec.objectives[0].metric,
-        best_value=best.value if best else None,
-        best_trial=winner.number if winner else None,
-        best_config=run_dir.best_config if winner else None,
-        best_checkpoint=run_dir.best_checkpoint if run_dir.best_checkpoint.is_dir() else None,
-        default_value=default_best.value if default_best else None,
-        num_trials=len(history.trials),
-        finished=search.finished,
-        interrupted_by=None if search.finished else interrupted_by,
-    )

@@ -86,7 +86,7 @@ def importance_parts(info: ImportanceInfo) -> list[Part]:
         cliponaxis=False,
         hoverinfo="skip",
     )
-    figure.update_xaxes(visible=False, range=[0, 1.15 * rows[-1][1]])
+    figure.update_xaxes(visible=False, range=[0, 1.3 * rows[-1][1]])
     figure.update_yaxes(automargin=True, ticksuffix="  ", showgrid=False, type="category")
     text = f"Share of each searched value in what sets the best quarter of {compared} apart (PED-ANOVA)."
     hint = " With so few trials it is a hint." if info.num_trials < 2 * MIN_TRIALS else ""

@@ -239,8 +239,9 @@ def _broken(path: str) -> str:
 
 
 def _add_tick(figure: go.Figure, place: int, height: float, text: str) -> None:
+    short = text if len(text) <= 16 else f"{text[:15]}…"
     figure.add_annotation(
-        x=place, y=height, text=escape(text), showarrow=False, xanchor="left", xshift=4, font={"size": 11}
+        x=place, y=height, text=escape(short), showarrow=False, xanchor="left", xshift=4, font={"size": 11}
     )
 
 

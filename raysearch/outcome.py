@@ -1,0 +1,60 @@
+"""All that a search leaves behind, written from its journal: tables, best config, checkpoint, report."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from raysearch.export import write_best
+from raysearch.journal import History
+from raysearch.records import write_tables
+from raysearch.report import write_report
+from raysearch.run_dir import RunDir
+from raysearch.space import SearchSpec
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found, and where it lies."""
+
+    run_dir: Path
+    metric: str
+    best_value: float | None
+    """The best value of the objective; None when no trial reported one."""
+    best_trial: int | None
+    best_config: Path | None
+    best_checkpoint: Path | None
+    """None where the trainable writes no checkpoints."""
+    default_value: float | None
+    """The value of the config as it stands in the space file; None where the trainable has no `Config`."""
+    num_trials: int
+    finished: bool
+    """False when the search was interrupted; `resume` goes on."""
+    interrupted_by: int | None = None
+    """The signal that interrupted it."""
+
+
+def write_outcome(history: History, spec: SearchSpec, run_dir: RunDir) -> None:
+    """Write every file of the run's folder that a reader opens; the journal alone is read."""
+    write_tables(history, run_dir)
+    write_best(history, spec, run_dir)
+    write_report(history, spec, run_dir)
+
+
+def search_result(history: History, spec: SearchSpec, run_dir: RunDir, interrupted_by: int | None) -> SearchResult:
+    """The outcome as values."""
+    winner = history.best_trial()
+    best = winner.best(history.mode) if winner else None
+    default = next((trial for trial in history.trials if trial.is_default), None)
+    default_best = default.best(history.mode) if default else None
+    ended = sum(trial.status != "running" for trial in history.trials)
+    return SearchResult(
+        run_dir=run_dir.root,
+        metric=spec.objectives[0].metric,
+        best_value=best.value if best else None,
+        best_trial=winner.number if winner else None,
+        best_config=run_dir.best_config if winner else None,
+        best_checkpoint=run_dir.best_checkpoint if run_dir.best_checkpoint.is_dir() else None,
+        default_value=default_best.value if default_best else None,
+        num_trials=len(history.trials),
+        finished=interrupted_by is None and ended == len(history.trials),
+        interrupted_by=interrupted_by,
+    )
