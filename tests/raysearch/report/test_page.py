@@ -84,6 +84,10 @@ def test_the_page_asks_the_network_for_nothing(run: tuple[SearchSpec, RunDir]) -
     page = _Page(html)
     assert not [(tag, a) for tag, a in page.elements if {"src", "href", "srcset", "data", "action"} & set(a)]
     assert not [tag for tag, _ in page.elements if tag in ("link", "iframe", "object", "embed", "base", "img")]
+    policies = [a["content"] for tag, a in page.elements if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policies == [
+        "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+    ]
     style = html[html.index("<style>") : html.index("</style>")]
     assert "url(" not in style
     assert "@import" not in style
