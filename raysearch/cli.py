@@ -1,5 +1,6 @@
 """The command line: parse, call, print."""
 
+import signal
 import sys
 import time
 from pathlib import Path
@@ -43,15 +44,32 @@ Address = Annotated[
 
 def main() -> None:
     """Run the command line; the exit code is 0, 1 (the work failed), 2 (the input is wrong) or 128 + signal."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         app()
+    except _Interrupted as interrupted:
+        _err.print("interrupted")
+        sys.exit(128 + interrupted.number)
     except InputError as error:
         for fault in error.faults:
             _err.print(f"[red]error:[/red] {escape(str(fault))}")
         sys.exit(EXIT_WRONG_INPUT)
-    except WorkError as error:
+    except (WorkError, OSError) as error:
         _err.print(f"[red]failed:[/red] {escape(str(error))}")
         sys.exit(EXIT_FAILED)
+
+
+class _Interrupted(BaseException):
+    """A signal that ends a command; a search handles its own."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise _Interrupted(number)
 
 
 @app.command()

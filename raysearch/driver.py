@@ -79,6 +79,9 @@ def preflight(spec: SearchSpec) -> list[str]:
         InputError: every fault of the data.
     """
     loaded = spec.trainable
+    if isinstance(loaded.target, type) and not issubclass(loaded.target, tune.Trainable):
+        what = f"{loaded.target.__name__} is no subclass of ray.tune.Trainable"
+        raise InputError([Fault(f"trainable: {loaded.name}", what, "subclass it, or name a function of a config")])
     if loaded.preflight is None:
         return []
     config = spec.config if loaded.config_model is None else loaded.config_model.model_validate(spec.config)
@@ -215,23 +218,39 @@ class _Interruption:
 @contextmanager
 def _cluster(address: str | None, run_dir: RunDir) -> Iterator[str]:
     """A connection to Ray, local unless an address is given; yields where the dashboard is."""
-    logging.getLogger("ray").setLevel(logging.ERROR)
     ours = not ray.is_initialized()
-    if ours:
-        ray.init(
-            address=address,
-            include_dashboard=None if address else True,
-            dashboard_host="127.0.0.1",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=True,
-        )
-    try:
-        url = ray._private.worker.get_dashboard_url()
-        yield f"http://{url}" if url else "none (Ray was started without one)"
-    finally:
+    with _logging_to(run_dir.log):
         if ours:
-            ray.shutdown()
+            ray.init(
+                address=address,
+                include_dashboard=None if address else True,
+                dashboard_host="127.0.0.1",
+                log_to_driver=False,
+                configure_logging=False,
+            )
+        try:
+            url = ray._private.worker.get_dashboard_url()
+            yield f"http://{url} (while the search runs)" if url else "none (Ray was started without one)"
+        finally:
+            if ours:
+                ray.shutdown()
+
+
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Ray's own lines, and the tracebacks of trials, go into a file instead of between ours."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    loggers = [logging.getLogger(name) for name in ("ray", "raysearch")]
+    before = [(logger.handlers, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.handlers, logger.propagate = [handler], False
+    try:
+        yield
+    finally:
+        for logger, (handlers, propagate) in zip(loggers, before, strict=True):
+            logger.handlers, logger.propagate = handlers, propagate
+        handler.close()
 
 
 def _concurrent(spec: SearchSpec) -> int:

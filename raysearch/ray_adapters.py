@@ -10,6 +10,7 @@ import copy
 import errno
 import gc
 import json
+import logging
 import math
 import os
 import pickle
@@ -37,6 +38,8 @@ from ray.tune.utils import flatten_dict
 from raysearch.journal import Mode, Status
 from raysearch.search import Decision, Proposal, Search
 from trainables.protocol import CONFIG_USED, ITERATION
+
+_log = logging.getLogger("raysearch")
 
 _REPORT = "raysearch"
 """Key of a Tune result under which the wrapper's own report travels."""
@@ -84,6 +87,8 @@ class TrialReport:
     peak_memory_bytes: int | None = None
     ending: Status | None = None
     error: str | None = None
+    details: str | None = None
+    """The traceback of an error, for the log."""
     halt: str | None = None
     """Why the whole search must stop here, with this trial to be taken up again later."""
 
@@ -229,8 +234,8 @@ class TrialActor(tune.Trainable):
             return TrialReport(ending="infeasible", error=str(error))
         if "CUDA error" in str(error):
             raise error
-        print("".join(traceback.format_exception(error)), file=sys.stderr, flush=True)
-        return TrialReport(ending="failed", error=f"{type(error).__name__}: {error}")
+        details = "".join(traceback.format_exception(error))
+        return TrialReport(ending="failed", error=f"{type(error).__name__}: {error}", details=details)
 
     def _save(self, iteration: int) -> str | None:
         """Write a checkpoint under a temporary name and rename it into place."""
@@ -483,6 +488,8 @@ class JournalScheduler(FIFOScheduler):
         if report.halt is not None:
             raise SearchHalted(report.halt)
         with _halting():
+            if report.details is not None:
+                _log.error("trial %d failed\n%s", _number(trial), report.details)
             if report.ending is not None:
                 self._search.end(_number(trial), report.ending, report.error)
                 return Decision.STOP

@@ -87,7 +87,7 @@ class RunDir:
 
     @property
     def log(self) -> Path:
-        """What Ray and the trials print."""
+        """What Ray says, and the tracebacks of failed trials."""
         return self.root / "raysearch.log"
 
     @property

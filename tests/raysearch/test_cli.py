@@ -142,6 +142,30 @@ def test_wrong_input_is_one_message_and_exit_code_2(
     assert not (tmp_path / "run" / "trials.parquet").exists()
 
 
+def test_a_training_is_interrupted_and_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"train": {"max_iters": 20, "report_iters": 2, "batch_size": 2}}))
+    words = ("train", tmp_path / "config.json", "--out", tmp_path / "out")
+    process = start(*words)
+    while process.poll() is None and not (tmp_path / "out" / "checkpoint").exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, output
+    assert "Traceback" not in output
+    again = raysearch(*words)
+    assert again.returncode == 0, again.stderr
+    assert "going on at iteration" in again.stdout
+    rows = pq.read_table(tmp_path / "out" / "results.parquet").column("iteration").to_pylist()
+    assert rows == list(range(2, 21, 2))
+
+
+def test_a_class_that_is_no_trainable_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("class Mine:\n    pass\n")
+    done = raysearch("check", space_file(tmp_path, trainable="mine.py:Mine"))
+    assert done.returncode == 2
+    assert "is no subclass of ray.tune.Trainable" in done.stderr
+
+
 def test_a_search_in_which_nothing_works_exits_with_1(tmp_path: Path) -> None:
     space = space_file(tmp_path, config={"ends": "memory in setup"}, search={"trials": 2, "algorithm": "random"})
     done = raysearch("run", space, "--out", tmp_path / "run")

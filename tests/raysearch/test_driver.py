@@ -119,6 +119,8 @@ def test_every_ending(tmp_path: Path, ends: str, status: str, error: str) -> Non
     best = history.best_trial()
     assert best is not None
     assert best.number == 1
+    log = (tmp_path / "run" / "raysearch.log").read_text()
+    assert ("Traceback" in log and 'raise KeyError("a bug' in log) == (ends == "error")
 
 
 def test_a_killed_worker_costs_one_report(tmp_path: Path) -> None:

@@ -22,17 +22,18 @@ def test_the_value_that_decides_has_the_larger_share() -> None:
             assert abs(sum(share for _, share in info.shares) - 1) < 1e-12
 
 
-def test_stopped_trials_are_compared_where_they_stopped() -> None:
-    """At iteration 2 lr decides; the two that went on say the opposite, and must not be heard."""
+def test_what_comes_after_the_iteration_compared_is_not_heard() -> None:
     rng = random.Random(0)
-    trials = []
-    for number in range(40):
-        values = draw(rng)
-        late = {4: -1000 * values["optim.lr"]} if number < 2 else {}
-        trials.append(trial(values, {1: 0.0, 2: values["optim.lr"], **late}, "completed" if late else "stopped"))
-    info = importance_info(SearchView(history_of(*trials), "miou"))
-    assert (info.num_trials, info.iteration) == (40, 2)
-    assert info.shares[0][0] == "optim.lr"
+    drawn = [draw(rng) for _ in range(40)]
+    until = [trial(values, [0.0, values["optim.lr"]], "stopped") for values in drawn]
+    beyond = [
+        trial(values, [0.0, values["optim.lr"], *([2 + rng.random()] if n < MIN_TRIALS - 1 else [])])
+        for n, values in enumerate(drawn)
+    ]
+    stopped, completed = (importance_info(SearchView(history_of(*trials), "miou")) for trials in (until, beyond))
+    assert (stopped.num_trials, stopped.iteration) == (40, 2)
+    assert completed == stopped
+    assert stopped.shares[0][0] == "optim.lr"
 
 
 def test_the_furthest_iteration_that_enough_trials_reached_is_taken() -> None:

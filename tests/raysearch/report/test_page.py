@@ -9,6 +9,7 @@ import pytest
 from raysearch.journal import History, Journal, read_history, start_record, study_record
 from raysearch.report import write_report
 from raysearch.report.page import PANELS, render_page, search_view
+from raysearch.report.parts import Code, Fact, Facts, Plot, Table, Text, new_figure
 from raysearch.report.view import SearchView
 from raysearch.run_dir import RunDir
 from raysearch.search import Search
@@ -166,6 +167,25 @@ def test_text_of_every_origin_is_escaped() -> None:
     for text in re.findall(r'"(?:text|ticktext|title|name|y)":[^{}]*alert[^{}]*', json.dumps(figures)):
         assert "<script" not in text  # plotly reads tags in its texts
     assert "alert" in page.figures
+    assert "<" not in page.figures
+
+
+def test_parts_of_every_kind_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = new_figure(100)
+    figure.add_scatter(x=[1], y=[2], name=EVIL)
+    parts = [
+        Text(EVIL),
+        Facts((Fact(EVIL, EVIL, EVIL),)),
+        Table((EVIL,), ((EVIL,),), summary=EVIL),
+        Code(EVIL, summary=EVIL),
+        Plot(figure, f'"{EVIL}'),
+    ]
+    monkeypatch.setattr("raysearch.report.page.PANELS", ((EVIL, lambda view: parts),))
+    page = _Page(render_page(SearchView(history_of(), "miou"), "toy"))
+    assert page.headings == [EVIL]
+    assert page.text.count(EVIL) == 10
+    assert [a["aria-label"] for _, a in page.elements if a.get("role") == "img"] == [f'"{EVIL}']
+    assert json.loads(page.figures)["figure-0"]["data"][0]["name"] == EVIL
 
 
 def test_numbers_are_right_aligned() -> None:
