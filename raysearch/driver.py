@@ -219,21 +219,21 @@ class _Interruption:
 def _cluster(address: str | None, run_dir: RunDir) -> Iterator[str]:
     """A connection to Ray, local unless an address is given; yields where the dashboard is."""
     ours = not ray.is_initialized()
-    with _logging_to(run_dir.log):
-        if ours:
-            ray.init(
-                address=address,
-                include_dashboard=None if address else True,
-                dashboard_host="127.0.0.1",
-                log_to_driver=False,
-                configure_logging=False,
-            )
-        try:
+    if ours:
+        ray.init(
+            address=address,
+            include_dashboard=None if address else True,
+            dashboard_host="127.0.0.1",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    try:
+        with _logging_to(run_dir.log):
             url = ray._private.worker.get_dashboard_url()
             yield f"http://{url} (while the search runs)" if url else "none (Ray was started without one)"
-        finally:
-            if ours:
-                ray.shutdown()
+    finally:
+        if ours:
+            ray.shutdown()
 
 
 @contextmanager
@@ -242,14 +242,16 @@ def _logging_to(path: Path) -> Iterator[None]:
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [logging.getLogger(name) for name in ("ray", "raysearch")]
-    before = [(logger.handlers, logger.propagate) for logger in loggers]
+    before = [(logger.handlers, logger.propagate, logger.level) for logger in loggers]
     for logger in loggers:
         logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(logging.INFO)
     try:
         yield
     finally:
-        for logger, (handlers, propagate) in zip(loggers, before, strict=True):
+        for logger, (handlers, propagate, level) in zip(loggers, before, strict=True):
             logger.handlers, logger.propagate = handlers, propagate
+            logger.setLevel(level)
         handler.close()
 
 

@@ -5,7 +5,6 @@ Every fault of the file is found before anything runs, and all of them are raise
 
 import copy
 import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -99,7 +98,7 @@ class SearchSpec:
     scheduler: SchedulerSettings
     resources: ResourceSettings
     document: dict[str, Any]
-    """The space file as run: overrides applied, paths absolute; it loads again to an equal spec."""
+    """The space file as run: overrides applied, the config whole, paths absolute; it loads again to an equal spec."""
     max_iters: int | None
     """The full budget of a trial in iterations, where it is known."""
     grace_iters: int | None
@@ -133,8 +132,8 @@ class SearchSpec:
         return {path: value for path, value in found.items() if value is not ABSENT}
 
     def sha256(self) -> str:
-        """Digest of the space file as run; the order of keys and the layout of the file do not enter."""
-        return hashlib.sha256(json.dumps(self.document, sort_keys=True).encode()).hexdigest()
+        """SHA-256 of the space file as run: of the bytes of `space.yaml` in the folder of a run."""
+        return hashlib.sha256(self.to_yaml().encode()).hexdigest()
 
     def to_yaml(self) -> str:
         """The space file as run."""
@@ -239,7 +238,7 @@ def _parse(
     assert search is not None, "a section that does not validate is a fault"
     assert scheduler is not None, "a section that does not validate is a fault"
     assert resources is not None, "a section that does not validate is a fault"
-    document |= {"name": name, "trainable": trainable.name, "config": config, "space": searched}
+    document |= {"name": name, "trainable": trainable.name, "config": base, "space": searched}
     return SearchSpec(
         name=name,
         trainable=trainable,
