@@ -1,0 +1,230 @@
+"""Seconds that a trial costs beyond its training: python -m benchmarks.trial_turnaround.
+
+The same trainer runs the same number of trials over the same space, one after another: under `raysearch.driver.run`,
+under a plain `ray.tune.Tuner` around a function, and under that with `reuse_actors=True`. Every side has one CPU and
+one thread a trial, trains every trial to its full budget, reports and saves a checkpoint as often, and runs in fresh
+processes; Ray is up before the clock starts. Training and scoring are timed inside the trainer, in the same way on
+every side, and taken off.
+"""
+
+import contextlib
+import io
+import logging
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import optuna
+import ray
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+from raysearch.space import SearchSpec, load_space
+from trainables.config import Config
+from trainables.contrastive_segmentation import ContrastiveSegmentation
+from trainables.models import warm_model
+from trainables.trainer import Trainer
+
+SPACE = Path(__file__).parent.parent / "search_spaces" / "demo.yaml"
+NUM_TRIALS = 5
+MAX_ITERS, REPORT_ITERS = 6, 2
+NUM_REPEATS = 3
+SETTINGS = {
+    "trainable": f"{__name__}:TimedSegmentation",
+    "config.data.drawn.num_train": 16,
+    "config.data.drawn.num_val": 8,
+    "config.train.max_iters": MAX_ITERS,
+    "config.train.report_iters": REPORT_ITERS,
+    "search.trials": NUM_TRIALS,
+    "scheduler.grace_iters": MAX_ITERS,
+    "resources.cpu": 1,
+    "resources.concurrent": 1,
+}
+
+
+class TimedTrainer(Trainer):
+    """Says in every report how long its trial has trained and scored so far, and what time it is."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._training_s = 0.0
+
+    def run_to_report(self) -> dict[str, Any]:
+        start = time.perf_counter()
+        report = super().run_to_report()
+        self._training_s += time.perf_counter() - start
+        return {**report, "training_s": self._training_s, "reported_at": time.time()}
+
+
+class TimedSegmentation(ContrastiveSegmentation):
+    def setup(self, config: dict[str, Any]) -> None:
+        self._trainer = TimedTrainer(Config.model_validate(config), build_network=warm_model)
+
+
+def timed_segmentation(config: dict[str, Any]) -> None:
+    """The same trainer as a function."""
+    trainer = TimedTrainer(Config.model_validate(config))
+    while not trainer.done:
+        report = trainer.run_to_report()
+        with tempfile.TemporaryDirectory() as folder:
+            trainer.save(Path(folder))
+            tune.report(report, checkpoint=tune.Checkpoint.from_directory(folder))
+
+
+class Ended(NamedTuple):
+    """The last report of a trial."""
+
+    reported_at: float
+    """Unix time, in seconds."""
+    training_s: float
+    """Seconds inside `Trainer.run_to_report`, all reports together."""
+
+
+class Searched(NamedTuple):
+    """A search from outside: when it was called and came back (Unix time, in seconds), and its trials."""
+
+    called_at: float
+    returned_at: float
+    trials: list[Ended]
+
+
+def ours(spec: SearchSpec, folder: Path) -> Searched:
+    from raysearch import driver  # sets environment variables of Tune that are not for the other sides
+    from raysearch.journal import read_history
+
+    called_at = time.time()
+    result = driver.run(spec, folder / "run", say=lambda line: None)
+    returned_at = time.time()
+    trials = read_history(result.run_dir / "study.journal").trials
+    assert all(trial.status == "completed" and len(trial.reports) == MAX_ITERS // REPORT_ITERS for trial in trials)
+    return Searched(called_at, returned_at, [_ended(trial.reports[MAX_ITERS].metrics) for trial in trials])
+
+
+def plain(spec: SearchSpec, folder: Path) -> Searched:
+    return _tune(spec, folder, reuse_actors=False)
+
+
+def plain_reusing(spec: SearchSpec, folder: Path) -> Searched:
+    return _tune(spec, folder, reuse_actors=True)
+
+
+def _tune(spec: SearchSpec, folder: Path, reuse_actors: bool) -> Searched:
+    (objective,) = spec.objectives
+    called_at = time.time()
+    tuner = tune.Tuner(
+        tune.with_resources(timed_segmentation, {"cpu": 1}),
+        param_space=spec.config,
+        tune_config=tune.TuneConfig(
+            metric=objective.metric,
+            mode=objective.mode,
+            search_alg=OptunaSearch(
+                {parameter.path.replace(".", "/"): parameter.distribution for parameter in spec.parameters},
+                metric=objective.metric,
+                mode=objective.mode,
+                seed=spec.search.seed,
+            ),
+            scheduler=ASHAScheduler(time_attr="iteration", grace_period=MAX_ITERS, max_t=MAX_ITERS),
+            num_samples=NUM_TRIALS,
+            max_concurrent_trials=1,
+            reuse_actors=reuse_actors,
+        ),
+        run_config=tune.RunConfig(
+            storage_path=str(folder),
+            verbose=0,
+            checkpoint_config=tune.CheckpointConfig(
+                num_to_keep=1, checkpoint_score_attribute=objective.metric, checkpoint_score_order=objective.mode
+            ),
+        ),
+    )
+    results = tuner.fit()
+    returned_at = time.time()
+    last = [result.metrics or {} for result in results]
+    assert all(metrics["iteration"] == MAX_ITERS for metrics in last)
+    return Searched(called_at, returned_at, [_ended(metrics) for metrics in last])
+
+
+def _ended(metrics: Mapping[str, Any]) -> Ended:
+    return Ended(metrics["reported_at"], metrics["training_s"])
+
+
+SIDES: dict[str, Callable[[SearchSpec, Path], Searched]] = {
+    "raysearch": ours,
+    "plain Tune": plain,
+    "plain Tune, `reuse_actors=True`": plain_reusing,
+}
+
+
+class Measured(NamedTuple):
+    """Seconds a trial; all but the last without training."""
+
+    whole_search: float
+    """The whole call, with what it does once a search, spread over the trials."""
+    first_trial: float
+    """From the call to the first trial's last report: a worker starts and imports torch."""
+    further_trial: float
+    """From the last report of one trial to that of the next, on average."""
+    training: float
+    """The training and scoring, for comparison."""
+
+
+def measure(side: str) -> Measured:
+    """One search; to be run in a fresh process."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        os.environ["TRAINABLES_CACHE_DIR"] = f"{folder}/decoded"
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        spec = load_space(SPACE, [f"{path}={value}" for path, value in SETTINGS.items()])
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        searched = SIDES[side](spec, Path(folder))
+        ray.shutdown()
+    assert len(searched.trials) == NUM_TRIALS
+    training_s = sum(trial.training_s for trial in searched.trials)
+    first, last = min(searched.trials), max(searched.trials)
+    return Measured(
+        whole_search=(searched.returned_at - searched.called_at - training_s) / NUM_TRIALS,
+        first_trial=first.reported_at - searched.called_at - first.training_s,
+        further_trial=(last.reported_at - first.reported_at - training_s + first.training_s) / (NUM_TRIALS - 1),
+        training=training_s / NUM_TRIALS,
+    )
+
+
+def main() -> None:
+    num_reports = MAX_ITERS // REPORT_ITERS
+    print(f"{NUM_TRIALS} trials of {num_reports} reports, one at a time, 1 CPU thread, Ray {ray.__version__}")
+    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores before the start", flush=True)
+    runs: dict[str, list[Measured]] = {side: [] for side in SIDES}
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=context, max_tasks_per_child=1) as fresh_process:
+        for _ in range(NUM_REPEATS):
+            for side, measured in runs.items():
+                measured.append(fresh_process.submit(measure, side).result())
+    print(f"load average {os.getloadavg()[0]:.1f} at the end, this benchmark's own share included\n")
+    _print_table(runs)
+
+
+def _print_table(runs: dict[str, list[Measured]]) -> None:
+    print(f"seconds a trial beyond training: medians of {NUM_REPEATS}, lowest to highest\n")
+    print(f"| | {' | '.join(field.replace('_', ' ') for field in Measured._fields)} |")
+    print(f"|---|{'---|' * len(Measured._fields)}")
+    for side, measured in runs.items():
+        spreads = [f"{median(c):.2f} ({min(c):.2f} to {max(c):.2f})" for c in zip(*measured, strict=True)]
+        print(f"| {side} | {' | '.join(spreads)} |")
+    mine, *others = (Measured(*map(median, zip(*measured, strict=True))) for measured in runs.values())
+    for side, other in zip(list(runs)[1:], others, strict=True):
+        print(
+            f"\n{side} / raysearch: whole search {other.whole_search / mine.whole_search:.1f}, "
+            f"further trial {other.further_trial / mine.further_trial:.1f}"
+        )
+
+
+if __name__ == "__main__":
+    # Under its importable name, by which Ray's workers and the fresh processes find what is above.
+    from benchmarks.trial_turnaround import main as run
+
+    run()
