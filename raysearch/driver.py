@@ -25,7 +25,6 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 from ray import tune
-from ray.tune.execution.placement_groups import PlacementGroupFactory
 
 from raysearch import records
 from raysearch.errors import Fault, InputError, WorkError
@@ -108,13 +107,13 @@ def _search(spec: SearchSpec, run_dir: RunDir, *, add_trials: int = 0, address: 
 
 
 def _tune(spec: SearchSpec, search: Search, run_dir: RunDir, interruption: "_Interruption", say: Say) -> None:
-    resources = spec.resources
-    bundle = {"CPU": resources.cpu, "GPU": resources.gpu}
     context = TrialContext(
         trainable=spec.trainable.target,
         metric=spec.objectives[0].metric,
         mode=spec.objectives[0].mode,
         seed=spec.search.seed,
+        cpu=spec.resources.cpu,
+        gpu=spec.resources.gpu,
     )
 
     def start(proposal: Proposal) -> dict[str, Any]:
@@ -127,7 +126,7 @@ def _tune(spec: SearchSpec, search: Search, run_dir: RunDir, interruption: "_Int
         }
 
     tuner = tune.Tuner(
-        tune.with_resources(wrap(context), PlacementGroupFactory([{k: v for k, v in bundle.items() if v > 0}])),
+        wrap(context),
         tune_config=tune.TuneConfig(
             search_alg=JournalSearcher(search, start),
             scheduler=JournalScheduler(search),

@@ -29,6 +29,7 @@ import numpy as np
 import ray
 from ray import cloudpickle, tune
 from ray.train._internal.session import get_session, shutdown_session
+from ray.tune.execution.placement_groups import PlacementGroupFactory
 from ray.tune.result import RESULT_DUPLICATE
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -107,6 +108,10 @@ class TrialContext:
     mode: Mode
     seed: int
     """Seeds the process before the trainable is built, for trainables that do not seed themselves."""
+    cpu: float
+    """CPUs of one trial."""
+    gpu: float
+    """GPUs of one trial; a fraction shares one."""
 
 
 def wrap(context: TrialContext) -> type["TrialActor"]:
@@ -122,6 +127,12 @@ class TrialActor(tune.Trainable):
 
     def __repr__(self) -> str:
         return getattr(self, "_title", "raysearch worker")
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
+        """What Ray sets aside for one trial."""
+        amounts = {"CPU": cls.context.cpu, "GPU": cls.context.gpu}
+        return PlacementGroupFactory([{name: amount for name, amount in amounts.items() if amount > 0}])
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begin the first trial of this process."""
