@@ -29,7 +29,6 @@ from ray.tune.search.optuna import OptunaSearch
 from raysearch.space import SearchSpec, load_space
 from trainables.config import Config
 from trainables.contrastive_segmentation import ContrastiveSegmentation
-from trainables.models import warm_model
 from trainables.trainer import Trainer
 
 SPACE = Path(__file__).parent.parent / "search_spaces" / "demo.yaml"
@@ -49,28 +48,32 @@ SETTINGS = {
 }
 
 
-class TimedTrainer(Trainer):
-    """Says in every report how long its trial has trained and scored so far, and what time it is."""
+class TimedTrainer:
+    """A trainer that says in every report how long its trial has trained and scored so far, and what time it is."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
         self._training_s = 0.0
 
     def run_to_report(self) -> dict[str, Any]:
         start = time.perf_counter()
-        report = super().run_to_report()
+        report = self._trainer.run_to_report()
         self._training_s += time.perf_counter() - start
         return {**report, "training_s": self._training_s, "reported_at": time.time()}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._trainer, name)
 
 
 class TimedSegmentation(ContrastiveSegmentation):
     def setup(self, config: dict[str, Any]) -> None:
-        self._trainer = TimedTrainer(Config.model_validate(config), build_network=warm_model)
+        super().setup(config)
+        self._trainer = TimedTrainer(self._trainer)
 
 
 def timed_segmentation(config: dict[str, Any]) -> None:
     """The same trainer as a function."""
-    trainer = TimedTrainer(Config.model_validate(config))
+    trainer = TimedTrainer(Trainer(Config.model_validate(config)))
     while not trainer.done:
         report = trainer.run_to_report()
         with tempfile.TemporaryDirectory() as folder:
