@@ -80,10 +80,9 @@ def _save(trainer: Trainer, checkpoint: Path) -> None:
 
 def _recover(checkpoint: Path) -> None:
     """Clear up after a kill in `_save`."""
-    part, before = checkpoint.with_name(".part"), checkpoint.with_name(".before")
+    before = checkpoint.with_name(".before")
     if before.exists() and not checkpoint.exists():
         before.rename(checkpoint)
-    shutil.rmtree(part, ignore_errors=True)
     shutil.rmtree(before, ignore_errors=True)
 
 
@@ -108,7 +107,7 @@ def score(config: Config, checkpoint: Path, *, split: str = "val", folder: Path 
         config.data.num_classes,
         config.evaluation,
         padding_multiple=network.padding_multiple,
-        crop_size=config.evaluation.crop_size or config.data.augmentation.crop_size,
+        crop_size=config.data.augmentation.crop_size,
         device=device,
         precision=config.train.precision,
     )

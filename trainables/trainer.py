@@ -201,7 +201,7 @@ class Trainer:
             config.data.num_classes,
             config.evaluation,
             padding_multiple=self.network.padding_multiple,
-            crop_size=config.evaluation.crop_size or config.data.augmentation.crop_size,
+            crop_size=config.data.augmentation.crop_size,
             device=self.device,
             precision=config.train.precision,
         )
