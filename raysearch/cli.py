@@ -4,7 +4,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -160,9 +160,12 @@ def evaluate(
     config: ConfigFile,
     checkpoint: Annotated[Path, typer.Option(help="Folder of a checkpoint.", show_default=False)],
     pairs: Pairs = None,
-    split: Annotated[str, typer.Option(help="val or test.")] = "val",
+    split: Annotated[Literal["val", "test"], typer.Option(help="Images to score on.")] = "val",
     data: Annotated[Path | None, typer.Option(help="Another dataset folder.", show_default=False)] = None,
-    mode: Annotated[str | None, typer.Option(help="ss, ms, sscrop or mscrop.", show_default=False)] = None,
+    mode: Annotated[
+        Literal["ss", "ms", "sscrop", "mscrop"] | None,
+        typer.Option(help="Whole image, scales, windows, or both; the config's own otherwise.", show_default=False),
+    ] = None,
 ) -> None:
     """Score a checkpoint: IoU of every class and their mean."""
     from raysearch import standalone

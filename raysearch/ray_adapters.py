@@ -337,7 +337,7 @@ def _finish_function() -> None:
 
 def _metrics(result: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers, and lists of numbers, that the trainable itself reported; nested ones joined by a slash."""
-    ours = {key: value for key, value in result.items() if key not in _AUTO_FILLED}
+    ours = {key: value for key, value in result.items() if key not in _AUTO_FILLED and key != CONFIG_USED}
     return {key: _plain(value) for key, value in flatten_dict(ours).items() if _plain(value) is not None}
 
 

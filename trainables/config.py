@@ -121,9 +121,10 @@ class LossConfig(_Section):
 
     ce_coef: Annotated[float, Field(ge=0.0)] = 1.0
     """Coefficient of the cross entropy."""
-    ce_weights: Literal["max_over_count", "inverse", "one_minus_frequency", "inverse_log"] | tuple[float, ...] = (
-        "max_over_count"
-    )
+    ce_weights: (
+        Literal["max_over_count", "inverse", "one_minus_frequency", "inverse_log"]
+        | tuple[Annotated[float, Field(ge=0.0)], ...]
+    ) = "max_over_count"
     """Class weights before the power: a scheme over the training pixels, or one number a class."""
     ce_weight_power: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
     """Exponent on the class weights: 0 leaves classes unweighted, 1 is the scheme as it is."""
@@ -181,7 +182,7 @@ class EvaluationConfig(_Section):
 
     mode: Literal["ss", "ms", "sscrop", "mscrop"] = "ss"
     """Whole image, sum over scales, overlapping windows, or windows at several scales."""
-    scales: tuple[Positive, ...] = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+    scales: tuple[Positive, ...] = Field(default=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0), min_length=1)
     """Scales of the modes `ms` and `mscrop`."""
     flip: bool = False
     """Add the prediction of the mirrored image."""
@@ -244,9 +245,12 @@ class Config(_Section):
         reasons: dict[str, str] = {}
         if self.data.dir is not None:
             reasons["data.drawn"] = "data.dir is given"
+        others = [f"contrast.{name}" for name in ContrastConfig.model_fields if name != "loss_weight"]
         if self.contrast.loss_weight == 0.0:
-            for name in set(ContrastConfig.model_fields) - {"loss_weight"}:
-                reasons[f"contrast.{name}"] = "contrast.loss_weight is 0"
+            reasons |= dict.fromkeys(others, "contrast.loss_weight is 0")
+        elif self.contrast.warmup_iters >= self.train.max_iters:
+            never = "contrast.warmup_iters is not below train.max_iters: contrast never starts"
+            reasons |= dict.fromkeys(others, never) | {"contrast.loss_weight": never}
         elif not self.contrast.memory:
             for name in ("memory_size", "pixel_update_freq"):
                 reasons[f"contrast.{name}"] = "contrast.memory is false"
@@ -254,6 +258,8 @@ class Config(_Section):
             reasons["loss.ce_weights"] = "loss.ce_weight_power is 0"
         if self.loss.ce_coef == 0.0:
             reasons["loss.ce_weights"] = reasons["loss.ce_weight_power"] = "loss.ce_coef is 0"
+        if self.optim.weight_decay == 0.0:
+            reasons["optim.decay_norm_and_bias"] = "optim.weight_decay is 0"
         if self.optim.name != "sgd":
             reasons["optim.momentum"] = f"optim.name is {self.optim.name}"
         if self.evaluation.mode in ("ss", "sscrop"):

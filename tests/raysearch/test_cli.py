@@ -215,7 +215,20 @@ def test_the_default_trainable_from_space_file_to_trained_config(tmp_path: Path)
     assert json.loads(exported.stdout) == best
 
     # Every trial of the one reused actor equals the same config trained by a fresh process.
-    results = pq.read_table(run / "results.parquet").to_pylist()
+    table = pq.read_table(run / "results.parquet")
+    expected = {
+        "trial",
+        "iteration",
+        "value",
+        "iou",
+        "lr",
+        "contrast_active",
+        "contrast_grad_norm",
+        "images_per_second",
+    }
+    assert expected <= set(table.column_names)
+    assert not any("config" in name for name in table.column_names)
+    results = table.to_pylist()
     for number in sorted({block["trial"], 0, len(trials) - 1}):
         pairs = ["optim.lr", str(trials[number]["optim.lr"]), "model.dropout", str(trials[number]["model.dropout"])]
         trained = raysearch("train", run / "best_config.json", *pairs, "--out", tmp_path / f"train-{number}")
