@@ -90,7 +90,7 @@ def test_embeddings_are_computed_only_where_they_are_wanted() -> None:
 
 
 def test_head_is_as_wide_as_the_features_unless_told() -> None:
-    wide = build_model(ModelConfig(backbone="test_resnet"), num_classes=3, proj_dim=None, seed=0)
+    wide = build_model(ModelConfig(backbone="test_resnet", head_channels=None), num_classes=3, proj_dim=None, seed=0)
     channels = sum(wide.backbone.channels)
     assert wide.head[0].weight.shape == (channels, channels, 3, 3)
     assert build_model(TINY, num_classes=3, proj_dim=None, seed=0).head[0].weight.shape == (8, channels, 3, 3)
