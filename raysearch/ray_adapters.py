@@ -136,6 +136,7 @@ class TrialActor(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begin the first trial of this process."""
+        gc.freeze()  # what is imported stays: collecting after every trial need not walk through it
         self._defaults = _ProcessDefaults()
         self._trainable: tune.Trainable | None = None
         self._begin(config)
