@@ -237,8 +237,6 @@ class TrialActor(tune.Trainable):
         if isinstance(error, OSError) and error.errno in _DISK_FULL:
             return TrialReport(halt=f"{self._folder}: {error.strerror}")
         if _is_out_of_memory(error):
-            self._trainable = None
-            _collect()
             return TrialReport(
                 ending="infeasible", error=f"out of memory: {error}", peak_memory_bytes=_peak_memory_bytes()
             )

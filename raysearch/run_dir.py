@@ -107,9 +107,9 @@ class RunDir:
     def keep_only(self, number: int, checkpoint: str | None) -> None:
         """Delete every checkpoint of a trial but one (or all)."""
         folder = self.trial(number)
-        if folder.is_dir():
+        if checkpoint is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        elif folder.is_dir():
             for path in folder.iterdir():
                 if path.name != checkpoint:
                     shutil.rmtree(path, ignore_errors=True)
-            if checkpoint is None:
-                folder.rmdir()

@@ -165,6 +165,16 @@ def test_functions(tmp_path: Path) -> None:
     assert "without reporting score" in (history.trials[0].error or "")
 
 
+def test_a_function_out_of_memory_leaves_the_worker_usable(tmp_path: Path) -> None:
+    grid = {"x": {"type": "categorical", "choices": [0.6, 0.2, 0.7, 0.3]}}
+    none = {"name": "none", "max_iters": 9}
+    _, history = search(
+        tmp_path / "run", "hungry_function", grid, search={"algorithm": "grid", "trials": 4}, scheduler=none
+    )
+    assert [t.status for t in history.trials] == ["infeasible", "completed", "infeasible", "completed"]
+    assert [t.workers_lost for t in history.trials] == [0] * 4
+
+
 def test_resources_that_no_node_has(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no node has that"):
         search(tmp_path / "run", "Curve", X, resources={"cpu": 64})

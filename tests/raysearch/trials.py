@@ -120,5 +120,13 @@ def function_with_checkpoint(config):
             )
 
 
+def hungry_function(config):
+    """Runs out of memory beyond 0.5."""
+    for t in range(1, 4):
+        if t == 2 and config["x"] > 0.5:
+            raise MemoryError("no room for the batch")
+        tune.report({"score": config["x"] + t})
+
+
 def silent(config):
     """Reports nothing."""
