@@ -102,25 +102,65 @@ class DataConfig(_Section):
 
 
 class ModelConfig(_Section):
-    """The network: a timm backbone, its feature maps side by side, and a segmentation head."""
+    """The network: a backbone and a segmentation head."""
 
+    head: Literal["fcn", "ocr", "deeplab_v3"] = "fcn"
+    """What reads the feature maps. `fcn`: one 3x3 convolution over all maps side by side, as HRNetV2 does; `ocr`:
+    object-contextual representations (arXiv 1909.11065) over the same; `deeplab_v3`: atrous pyramid pooling (arXiv
+    1706.05587) over the last map of a dilated backbone. The latter two have an auxiliary head."""
     backbone: str = "test_efficientnet"
-    """Any timm backbone that gives feature maps, HRNets of every width among them; the default is a tiny one."""
+    """`resnet101s`, `t2t_vit_14`, `t2t_vit_19`, `t2t_vit_24`, or any timm backbone that gives feature maps, HRNets of
+    every width among them; the default is a tiny one."""
     weights: str | None = Field(default=None, json_schema_extra={"path": True, "words": ["timm"]})
     """`timm` (the published weights of that name), a local checkpoint file, or nothing (random)."""
-    output_stride: Literal[2, 4, 8, 16, 32] = 4
-    """Stride of the finest feature map that is used; coarser maps are upsampled to it."""
+    hrnet_fuse: Literal["nearest", "bilinear"] = "nearest"
+    """How an HRNet upsamples where its branches meet. `bilinear` (aligned corners) is what the files of the original
+    trainer were made for, such as hrnetv2_w48_imagenet_pretrained.pth; timm's weights want `nearest`."""
+    output_stride: Literal[2, 4, 8, 16, 32] | None = None
+    """Stride of the finest feature map that is used, coarser ones being upsampled to it; for `deeplab_v3` the stride
+    that the backbone is dilated to. Absent: 8 for `deeplab_v3`, else 4."""
     head_channels: Annotated[int, Field(ge=1)] | None = 64
-    """Channels of the 3x3 convolution of the head; null: as many as the feature maps have together."""
+    """Channels between the features and the classifier (of the context, in `ocr` and `deeplab_v3`); null: as published,
+    which is as many as the feature maps have together for `fcn`, 512 for the others."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     """Channel dropout before the classifier."""
 
+    @property
+    def has_aux_head(self) -> bool:
+        """The network gives auxiliary logits."""
+        return self.head != "fcn"
+
+    @model_validator(mode="after")
+    def _stride_suits_head(self) -> Self:
+        if self.head == "deeplab_v3" and self.output_stride is not None and self.output_stride < 8:
+            raise ValueError(
+                f"output_stride = {self.output_stride} is too fine for deeplab_v3, whose backbone can be dilated to 8 "
+                "or 16; write 8"
+            )
+        return self
+
 
 class LossConfig(_Section):
-    """The segmentation term of the loss."""
+    """The segmentation term of the loss, and how it is joined with the contrast term."""
 
+    segmentation: Literal["ce", "ohem_ce", "lovasz", "ce_lovasz", "rmi"] = "ce"
+    """Cross entropy, cross entropy over hard pixels alone, Lovasz-softmax (arXiv 1705.08790), the sum of cross entropy
+    and Lovasz-softmax, or region mutual information (arXiv 1910.12037)."""
     ce_coef: Annotated[float, Field(ge=0.0)] = 1.0
-    """Coefficient of the cross entropy."""
+    """Coefficient of the whole segmentation term; 0 leaves the contrast alone, and the classifier untrained."""
+    combination: Literal["sum", "product"] = "sum"
+    """How the two terms, each with its coefficient, are joined; before the contrast's warm-up ends, and where a batch
+    has no anchor, the product is the segmentation term alone."""
+    lovasz_coef: Annotated[float, Field(ge=0.0)] = 1.0
+    """Coefficient of the Lovasz-softmax in `ce_lovasz`."""
+    aux_coef: Annotated[float, Field(ge=0.0)] = 0.4
+    """Coefficient of the cross entropy of the auxiliary head, where the network has one."""
+    ohem_threshold: Fraction = 0.7
+    """`ohem_ce` keeps pixels whose true class is predicted with less than this probability ..."""
+    ohem_min_kept: Annotated[int, Field(ge=1)] = 100_000
+    """... and at least this many pixels of the batch, the hardest."""
+    rmi_weight: Fraction = 0.5
+    """Share of the mutual information in `rmi`; the rest is binary cross entropy."""
     ce_weights: (
         Literal["max_over_count", "inverse", "one_minus_frequency", "inverse_log"]
         | tuple[Annotated[float, Field(ge=0.0)], ...]
@@ -138,14 +178,20 @@ class ContrastConfig(_Section):
     temperature: Positive = 0.1
     base_temperature: Positive | None = None
     """The term is scaled by temperature / base_temperature; absent: by 1, so that temperature is only sharpness."""
-    strategy: Literal["semi_hard"] = "semi_hard"
-    """How anchors are drawn from a group of pixels of one class in one image."""
+    strategy: Literal["semi_hard", "hard_fill", "one_sided", "all_cases"] = "semi_hard"
+    """How anchors are drawn from a group of pixels of one class in one image, by its hard pixels (predicted otherwise)
+    and its easy ones."""
+    replacement: bool = False
+    """Groups with fewer pixels than views repeat some of them until the views are full."""
     max_samples: Annotated[int, Field(ge=1)] = 1024
     """Largest number of anchors in a batch."""
     max_views: Annotated[int, Field(ge=1)] = 100
     """Largest number of anchors in a group."""
     min_pixels: Annotated[int, Field(ge=1)] = 1
     """Groups with fewer pixels at the embedding's resolution give no anchors."""
+    max_keys: Annotated[int, Field(ge=0)] = 0
+    """Anchors are contrasted against the anchors and as many further random pixels of the batch as make this number;
+    up to `max_samples` it changes nothing."""
     proj_dim: Annotated[int, Field(ge=1)] = 64
     """Dimensions of an embedding."""
     warmup_iters: Annotated[int, Field(ge=0)] = 0
@@ -202,6 +248,13 @@ class TrainConfig(_Section):
     report_iters: Annotated[int, Field(ge=1)] = 40
     """Iterations between two reports (score, checkpoint)."""
     batch_size: Annotated[int, Field(ge=1)] = 8
+    """Images of an iteration; the contrast compares pixels of all of them."""
+    micro_batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Images that pass the network at once; the gradient is still that of the whole batch, contrast included (after
+    GradCache, arXiv 2101.06983), but for batch-norm statistics. Saves memory, costs a second forward pass. Absent:
+    the whole batch at once."""
+    freeze_norm: bool = False
+    """Batch-norm layers use their running statistics and leave them as they are, as suits small batches."""
     num_threads: Annotated[int, Field(ge=1)] | None = None
     """CPU threads; part of the result, since sums differ with it. Absent: what the machine offers."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -238,6 +291,8 @@ class Config(_Section):
             )
         if self.loss.ce_coef == 0.0 and self.contrast.loss_weight == 0.0:
             raise ValueError("loss.ce_coef and contrast.loss_weight are both 0; nothing would be trained")
+        if self.loss.ce_coef == 0.0 and self.loss.combination == "product":
+            raise ValueError("loss.ce_coef is 0 and loss.combination is product; their product trains nothing")
         return self
 
     def unused(self) -> dict[str, str]:
@@ -245,6 +300,8 @@ class Config(_Section):
         reasons: dict[str, str] = {}
         if self.data.dir is not None:
             reasons["data.drawn"] = "data.dir is given"
+        if self.train.micro_batch_size is not None and self.train.micro_batch_size >= self.train.batch_size:
+            reasons["train.micro_batch_size"] = "train.batch_size is not larger"
         others = [f"contrast.{name}" for name in ContrastConfig.model_fields if name != "loss_weight"]
         if self.contrast.loss_weight == 0.0:
             reasons |= dict.fromkeys(others, "contrast.loss_weight is 0")
@@ -254,10 +311,9 @@ class Config(_Section):
         elif not self.contrast.memory:
             for name in ("memory_size", "pixel_update_freq"):
                 reasons[f"contrast.{name}"] = "contrast.memory is false"
-        if self.loss.ce_weight_power == 0.0:
-            reasons["loss.ce_weights"] = "loss.ce_weight_power is 0"
-        if self.loss.ce_coef == 0.0:
-            reasons["loss.ce_weights"] = reasons["loss.ce_weight_power"] = "loss.ce_coef is 0"
+        reasons |= self._unused_in_loss()
+        if not self.model.backbone.startswith("hrnet"):
+            reasons["model.hrnet_fuse"] = "model.backbone is no HRNet"
         if self.optim.weight_decay == 0.0:
             reasons["optim.decay_norm_and_bias"] = "optim.weight_decay is 0"
         if self.optim.name != "sgd":
@@ -266,6 +322,34 @@ class Config(_Section):
             reasons["evaluation.scales"] = f"evaluation.mode is {self.evaluation.mode}"
         if self.evaluation.mode in ("ss", "ms"):
             reasons["evaluation.crop_size"] = f"evaluation.mode is {self.evaluation.mode}"
+        return reasons
+
+    def _unused_in_loss(self) -> dict[str, str]:
+        loss, reasons = self.loss, dict[str, str]()
+        if self.contrast.loss_weight == 0.0:
+            reasons["loss.combination"] = "contrast.loss_weight is 0"
+        terms = {
+            "lovasz_coef": "ce_lovasz",
+            "ohem_threshold": "ohem_ce",
+            "ohem_min_kept": "ohem_ce",
+            "rmi_weight": "rmi",
+        }
+        for name, segmentation in terms.items():
+            if loss.segmentation != segmentation:
+                reasons[f"loss.{name}"] = f"loss.segmentation is {loss.segmentation}"
+        if not self.model.has_aux_head:
+            reasons["loss.aux_coef"] = f"model.head is {self.model.head}"
+        weighted = loss.segmentation in ("ce", "ohem_ce", "ce_lovasz") or (
+            self.model.has_aux_head and loss.aux_coef > 0.0
+        )
+        if not weighted:
+            unweighted = f"loss.segmentation is {loss.segmentation}"
+            reasons["loss.ce_weights"] = reasons["loss.ce_weight_power"] = unweighted
+        elif loss.ce_weight_power == 0.0:
+            reasons["loss.ce_weights"] = "loss.ce_weight_power is 0"
+        if loss.ce_coef == 0.0:
+            joined = ("ce_coef", "combination")
+            reasons |= {f"loss.{name}": "loss.ce_coef is 0" for name in LossConfig.model_fields if name not in joined}
         return reasons
 
     def max_iters(self) -> int:
