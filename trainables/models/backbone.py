@@ -43,8 +43,8 @@ class Backbone(nn.Module):
 def build_backbone(config: ModelConfig) -> Backbone:
     """The backbone that a config names, with the weights it names.
 
-    Maps finer than `config.output_stride` are left out; a network whose maps are all finer gives its coarsest ones.
-    HRNets give the four branches of their last stage and never the stem.
+    Maps finer than `config.output_stride`, by default 4, are left out; a network whose maps are all finer gives
+    its coarsest ones. HRNets give the four branches of their last stage and never the stem.
 
     Raises:
         InputError: unknown name, a network that cannot take images of any size, weights that are missing or do not fit.
@@ -57,7 +57,8 @@ def build_backbone(config: ModelConfig) -> Backbone:
         _load_weights(network, config.backbone, Path(config.weights).expanduser())
     strides: list[int] = network.feature_info.reduction()
     first = 1 if _is_hrnet(config.backbone) else 0
-    kept = [i for i, stride in enumerate(strides) if i >= first and stride >= config.output_stride]
+    output_stride = config.output_stride or 4
+    kept = [i for i, stride in enumerate(strides) if i >= first and stride >= output_stride]
     return Backbone(network, kept or [i for i, stride in enumerate(strides) if stride == max(strides)])
 
 

@@ -4,13 +4,13 @@ from torch import Tensor, nn
 
 from trainables.config import ModelConfig
 from trainables.models.backbone import build_backbone
-from trainables.models.heads import FCNHead, FeatureConcat
+from trainables.models.heads import build_head
 from trainables.models.output import SegmentationOutput
 from trainables.models.projection import ProjectionHead
 
 
 class Segmenter(nn.Module):
-    """Semantic segmentation at the stride of the backbone's finest map, with pixel embeddings while it is trained."""
+    """Semantic segmentation at the stride of the head's features, with pixel embeddings while it is trained."""
 
     def __init__(self, config: ModelConfig, num_classes: int, proj_dim: int | None) -> None:
         """Without `proj_dim` there is no projection head.
@@ -22,11 +22,9 @@ class Segmenter(nn.Module):
         self.config = config
         self.num_classes = num_classes
         self.backbone = build_backbone(config)
-        channels = sum(self.backbone.channels)
-        self.concat = FeatureConcat()
-        self.head = FCNHead(channels, config.head_channels or channels, num_classes, config.dropout)
+        self.head = build_head(config, self.backbone.channels, num_classes)
         # Last, so that the random weights of backbone and head are the same without it.
-        self.projection = None if proj_dim is None else ProjectionHead(channels, proj_dim)
+        self.projection = None if proj_dim is None else ProjectionHead(self.head.feature_channels, proj_dim)
 
     @property
     def padding_multiple(self) -> int:
@@ -40,7 +38,6 @@ class Segmenter(nn.Module):
         """
         if with_embeddings is None:
             with_embeddings = self.training
-        features = self.concat(self.backbone(images))
-        logits = self.head(features)
+        features, logits, aux_logits = self.head(self.backbone(images))
         embeddings = self.projection(features) if self.projection is not None and with_embeddings else None
-        return SegmentationOutput(logits, None, embeddings)
+        return SegmentationOutput(logits, aux_logits, embeddings)

@@ -6,7 +6,8 @@ import torch
 from trainables import models
 from trainables.config import ModelConfig
 from trainables.models import Segmenter, build_model, warm_model
-from trainables.models.heads import FCNHead, FeatureConcat
+from trainables.models.heads import FCNHead
+from trainables.models.heads.concat import concat_maps
 from trainables.models.projection import ProjectionHead
 
 BACKBONES = ["test_resnet", "test_vit", "test_convnext", "test_mambaout", "resnet10t", "hrnet_w18_small"]
@@ -97,20 +98,20 @@ def test_head_is_as_wide_as_the_features_unless_told() -> None:
 
 
 def test_dropout_takes_whole_channels() -> None:
-    head = FCNHead(4, 64, num_classes=1, dropout=0.5).train()
+    head = FCNHead([4], 64, num_classes=1, dropout=0.5).train()
     torch.manual_seed(0)
     seen: list[torch.Tensor] = []
     head[3].register_forward_hook(lambda _module, _args, out: seen.append(out))
-    head(torch.randn(2, 4, 6, 6))
+    head([torch.randn(2, 4, 6, 6)])
     dropped = (seen[0] == 0).flatten(2).all(dim=2).float().mean().item()
     assert 0.3 < dropped < 0.7
-    head.eval()(torch.randn(2, 4, 6, 6))
+    head.eval()([torch.randn(2, 4, 6, 6)])
     assert not (seen[1] == 0).flatten(2).all(dim=2).any()
 
 
-def test_feature_concat_upsamples_to_the_finest_map() -> None:
+def test_maps_are_upsampled_to_the_finest_map() -> None:
     fine, coarse = torch.randn(2, 3, 4, 6), torch.arange(2.0).view(1, 1, 1, 2).expand(2, 1, 2, 2)
-    joined = FeatureConcat()([fine, coarse])
+    joined = concat_maps([fine, coarse])
     assert torch.equal(joined[:, :3], fine)
     # Bilinear without aligned corners: sample centres of 6 pixels over 2.
     torch.testing.assert_close(joined[0, 3, 0], torch.tensor([0.0, 0.0, 1 / 3, 2 / 3, 1.0, 1.0]))
