@@ -11,24 +11,22 @@ import hashlib
 import json
 import os
 import shutil
-import struct
 import tempfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import cv2
 import numpy as np
 import PIL
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from trainables.config import IGNORE_INDEX, DataConfig, DrawnConfig
-from trainables.data import drawn
-from trainables.data.folder import Pair, at_most, scan_pairs
+from trainables.config import DataConfig, DrawnConfig
+from trainables.data import drawn, image_files
+from trainables.data.folder import Pair, at_most, scan_pairs, shown
+from trainables.data.image_files import Pixels, Size, pair_size, read_image, read_label
 from trainables.data.labels import label_table
 from trainables.errors import Fault, InputError
 
@@ -41,13 +39,9 @@ LARGEST_SHARE = 0.9
 MAX_THREADS = 8
 """Largest number of threads that decode."""
 
-Pixels: TypeAlias = NDArray[np.uint8]
-Size: TypeAlias = tuple[int, int]
 Result = TypeVar("Result")
 
 _IMAGES, _TRAIN_LABELS, _LABELS, _INDEX = "images.bin", "train_labels.bin", "labels.bin", "index.json"
-_SWAPS_SIDES = (5, 6, 7, 8)  # values of the EXIF orientation
-_DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 
 
 class DecodedSplit:
@@ -82,7 +76,7 @@ class DecodedSplit:
     def image(self, i: int) -> Pixels:
         """Image i at `image_scale`: (h, w, 3) uint8 RGB."""
         if self._maps is None:
-            return _scaled_image(self._source.image(i), self._scale)
+            return scaled_image(self._source.image(i), self._scale)
         return self._mapped(_IMAGES, self._layout.image_offsets, i, (*self._layout.scaled[i], 3))
 
     def train_label(self, i: int) -> Pixels:
@@ -129,9 +123,8 @@ def open_split(config: DataConfig, split: str, folder: Path | None = None) -> De
             raise InputError(faults + _faults(source))
 
     identity = _digest([split, config.image_scale, str(folder) if folder else config.drawn.model_dump_json()])
-    state = _digest(
-        [PIL.__version__, cv2.__version__, np.__version__, _code(__file__), _code(drawn.__file__), *source.state()]
-    )
+    code = [Path(file).read_bytes() for file in (__file__, image_files.__file__, drawn.__file__)]
+    state = _digest([PIL.__version__, cv2.__version__, np.__version__, *code, *source.state()])
     opened = _opened.get(identity)
     if opened is not None and opened[0] == state:
         return opened[1]
@@ -189,7 +182,7 @@ class _Files:
     def __init__(self, pairs: list[Pair]) -> None:
         self._pairs = pairs
         self.names = [pair.name for pair in pairs]
-        self.label_paths = [str(pair.label) for pair in pairs]
+        self.label_paths = [shown(pair.label) for pair in pairs]
 
     def state(self) -> Iterator[Any]:
         for pair in self._pairs:
@@ -202,42 +195,13 @@ class _Files:
                     yield str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
     def size(self, i: int) -> Size:
-        pair = self._pairs[i]
-        faults: list[Fault] = []
-        sizes: list[Size] = []
-        for path, open_file in ((pair.image, _open_image), (pair.label, _open_label)):
-            try:
-                with open_file(path) as image:
-                    width, height = image.size
-                    sizes.append((width, height) if _orientation(image) in _SWAPS_SIDES else (height, width))
-            except InputError as error:
-                faults.extend(error.faults)
-        if not faults and sizes[0] != sizes[1]:
-            (h, w), (label_h, label_w) = sizes
-            what = f"is {label_w}x{label_h} pixels, its image {pair.image.name} is {w}x{h}"
-            faults.append(Fault(str(pair.label), what, "give both the same size"))
-        if faults:
-            raise InputError(faults)
-        return sizes[0]
+        return pair_size(self._pairs[i].image, self._pairs[i].label)
 
     def image(self, i: int) -> Pixels:
-        path = self._pairs[i].image
-        with _open_image(path) as image:
-            _load(path, image)
-            upright = image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I;16"):  # convert() would cut off at 255 instead of scaling
-                return np.repeat((np.asarray(upright) >> 8).astype(np.uint8)[..., None], 3, axis=2)
-            return np.asarray(upright.convert("RGB"))
+        return read_image(self._pairs[i].image)
 
     def label(self, i: int) -> Pixels:
-        path = self._pairs[i].label
-        with _open_label(path) as image:
-            _load(path, image)
-            values = np.asarray(image)
-        if values.dtype != np.uint8 and values.max() > IGNORE_INDEX:
-            what = f"is a 16-bit label that holds the value {values.max()}; ids are 0..255"
-            raise InputError([Fault(str(path), what, "renumber the classes and save it as 8-bit")])
-        return values.astype(np.uint8)
+        return read_label(self._pairs[i].label)
 
 
 class _Drawn:
@@ -259,64 +223,12 @@ class _Drawn:
         return drawn.draw_pair(self._config, self._split, i)[1]
 
 
-def _open_image(path: Path) -> Image.Image:
-    """The image file, its header read; raises InputError where it cannot become RGB without loss of range."""
-    image = _open(path)
-    if image.mode in ("I", "F"):
-        image.close()
-        raise InputError([Fault(str(path), f"has {image.mode} pixels of 32 bits", "save the image with 8 or 16 bits")])
-    return image
-
-
-def _open_label(path: Path) -> Image.Image:
-    """The label file, its header read; raises InputError where its pixels are not ids."""
-    image = _open(path)
-    if image.format != "PNG":
-        what, fix = f"holds {image.format} data, and a lossy format alters label values", "save the label as PNG"
-    elif image.mode == "1":
-        what, fix = "is a 1-bit label, whose white some read as 1 and some as 255", "save it as 8-bit with class ids"
-    elif image.mode not in ("L", "P", "I", "I;16", "I;16B"):
-        what = f"has {len(image.getbands())} channels ({image.mode}); a label has one, of class ids"
-        fix = "convert the colours to ids (`raysearch data convert`)"
-    else:
-        return image
-    image.close()
-    raise InputError([Fault(str(path), what, fix)])
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        return Image.open(path)
-    except UnidentifiedImageError as error:
-        what = "is no image that can be read" if path.stat().st_size else "is empty (0 bytes)"
-        raise InputError([Fault(str(path), what, "replace or remove the file")]) from error
-    except Image.DecompressionBombError as error:
-        raise InputError([Fault(str(path), f"is too large ({error})", "cut it into smaller images")]) from error
-    except _DECODER_ERRORS as error:
-        raise InputError([Fault(str(path), f"cannot be opened ({error})", "replace or remove the file")]) from error
-
-
-def _load(path: Path, image: Image.Image) -> None:
-    """Decode an opened file; raises InputError."""
-    try:
-        image.load()
-    except _DECODER_ERRORS as error:
-        raise InputError([Fault(str(path), f"cannot be read ({error})", "replace or remove the file")]) from error
-
-
-def _orientation(image: Image.Image) -> int:
-    """How the camera was held, as EXIF counts it; 1 is upright.
-
-    Pillow turns a TIFF by itself, and would decode a whole PNG to answer; cameras write none.
-    """
-    return 1 if image.format in ("PNG", "TIFF") else int(image.getexif().get(0x0112, 1))
-
-
 def _scaled_size(size: Size, scale: float) -> Size:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _scaled_image(image: Pixels, scale: float) -> Pixels:
+def scaled_image(image: Pixels, scale: float) -> Pixels:
+    """An image (H, W, 3) uint8 resized by a factor, at least one pixel large."""
     return _resized(image, scale, cv2.INTER_AREA if scale < 1.0 else cv2.INTER_LINEAR)
 
 
@@ -411,7 +323,7 @@ def _write(source: _Source, scale: float, folder: Path) -> dict[str, Any]:
         if not image.shape[:2] == label.shape == sizes[i]:
             raise InputError([Fault(source.label_paths[i], "or its image changed while it was read", "try again")])
         if stored:
-            _write_at(files[_IMAGES], _scaled_image(image, scale), layout.image_offsets[i])
+            _write_at(files[_IMAGES], scaled_image(image, scale), layout.image_offsets[i])
             _write_at(files[_LABELS], label, layout.label_offsets[i])
             if _TRAIN_LABELS in files:
                 _write_at(files[_TRAIN_LABELS], _scaled_label(label, scale), layout.train_label_offsets[i])
@@ -479,7 +391,3 @@ def _digest(parts: Iterable[Any]) -> str:
     for part in parts:
         digest.update(repr(part).encode("utf-8", "backslashreplace") + b"\n")
     return digest.hexdigest()[:16]
-
-
-def _code(file: str) -> bytes:
-    return Path(file).read_bytes()

@@ -39,46 +39,71 @@ def find_pairs(folder: Path, split: str) -> list[Pair]:
 def scan_pairs(folder: Path, split: str) -> tuple[list[Pair], list[Fault]]:
     """The complete pairs of a split, sorted by name, and what is wrong with the rest of it.
 
-    A missing folder, a file without its partner, two files of one name and a label that is no PNG are faults.
+    A missing folder, a file without its partner, two files of one name and a label that is no PNG are faults. Hidden
+    files, other files and folders beside the images are passed over.
     """
-    if not folder.is_dir():
-        return [], [Fault(str(folder), "is no folder", "give the folder that holds train/ and val/ as data.dir")]
-    if not (folder / split).is_dir():
-        found = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir())) or "no folder at all"
-        return [], [Fault(str(folder), f"has no folder {split}/ (it has {found})", f"add {split}/image, {split}/label")]
+    try:
+        if not folder.is_dir():
+            return [], [Fault(shown(folder), "is no folder", "give the folder that holds train/ and val/ as data.dir")]
+        if not (folder / split).is_dir():
+            return [], [_no_folder(folder, split, f"add {split}/image, {split}/label")]
+        image_folder, image_faults = _one_of(folder / split, ("image", "images"))
+        label_folder, label_faults = _one_of(folder / split, ("label", "labels"))
+        if image_folder is None or label_folder is None:
+            return [], image_faults + label_faults
+        return _pairs(image_folder, label_folder)
+    except OSError as error:
+        return [], [_closed(error, folder)]
 
-    image_folder, image_faults = _one_of(folder / split, ("image", "images"))
-    label_folder, label_faults = _one_of(folder / split, ("label", "labels"))
-    if image_folder is None or label_folder is None:
-        return [], image_faults + label_faults
 
-    images, image_faults = _by_stem(_files(image_folder, IMAGE_ENDINGS), "images")
-    labels, label_faults = _by_stem(_files(label_folder, (LABEL_ENDING,)), "labels")
-    no_png = {_stem(path): path for path in _files(label_folder, IMAGE_ENDINGS) if _stem(path) not in labels}
+def scan_images(folder: Path) -> tuple[list[Path], list[Fault]]:
+    """The images that lie directly in a folder, sorted as those of a split, and what is wrong with it."""
+    try:
+        if not folder.is_dir():
+            return [], [Fault(shown(folder), "is no folder", "give a folder of images")]
+        images, faults = _by_stem(_files(folder), IMAGE_ENDINGS, "images")
+        if not images:
+            faults = [_without_files(folder, IMAGE_ENDINGS, "image")]
+        return sorted(images.values(), key=lambda path: (path.stem, path)), faults
+    except OSError as error:
+        return [], [_closed(error, folder)]
 
-    unlabelled = [path for stem, path in images.items() if stem not in labels and stem not in no_png]
-    partnerless = [path for stem, path in labels.items() if stem not in images]
-    faults = [
-        *image_faults,
-        *label_faults,
-        *at_most(
-            Fault(str(path), "is no PNG, and a lossy format alters label values", "save the label as PNG")
-            for path in no_png.values()
-        ),
-        *at_most(
-            Fault(str(path), f"has no label {label_folder / path.stem}.png", "add the label or remove the image")
-            for path in unlabelled
-        ),
-        *at_most(
-            Fault(str(path), f"has no image {image_folder / path.stem}.*", "add the image or remove the label")
-            for path in partnerless
-        ),
-    ]
-    if not images and not labels and not faults:
-        endings = " ".join(IMAGE_ENDINGS)
-        faults.append(Fault(str(image_folder), f"holds no image ({endings})", f"put the {split} images there"))
-    pairs = [Pair(path.stem, path, labels[stem]) for stem, path in images.items() if stem in labels]
-    return sorted(pairs), faults
+
+def scan_predictions(predictions: Path, labels: Path) -> tuple[list[tuple[Path, Path]], list[Fault]]:
+    """Predicted and true label images of one name, sorted by it, and what is wrong with the rest of both folders."""
+    found: list[dict[str, Path]] = []
+    faults: list[Fault] = []
+    for folder in (predictions, labels):
+        try:
+            if not folder.is_dir():
+                faults.append(Fault(shown(folder), "is no folder", "give a folder of label PNGs"))
+                continue
+            files, repeated = _by_stem(_files(folder), (LABEL_ENDING,), "label images")
+            found.append(files)
+            faults += repeated if files else [_without_files(folder, (LABEL_ENDING,), "label image")]
+        except OSError as error:
+            faults.append(_closed(error, folder))
+    if len(found) < 2 or not all(found):
+        return [], faults
+    predicted, true = found
+    for files, partners, what in (
+        (predicted, true, f"label in {labels}"),
+        (true, predicted, f"prediction in {predictions}"),
+    ):
+        faults += at_most(
+            Fault(shown(path), f"has no {what}", "add the partner or remove this file")
+            for stem, path in files.items()
+            if stem not in partners
+        )
+    return [(predicted[stem], true[stem]) for stem in sorted(predicted) if stem in true], faults
+
+
+def shown(path: Path) -> str:
+    """A path for a message of one line: line breaks and bytes that are no text are escaped."""
+    text = str(path)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def at_most(faults: Iterable[Fault], limit: int = NAMED_AT_MOST) -> list[Fault]:
@@ -91,34 +116,108 @@ def at_most(faults: Iterable[Fault], limit: int = NAMED_AT_MOST) -> list[Fault]:
     return [*listed[:limit], Fault(parent, f"{left_out} more faults like these", "mend them in the same way")]
 
 
+def _pairs(image_folder: Path, label_folder: Path) -> tuple[list[Pair], list[Fault]]:
+    image_files, label_files = _files(image_folder), _files(label_folder)
+    images, repeated_images = _by_stem(image_files, IMAGE_ENDINGS, "images")
+    labels, repeated_labels = _by_stem(label_files, (LABEL_ENDING,), "labels")
+    # Files under a partner's name that have an ending which is not read: the reason why the partner seems alone.
+    no_image = {
+        stem: path
+        for stem, path in ((_stem(path), path) for path in image_files)
+        if stem in labels and stem not in images
+    }
+    no_label = {
+        stem: path
+        for stem, path in ((_stem(path), path) for path in label_files)
+        if stem not in labels and (stem in images or path.suffix.lower() in IMAGE_ENDINGS)
+    }
+    endings = " ".join(IMAGE_ENDINGS)
+    faults = [
+        *repeated_images,
+        *repeated_labels,
+        *at_most(
+            Fault(shown(path), f"is no image that is read; their endings are {endings}", "save it as one of these")
+            for path in no_image.values()
+        ),
+        *at_most(
+            Fault(shown(path), "is no PNG; labels are single-channel PNG", "save the label as PNG")
+            for path in no_label.values()
+        ),
+    ]
+    if not images and not no_image:
+        faults.append(_without_files(image_folder, IMAGE_ENDINGS, "image"))
+    elif not labels and not no_label:
+        faults.append(_without_files(label_folder, (LABEL_ENDING,), "label"))
+    else:
+        faults += at_most(
+            Fault(
+                shown(path), f"has no label {shown(label_folder / path.stem)}.png", "add the label or remove the image"
+            )
+            for stem, path in images.items()
+            if stem not in labels and stem not in no_label
+        )
+        faults += at_most(
+            Fault(shown(path), f"has no image {shown(image_folder / path.stem)}.*", "add the image or remove the label")
+            for stem, path in labels.items()
+            if stem not in images and stem not in no_image
+        )
+    pairs = [Pair(path.stem, path, labels[stem]) for stem, path in images.items() if stem in labels]
+    return sorted(pairs), faults
+
+
 def _one_of(folder: Path, names: tuple[str, str]) -> tuple[Path | None, list[Fault]]:
     """The one folder of these names, or the fault that there is none or both."""
     present = [folder / name for name in names if (folder / name).is_dir()]
     if len(present) == 1:
         return present[0], []
     if present:
-        return None, [Fault(str(folder), f"has both {names[0]}/ and {names[1]}/", "keep one of them")]
-    return None, [Fault(str(folder), f"has no folder {names[0]}/", f"add it (or {names[1]}/)")]
+        return None, [Fault(shown(folder), f"has both {names[0]}/ and {names[1]}/", "keep one of them")]
+    return None, [_no_folder(folder, names[0], f"add it (or {names[1]}/)")]
 
 
-def _files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
-    """Visible files with one of the endings, in any case. A dangling link counts: reading it names it."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in endings and not path.name.startswith(".") and not path.is_dir()
-    )
+def _no_folder(parent: Path, name: str, fix: str) -> Fault:
+    """The fault that a folder is not there, with what is there instead."""
+    path = parent / name
+    if path.exists() or path.is_symlink():
+        return Fault(shown(path), "is no folder", fix)
+    return Fault(shown(parent), f"has no folder {name}/ (it has {_folders(parent) or 'no folder at all'})", fix)
 
 
-def _by_stem(paths: list[Path], kind: str) -> tuple[dict[str, Path], list[Fault]]:
-    """The first file of every stem, and a fault for every further one."""
+def _without_files(folder: Path, endings: tuple[str, ...], kind: str) -> Fault:
+    """The fault that a folder holds no file of a kind."""
+    below = _folders(folder)
+    what = f"holds no {kind} ({' '.join(endings)})"
+    if below:
+        return Fault(shown(folder), f"{what}, only the folders {below}", f"put the {kind}s directly into it")
+    return Fault(shown(folder), what, f"put the {kind}s there")
+
+
+def _folders(folder: Path) -> str:
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    return ", ".join(shown(Path(name)) for name in names[:10]) + (", …" if len(names) > 10 else "")
+
+
+def _closed(error: OSError, folder: Path) -> Fault:
+    """The fault that the system does not let a folder be read."""
+    return Fault(shown(Path(error.filename or folder)), f"cannot be read ({error.strerror})", "allow it to be read")
+
+
+def _files(folder: Path) -> list[Path]:
+    """Visible files. A dangling link counts: reading it names it."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and not path.is_dir())
+
+
+def _by_stem(paths: list[Path], endings: tuple[str, ...], kind: str) -> tuple[dict[str, Path], list[Fault]]:
+    """The first file of every stem that has one of the endings, in any case, and a fault for every further one."""
     first: dict[str, Path] = {}
     repeated: list[Fault] = []
     for path in paths:
+        if path.suffix.lower() not in endings:
+            continue
         kept = first.setdefault(_stem(path), path)
         if kept is not path:
-            what = f"has the same name as {kept.name}; two {kind} for one sample"
-            repeated.append(Fault(str(path), what, "remove or rename one of the two"))
+            what = f"has the same name as {shown(Path(kept.name))}; two {kind} for one sample"
+            repeated.append(Fault(shown(path), what, "remove or rename one of the two"))
     return first, at_most(repeated)
 
 

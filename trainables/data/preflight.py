@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -49,7 +50,10 @@ class SplitSummary:
 
 
 def inspect(
-    config: DataConfig, crop_size: tuple[int, int], splits: Sequence[str] = ("train", "val")
+    config: DataConfig,
+    crop_size: tuple[int, int],
+    splits: Sequence[str] = ("train", "val"),
+    folder: Path | None = None,
 ) -> dict[str, SplitSummary]:
     """A summary of every split; reads each file once and leaves the pixels decoded for the trials.
 
@@ -57,6 +61,7 @@ def inspect(
         config: Where the data are and what their values mean.
         crop_size: Height and width of the training crop.
         splits: Which splits.
+        folder: A dataset folder in place of `config.dir`.
 
     Raises:
         InputError: every fault of every split, and a split without a pixel of any class.
@@ -65,7 +70,7 @@ def inspect(
     faults: list[Fault] = []
     for name in splits:
         try:
-            split = open_split(config, name)
+            split = open_split(config, name, folder)
         except InputError as error:
             faults.extend(error.faults)
             continue
@@ -97,9 +102,9 @@ def notices(summaries: dict[str, SplitSummary], config: DataConfig) -> list[str]
             if count == 0:
                 effect = "its IoU is undefined" if split != "train" else "it cannot be learned"
                 lines.append(f"{split}: {name} (raw value {raw}) has no pixel; {effect}")
-        if summary.smaller_than_crop:
+        if split == "train" and summary.smaller_than_crop:
             lines.append(
-                f"{split}: {summary.smaller_than_crop} of {summary.num_images} images are smaller than the crop at "
+                f"train: {summary.smaller_than_crop} of {summary.num_images} images are smaller than the crop at "
                 "every scale; their crops are always padded"
             )
     if "train" in summaries and summaries["train"].imbalance >= IMBALANCE_WORTH_SAYING:
