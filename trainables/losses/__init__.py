@@ -1,25 +1,46 @@
-"""Losses: cross entropy and pixel contrast."""
+"""Losses: a segmentation term over the logits, and pixel contrast over the embeddings."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from trainables.config import ContrastConfig, LossConfig
+from trainables.losses.ce_lovasz import CrossEntropyLovasz
 from trainables.losses.class_weights import class_weights
 from trainables.losses.contrast import PixelContrast
 from trainables.losses.cross_entropy import CrossEntropy
+from trainables.losses.lovasz import LovaszSoftmax
+from trainables.losses.ohem import OhemCrossEntropy
+from trainables.losses.rmi import RegionMutualInformation
+from trainables.losses.segmentation import SegmentationLoss
 
 
-def build_segmentation_loss(config: LossConfig, pixel_counts: Sequence[int] | npt.NDArray[np.integer]) -> CrossEntropy:
+def build_segmentation_loss(
+    config: LossConfig, pixel_counts: Sequence[int] | npt.NDArray[np.integer]
+) -> SegmentationLoss:
     """The segmentation term, with class weights from the training pixels of every class, (K,).
 
     Raises:
         ValueError: the class weights cannot be had from these counts.
     """
-    weights = class_weights(config.ce_weights, config.ce_weight_power, pixel_counts)
-    return CrossEntropy(config, None if config.ce_weight_power == 0.0 else torch.from_numpy(weights))
+    numbers = class_weights(config.ce_weights, config.ce_weight_power, pixel_counts)
+    weights = None if config.ce_weight_power == 0.0 else torch.from_numpy(numbers)
+    main: nn.Module
+    match config.segmentation:
+        case "ce":
+            main = CrossEntropy(weights)
+        case "ohem_ce":
+            main = OhemCrossEntropy(weights, config.ohem_threshold, config.ohem_min_kept)
+        case "lovasz":
+            main = LovaszSoftmax()
+        case "ce_lovasz":
+            main = CrossEntropyLovasz(weights, config.lovasz_coef)
+        case "rmi":
+            main = RegionMutualInformation(config.rmi_weight)
+    return SegmentationLoss(config, main, weights)
 
 
 def build_contrast_loss(config: ContrastConfig, num_classes: int) -> PixelContrast | None:

@@ -1,39 +1,36 @@
-"""Cross entropy of the segmentation head."""
+"""Cross entropy over the labelled pixels of a batch."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainables.config import IGNORE_INDEX, LossConfig
+from trainables.config import IGNORE_INDEX
 
 
 class CrossEntropy(nn.Module):
-    """Weighted cross entropy at the labels' resolution, not yet multiplied by `config.ce_coef`.
+    """Weighted cross entropy: the sum over pixels is divided by the sum of their class weights, as torch does.
 
-    The sum over pixels is divided by the sum of their class weights, as torch does. Where that sum is 0 (every pixel
-    ignored, or only classes of weight 0) the loss is a differentiable 0 instead of NaN.
+    Where that sum is 0 (every pixel ignored, or only classes of weight 0) the loss is a differentiable 0 instead of
+    NaN.
     """
 
     weights: Tensor | None
 
-    def __init__(self, config: LossConfig, weights: Tensor | None) -> None:
+    def __init__(self, weights: Tensor | None) -> None:
         """`weights`: (K,) float, 0 or more; None weighs every class alike."""
         super().__init__()
-        self.config = config
         self.register_buffer("weights", None if weights is None else weights.float(), persistent=False)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The loss, a float32 scalar, also under autocast.
+        """The loss, a scalar of the logits' type.
 
         Args:
-            logits: (B, K, h, w) float; upsampled bilinearly to the size of the labels.
+            logits: (B, K, H, W) float.
             labels: (B, H, W) int64 in [0, K) or 255, which is ignored.
         """
-        with torch.autocast(logits.device.type, enabled=False):
-            logits = F.interpolate(logits.float(), labels.shape[-2:], mode="bilinear", align_corners=False)
-            total = F.cross_entropy(logits, labels, self.weights, ignore_index=IGNORE_INDEX, reduction="sum")
-            norm = self._sum_of_weights(labels)
-            return total / torch.where(norm > 0, norm, 1.0)
+        total = F.cross_entropy(logits, labels, self.weights, ignore_index=IGNORE_INDEX, reduction="sum")
+        norm = self._sum_of_weights(labels)
+        return total / torch.where(norm > 0, norm, 1.0)
 
     def _sum_of_weights(self, labels: Tensor) -> Tensor:
         valid = labels != IGNORE_INDEX
