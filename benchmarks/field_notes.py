@@ -1,0 +1,187 @@
+"""The questions of a tuning notebook, answered on a dataset: python -m benchmarks.field_notes DATA_DIR.
+
+Every question is a reference config and others that differ from it in what is asked. Each is trained with every seed;
+one seed means the same initial weights, batches and crops for all configs, so differences are taken seed by seed. A
+training is a function of its config: load on the machine changes how long it takes, not what comes out. Trainings that
+are in the results file already are not repeated. The defaults fit CamVid.
+"""
+
+import argparse
+import itertools
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from raysearch.trial_config import with_values
+from trainables.config import Config
+from trainables.trainer import Trainer
+
+Values = Mapping[str, Any]
+
+CAMVID = ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist")
+RARE = ("pole", "sign", "pedestrian", "bicyclist")
+"""The four classes of CamVid with the fewest pixels."""
+
+BASE: Values = {
+    "data.label_class_ids": list(range(11)),
+    "data.class_names": [*CAMVID],
+    "data.image_scale": 0.25,
+    "data.augmentation.crop_size": [96, 128],
+    "model.backbone": "hrnet_w18_small",
+    "contrast.max_views": 32,
+    "optim.lr": 0.05,
+    "train.max_iters": 300,
+    "train.report_iters": 300,
+    "train.num_threads": 1,
+    "train.device": "auto",
+}
+"""Cross entropy plus 0.1 times semi-hard pixel contrast, batch 8, 300 iterations from scratch at quarter size."""
+
+_CE: Values = {"contrast.loss_weight": 0.0}
+_MEMORY: Values = {"contrast.memory": True}
+_WEIGHTED: Values = {**_CE, "loss.ce_weight_power": 1.0}
+_SMALL_BATCH: Values = {"train.batch_size": 4, "train.max_iters": 150, "train.report_iters": 150}
+
+QUESTIONS: Mapping[str, Mapping[str, Values]] = {
+    "Do class weights help, and which?": {
+        "unweighted": _CE,
+        "max_over_count": _WEIGHTED,
+        "max_over_count, power 0.5": {**_CE, "loss.ce_weight_power": 0.5},
+        "inverse_log": {**_WEIGHTED, "loss.ce_weights": "inverse_log"},
+        "one_minus_frequency": {**_WEIGHTED, "loss.ce_weights": "one_minus_frequency"},
+    },
+    "Contrast as a sum or as a product?": {
+        "no contrast": _CE,
+        "sum, 0.1": {},
+        "sum, 1": {"contrast.loss_weight": 1.0},
+        "product": {"loss.combination": "product", "contrast.loss_weight": 1.0},
+        "contrast alone": {"loss.ce_coef": 0.0, "contrast.loss_weight": 1.0},
+    },
+    "Does a memory bank that stores the right pixels help?": {
+        "without": {},
+        "with": _MEMORY,
+        "with, after 150 iterations": {**_MEMORY, "contrast.warmup_iters": 150},
+    },
+    "How many views a group?": {
+        "32": {},
+        "8": {"contrast.max_views": 8},
+        "128": {"contrast.max_views": 128},
+        "2048 of 4096 samples": {"contrast.max_views": 2048, "contrast.max_samples": 4096},
+        "2048 of 4096 samples, large groups only": {
+            "contrast.max_views": 2048,
+            "contrast.max_samples": 4096,
+            "contrast.min_pixels": 200,
+        },
+    },
+    "How are short groups filled?": {
+        "semi_hard": {},
+        "hard_fill": {"contrast.strategy": "hard_fill"},
+        "one_sided": {"contrast.strategy": "one_sided"},
+        "all_cases": {"contrast.strategy": "all_cases"},
+        "all_cases, repeated": {"contrast.strategy": "all_cases", "contrast.replacement": True},
+    },
+    "Does Lovasz help?": {
+        "ce": _CE,
+        "lovasz": {**_CE, "loss.segmentation": "lovasz"},
+        "ce + lovasz": {**_CE, "loss.segmentation": "ce_lovasz"},
+    },
+    "How large a batch?": {
+        "8": {},
+        "4": {"train.batch_size": 4},
+        "24": {"train.batch_size": 24},
+    },
+    "How large the images?": {
+        "90 x 120, crops of 96 x 128": _SMALL_BATCH,
+        "256 x 341, crops of 256 x 256": {
+            **_SMALL_BATCH,
+            "data.image_scale": 256 / 360,
+            "data.augmentation.crop_size": [256, 256],
+        },
+    },
+}
+"""Question -> answer -> what differs from `BASE`; the first answer is the one the others are compared with."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("data_dir", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("runs/field-notes.jsonl"), help="results, one line each")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--processes", type=int, default=1)
+    arguments = parser.parse_args()
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    known = _read(arguments.out)
+    answers = [values for question in QUESTIONS.values() for values in question.values()]
+    waiting = {
+        _key(values, seed): (arguments.data_dir, values, seed)
+        for seed, values in itertools.product(arguments.seeds, answers)
+        if _key(values, seed) not in known
+    }
+    # Fresh processes: a fork would share the state of threads.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(arguments.processes, context) as pool, arguments.out.open("a") as file:
+        futures = {pool.submit(_train, *task): key for key, task in waiting.items()}
+        for number, future in enumerate(as_completed(futures), 1):
+            result = {"key": futures[future], **future.result()}
+            known[result["key"]] = result
+            print(json.dumps(result), file=file, flush=True)
+            print(f"{number} of {len(waiting)}: {result['miou']:.4f} in {result['seconds']:.0f} s  {result['key']}")
+    for question, arms in QUESTIONS.items():
+        print(f"\n### {question}\n\n{_table(arms, arguments.seeds, known)}")
+    print(f"\nload average {os.getloadavg()[0]:.1f}")
+
+
+def _train(data_dir: Path, values: Values, seed: int) -> dict[str, Any]:
+    where = {"data.dir": str(data_dir.expanduser().resolve()), "train.seed": seed}
+    config = Config.model_validate(with_values({}, {**BASE, **values, **where}))
+    started = time.perf_counter()
+    trainer = Trainer(config)
+    while not trainer.done:
+        report = trainer.run_to_report()
+    names = config.data.class_names or ()
+    return {
+        "miou": report["miou"],
+        "iou": dict(zip(names, report["iou"], strict=True)),
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def _key(values: Values, seed: int) -> str:
+    return json.dumps({**values, "train.seed": seed}, sort_keys=True)
+
+
+def _read(file: Path) -> dict[str, dict[str, Any]]:
+    if not file.exists():
+        return {}
+    return {result["key"]: result for result in map(json.loads, file.read_text().splitlines())}
+
+
+def _table(arms: Mapping[str, Values], seeds: Sequence[int], known: Mapping[str, Mapping[str, Any]]) -> str:
+    """Mean and standard deviation over the seeds, in points of 100; differences to the first arm seed by seed."""
+    lines = ["| | mIoU | difference | rare classes | difference |", "|---|---|---|---|---|"]
+    first: list[tuple[float, float]] = []
+    for name, values in arms.items():
+        results = [known[_key(values, seed)] for seed in seeds]
+        scores = [(100 * r["miou"], 100 * mean(r["iou"][rare] for rare in RARE)) for r in results]
+        first = first or scores
+        cells = [name]
+        for i in (0, 1):
+            cells.append(_spread([score[i] for score in scores], ""))
+            differences = [score[i] - reference[i] for score, reference in zip(scores, first, strict=True)]
+            cells.append("" if scores is first else _spread(differences, "+"))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _spread(numbers: Sequence[float], sign: str) -> str:
+    return f"{mean(numbers):{sign}.1f} ± {stdev(numbers):.1f}" if len(numbers) > 1 else f"{numbers[0]:{sign}.1f}"
+
+
+if __name__ == "__main__":
+    main()
