@@ -6,14 +6,15 @@ taken up at iteration t is therefore the training that was never interrupted, an
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainables.config import IGNORE_INDEX, Config, OptimConfig
 from trainables.data import (
@@ -26,7 +27,7 @@ from trainables.errors import Fault, InputError
 from trainables.evaluation import evaluate
 from trainables.losses import build_contrast_loss, build_segmentation_loss
 from trainables.metrics import ConfusionMatrix
-from trainables.models import Segmenter, build_model
+from trainables.models import SegmentationOutput, Segmenter, build_model
 from trainables.optim import build_optimizer, poly_lr, set_learning_rate
 
 METRICS = frozenset(
@@ -34,7 +35,7 @@ METRICS = frozenset(
         "miou",
         "pixel_accuracy",
         "loss",
-        "loss_ce",
+        "loss_segmentation",
         "loss_contrast",
         "images_per_second",
     }
@@ -49,6 +50,15 @@ NetworkBuilder = Callable[..., Segmenter]
 
 # Streams of random numbers with one seed, beside those of the batches.
 _DROPOUT, _ANCHORS = 3, 4
+
+
+class _Step(NamedTuple):
+    """One iteration's losses, float32 scalars; the terms are not yet multiplied by their coefficients."""
+
+    loss: Tensor
+    segmentation: Tensor
+    contrast: Tensor
+    num_anchors: int
 
 
 class Trainer:
@@ -129,19 +139,23 @@ class Trainer:
         num_anchors = 0
         started = time.perf_counter()
         self.network.train()
+        if config.train.freeze_norm:
+            for norm in self._batch_norms():
+                norm.eval()
         while self.iteration < end:
             images, labels = next(self._batches)
-            step, num_anchors = self._step(images, labels)
-            steps.append(step)
+            step = self._step(images, labels)
+            steps.append(torch.stack([step.loss, step.segmentation, step.contrast]).detach())
+            num_anchors = step.num_anchors
             self.iteration += 1
         losses = torch.stack(steps).double().cpu()  # waits for the accelerator, once a report
         wrong = (~losses[:, 0].isfinite()).nonzero().flatten().tolist()
         if wrong:
             raise FloatingPointError(f"the loss is {losses[wrong[0], 0]} at iteration {start + wrong[0] + 1}")
-        loss, loss_ce, loss_contrast = losses.mean(dim=0).tolist()
+        loss, loss_segmentation, loss_contrast = losses.mean(dim=0).tolist()
         return {
             "loss": loss,
-            "loss_ce": loss_ce,
+            "loss_segmentation": loss_segmentation,
             "loss_contrast": loss_contrast,
             "lr": self.optimizer.param_groups[0]["lr"],
             "contrast_active": self._contrast_active(self.iteration - 1),
@@ -150,10 +164,9 @@ class Trainer:
             "images_per_second": len(steps) * config.train.batch_size / (time.perf_counter() - started),
         }
 
-    def _step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, int]:
-        """One iteration; the losses (3,) are the sum, the cross entropy and the contrast term, unweighted."""
+    def _step(self, images: Tensor, labels: Tensor) -> _Step:
+        """One iteration, of a batch of images (B, 3, H, W) and labels (B, H, W)."""
         config, iteration = self.config, self.iteration
-        torch.manual_seed(_stream(config.train.seed, _DROPOUT, iteration))
         factor = poly_lr(
             iteration,
             max_iters=config.train.max_iters,
@@ -161,27 +174,74 @@ class Trainer:
             warmup_iters=config.optim.warmup_iters,
         )
         set_learning_rate(self.optimizer, factor)
-        contrast_active = self._contrast_active(iteration)
         images, labels = _padded(images, labels, self.network.padding_multiple)
         images = images.to(self.device, memory_format=torch.channels_last, non_blocking=True)
         labels = labels.to(self.device, non_blocking=True)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.train.precision == "bf16"):
-            output = self.network(images, with_embeddings=contrast_active)
-        loss_ce = self.segmentation_loss(output.logits.float(), labels)
-        loss = config.loss.ce_coef * loss_ce
-        loss_contrast = torch.zeros((), device=self.device)
-        num_anchors = 0
-        if contrast_active:
-            assert self.contrast_loss is not None
-            assert output.embeddings is not None
-            generator = torch.Generator(self.device).manual_seed(_stream(config.train.seed, _ANCHORS, iteration))
-            term = self.contrast_loss(output.embeddings.float(), output.logits.float(), labels, generator)
-            loss_contrast, num_anchors = term.loss, term.num_anchors
-            loss = loss + config.contrast.loss_weight * loss_contrast
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        parts = torch.split(images, config.train.micro_batch_size or len(images))
+        step = self._backward(images, labels) if len(parts) == 1 else self._backward_in_parts(parts, labels)
         self.optimizer.step()
-        return torch.stack([loss.detach(), loss_ce.detach(), loss_contrast.detach()]), num_anchors
+        return step
+
+    def _backward(self, images: Tensor, labels: Tensor) -> _Step:
+        step = self._losses(self._forward(images, 0), labels)
+        torch.autograd.backward(step.loss)
+        return step
+
+    def _backward_in_parts(self, parts: Sequence[Tensor], labels: Tensor) -> _Step:
+        """The gradient of the whole batch with the activations of one part of it at a time.
+
+        GradCache (Gao et al., arXiv 2101.06983): the outputs of all parts are had without a graph, the losses over all
+        of them give the gradient at the outputs, and a second forward pass of each part carries it on to the weights.
+        Equal to the whole batch at once but for batch-norm statistics and dropout, which are those of the parts.
+        """
+        statistics_kept = [norm for norm in self._batch_norms() if norm.training and norm.track_running_stats]
+        for norm in statistics_kept:
+            norm.track_running_stats = False
+        with torch.no_grad():
+            outputs = [self._forward(part, index) for index, part in enumerate(parts)]
+        for norm in statistics_kept:
+            norm.track_running_stats = True
+        whole = SegmentationOutput._make(_joined_leaf(maps) for maps in zip(*outputs, strict=True))
+        step = self._losses(whole, labels)
+        torch.autograd.backward(step.loss)
+        start = 0
+        for index, part in enumerate(parts):
+            reached = [
+                (maps, joined.grad[start : start + len(part)])
+                for maps, joined in zip(self._forward(part, index), whole, strict=True)
+                if maps is not None and joined is not None and joined.grad is not None
+            ]
+            maps, gradients = zip(*reached, strict=True)
+            torch.autograd.backward(maps, gradients)
+            start += len(part)
+        return step
+
+    def _forward(self, images: Tensor, part: int) -> SegmentationOutput:
+        """The network's output, all of it float32; dropout is drawn from the iteration and the part of the batch."""
+        config = self.config.train
+        torch.manual_seed(_stream(config.seed, _DROPOUT, self.iteration, part))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            output = self.network(images, with_embeddings=self._contrast_active(self.iteration))
+        return SegmentationOutput._make(None if maps is None else maps.float() for maps in output)
+
+    def _losses(self, output: SegmentationOutput, labels: Tensor) -> _Step:
+        config = self.config
+        segmentation = self.segmentation_loss(output.logits, output.aux_logits, labels)
+        loss = config.loss.ce_coef * segmentation
+        if not self._contrast_active(self.iteration):
+            return _Step(loss, segmentation, torch.zeros((), device=self.device), 0)
+        assert self.contrast_loss is not None
+        assert output.embeddings is not None
+        generator = torch.Generator(self.device)
+        generator.manual_seed(_stream(config.train.seed, _ANCHORS, self.iteration))
+        term = self.contrast_loss(output.embeddings, output.logits, labels, generator)
+        weighted = config.contrast.loss_weight * term.loss
+        is_product = config.loss.combination == "product" and term.num_anchors > 0
+        return _Step(loss * weighted if is_product else loss + weighted, segmentation, term.loss, term.num_anchors)
+
+    def _batch_norms(self) -> list[_BatchNorm]:
+        return [module for module in self.network.modules() if isinstance(module, _BatchNorm)]
 
     def _contrast_active(self, iteration: int) -> bool:
         return self.contrast_loss is not None and iteration >= self.config.contrast.warmup_iters
@@ -258,9 +318,15 @@ def pick_device(config: Config) -> torch.device:
     return torch.device("cuda" if has_gpu and config.train.device != "cpu" else "cpu")
 
 
-def _stream(seed: int, stream: int, iteration: int) -> int:
-    """Seed of one stream of draws in one iteration, below 2^63."""
-    return int(np.random.SeedSequence([seed, stream, iteration]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+def _stream(seed: int, stream: int, iteration: int, part: int = 0) -> int:
+    """Seed of one stream of draws in one part of an iteration, below 2^63."""
+    return int(np.random.SeedSequence([seed, stream, iteration, part]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _joined_leaf(maps: Sequence[Tensor | None]) -> Tensor | None:
+    """One output of all parts of a batch as the start of a graph of its own."""
+    given = [part for part in maps if part is not None]
+    return torch.cat(given).requires_grad_() if given else None
 
 
 def _padded(images: Tensor, labels: Tensor, multiple: int) -> tuple[Tensor, Tensor]:
