@@ -310,7 +310,7 @@ def _write(source: _Source, scale: float, folder: Path) -> dict[str, Any]:
         OSError: the folder cannot take it.
     """
     faults: list[Fault] = []
-    sizes = _for_all(source.size, len(source.names), faults)
+    sizes = for_all(source.size, len(source.names), faults)
     if faults:
         raise InputError(_faults(source))
     layout = _Layout(sizes, scale)
@@ -333,7 +333,7 @@ def _write(source: _Source, scale: float, folder: Path) -> dict[str, Any]:
     try:
         if stored:
             files = {name: os.open(partial / name, os.O_CREAT | os.O_WRONLY, 0o600) for name in layout.file_sizes()}
-        index = {"stored": stored, "sizes": sizes, "histograms": _for_all(decode, len(sizes), faults)}
+        index = {"stored": stored, "sizes": sizes, "histograms": for_all(decode, len(sizes), faults)}
         if faults:
             raise InputError(_faults(source) or faults)
         (partial / _INDEX).write_text(json.dumps(index), encoding="ascii")
@@ -365,12 +365,12 @@ def _faults(source: _Source) -> list[Fault]:
     """What is wrong with every file, by reading them all."""
     faults: list[Fault] = []
     for read in (source.size, source.image, source.label):
-        _for_all(read, len(source.names), faults)
+        for_all(read, len(source.names), faults)
     return at_most(dict.fromkeys(faults))
 
 
-def _for_all(function: Callable[[int], Result], count: int, faults: list[Fault]) -> list[Result]:
-    """Results for 0..count-1 in order, from a pool of threads; where a call raises InputError, its faults instead."""
+def for_all(function: Callable[[int], Result], count: int, faults: list[Fault]) -> list[Result]:
+    """f(0) to f(count - 1) in order, by a pool of threads; `faults` gets those of the calls that raise InputError."""
     results: list[Result] = []
     with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:
         futures = [pool.submit(function, i) for i in range(count)]
@@ -391,3 +391,6 @@ def _digest(parts: Iterable[Any]) -> str:
     for part in parts:
         digest.update(repr(part).encode("utf-8", "backslashreplace") + b"\n")
     return digest.hexdigest()[:16]
+
+
+_for_all = for_all

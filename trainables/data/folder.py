@@ -47,8 +47,8 @@ def scan_pairs(folder: Path, split: str) -> tuple[list[Pair], list[Fault]]:
             return [], [Fault(shown(folder), "is no folder", "give the folder that holds train/ and val/ as data.dir")]
         if not (folder / split).is_dir():
             return [], [_no_folder(folder, split, f"add {split}/image, {split}/label")]
-        image_folder, image_faults = _one_of(folder / split, ("image", "images"))
-        label_folder, label_faults = _one_of(folder / split, ("label", "labels"))
+        image_folder, image_faults = one_folder(folder / split, ("image", "images"))
+        label_folder, label_faults = one_folder(folder / split, ("label", "labels"))
         if image_folder is None or label_folder is None:
             return [], image_faults + label_faults
         return _pairs(image_folder, label_folder)
@@ -61,7 +61,7 @@ def scan_images(folder: Path) -> tuple[list[Path], list[Fault]]:
     try:
         if not folder.is_dir():
             return [], [Fault(shown(folder), "is no folder", "give a folder of images")]
-        images, faults = _by_stem(_files(folder), IMAGE_ENDINGS, "images")
+        images, faults = _by_stem(visible_files(folder), IMAGE_ENDINGS, "images")
         if not images:
             faults = [_without_files(folder, IMAGE_ENDINGS, "image")]
         return sorted(images.values(), key=lambda path: (path.stem, path)), faults
@@ -78,7 +78,7 @@ def scan_predictions(predictions: Path, labels: Path) -> tuple[list[tuple[Path, 
             if not folder.is_dir():
                 faults.append(Fault(shown(folder), "is no folder", "give a folder of label PNGs"))
                 continue
-            files, repeated = _by_stem(_files(folder), (LABEL_ENDING,), "label images")
+            files, repeated = _by_stem(visible_files(folder), (LABEL_ENDING,), "label images")
             found.append(files)
             faults += repeated if files else [_without_files(folder, (LABEL_ENDING,), "label image")]
         except OSError as error:
@@ -96,6 +96,31 @@ def scan_predictions(predictions: Path, labels: Path) -> tuple[list[tuple[Path, 
             if stem not in partners
         )
     return [(predicted[stem], true[stem]) for stem in sorted(predicted) if stem in true], faults
+
+
+def visible_files(folder: Path, endings: tuple[str, ...] | None = None) -> list[Path]:
+    """Files that are not hidden, sorted, and have one of the endings, in any case.
+
+    A dangling link counts: reading names it.
+
+    Args:
+        endings: In lower case, each with its dot; any where absent.
+    """
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if (endings is None or path.suffix.lower() in endings) and not path.name.startswith(".") and not path.is_dir()
+    )
+
+
+def one_folder(folder: Path, names: tuple[str, str]) -> tuple[Path | None, list[Fault]]:
+    """The one folder of these names, or the fault that there is none or both."""
+    present = [folder / name for name in names if (folder / name).is_dir()]
+    if len(present) == 1:
+        return present[0], []
+    if present:
+        return None, [Fault(shown(folder), f"has both {names[0]}/ and {names[1]}/", "keep one of them")]
+    return None, [_no_folder(folder, names[0], f"add it (or {names[1]}/)")]
 
 
 def shown(path: Path) -> str:
@@ -117,7 +142,7 @@ def at_most(faults: Iterable[Fault], limit: int = NAMED_AT_MOST) -> list[Fault]:
 
 
 def _pairs(image_folder: Path, label_folder: Path) -> tuple[list[Pair], list[Fault]]:
-    image_files, label_files = _files(image_folder), _files(label_folder)
+    image_files, label_files = visible_files(image_folder), visible_files(label_folder)
     images, repeated_images = _by_stem(image_files, IMAGE_ENDINGS, "images")
     labels, repeated_labels = _by_stem(label_files, (LABEL_ENDING,), "labels")
     # Files under a partner's name that have an ending which is not read: the reason why the partner seems alone.
@@ -165,16 +190,6 @@ def _pairs(image_folder: Path, label_folder: Path) -> tuple[list[Pair], list[Fau
     return sorted(pairs), faults
 
 
-def _one_of(folder: Path, names: tuple[str, str]) -> tuple[Path | None, list[Fault]]:
-    """The one folder of these names, or the fault that there is none or both."""
-    present = [folder / name for name in names if (folder / name).is_dir()]
-    if len(present) == 1:
-        return present[0], []
-    if present:
-        return None, [Fault(shown(folder), f"has both {names[0]}/ and {names[1]}/", "keep one of them")]
-    return None, [_no_folder(folder, names[0], f"add it (or {names[1]}/)")]
-
-
 def _no_folder(parent: Path, name: str, fix: str) -> Fault:
     """The fault that a folder is not there, with what is there instead."""
     path = parent / name
@@ -202,11 +217,6 @@ def _closed(error: OSError, folder: Path) -> Fault:
     return Fault(shown(Path(error.filename or folder)), f"cannot be read ({error.strerror})", "allow it to be read")
 
 
-def _files(folder: Path) -> list[Path]:
-    """Visible files. A dangling link counts: reading it names it."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and not path.is_dir())
-
-
 def _by_stem(paths: list[Path], endings: tuple[str, ...], kind: str) -> tuple[dict[str, Path], list[Fault]]:
     """The first file of every stem that has one of the endings, in any case, and a fault for every further one."""
     first: dict[str, Path] = {}
@@ -224,3 +234,6 @@ def _by_stem(paths: list[Path], endings: tuple[str, ...], kind: str) -> tuple[di
 def _stem(path: Path) -> str:
     """The name that partners share: composed and decomposed accents, which file systems mix, are one."""
     return unicodedata.normalize("NFC", path.stem)
+
+
+_files, _one_of = visible_files, one_folder

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
 from trainables.config import IGNORE_INDEX
 from trainables.data.folder import shown
@@ -42,7 +43,7 @@ def read_image(path: Path) -> Pixels:
         InputError: the file is unreadable, or has no pixels that become 8-bit RGB without loss of range.
     """
     with _open_image(path) as image:
-        _load(path, image)
+        load(path, image)
         turn = _UPRIGHT.get(_orientation(image))
         upright = image if turn is None else image.transpose(turn)
         if upright.mode.startswith("I;16"):  # convert() would cut off at 255 instead of scaling
@@ -57,7 +58,7 @@ def read_label(path: Path) -> Pixels:
         InputError: the file is unreadable, or its pixels are no class ids.
     """
     with _open_label(path) as image:
-        _load(path, image)
+        load(path, image)
         values = np.asarray(image)
     if values.dtype != np.uint8 and values.max() > IGNORE_INDEX:
         what = f"is a 16-bit label that holds the value {values.max()}; ids are 0..255"
@@ -93,36 +94,13 @@ def pair_size(image: Path, label: Path) -> Size:
     return sizes[0]
 
 
-def _open_image(path: Path) -> Image.Image:
-    image = _open(path)
-    if image.mode in ("I", "F"):
-        image.close()
-        raise InputError(
-            [Fault(shown(path), f"has {image.mode} pixels of 32 bits", "save the image with 8 or 16 bits")]
-        )
-    return image
+def open_file(path: Path) -> ImageFile:
+    """The image in a file, its header read and sensible; its pixels come by `load`.
 
-
-def _open_label(path: Path) -> Image.Image:
-    image = _open(path)
-    depth = _grey_depth(image)
-    if image.format != "PNG":
-        what, fix = f"holds {image.format} data; labels are single-channel PNG", "save the label as PNG"
-    elif depth < 8:
-        what = f"is a {depth}-bit label, whose white some read as {2**depth - 1} and some as 255"
-        fix = "save it as 8-bit with class ids"
-    elif image.mode not in ("L", "P", "I", "I;16", "I;16B"):
-        what = f"has {len(image.getbands())} channels ({image.mode}); a label has one, of class ids"
-        fix = "convert the colours to ids (`raysearch data convert`)"
-    else:
-        return image
-    image.close()
-    raise InputError([Fault(shown(path), what, fix)])
-
-
-def _open(path: Path) -> Image.Image:
-    """The file, its header read and sensible; raises InputError."""
-    image = None
+    Raises:
+        InputError: there is no such file, or no single image in it.
+    """
+    image: ImageFile | None = None
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
             what = "is no file"
@@ -147,8 +125,12 @@ def _open(path: Path) -> Image.Image:
     raise InputError([Fault(shown(path), what, "replace or remove the file")])
 
 
-def _load(path: Path, image: Image.Image) -> None:
-    """Decode an opened file; raises InputError."""
+def load(path: Path, image: Image.Image) -> None:
+    """Decode the pixels of an opened file.
+
+    Raises:
+        InputError: they are cut off or damaged.
+    """
     try:
         image.load()
     except _DECODER_ERRORS as error:
@@ -157,12 +139,39 @@ def _load(path: Path, image: Image.Image) -> None:
         ) from error
 
 
+def _open_image(path: Path) -> ImageFile:
+    image = open_file(path)
+    if image.mode in ("I", "F"):
+        image.close()
+        raise InputError(
+            [Fault(shown(path), f"has {image.mode} pixels of 32 bits", "save the image with 8 or 16 bits")]
+        )
+    return image
+
+
+def _open_label(path: Path) -> ImageFile:
+    image = open_file(path)
+    depth = _grey_depth(image)
+    if image.format != "PNG":
+        what, fix = f"holds {image.format} data; labels are single-channel PNG", "save the label as PNG"
+    elif depth < 8:
+        what = f"is a {depth}-bit label, whose white some read as {2**depth - 1} and some as 255"
+        fix = "save it as 8-bit with class ids"
+    elif image.mode not in ("L", "P", "I", "I;16", "I;16B"):
+        what = f"has {len(image.getbands())} channels ({image.mode}); a label has one, of class ids"
+        fix = "convert the colours to ids (`raysearch data convert`)"
+    else:
+        return image
+    image.close()
+    raise InputError([Fault(shown(path), what, fix)])
+
+
 def _reason(error: Exception) -> str:
     """What an error says, without the path that an error of the system repeats."""
     return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 
-def _grey_depth(image: Image.Image) -> int:
+def _grey_depth(image: ImageFile) -> int:
     """Bits of a grey PNG; 8 for whatever else. Pillow scales fewer than 8 to 0..255, so ids would not survive."""
     return _GREY_DEPTHS.get(str(image.tile[0].args), 8) if image.tile else 8
 
