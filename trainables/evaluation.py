@@ -1,12 +1,12 @@
-"""Scoring a network on labelled images of any size.
+"""What a network predicts for images of any size, and how that scores against their labels.
 
-Scores are taken at the label's own size: logits are upsampled to the padded input, the padding is removed, and only
-then is the rest brought to the size of the label.
+Predictions are made at the label's own size: logits are upsampled to the padded input, the padding is removed, and
+only then is the rest brought to the size of the label.
 """
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,21 +20,32 @@ Network = Callable[[Tensor], SegmentationOutput]
 """(B, 3, H, W) float images, normalised, to logits at any resolution."""
 
 
-class LabelledImage(Protocol):
-    """One image and its label; they may differ in size."""
+class Sized(Protocol):
+    """One image and the size that its prediction must have."""
 
     @property
     def image(self) -> Tensor:
         """(3, h, w) float32, normalised."""
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the prediction, in pixels."""
+
+
+class Labelled(Sized, Protocol):
+    """One image and its label; they may differ in size."""
+
+    @property
     def label(self) -> Tensor:
         """(H, W) integer, in [0, K) or ignore_index."""
 
 
+AnyImage = TypeVar("AnyImage", bound=Sized)
+
+
 def evaluate(
     network: nn.Module,
-    samples: Iterable[LabelledImage],
+    samples: Iterable[Labelled],
     num_classes: int,
     config: EvaluationConfig,
     *,
@@ -43,22 +54,45 @@ def evaluate(
     device: torch.device,
     precision: Literal["float32", "bf16"],
 ) -> ConfusionMatrix:
-    """The confusion matrix of a network over all samples.
+    """The confusion matrix of a network over all samples; the arguments are those of `predictions`."""
+    confusion = ConfusionMatrix(num_classes)
+    for batch, predicted in predictions(
+        network,
+        samples,
+        config,
+        padding_multiple=padding_multiple,
+        crop_size=crop_size,
+        device=device,
+        precision=precision,
+    ):
+        confusion.update(predicted, torch.stack([sample.label for sample in batch]))
+    return confusion
 
-    Neighbours of equal size pass the network together, up to `config.batch_size`. The network is put into evaluation
-    mode and left in the mode it came in.
+
+def predictions(
+    network: nn.Module,
+    samples: Iterable[AnyImage],
+    config: EvaluationConfig,
+    *,
+    padding_multiple: int,
+    crop_size: tuple[int, int],
+    device: torch.device,
+    precision: Literal["float32", "bf16"],
+) -> Iterator[tuple[list[AnyImage], Tensor]]:
+    """Batches of samples with their predicted classes (B, H, W) int64 in [0, K), on the device.
+
+    Neighbours of equal size pass the network together, up to `config.batch_size`. The network is in evaluation mode
+    until the last batch is out, and then in the mode it came in.
 
     Args:
         padding_multiple: sides are padded to a multiple of it, in pixels.
         crop_size: (height, width) of the windows where the config names none.
     """
-    confusion = ConfusionMatrix(num_classes)
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
         for batch in _batches(samples, config.batch_size):
             images = torch.stack([sample.image for sample in batch])
-            labels = torch.stack([sample.label for sample in batch])
             with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                 scores = predict_scores(
                     network,
@@ -66,14 +100,14 @@ def evaluate(
                     config,
                     padding_multiple=padding_multiple,
                     crop_size=crop_size,
-                    size=(labels.shape[-2], labels.shape[-1]),
+                    size=batch[0].size,
                 )
                 # max, not argmax: the same indices, several times faster on a CPU.
-                confusion.update(scores.max(dim=1).indices, labels)
+                predicted = scores.max(dim=1).indices
+            yield batch, predicted
     finally:
         for module, training in modes:
             module.training = training
-    return confusion
 
 
 def predict_scores(
@@ -118,12 +152,11 @@ def predict_scores(
     return total
 
 
-def _batches(samples: Iterable[LabelledImage], batch_size: int) -> Iterator[list[LabelledImage]]:
-    batch: list[LabelledImage] = []
+def _batches(samples: Iterable[AnyImage], batch_size: int) -> Iterator[list[AnyImage]]:
+    batch: list[AnyImage] = []
     for sample in samples:
         if batch and (
-            len(batch) == batch_size
-            or (sample.image.shape, sample.label.shape) != (batch[0].image.shape, batch[0].label.shape)
+            len(batch) == batch_size or (sample.image.shape, sample.size) != (batch[0].image.shape, batch[0].size)
         ):
             yield batch
             batch = []

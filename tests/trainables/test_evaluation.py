@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainables.config import EvaluationConfig, ModelConfig
-from trainables.evaluation import evaluate, predict_scores
+from trainables.evaluation import evaluate, predict_scores, predictions
 from trainables.metrics import ConfusionMatrix
 from trainables.models import SegmentationOutput, build_model
 
@@ -23,6 +23,11 @@ NUM_CLASSES = len(CODES)
 class Sample:
     image: Tensor
     label: Tensor
+
+    @property
+    def size(self) -> tuple[int, int]:
+        height, width = self.label.shape
+        return height, width
 
 
 class Oracle(nn.Module):
@@ -89,8 +94,9 @@ def scored(network: nn.Module, samples: list[Sample], config: EvaluationConfig, 
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("multiple", [4, 8, 16])
 def test_oracle_scores_exactly_one(mode: str, flip: bool, multiple: int) -> None:
-    # Odd sizes; larger than the window, smaller, and smaller on one side only.
-    samples = [drawn(201, 333), drawn(37, 51), drawn(40, 133), drawn(150, 96)]
+    # Odd sizes; larger than the window, smaller, and smaller on one side only; down to a single pixel.
+    sizes = ((201, 333), (37, 51), (40, 133), (150, 96), (256, 256), (1, 1), (1, 97), (131, 1))
+    samples = [drawn(*size) for size in sizes]
     config = EvaluationConfig(mode=mode, flip=flip, scales=(1.0,))
     confusion = scored(Oracle(multiple), samples, config, multiple)
     np.testing.assert_array_equal(confusion.iou(), np.ones(NUM_CLASSES))
@@ -109,6 +115,47 @@ def test_oracle_at_another_scale_is_the_label_resampled_by_hand(mode: str, scale
         Oracle(16), sample.image[None], config, padding_multiple=16, crop_size=(48, 40), size=(61, 83)
     )
     np.testing.assert_allclose(scores[0].numpy(), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["ms", "mscrop"])
+@pytest.mark.parametrize("flip", [False, True])
+def test_oracle_at_several_scales_is_the_sum_of_what_each_gives_by_hand(mode: str, flip: bool) -> None:
+    sample, scales = drawn(61, 83), (0.5, 1.0, 1.25)
+    encoded = sample.image[0].double().numpy()
+    expected = np.zeros((NUM_CLASSES, 61, 83))
+    for scale in scales:
+        view = resampled(encoded, (round(61 * scale), round(83 * scale)))
+        for mirrored in (False, True) if flip else (False,):
+            logits = one_hot(view[:, ::-1])[..., ::-1] if mirrored else one_hot(view)
+            exponents = np.exp(resampled(logits, (61, 83)))
+            expected += exponents / exponents.sum(axis=0)
+    config = EvaluationConfig(mode=mode, scales=scales, flip=flip)
+    scores = predict_scores(
+        Oracle(16), sample.image[None], config, padding_multiple=16, crop_size=(48, 40), size=(61, 83)
+    )
+    np.testing.assert_allclose(scores[0].numpy(), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["ss", "ms", "sscrop", "mscrop"])
+def test_predictions_have_the_sizes_of_their_samples_and_leave_no_inference_mode_behind(mode: str) -> None:
+    samples = [drawn(16, 24, seed) for seed in range(3)] + [drawn(37, 51)]
+    config = EvaluationConfig(mode=mode, scales=(1.0,), batch_size=2)
+    batches = predictions(
+        Oracle(8),
+        samples,
+        config,
+        padding_multiple=8,
+        crop_size=(20, 20),
+        device=torch.device("cpu"),
+        precision="float32",
+    )
+    found: list[Sample] = []
+    for batch, predicted in batches:
+        assert not torch.is_inference_mode_enabled()
+        for sample, classes in zip(batch, predicted, strict=True):
+            assert torch.equal(classes[sample.label != 255], sample.label[sample.label != 255])
+        found += batch
+    assert [id(sample) for sample in found] == [id(sample) for sample in samples]
 
 
 def test_scores_are_taken_at_the_label_s_own_size() -> None:
