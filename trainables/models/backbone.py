@@ -1,4 +1,4 @@
-"""A timm network as the source of feature maps."""
+"""A timm network, or one with the same interface, as the source of feature maps."""
 
 import difflib
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from trainables.config import ModelConfig
 from trainables.errors import Fault, InputError
-
-_MAX_LISTED_KEYS = 5
+from trainables.models.t2t_vit import VARIANTS, T2TViT
+from trainables.models.weights import load_weights
 
 
 class Backbone(nn.Module):
@@ -43,31 +43,39 @@ class Backbone(nn.Module):
 def build_backbone(config: ModelConfig) -> Backbone:
     """The backbone that a config names, with the weights it names.
 
-    Maps finer than `config.output_stride`, by default 4, are left out; a network whose maps are all finer gives
+    For `deeplab_v3`, a network dilated to `config.output_stride` (by default 8), and its last two maps. For the other
+    heads, all maps but those finer than `config.output_stride` (by default 4); a network whose maps are all finer gives
     its coarsest ones. HRNets give the four branches of their last stage and never the stem.
 
     Raises:
-        InputError: unknown name, a network that cannot take images of any size, weights that are missing or do not fit.
+        InputError: unknown name, a network that cannot take images of any size or cannot be dilated, weights that are
+            missing or do not fit.
     """
     faults = _faults(config)
     if faults:
         raise InputError(faults)
-    network = _create(config)
+    network = T2TViT(VARIANTS[config.backbone]) if config.backbone in VARIANTS else _create(config)
+    if _is_hrnet(config.backbone) and config.hrnet_fuse == "bilinear":
+        _fuse_bilinearly(network)
     if config.weights not in (None, "timm"):
-        _load_weights(network, config.backbone, Path(config.weights).expanduser())
-    strides: list[int] = network.feature_info.reduction()
-    first = 1 if _is_hrnet(config.backbone) else 0
-    output_stride = config.output_stride or 4
-    kept = [i for i, stride in enumerate(strides) if i >= first and stride >= output_stride]
-    return Backbone(network, kept or [i for i, stride in enumerate(strides) if stride == max(strides)])
+        path = Path(config.weights).expanduser()
+        load_weights(network, config.backbone, path, whole_model=_whole_model_keys(config.backbone))
+    return Backbone(network, _kept_maps(config, network.feature_info.reduction()))
 
 
 def _faults(config: ModelConfig) -> list[Fault]:
     faults = []
-    if not timm.is_model(config.backbone):
-        near = difflib.get_close_matches(config.backbone.split(".")[0], timm.list_models(), n=3, cutoff=0.4)
+    is_t2t = config.backbone in VARIANTS
+    if not is_t2t and not timm.is_model(config.backbone):
+        names = [*VARIANTS, *timm.list_models()]
+        near = difflib.get_close_matches(config.backbone.split(".")[0], names, n=3, cutoff=0.4)
         hint = f"did you mean {', '.join(near)}?" if near else "timm.list_models() lists all names"
         faults.append(Fault("model.backbone", f"{config.backbone} is not a timm model", hint))
+    if config.head == "deeplab_v3" and (is_t2t or _is_hrnet(config.backbone)):
+        faults.append(_cannot_be_dilated(config))
+    if is_t2t and config.weights == "timm":
+        what = f"timm has no weights of {config.backbone}"
+        faults.append(Fault("model.weights", what, "give a checkpoint file, or nothing"))
     if config.weights not in (None, "timm") and not Path(config.weights).expanduser().is_file():
         faults.append(
             Fault("model.weights", f"{config.weights} is not a file", "give a checkpoint file, timm, or nothing")
@@ -75,14 +83,48 @@ def _faults(config: ModelConfig) -> list[Fault]:
     return faults
 
 
+def _cannot_be_dilated(config: ModelConfig) -> Fault:
+    what = f"{config.backbone} cannot be dilated to output stride {_output_stride(config)}, as head: deeplab_v3 needs"
+    return Fault("model.backbone", what, "choose a plain convolutional one, for example resnet101s, or another head")
+
+
+def _output_stride(config: ModelConfig) -> int:
+    return config.output_stride or (8 if config.head == "deeplab_v3" else 4)
+
+
 def _is_hrnet(name: str) -> bool:
     return name.startswith("hrnet")
+
+
+def _kept_maps(config: ModelConfig, strides: Sequence[int]) -> list[int]:
+    """Indices of the maps that the head reads."""
+    if config.head == "deeplab_v3":
+        return [len(strides) - 2, len(strides) - 1]
+    first = 1 if _is_hrnet(config.backbone) else 0
+    kept = [i for i, stride in enumerate(strides) if i >= first and stride >= _output_stride(config)]
+    return kept or [i for i, stride in enumerate(strides) if stride == max(strides)]
+
+
+def _whole_model_keys(name: str) -> set[str]:
+    """Keys of the network with its classifier."""
+    if name in VARIANTS:
+        return {"head.weight", "head.bias"}
+    with torch.device("meta"):
+        return set(timm.create_model(name).state_dict())
+
+
+def _fuse_bilinearly(hrnet: nn.Module) -> None:
+    for module in hrnet.modules():
+        if isinstance(module, nn.Upsample):
+            module.mode, module.align_corners = "bilinear", True
 
 
 def _create(config: ModelConfig) -> Any:
     options: dict[str, Any] = {"features_only": True, "pretrained": config.weights == "timm"}
     if _is_hrnet(config.backbone):
         options["feature_location"] = ""  # the branches themselves, not widened for classification
+    if config.head == "deeplab_v3":
+        return _create_dilated(config, options)
     try:
         if not timm.models.get_pretrained_cfg(config.backbone).fixed_input_size:
             return timm.create_model(config.backbone, **options)
@@ -91,10 +133,26 @@ def _create(config: ModelConfig) -> Any:
         except TypeError:  # the network does not know the option; some of these take any size all the same
             network = timm.create_model(config.backbone, **options)
     except (RuntimeError, OSError) as error:  # OSError: the download
-        fix = "give a local file or none" if options["pretrained"] else "choose another backbone"
-        raise InputError([Fault("model.backbone", f"timm cannot build {config.backbone}: {error}", fix)]) from error
+        raise _cannot_be_built(config, error) from error
     _check_takes_any_size(network, config.backbone)
     return network
+
+
+def _create_dilated(config: ModelConfig, options: dict[str, Any]) -> Any:
+    try:
+        network = timm.create_model(config.backbone, output_stride=_output_stride(config), **options)
+    except (TypeError, AssertionError, NotImplementedError) as error:  # how networks say that they have one stride only
+        raise InputError([_cannot_be_dilated(config)]) from error
+    except (RuntimeError, OSError) as error:  # OSError: the download
+        raise _cannot_be_built(config, error) from error
+    if network.feature_info.reduction()[-1] != _output_stride(config):
+        raise InputError([_cannot_be_dilated(config)])
+    return network
+
+
+def _cannot_be_built(config: ModelConfig, error: Exception) -> InputError:
+    fix = "give a local file or none" if config.weights == "timm" else "choose another backbone"
+    return InputError([Fault("model.backbone", f"timm cannot build {config.backbone}: {error}", fix)])
 
 
 def _check_takes_any_size(network: Any, name: str) -> None:
@@ -110,43 +168,3 @@ def _check_takes_any_size(network: Any, name: str) -> None:
             [Fault("model.backbone", what, "choose another, for example swin_tiny_patch4_window7_224")]
         ) from error
     network.train(training)
-
-
-def _load_weights(network: nn.Module, name: str, path: Path) -> None:
-    """Load a file that holds this feature network, or the whole timm model that it is a part of."""
-    try:
-        state = timm.models.load_state_dict(str(path), weights_only=True)
-        given = {_canonical(key): tensor for key, tensor in state.items() if isinstance(tensor, Tensor)}
-    except Exception as error:  # unpicklers raise nearly anything on a file that is something else
-        what = f"{path} cannot be read as weights ({type(error).__name__}: {error})"
-        raise InputError([Fault("model.weights", what, "give a state dict written by torch.save")]) from error
-
-    wanted = {_canonical(key): (key, tensor) for key, tensor in network.state_dict().items()}
-    with torch.device("meta"):
-        whole_model = {_canonical(key) for key in timm.create_model(name).state_dict()}
-    missing = [key for canonical, (key, _) in wanted.items() if canonical not in given]
-    unexpected = [key for key in state if _canonical(key) not in wanted.keys() | whole_model]
-    mismatched = [
-        f"{key} {tuple(given[canonical].shape)} instead of {tuple(tensor.shape)}"
-        for canonical, (key, tensor) in wanted.items()
-        if canonical in given and given[canonical].shape != tensor.shape
-    ]
-    faults = [
-        Fault("model.weights", f"{path} does not fit {name}: {_listed(keys)} {rule}", "give weights of this backbone")
-        for keys, rule in ((missing, "missing"), (unexpected, "unexpected"), (mismatched, "of another shape"))
-        if keys
-    ]
-    if faults:
-        raise InputError(faults)
-    network.load_state_dict({key: given[canonical] for canonical, (key, _) in wanted.items()})
-
-
-def _canonical(key: str) -> str:
-    # timm's feature networks rename modules (`stages.0` to `stages_0`) or nest them in `model`.
-    return key.removeprefix("model.").replace(".", "_")
-
-
-def _listed(keys: Sequence[str]) -> str:
-    shown = ", ".join(keys[:_MAX_LISTED_KEYS])
-    more = len(keys) - _MAX_LISTED_KEYS
-    return f"{len(keys)} keys ({shown}{f' and {more} more' if more > 0 else ''})"

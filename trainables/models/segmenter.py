@@ -22,7 +22,7 @@ class Segmenter(nn.Module):
         self.config = config
         self.num_classes = num_classes
         self.backbone = build_backbone(config)
-        self.head = build_head(config, self.backbone.channels, num_classes)
+        self.head = build_head(config, self.backbone.channels, self.backbone.strides, num_classes)
         # Last, so that the random weights of backbone and head are the same without it.
         self.projection = None if proj_dim is None else ProjectionHead(self.head.feature_channels, proj_dim)
 

@@ -1,0 +1,147 @@
+"""Tokens-to-Token ViT (Yuan et al., ICCV 2021, arXiv 2101.11986) as a source of feature maps.
+
+Modules carry the names of the published checkpoints, whose position embedding and random features are parameters that
+are not trained. Shapes: B images, N tokens, C channels, h x w the token grid.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from timm.layers import resample_abs_pos_embed
+from timm.models import FeatureInfo
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Variant(NamedTuple):
+    """The deep-narrow trunk of one published network (tab. 2)."""
+
+    dim: int
+    depth: int
+    num_heads: int
+
+
+VARIANTS = {
+    "t2t_vit_14": Variant(dim=384, depth=14, num_heads=6),
+    "t2t_vit_19": Variant(dim=448, depth=19, num_heads=7),
+    "t2t_vit_24": Variant(dim=512, depth=24, num_heads=8),
+}
+
+STRIDE = 16
+_TOKEN_DIM = 64
+_MLP_RATIO = 3.0
+_GRID = 14  # tokens a side of the images of 224 x 224 pixels that the networks were trained on
+
+
+class T2TViT(nn.Module):
+    """The network without its classifier; gives one map of stride 16."""
+
+    def __init__(self, variant: Variant) -> None:
+        """A network with random weights."""
+        super().__init__()
+        self.feature_info = FeatureInfo([{"num_chs": variant.dim, "reduction": STRIDE, "module": "norm"}], (0,))
+        self.tokens_to_token = TokensToToken(variant.dim)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, variant.dim))
+        self.pos_embed = nn.Parameter(sinusoids(1 + _GRID * _GRID, variant.dim)[None], requires_grad=False)
+        self.blocks = nn.Sequential(
+            *(
+                Block(variant.dim, variant.num_heads, mlp_ratio=_MLP_RATIO, norm_layer=nn.LayerNorm)
+                for _ in range(variant.depth)
+            )
+        )
+        self.norm = nn.LayerNorm(variant.dim)
+        nn.init.trunc_normal_(self.cls_token, std=0.02)
+        self.apply(_init_linear)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """One map (B, dim, H / 16, W / 16) of images (B, 3, H, W) with sides that are multiples of 16."""
+        height, width = images.shape[-2] // STRIDE, images.shape[-1] // STRIDE
+        tokens = self.tokens_to_token(images)
+        tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
+        tokens = tokens + resample_abs_pos_embed(self.pos_embed, [height, width])
+        tokens = self.norm(self.blocks(tokens))
+        return [tokens[:, 1:].transpose(1, 2).unflatten(2, (height, width))]
+
+
+class TokensToToken(nn.Module):
+    """Images to tokens in three soft splits, with attention among the tokens between them (sec. 3.1)."""
+
+    def __init__(self, dim: int) -> None:
+        """Tokens come out with `dim` channels."""
+        super().__init__()
+        self.attention1 = TokenPerformer(3 * 7 * 7, _TOKEN_DIM)
+        self.attention2 = TokenPerformer(_TOKEN_DIM * 3 * 3, _TOKEN_DIM)
+        self.project = nn.Linear(_TOKEN_DIM * 3 * 3, dim)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, H / 16 * W / 16, dim) tokens, row by row, of images (B, 3, H, W)."""
+        height, width = images.shape[-2:]
+        tokens = self.attention1(soft_split(images, kernel_size=7, stride=4))
+        tokens = tokens.transpose(1, 2).unflatten(2, (height // 4, width // 4))
+        tokens = self.attention2(soft_split(tokens, kernel_size=3, stride=2))
+        tokens = tokens.transpose(1, 2).unflatten(2, (height // 8, width // 8))
+        out: Tensor = self.project(soft_split(tokens, kernel_size=3, stride=2))
+        return out
+
+
+class TokenPerformer(nn.Module):
+    """A transformer layer of one head, linear in the number of tokens: attention by FAVOR+ (arXiv 2009.14794).
+
+    The softmax kernel exp(q . k) is estimated as phi(q) . phi(k) with positive random features
+    phi(x) = exp(w x - |x|^2 / 2) / sqrt(m), where w has m orthogonal rows and is never trained.
+    """
+
+    def __init__(self, in_dim: int, dim: int) -> None:
+        """Tokens of `in_dim` channels become tokens of `dim`."""
+        super().__init__()
+        num_features = dim // 2
+        self.norm1 = nn.LayerNorm(in_dim)
+        self.kqv = nn.Linear(in_dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim))
+        random_rows = nn.init.orthogonal_(torch.empty(num_features, dim)) * math.sqrt(num_features)
+        self.w = nn.Parameter(random_rows, requires_grad=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, N, dim) of tokens (B, N, in_dim); the values, not the tokens, are added to what attention finds."""
+        keys, queries, values = self.kqv(self.norm1(tokens)).chunk(3, dim=-1)
+        tokens = values + self.proj(self._attend(queries, keys, values))
+        out: Tensor = tokens + self.mlp(self.norm2(tokens))
+        return out
+
+    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        with torch.autocast(queries.device.type, enabled=False):  # exponentials, and sums over all tokens
+            phi_queries, phi_keys = self._random_features(queries), self._random_features(keys)
+            found = phi_queries @ (phi_keys.transpose(1, 2) @ values.float())
+            total = phi_queries @ phi_keys.sum(dim=1)[..., None]
+            return found / (total + 1e-8)
+
+    def _random_features(self, x: Tensor) -> Tensor:
+        x = x.float()
+        return torch.exp(x @ self.w.T - x.square().sum(dim=-1, keepdim=True) / 2) / math.sqrt(len(self.w))
+
+
+def soft_split(maps: Tensor, *, kernel_size: int, stride: int) -> Tensor:
+    """Tokens from overlapping windows, (B, N, C * kernel_size^2), of maps (B, C, h, w) (eq. 3).
+
+    One token a stride, row by row; where a window hangs over the edge it sees zeros.
+    """
+    return F.unfold(maps, kernel_size, stride=stride, padding=(kernel_size - stride + 1) // 2).transpose(1, 2)
+
+
+def sinusoids(num_positions: int, dim: int) -> Tensor:
+    """Position embedding (num_positions, dim) of sines and cosines in turn (arXiv 1706.03762, sec. 3.5)."""
+    positions = torch.arange(num_positions, dtype=torch.float64)[:, None]
+    frequencies = 10000.0 ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
+    angles = positions * frequencies
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1).float()
+
+
+def _init_linear(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
