@@ -1,5 +1,6 @@
 """Which pixels become anchors of the contrast: a number from every group of pixels of one class in one image."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ class Anchors(NamedTuple):
     """N anchors out of the pixels of a batch."""
 
     positions: Tensor
-    """(N,) int64, distinct, flat index into the B * P pixels."""
+    """(N,) int64, flat index into the B * P pixels; distinct, unless `replacement` repeats some."""
     labels: Tensor
     """(N,) int64, the class of every anchor."""
     num_groups: int
@@ -23,14 +24,16 @@ class Anchors(NamedTuple):
 
 
 def sample_anchors(config: ContrastConfig, labels: Tensor, predictions: Tensor, generator: torch.Generator) -> Anchors:
-    """Anchors drawn at random, without replacement, group by group as `config.strategy` says.
+    """Anchors drawn at random group by group, as many of them hard and easy as `config.strategy` says.
 
-    A group is one (image, class) pair with at least `min_pixels` pixels. Every group may give up to
-    n_view = min(max_samples // groups, max_views) anchors, and at least 1; of more than `max_samples` groups a random
+    A group is one (image, class) pair with at least `min_pixels` pixels, whether they are hard (predicted otherwise),
+    easy or both. Under every strategy it gives n_view = min(max_samples // groups, max_views) distinct pixels, and at
+    least 1, or all it has if it has fewer. With `replacement` these go round, hard ones first, until n_view is full:
+    an anchor that is repeated has its copies among its positives. Of more than `max_samples` groups a random
     `max_samples` take part.
 
     Args:
-        config: strategy, max_samples, max_views and min_pixels.
+        config: strategy, replacement, max_samples, max_views and min_pixels.
         labels: (B, P) int64 in [0, 255), or 255, which is ignored.
         predictions: (B, P) int64, the class the network predicts.
         generator: the only source of randomness; on the CPU or on the labels' device.
@@ -50,28 +53,87 @@ def sample_anchors(config: ContrastConfig, labels: Tensor, predictions: Tensor, 
     num_views = min(config.max_samples // max(1, len(members)), config.max_views)
 
     quotas = torch.zeros_like(counts).view(-1, 2)
-    match config.strategy:
-        case "semi_hard":
-            quotas[members] = semi_hard(counts.view(-1, 2)[members], num_views)
+    quotas[members] = STRATEGIES[config.strategy](counts.view(-1, 2)[members], num_views)
 
     order, ranks = shuffle_within_groups(halves, counts, generator)
     positions = order[ranks < quotas.flatten()[halves[order]]]
+    if config.replacement:
+        positions = _go_round(positions, groups.flatten()[positions], num_views)
     return Anchors(positions, labels.flatten()[positions], len(members))
 
 
 def semi_hard(counts: Tensor, num_views: int) -> Tensor:
-    """Anchors to draw from the hard and the easy half of every group, (G, 2) int64.
+    """Anchors to draw from the hard and the easy pixels of every group, (G, 2) int64: half and half.
 
-    Half of the views are hard, an odd one is hard too, and a half that is short is topped up from the other: the
-    sampling of Wang et al. (ICCV 2021, arXiv 2101.11939). A group smaller than `num_views` gives all it has.
+    An odd view is hard. A half that is short of pixels gives all it has and is topped up from the other: the sampling
+    of Wang et al. (ICCV 2021, arXiv 2101.11939).
 
     Args:
         counts: (G, 2) int64, hard and easy pixels of every group.
         num_views: largest number of anchors of a group, at least 1.
     """
     num_hard, num_easy = counts.unbind(1)
-    hard = (num_views - num_easy).clamp(min=(num_views + 1) // 2).minimum(num_hard)
+    return _with_easy((num_views - num_easy).clamp(min=(num_views + 1) // 2).minimum(num_hard), num_easy, num_views)
+
+
+def hard_fill(counts: Tensor, num_views: int) -> Tensor:
+    """As `semi_hard`, but where the easy half is short (or empty) all views are hard, as far as hard pixels go.
+
+    Easy pixels then only fill what hard ones leave open.
+    """
+    num_hard, num_easy = counts.unbind(1)
+    half = (num_views + 1) // 2
+    hard = torch.where(num_easy < num_views - half, num_views, half)
+    return _with_easy(hard.minimum(num_hard), num_easy, num_views)
+
+
+def one_sided(counts: Tensor, num_views: int) -> Tensor:
+    """As `hard_fill`, and the other way round: where the hard half alone is short, all views are easy.
+
+    A group is thus half and half, or of one kind as far as its pixels go.
+    """
+    num_hard, num_easy = counts.unbind(1)
+    half = (num_views + 1) // 2
+    hard = torch.where(num_hard < half, (num_views - num_easy).clamp(min=0), half)
+    hard = torch.where(num_easy < num_views - half, num_views, hard)
+    return _with_easy(hard.minimum(num_hard), num_easy, num_views)
+
+
+def all_cases(counts: Tensor, num_views: int) -> Tensor:
+    """Hard and easy views in the proportion of the group's pixels, rounded in favour of the hard ones.
+
+    Groups of both kinds and of either one alone are thus treated alike, and a group with a hard pixel gives one.
+    """
+    num_hard, num_easy = counts.unbind(1)
+    sizes = counts.sum(1).clamp(min=1)
+    hard = (num_views * num_hard + sizes - 1) // sizes
+    return _with_easy(hard.minimum(num_hard), num_easy, num_views)
+
+
+def _with_easy(hard: Tensor, num_easy: Tensor, num_views: int) -> Tensor:
     return torch.stack([hard, (num_views - hard).minimum(num_easy)], 1)
+
+
+STRATEGIES: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "semi_hard": semi_hard,
+    "hard_fill": hard_fill,
+    "one_sided": one_sided,
+    "all_cases": all_cases,
+}
+
+
+def _go_round(positions: Tensor, groups: Tensor, num_views: int) -> Tensor:
+    """Every group's positions, one after another and from the start again, until there are `num_views` of each.
+
+    Args:
+        positions: (N,) int64.
+        groups: (N,) int64, ascending; each with at most `num_views` positions.
+        num_views: positions of every group in the result.
+    """
+    counts = torch.bincount(groups)
+    of_group = counts[groups]
+    rounds = (num_views - rank_in_runs(groups, counts) + of_group - 1) // of_group
+    return positions.repeat_interleave(rounds)
 
 
 def shuffle_within_groups(groups: Tensor, counts: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
