@@ -90,7 +90,8 @@ class TokenPerformer(nn.Module):
     """A transformer layer of one head, linear in the number of tokens: attention by FAVOR+ (arXiv 2009.14794).
 
     The softmax kernel exp(q . k) is estimated as phi(q) . phi(k) with positive random features
-    phi(x) = exp(w x - |x|^2 / 2) / sqrt(m), where w has m orthogonal rows and is never trained.
+    phi(x) = exp(w x - |x|^2 / 2) / sqrt(m), where w has m orthogonal rows and is never trained. The rows are sqrt(m)
+    long, as published, though an unbiased estimate would need them as long as normal vectors.
     """
 
     def __init__(self, in_dim: int, dim: int) -> None:
@@ -115,12 +116,12 @@ class TokenPerformer(nn.Module):
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         with torch.autocast(queries.device.type, enabled=False):  # exponentials, and sums over all tokens
             phi_queries, phi_keys = self._random_features(queries), self._random_features(keys)
-            found = phi_queries @ (phi_keys.transpose(1, 2) @ values.float())
+            found = phi_queries @ (phi_keys.transpose(1, 2) @ values.to(self.w.dtype))
             total = phi_queries @ phi_keys.sum(dim=1)[..., None]
             return found / (total + 1e-8)
 
     def _random_features(self, x: Tensor) -> Tensor:
-        x = x.float()
+        x = x.to(self.w.dtype)
         return torch.exp(x @ self.w.T - x.square().sum(dim=-1, keepdim=True) / 2) / math.sqrt(len(self.w))
 
 
