@@ -1,4 +1,4 @@
-"""Which pixels become anchors of the contrast: a number from every group of pixels of one class in one image."""
+"""Which pixels become anchors of the contrast, from every group of pixels of one class in one image; which keys."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -134,6 +134,24 @@ def _go_round(positions: Tensor, groups: Tensor, num_views: int) -> Tensor:
     of_group = counts[groups]
     rounds = (num_views - rank_in_runs(groups, counts) + of_group - 1) // of_group
     return positions.repeat_interleave(rounds)
+
+
+def sample_pool(labels: Tensor, anchors: Tensor, num_pixels: int, generator: torch.Generator) -> Tensor:
+    """Random labelled pixels that are no anchors, without replacement: (Q,) int64 positions.
+
+    Args:
+        labels: (P,) int64 in [0, 255), or 255, which is ignored.
+        anchors: (N,) int64, the positions of the anchors.
+        num_pixels: Q, or more than there are, or less than 1, which gives none.
+        generator: the only source of randomness; unused where none are asked for.
+    """
+    if num_pixels < 1:
+        return anchors[:0]
+    is_candidate = labels != IGNORE_INDEX
+    is_candidate[anchors] = False
+    candidates = is_candidate.nonzero().squeeze(1)
+    shuffled = torch.randperm(len(candidates), generator=generator, device=generator.device)
+    return candidates[shuffled[:num_pixels].to(candidates.device)]
 
 
 def shuffle_within_groups(groups: Tensor, counts: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

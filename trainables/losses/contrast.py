@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.config import ContrastConfig
-from trainables.losses.anchor_sampling import sample_anchors
+from trainables.losses.anchor_sampling import sample_anchors, sample_pool
 from trainables.losses.memory_bank import MemoryBank
 from trainables.losses.pixel_contrast import pixel_contrast_loss
 
@@ -24,7 +24,11 @@ class ContrastTerm(NamedTuple):
 
 
 class PixelContrast(nn.Module):
-    """Pixel contrast of a batch with itself and, with `config.memory`, with a bank of earlier images."""
+    """Pixel contrast of the anchors of a batch with one another and with further keys.
+
+    These are random other pixels of the batch, up to `config.max_keys`, and with `config.memory` those of a bank of
+    earlier images. Anchors and pixels of the batch get a gradient, rows of the bank do not.
+    """
 
     def __init__(self, config: ContrastConfig, num_classes: int) -> None:
         """`num_classes`: K, the classes the network tells apart."""
@@ -46,24 +50,23 @@ class PixelContrast(nn.Module):
         predictions = _resize_nearest(logits.detach().argmax(1), size)
         chosen = sample_anchors(self.config, labels.flatten(1), predictions.flatten(1), generator)
 
-        image, pixel = chosen.positions // size.numel(), chosen.positions % size.numel()
-        anchors = embeddings.flatten(2)[image, :, pixel]
-        keys, key_labels = anchors, chosen.labels
-        if self.bank is not None:
-            bank_keys, bank_labels = self.bank.keys()
-            keys, key_labels = torch.cat([keys, bank_keys]), torch.cat([key_labels, bank_labels])
+        num_anchors = len(chosen.positions)
+        pool = sample_pool(labels.flatten(), chosen.positions, self.config.max_keys - num_anchors, generator)
+        positions = torch.cat([chosen.positions, pool])
+        keys = embeddings.flatten(2)[positions // size.numel(), :, positions % size.numel()]
         loss = pixel_contrast_loss(
-            anchors,
+            keys[:num_anchors],
             chosen.labels,
             keys,
-            key_labels,
+            labels.flatten()[positions],
             temperature=self.config.temperature,
             base_temperature=self.config.base_temperature,
             keys_are_anchors=True,
+            memory=None if self.bank is None else self.bank.keys(),
         )
         if self.bank is not None:
             self.bank.update(embeddings.detach(), labels, generator)
-        return ContrastTerm(loss, len(chosen.positions), chosen.num_groups)
+        return ContrastTerm(loss, num_anchors, chosen.num_groups)
 
 
 def _resize_nearest(classes: Tensor, size: torch.Size) -> Tensor:
