@@ -5,6 +5,7 @@ taken up at iteration t is therefore the training that was never interrupted, an
 """
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -178,7 +179,7 @@ class Trainer:
         images = images.to(self.device, memory_format=torch.channels_last, non_blocking=True)
         labels = labels.to(self.device, non_blocking=True)
         self.optimizer.zero_grad(set_to_none=True)
-        parts = torch.split(images, config.train.micro_batch_size or len(images))
+        parts = torch.tensor_split(images, math.ceil(len(images) / (config.train.micro_batch_size or len(images))))
         step = self._backward(images, labels) if len(parts) == 1 else self._backward_in_parts(parts, labels)
         self.optimizer.step()
         return step

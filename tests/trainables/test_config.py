@@ -1,7 +1,9 @@
 """The config's rules, and that every option of it changes a training."""
 
 import json
+import math
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, get_args
 
 import pytest
@@ -10,7 +12,7 @@ from PIL import Image
 from pydantic import BaseModel, ValidationError
 
 from tests.trainables.tiny import remaining_reports, tiny
-from trainables.config import Config, ContrastConfig
+from trainables.config import Config
 from trainables.data import draw_split
 from trainables.models import build_model
 from trainables.trainer import Trainer
@@ -19,15 +21,27 @@ EVERYTHING_USED = {
     "contrast.memory": True,
     "contrast.memory_size": 3,
     "contrast.pixel_update_freq": 2,
-    "contrast.max_samples": 32,
+    "contrast.max_samples": 96,
     "loss.ce_weight_power": 0.5,
     "optim.lr": 0.05,
     "evaluation.mode": "mscrop",
     "evaluation.scales": [0.75, 1.0],
     "evaluation.crop_size": [24, 24],
     "train.max_iters": 4,
+    "train.batch_size": 6,
+    "train.micro_batch_size": 3,
 }
-"""A config in which no value lies idle."""
+"""A config in which hardly a value lies idle."""
+
+NEEDS: dict[str, dict[str, Any]] = {
+    "loss.lovasz_coef": {"loss.segmentation": "ce_lovasz"},
+    "loss.ohem_threshold": {"loss.segmentation": "ohem_ce", "loss.ohem_min_kept": 10},
+    "loss.ohem_min_kept": {"loss.segmentation": "ohem_ce", "loss.ohem_threshold": 0.0},
+    "loss.rmi_weight": {"loss.segmentation": "rmi"},
+    "loss.aux_coef": {"model.head": "ocr"},
+    "model.hrnet_fuse": {"model.backbone": "hrnet_w18_small"},
+}
+"""What must be so beside `EVERYTHING_USED` for the remaining values to be used."""
 
 OTHER_VALUES: dict[str, Any] = {
     "data.drawn.num_train": 7,
@@ -47,12 +61,24 @@ OTHER_VALUES: dict[str, Any] = {
     "model.output_stride": 8,
     "model.head_channels": 4,
     "model.dropout": 0.5,
+    "model.head": "ocr",
+    "model.hrnet_fuse": "bilinear",
+    "loss.segmentation": "lovasz",
     "loss.ce_coef": 0.5,
+    "loss.combination": "product",
+    "loss.lovasz_coef": 0.5,
+    "loss.aux_coef": 0.1,
+    "loss.ohem_threshold": 0.3,
+    "loss.ohem_min_kept": 500,
+    "loss.rmi_weight": 0.1,
     "loss.ce_weights": "one_minus_frequency",
     "loss.ce_weight_power": 1.0,
     "contrast.loss_weight": 1.0,
     "contrast.temperature": 0.2,
     "contrast.base_temperature": 0.2,
+    "contrast.strategy": "all_cases",
+    "contrast.replacement": True,
+    "contrast.max_keys": 100,
     "contrast.max_samples": 16,
     "contrast.max_views": 2,
     "contrast.min_pixels": 12,
@@ -76,7 +102,9 @@ OTHER_VALUES: dict[str, Any] = {
     "train.seed": 1,
     "train.max_iters": 5,
     "train.report_iters": 1,
-    "train.batch_size": 3,
+    "train.batch_size": 5,
+    "train.micro_batch_size": 2,
+    "train.freeze_norm": True,
     "train.precision": "bf16",
 }
 """Another value of every option that changes a training or its score; `data.dir` and `model.weights` are files."""
@@ -87,8 +115,8 @@ CHANGES_NO_NUMBER: dict[str, Any] = {
     "evaluation.batch_size": 1,
 }
 
-HELD_ELSEWHERE = {"train.device", "train.num_threads", "contrast.strategy"}
-"""Options of this machine, tested in `test_trainer.py`, and one that has a single value so far."""
+HELD_ELSEWHERE = {"train.device", "train.num_threads"}
+"""Options of this machine, tested in `test_trainer.py`."""
 
 
 def leaf_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -100,6 +128,14 @@ def leaf_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 PATHS = list(leaf_paths(Config))
+CHOICES = [
+    (f"{section}.{name}", value)
+    for section, field in Config.model_fields.items()
+    for name, below in field.annotation.model_fields.items()  # type: ignore[union-attr]
+    for value in get_args(below.annotation)
+    if isinstance(value, str) and section != "train"
+]
+"""Every word of every option that is a choice of words; the machine's own are left out."""
 
 
 @pytest.fixture(scope="module")
@@ -122,10 +158,10 @@ def outcome(values: dict[str, Any]) -> list[dict[str, Any]]:
     return remaining_reports(Trainer(tiny(values)))
 
 
-@pytest.fixture(scope="module")
-def base_outcome() -> list[dict[str, Any]]:
+@lru_cache
+def base_outcome(needed: str) -> list[dict[str, Any]]:
     torch.set_num_threads(1)
-    return outcome(EVERYTHING_USED)
+    return outcome({**EVERYTHING_USED, **json.loads(needed)})
 
 
 class TestEveryOption:
@@ -133,34 +169,42 @@ class TestEveryOption:
         assert sorted([*OTHER_VALUES, *CHANGES_NO_NUMBER, *HELD_ELSEWHERE, *files]) == sorted(PATHS)
 
     @pytest.mark.parametrize("path", [path for path in PATHS if path not in CHANGES_NO_NUMBER.keys() | HELD_ELSEWHERE])
-    def test_changes_a_training(self, path: str, files: dict[str, Any], base_outcome: list[dict[str, Any]]) -> None:
-        others = {**OTHER_VALUES, **files}
+    def test_changes_a_training(self, path: str, files: dict[str, Any]) -> None:
+        others, needed = {**OTHER_VALUES, **files}, NEEDS.get(path, {})
         assert path in others, f"{path} has no other value in these tables"
-        assert path not in tiny(EVERYTHING_USED).unused()
-        assert outcome({**EVERYTHING_USED, path: others[path]}) != base_outcome
+        assert path not in tiny({**EVERYTHING_USED, **needed}).unused()
+        assert outcome({**EVERYTHING_USED, **needed, path: others[path]}) != base_outcome(json.dumps(needed))
+
+    @pytest.mark.parametrize(("path", "value"), CHOICES)
+    def test_every_choice_trains(self, path: str, value: str) -> None:
+        needed = NEEDS.get(path, {})
+        if value == "deeplab_v3":
+            needed = {"model.backbone": "test_resnet", "model.output_stride": 8}
+        reports = outcome({**EVERYTHING_USED, **needed, path: value})
+        assert all(math.isfinite(report["loss"]) for report in reports)
 
     @pytest.mark.parametrize("path", CHANGES_NO_NUMBER)
-    def test_of_convenience_changes_no_number(self, path: str, base_outcome: list[dict[str, Any]]) -> None:
-        assert outcome({**EVERYTHING_USED, path: CHANGES_NO_NUMBER[path]}) == base_outcome
-
-    def test_with_a_single_value_is_noticed_when_it_gets_a_second(self) -> None:
-        assert get_args(ContrastConfig.model_fields["strategy"].annotation) == ("semi_hard",)
+    def test_of_convenience_changes_no_number(self, path: str) -> None:
+        assert outcome({**EVERYTHING_USED, path: CHANGES_NO_NUMBER[path]}) == base_outcome("{}")
 
 
 CONTRAST_VALUES = {path for path in PATHS if path.startswith("contrast.")} - {"contrast.loss_weight"}
+LOSS_VALUES = {path for path in PATHS if path.startswith("loss.")} - {"loss.ce_coef", "loss.combination"}
 
 
 class TestUnused:
     def test_nothing_where_everything_is_used(self) -> None:
-        assert tiny(EVERYTHING_USED).unused() == {}
+        assert tiny(EVERYTHING_USED).unused().keys() == NEEDS.keys()
 
     @pytest.mark.parametrize(
         ("gate", "value", "expected"),
         [
-            ("contrast.loss_weight", 0.0, CONTRAST_VALUES),
+            ("contrast.loss_weight", 0.0, {*CONTRAST_VALUES, "loss.combination"}),
             ("contrast.memory", False, {"contrast.memory_size", "contrast.pixel_update_freq"}),
             ("loss.ce_weight_power", 0.0, {"loss.ce_weights"}),
-            ("loss.ce_coef", 0.0, {"loss.ce_weights", "loss.ce_weight_power"}),
+            ("loss.ce_coef", 0.0, LOSS_VALUES),
+            ("loss.segmentation", "lovasz", {"loss.ce_weights", "loss.ce_weight_power"}),
+            ("train.batch_size", 2, {"train.micro_batch_size"}),
             ("optim.name", "adamw", {"optim.momentum"}),
             ("evaluation.mode", "ss", {"evaluation.scales", "evaluation.crop_size"}),
             ("evaluation.mode", "sscrop", {"evaluation.scales"}),
@@ -173,15 +217,15 @@ class TestUnused:
     ) -> None:
         closed = {**EVERYTHING_USED, gate: files.get(gate, value)}
         unused = tiny(closed).unused()
-        assert unused.keys() == expected
-        assert all(gate in reason for reason in unused.values())
+        assert unused.keys() == expected | NEEDS.keys()
+        assert all(gate in unused[path] for path in expected)
 
         behind = [path for path in PATHS if any(f"{path}.".startswith(f"{named}.") for named in unused)]
         assert behind
         others = {path: OTHER_VALUES[path] for path in behind if path in OTHER_VALUES}
         trained = [Trainer(tiny(values)) for values in (closed, {**closed, **others})]
         # The cross entropy is still reported where it does not enter the loss.
-        ignored = {"loss_ce"} if gate == "loss.ce_coef" else set()
+        ignored = {"loss_segmentation"} if gate == "loss.ce_coef" else set()
         reports, other_reports = (
             [{key: report[key] for key in report.keys() - ignored} for report in remaining_reports(trainer)]
             for trainer in trained
@@ -245,6 +289,11 @@ class TestRules:
             ("model.dropout", 1.0),
             ("loss.ce_coef", -0.1),
             ("loss.ce_weights", "frequency"),
+            ("loss.segmentation", "dice"),
+            ("loss.combination", "difference"),
+            ("loss.ohem_threshold", 1.5),
+            ("contrast.max_keys", -1),
+            ("train.micro_batch_size", 0),
             ("loss.ce_weight_power", 2.5),
             ("contrast.temperature", 0.0),
             ("contrast.base_temperature", 0.0),
@@ -297,6 +346,8 @@ class TestRules:
             ({"data.augmentation.aspect": [1.1, 0.9]}, "aspect = (1.1, 0.9) must ascend: write (0.9, 1.1)"),
             ({"train.report_iters": 7}, "report_iters = 7 is beyond max_iters = 6; nothing would be reported"),
             ({"loss.ce_coef": 0.0, "contrast.loss_weight": 0.0}, "nothing would be trained"),
+            ({"loss.ce_coef": 0.0, "loss.combination": "product"}, "their product trains nothing"),
+            ({"model.head": "deeplab_v3", "model.output_stride": 4}, "output_stride = 4 is too fine for deeplab_v3"),
         ],
     )
     def test_values_that_contradict_one_another_are_named(self, values: dict[str, Any], rule: str) -> None:

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from tests.trainables.losses.contrast_reference import contrast_reference
 from tests.trainables.tiny import comparable, differing, remaining_reports, state_of, tiny
@@ -162,7 +163,7 @@ def seen_batches(trainer: Trainer) -> list[Tensor]:
     trainer.network.register_forward_pre_hook(
         lambda network, inputs: seen.append(inputs[0].clone()) if network.training else None
     )
-    trainer.segmentation_loss.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1].clone()))
+    trainer.segmentation_loss.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[2].clone()))
     return seen
 
 
@@ -194,7 +195,9 @@ class TestCommonRandomNumbers:
         reports, other_reports = remaining_reports(base), remaining_reports(other)
         assert len(batches) == len(other_batches) == 12
         assert all(one.equal(two) for one, two in zip(batches, other_batches, strict=True))
-        assert reports[0]["loss_ce"] == other_reports[0]["loss_ce"], "the same weights, batch and dropout"
+        assert reports[0]["loss_segmentation"] == other_reports[0]["loss_segmentation"], (
+            "the same weights, batch and dropout"
+        )
         assert reports[1:] != other_reports[1:]
 
 
@@ -221,7 +224,7 @@ class TestSchedule:
     def test_a_loss_is_the_mean_since_the_report_before(self) -> None:
         each = remaining_reports(Trainer(tiny({"train.report_iters": 1})))
         grouped = remaining_reports(Trainer(tiny({"train.report_iters": 4})))
-        for name in ("loss", "loss_ce", "loss_contrast"):
+        for name in ("loss", "loss_segmentation", "loss_contrast"):
             losses = [report[name] for report in each]
             assert [report[name] for report in grouped] == pytest.approx(
                 [np.mean(losses[:4]), np.mean(losses[4:])], rel=1e-12
@@ -288,7 +291,7 @@ class TestContrast:
         )
         images, labels = next(iter(batches))
         with torch.no_grad():
-            features = network.concat(network.backbone(images.double()))
+            features = network.head(network.backbone(images.double())).features
         embeddings = network.projection(features.float().double()).double()
         labels = F.interpolate(labels[:, None].double(), embeddings.shape[-2:], mode="nearest").long().flatten()
         chosen = labels != 255
@@ -316,7 +319,136 @@ class TestContrast:
         assert report["contrast_grad_norm"] == pytest.approx(
             math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients)), rel=1e-3
         )
-        assert report["loss"] == pytest.approx(3.0 * report["loss_ce"] + 0.3 * report["loss_contrast"])
+        assert report["loss"] == pytest.approx(3.0 * report["loss_segmentation"] + 0.3 * report["loss_contrast"])
+
+
+class TestProduct:
+    def test_is_the_loss_while_contrast_is_active_and_has_anchors(self) -> None:
+        config = tiny(
+            {
+                "loss.combination": "product",
+                "loss.ce_coef": 3.0,
+                "contrast.loss_weight": 0.3,
+                "contrast.warmup_iters": 2,
+                "train.report_iters": 1,
+            }
+        )
+        for report in remaining_reports(Trainer(config)):
+            segmentation, contrast = 3.0 * report["loss_segmentation"], 0.3 * report["loss_contrast"]
+            expected = segmentation * contrast if report["iteration"] > 2 else segmentation
+            assert report["loss"] == pytest.approx(expected)
+            assert report["contrast_active"] is (report["iteration"] > 2)
+
+    def test_without_an_anchor_is_the_segmentation_term_alone(self) -> None:
+        config = tiny({"loss.combination": "product", "contrast.min_pixels": 10_000, "train.report_iters": 1})
+        report = Trainer(config).run_to_report()
+        assert report["num_anchors"] == 0
+        assert report["loss"] == report["loss_segmentation"] > 0.0
+
+
+class TestContrastAlone:
+    def test_leaves_the_classifier_as_it_was(self) -> None:
+        trainer = Trainer(tiny({"loss.ce_coef": 0.0, "optim.weight_decay": 0.0}))
+        before = state_of(trainer)
+        remaining_reports(trainer)
+        moved = differing(before, {key: tensor for key, tensor in state_of(trainer).items() if key in before})
+        parameters = {f"network.{name}" for name, _ in trainer.network.named_parameters()}
+        assert not [key for key in moved if key in parameters and ".head." in key]
+        assert [key for key in moved if ".backbone." in key]
+
+
+BATCH_IN_PARTS = {
+    "train.batch_size": 6,
+    "train.max_iters": 1,
+    "train.report_iters": 1,
+    "train.freeze_norm": True,
+    "model.dropout": 0.0,
+    "contrast.max_samples": 200,
+    "optim.lr": 0.1,
+}
+
+
+class TestBatchInParts:
+    @pytest.mark.parametrize("micro_batch_size", [1, 2, 4])
+    @pytest.mark.parametrize(
+        "values",
+        [
+            {},
+            {"contrast.memory": True},
+            {"contrast.loss_weight": 0.0},
+            {"loss.combination": "product"},
+            {"loss.ce_coef": 0.0},
+            {"contrast.max_keys": 600},
+            {"loss.ce_weight_power": 1.0},
+            {"model.head": "ocr", "loss.segmentation": "lovasz"},
+            {"loss.segmentation": "ohem_ce", "loss.ohem_min_kept": 50, "loss.ohem_threshold": 0.0},
+        ],
+        ids=str,
+    )
+    def test_has_the_gradient_of_the_whole_batch(self, micro_batch_size: int, values: dict[str, Any]) -> None:
+        whole = Trainer(tiny({**BATCH_IN_PARTS, **values}))
+        parts = Trainer(tiny({**BATCH_IN_PARTS, **values, "train.micro_batch_size": micro_batch_size}))
+        expected, report = whole.run_to_report(), parts.run_to_report()
+        assert report["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+        assert report["num_anchors"] == expected["num_anchors"]
+        for (name, one), (_, other) in zip(
+            whole.network.named_parameters(), parts.network.named_parameters(), strict=True
+        ):
+            assert (one.grad is None) is (other.grad is None), name
+            if one.grad is not None and other.grad is not None:
+                scale = max(float(one.grad.abs().max()), 1e-3)
+                assert float((one.grad - other.grad).abs().max()) <= 1e-4 * scale, name
+        assert not [
+            key for key, tensor in state_of(whole).items() if not tensor.allclose(state_of(parts)[key], atol=1e-4)
+        ]
+
+    def test_is_not_the_mean_of_the_parts(self) -> None:
+        """The contrast compares pixels of different parts: the loss of the batch is no average over parts."""
+        whole = Trainer(tiny({**BATCH_IN_PARTS, "train.micro_batch_size": 2})).run_to_report()
+        small = Trainer(tiny({**BATCH_IN_PARTS, "train.batch_size": 2})).run_to_report()
+        assert whole["num_anchors"] > small["num_anchors"]
+        assert whole["loss_contrast"] > 1.2 * small["loss_contrast"], "more negatives, a larger loss"
+
+    def test_never_sends_more_than_a_part_through_the_network(self) -> None:
+        trainer = Trainer(tiny({**BATCH_IN_PARTS, "train.micro_batch_size": 4}))
+        sizes = []
+        trainer.network.backbone.register_forward_pre_hook(lambda module, images: sizes.append(len(images[0])))
+        trainer._train_until(1)
+        assert sizes == [3, 3, 3, 3]
+
+    def test_takes_batch_statistics_up_once_a_part(self) -> None:
+        trainer = Trainer(tiny({**BATCH_IN_PARTS, "train.freeze_norm": False, "train.micro_batch_size": 2}))
+        trainer._train_until(1)
+        taken = [int(norm.num_batches_tracked) for norm in trainer.network.modules() if isinstance(norm, _BatchNorm)]
+        assert len(taken) > 5
+        assert set(taken) == {3}
+
+    def test_draws_dropout_anew_for_every_part_and_alike_in_both_passes(self) -> None:
+        config = {**BATCH_IN_PARTS, "model.dropout": 0.5, "train.micro_batch_size": 3, "contrast.loss_weight": 0.0}
+        trainer = Trainer(tiny(config))
+        logits: list[Tensor] = []
+        trainer.network.register_forward_hook(lambda module, images, output: logits.append(output.logits.detach()))
+        images, labels = torch.randn(3, 3, 32, 32), torch.zeros(6, 32, 32, dtype=torch.int64)
+        trainer._step(torch.cat([images, images]), labels)
+        assert logits[0].equal(logits[2])
+        assert logits[1].equal(logits[3])
+        assert not logits[0].equal(logits[1]), "the same images under other dropout"
+
+
+class TestFrozenNorm:
+    def test_keeps_running_statistics_and_uses_them(self) -> None:
+        frozen, free = (Trainer(tiny({"train.freeze_norm": freeze})) for freeze in (True, False))
+        before = {key: tensor.clone() for key, tensor in frozen.network.state_dict().items()}
+        remaining_reports(frozen)
+        remaining_reports(free)
+        statistics = [key for key in before if "running_" in key]
+        assert statistics
+        assert not differing(
+            {key: before[key] for key in statistics}, {key: frozen.network.state_dict()[key] for key in statistics}
+        )
+        assert differing(
+            {key: before[key] for key in statistics}, {key: free.network.state_dict()[key] for key in statistics}
+        )
 
 
 class TestDivergence:
@@ -333,9 +465,9 @@ class TestDivergence:
         trainer = Trainer(tiny({"train.report_iters": 3}))
         forward, calls = trainer.segmentation_loss.forward, []
 
-        def broken(logits: Tensor, labels: Tensor) -> Tensor:
+        def broken(logits: Tensor, aux_logits: Tensor | None, labels: Tensor) -> Tensor:
             calls.append(1)
-            return forward(logits, labels) * (math.nan if len(calls) >= iteration else 1.0)
+            return forward(logits, aux_logits, labels) * (math.nan if len(calls) >= iteration else 1.0)
 
         monkeypatch.setattr(trainer.segmentation_loss, "forward", broken)
         with pytest.raises(FloatingPointError, match=f"^the loss is nan at iteration {iteration}$"):
@@ -364,7 +496,9 @@ def assert_trains(config: Config) -> list[dict[str, Any]]:
     assert all(tensor.isfinite().all() for tensor in final.values())
     assert differing(initial, final)
     for report in reports:
-        assert all(math.isfinite(report[name]) for name in ("loss", "loss_ce", "loss_contrast", "contrast_grad_norm"))
+        assert all(
+            math.isfinite(report[name]) for name in ("loss", "loss_segmentation", "loss_contrast", "contrast_grad_norm")
+        )
     return reports
 
 
