@@ -1,0 +1,222 @@
+"""What lies in a folder of pairs, whatever its labels mean: pixels of every raw value, sizes, contents, faults."""
+
+import hashlib
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.config import IGNORE_INDEX, DataConfig
+from trainables.data.decoded import Result, for_all
+from trainables.data.folder import NAMED_AT_MOST, Pair, at_most, scan_pairs, shown
+from trainables.data.image_files import Size, pair_size, read_image, read_label
+from trainables.data.labels import label_table
+from trainables.data.preflight import SplitSummary, UnlistedValue, notices
+from trainables.errors import Fault, InputError
+
+Begin: TypeAlias = Callable[[str, int], Callable[[], None]]
+"""Called with what begins and its number of files; what it gives is called after each, from any thread."""
+
+SPLITS = ("train", "val", "test")
+"""Every split that a dataset may have, the first two of which it must."""
+
+
+def silently(what: str, total: int) -> Callable[[], None]:
+    """A `Begin` that shows nothing."""
+    return lambda: None
+
+
+@dataclass(frozen=True)
+class Census:
+    """What one folder of pairs holds: the N pairs that can be read, by name, and what is wrong with the rest."""
+
+    pairs: list[Pair]
+    sizes: list[Size]
+    """Height and width of every pair."""
+    histograms: NDArray[np.int64]
+    """(N, 256) pixels of every raw value in every label."""
+    digests: list[str]
+    """Hash of every image's decoded pixels; empty where they were not asked for."""
+    faults: list[Fault]
+
+    def value_pixels(self) -> dict[int, int]:
+        """Raw value -> pixels in all labels, for the values that occur."""
+        totals = self.histograms.sum(axis=0)
+        return {int(value): int(totals[value]) for value in np.flatnonzero(totals)}
+
+    def class_histograms(self, config: DataConfig) -> NDArray[np.int64]:
+        """(N, K) pixels of every class in every label."""
+        counts = np.zeros((256, len(self.pairs)), np.int64)
+        np.add.at(counts, label_table(config), self.histograms.T)
+        return counts[: config.num_classes].T
+
+    def summary(self, config: DataConfig) -> SplitSummary:
+        """The same in the terms of a config, for the notices on it."""
+        totals = self.value_pixels()
+        unlisted = {
+            value: UnlistedValue(count, shown(self.pairs[int(np.flatnonzero(self.histograms[:, value])[0])].label))
+            for value, count in sorted(totals.items(), key=lambda item: -item[1])
+            if value != IGNORE_INDEX and value not in config.label_class_ids
+        }
+        class_pixels = self.class_histograms(config).sum(axis=0)
+        sizes: dict[Size, int] = {}
+        for size in self.sizes:
+            sizes[size] = sizes.get(size, 0) + 1
+        return SplitSummary(
+            num_images=len(self.pairs),
+            sizes=sizes,
+            class_pixels=tuple(class_pixels.tolist()),
+            ignored_pixels=sum(totals.values()) - int(class_pixels.sum()),
+            unlisted=unlisted,
+            smaller_than_crop=0,
+        )
+
+
+class SharedImage(NamedTuple):
+    """One image in two splits, found by its decoded pixels."""
+
+    first: Path
+    second: Path
+
+
+def take_census(folder: Path, *, hash_images: bool, begin: Begin = silently) -> Census:
+    """The census of a folder `{image,label}`; each file is read once, and a bad one stops nothing.
+
+    Args:
+        folder: Holds `image` (or `images`) and `label` (or `labels`).
+        hash_images: Decode the images as well, and hash them; else only their headers are read.
+        begin: Is told of the progress.
+    """
+    folder = folder.expanduser().absolute()
+    pairs, faults = scan_pairs(folder.parent, folder.name)
+    advance = begin(f"reading {folder.name}", len(pairs))
+
+    def read(i: int) -> tuple[int, Size, NDArray[np.int64], str]:
+        pair = pairs[i]
+        faults: list[Fault] = []
+        size = _unless_faulty(lambda: pair_size(pair.image, pair.label), faults)
+        digest = _unless_faulty(lambda: _digest(read_image(pair.image)), faults) if hash_images else ""
+        histogram = _unless_faulty(lambda: np.bincount(read_label(pair.label).ravel(), minlength=256), faults)
+        advance()
+        if size is None or digest is None or histogram is None:
+            raise InputError(list(dict.fromkeys(faults)))
+        return i, size, histogram, digest
+
+    bad: list[Fault] = []
+    found = for_all(read, len(pairs), bad)
+    indices, sizes, histograms, digests = zip(*found, strict=True) if found else ((), (), (), ())
+    return Census(
+        pairs=[pairs[i] for i in indices],
+        sizes=list(sizes),
+        histograms=np.array(histograms, np.int64).reshape(-1, 256),
+        digests=list(digests) if hash_images else [],
+        faults=[*faults, *at_most(bad)],
+    )
+
+
+def present_splits(folder: Path) -> list[str]:
+    """The splits that a dataset folder has, in the order of `SPLITS`.
+
+    Raises:
+        InputError: it has none.
+    """
+    splits = [name for name in SPLITS if (folder / name).is_dir()]
+    if not splits:
+        raise InputError(scan_pairs(folder, SPLITS[0])[1])
+    return splits
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a whole dataset holds."""
+
+    splits: dict[str, Census]
+    config: DataConfig | None
+    """What the label values were taken for; None where they are fewer than two."""
+    notices: list[str]
+    """What is worth knowing and breaks nothing, one line each."""
+    shared: list[SharedImage]
+    faults: list[Fault]
+
+
+def inspect_dataset(folder: Path, config: DataConfig | None = None, begin: Begin = silently) -> Inspection:
+    """All that can be said of a dataset's files, without an end at the first fault.
+
+    Args:
+        folder: `{train,val[,test]}/{image,label}`.
+        config: What the label values mean; without it every value but 255 is taken for a class.
+        begin: Is told of the progress.
+
+    Raises:
+        InputError: the folder has no split at all.
+    """
+    splits = {name: take_census(folder / name, hash_images=True, begin=begin) for name in present_splits(folder)}
+    faults = [fault for census in splits.values() for fault in census.faults]
+    faults += [
+        Fault(shown(folder), f"has no folder {name}/", "make the splits with `raysearch data split`")
+        for name in ("train", "val")
+        if name not in splits
+    ]
+    readable = {name: census for name, census in splits.items() if census.pairs}
+    config = config or every_value_a_class(list(readable.values()))
+    shared = shared_images(readable)
+    lines: list[str] = []
+    if config is not None:
+        summaries = {name: census.summary(config) for name, census in readable.items()}
+        for name in [name for name, summary in summaries.items() if not any(summary.class_pixels)]:
+            found = ", ".join(map(str, readable[name].value_pixels()))
+            what = f"no label has a pixel of any class: the ids are {list(config.label_class_ids)}"
+            faults.append(Fault(shown(folder / name), what, f"the labels hold the values {found}; list the classes"))
+            del summaries[name]
+        lines += notices(summaries, config)
+    for first, second in shared[:NAMED_AT_MOST]:
+        lines.append(f"the same image is in two splits: {shown(first)} and {shown(second)}")
+    if len(shared) > NAMED_AT_MOST:
+        lines.append(f"{len(shared)} images in all are in two splits")
+    return Inspection(splits, config, lines, shared, faults)
+
+
+def shared_images(censuses: dict[str, Census]) -> list[SharedImage]:
+    """Every image of one split that another holds too, however the two are encoded."""
+    shared: list[SharedImage] = []
+    for first, second in itertools.combinations(censuses.values(), 2):
+        paths = dict(zip(first.digests, (pair.image for pair in first.pairs), strict=True))
+        shared += [
+            SharedImage(paths[digest], pair.image)
+            for digest, pair in zip(second.digests, second.pairs, strict=True)
+            if digest in paths
+        ]
+    return shared
+
+
+def class_names(config: DataConfig) -> tuple[str, ...]:
+    """The name of every class, or its raw value where it has none."""
+    ids = config.label_class_ids[1:] if config.reduce_zero_label else config.label_class_ids
+    return config.class_names or tuple(map(str, ids))
+
+
+def every_value_a_class(censuses: Sequence[Census]) -> DataConfig | None:
+    """The config by which every raw value that occurs, but for 255, is a class; None where fewer than two occur."""
+    values = sorted({value for census in censuses for value in census.value_pixels()} - {IGNORE_INDEX})
+    if len(values) < 2:
+        return None
+    return DataConfig(label_class_ids=tuple(values), class_names=tuple(f"value {value}" for value in values))
+
+
+def _unless_faulty(read: Callable[[], Result], faults: list[Fault]) -> Result | None:
+    """What a file holds, or nothing where the fault is recorded."""
+    try:
+        return read()
+    except InputError as error:
+        faults.extend(error.faults)
+        return None
+
+
+def _digest(pixels: NDArray[np.uint8]) -> str:
+    digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()

@@ -1,0 +1,306 @@
+"""Labels as others write them, to labels that train: one channel, 8 bits, 255 where there is no class."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from trainables.config import IGNORE_INDEX
+from trainables.data.census import SPLITS, Begin, silently
+from trainables.data.decoded import for_all
+from trainables.data.folder import LABEL_ENDING, at_most, one_folder, scan_images, shown
+from trainables.data.image_files import _grey_depth, load, open_file
+from trainables.data.output_folder import new_folder, place
+from trainables.data.palette import UNKNOWN, Palette, packed, unpacked
+from trainables.errors import Fault, InputError
+
+MOST_CLASSES = IGNORE_INDEX
+"""Ids are 0..254."""
+
+COLOURS_NAMED = 8
+"""Colours of a mask that are named where no palette says what they mean."""
+
+_LOSSLESS = ("PNG", "BMP", "TIFF")
+_LARGEST_VALUE = 65535
+
+Values: TypeAlias = Literal["keep", "contiguous", "spaced"]
+
+
+class RawValue(NamedTuple):
+    """A value that the labels hold, and what becomes of it."""
+
+    value: int
+    becomes: int
+    num_pixels: int
+    num_files: int
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was converted."""
+
+    values: list[RawValue]
+    """Every value that occurs, ascending: grey values, palette indices, or the ids of the palette."""
+    class_ids: tuple[int, ...]
+    """The ids of the classes in the new labels, in the order of the classes."""
+    num_labels: int
+    num_images: int
+    """Images that were copied or linked."""
+    palette_images: Literal["indices", "colours"] | None
+    """How label files with a palette of their own were read; None where there are none."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Which file becomes which, by paths relative to the new folder."""
+
+    labels: list[tuple[Path, Path]] = field(default_factory=list)
+    images: list[tuple[Path, Path]] = field(default_factory=list)
+
+
+def convert(
+    source: Path,
+    destination: Path,
+    *,
+    palette: Palette | None = None,
+    values: Values = "keep",
+    class_ids: Sequence[int] | None = None,
+    background: Sequence[int] = (),
+    link: bool = False,
+    begin: Begin = silently,
+) -> Conversion:
+    """Write the labels of `source` anew under `destination`, and with them the images where there are any.
+
+    Args:
+        source: `{train,val,test}/{image,label}`, `{image,label}`, or a folder of label files; never changed.
+        destination: Absent or empty; it is there whole or not at all.
+        palette: The id of every colour, for colour masks, and for label files with a palette of their own, whose
+            indices are the values otherwise.
+        values: What the class ids become: themselves, 0, 1, 2, ..., or as many values evenly spaced over 0..254.
+        class_ids: Values that are classes, in the order of the classes; without them, those of the palette, else all
+            values that occur in any file, ascending. 255 is never a class.
+        background: Values that are no class: they become 255.
+        link: Hard links in place of copies of the images.
+        begin: Is told of the progress.
+
+    Raises:
+        InputError: every file that cannot be read or has a colour or a value that is no class and not background;
+            the destination exists; there are more than 255 classes.
+    """
+    plan = _plan(source.expanduser().absolute())
+    with new_folder(destination, source) as folder:
+        counts, modes = _count(plan, palette, begin)
+        classes = _classes(source, counts, palette, class_ids, background)
+        table = _table(classes, values, source)
+        _check_values(plan, counts, palette, classes, background)
+        table |= dict.fromkeys((*background, IGNORE_INDEX), IGNORE_INDEX)
+
+        for _, target in (*plan.labels, *plan.images):
+            (folder / target).parent.mkdir(parents=True, exist_ok=True)
+        _write_labels(plan, folder, palette, table, begin)
+        _place_images(plan, folder, link, begin)
+
+    totals = _totals(counts)
+    return Conversion(
+        values=[RawValue(value, table[value], *totals[value]) for value in sorted(totals)],
+        class_ids=tuple(table[value] for value in classes),
+        num_labels=len(plan.labels),
+        num_images=len(plan.images),
+        palette_images=None if "P" not in modes else "indices" if palette is None else "colours",
+    )
+
+
+def _plan(source: Path) -> _Plan:
+    """Which files there are to convert and to copy; raises InputError with all that is wrong with the folders."""
+    if not source.is_dir():
+        raise InputError([Fault(shown(source), "is no folder", "give a dataset or a folder of labels")])
+    plan = _Plan()
+    faults: list[Fault] = []
+
+    def add(files: list[tuple[Path, Path]], folder: Path, target: Path, ending: str | None) -> None:
+        paths, found = scan_images(folder)
+        files.extend((path, target / (f"{path.stem}{ending}" if ending else path.name)) for path in paths)
+        faults.extend(found)
+
+    splits = [split for split in SPLITS if (source / split).is_dir()]
+    if not splits and any((source / name).is_dir() for name in ("label", "labels")):
+        splits = [""]
+    for split in splits:
+        label_folder, label_faults = one_folder(source / split, ("label", "labels"))
+        image_folder, image_faults = one_folder(source / split, ("image", "images"))
+        faults += label_faults + image_faults
+        if label_folder is not None:
+            add(plan.labels, label_folder, Path(split, "label"), LABEL_ENDING)
+        if image_folder is not None:
+            add(plan.images, image_folder, Path(split, "image"), None)
+    if not splits:
+        add(plan.labels, source, Path(), LABEL_ENDING)
+    if faults:
+        raise InputError(faults)
+    return plan
+
+
+def _count(plan: _Plan, palette: Palette | None, begin: Begin) -> tuple[list[dict[int, int]], set[str]]:
+    """Value -> pixels of every label file, and the modes of the files; raises InputError with the faults of all."""
+    advance = begin("counting label values", len(plan.labels))
+    modes: set[str] = set()
+
+    def count(i: int) -> dict[int, int]:
+        try:
+            raw, mode = _raw_values(plan.labels[i][0], palette)
+        finally:
+            advance()
+        modes.add(mode)
+        pixels = np.bincount(raw.ravel())
+        return {int(value): int(pixels[value]) for value in np.flatnonzero(pixels)}
+
+    faults: list[Fault] = []
+    counts = for_all(count, len(plan.labels), faults)
+    if faults:
+        raise InputError(at_most(faults))
+    return counts, modes
+
+
+def _raw_values(path: Path, palette: Palette | None) -> tuple[NDArray[Any], str]:
+    """The value of every pixel, (h, w) integer, and the file's mode; raises InputError."""
+    with open_file(path) as image:
+        if image.format not in _LOSSLESS:
+            what, fix = f"holds {image.format} data, and a lossy format alters label values", "use the original as PNG"
+            raise InputError([Fault(shown(path), what, fix)])
+        depth = _grey_depth(image)
+        load(path, image)
+        mode = image.mode
+        if palette is not None:
+            return _palette_ids(path, image, palette), mode
+        if mode in ("1", "L", "P", "I", "I;16", "I;16B"):
+            raw = np.asarray(image)
+            if depth < 8:  # which Pillow has scaled to 0..255
+                raw = (raw > 0).astype(np.uint8) if depth == 1 else raw // np.uint8(255 // (2**depth - 1))
+            if raw.dtype != np.uint8 and not 0 <= raw.min() <= raw.max() <= _LARGEST_VALUE:
+                what = f"holds the values {raw.min()} to {raw.max()}; a label has at most 16 bits"
+                raise InputError([Fault(shown(path), what, "save it with 8 or 16 bits")])
+            return raw if raw.dtype == np.uint8 else raw.astype(np.int32), mode
+        colours = np.unique(packed(np.asarray(image.convert("RGB"))))
+        named = "  ".join(",".join(map(str, unpacked(int(c)))) for c in colours[:COLOURS_NAMED])
+        more = f" and {len(colours) - COLOURS_NAMED} more" if len(colours) > COLOURS_NAMED else ""
+    what = f"is a colour mask ({mode}) and no palette is given; it holds the colours {named}{more}"
+    raise InputError([Fault(shown(path), what, "say which id each has with --palette")])
+
+
+def _palette_ids(path: Path, image: Image.Image, palette: Palette) -> NDArray[np.int16]:
+    """The id of every pixel of a colour mask; raises InputError at a colour that has none."""
+    if image.mode in ("1", "L", "I", "I;16", "I;16B", "F"):
+        what = f"has one channel ({image.mode}), which holds ids already and no colours"
+        raise InputError([Fault(shown(path), what, "leave out --palette for such files")])
+    if image.mode not in ("P", "RGB", "RGBA"):
+        raise InputError([Fault(shown(path), f"is of mode {image.mode}, not RGB", "save the mask as RGB")])
+    # An image's own palette is looked up here, colour by colour: this direction loses nothing.
+    pixels = np.asarray(image.convert("RGBA"))
+    ids = palette.ids(pixels[..., :3])
+    wrong = (ids == UNKNOWN) | (pixels[..., 3] != 255)
+    if wrong.any():
+        y, x = (int(index) for index in np.argwhere(wrong)[0])
+        red, green, blue, alpha = pixels[y, x].tolist()
+        num_colours = len(np.unique(packed(pixels[..., :3])[wrong]))
+        what = f"pixel x={x}, y={y} has the colour {red},{green},{blue}, which is not in the palette"
+        if alpha != 255:
+            what = f"pixel x={x}, y={y} is transparent (alpha {alpha})"
+        what += f" ({int(wrong.sum())} such pixels of {num_colours} colours in this file)"
+        fix = "add the colour to the palette, or mend the mask (soft edges and JPEG make such pixels)"
+        raise InputError([Fault(shown(path), what, fix)])
+    return ids
+
+
+def _totals(counts: Iterable[dict[int, int]]) -> dict[int, tuple[int, int]]:
+    """Value -> its pixels and files."""
+    totals: dict[int, tuple[int, int]] = {}
+    for pixels_of in counts:
+        for value, count in pixels_of.items():
+            pixels, files = totals.get(value, (0, 0))
+            totals[value] = (pixels + count, files + 1)
+    return totals
+
+
+def _classes(
+    source: Path,
+    counts: list[dict[int, int]],
+    palette: Palette | None,
+    class_ids: Sequence[int] | None,
+    background: Sequence[int],
+) -> list[int]:
+    """The values that are classes, in their order; raises InputError where they are none or too many."""
+    if class_ids is not None:
+        classes = list(class_ids)
+    elif palette is not None:
+        classes = list(palette.class_ids)
+    else:
+        classes = sorted(_totals(counts))
+    classes = [value for value in classes if value != IGNORE_INDEX and value not in background]
+    if not classes:
+        raise InputError([Fault(shown(source), "holds no class beside the background", "name fewer background values")])
+    if len(classes) > MOST_CLASSES:
+        named = ", ".join(map(str, classes[:COLOURS_NAMED]))
+        what = f"holds {len(classes)} label values ({named}, ...); there are at most {MOST_CLASSES} classes"
+        raise InputError([Fault(shown(source), what, "name the values that are classes with --ids")])
+    return classes
+
+
+def _table(classes: list[int], values: Values, source: Path) -> dict[int, int]:
+    """Class value -> its value in the new labels."""
+    match values:
+        case "contiguous":
+            return {value: position for position, value in enumerate(classes)}
+        case "spaced":
+            spaced = np.linspace(0, IGNORE_INDEX - 1, len(classes)).round().astype(int).tolist()
+            return dict(zip(classes, spaced, strict=True))
+        case "keep":
+            too_large = [value for value in classes if not 0 <= value < IGNORE_INDEX]
+            if too_large:
+                what = f"holds the values {', '.join(map(str, too_large[:COLOURS_NAMED]))}; kept ids are 0..254"
+                raise InputError([Fault(shown(source), what, "write --values contiguous or spaced")])
+            return {value: value for value in classes}
+
+
+def _check_values(
+    plan: _Plan, counts: list[dict[int, int]], palette: Palette | None, classes: list[int], background: Sequence[int]
+) -> None:
+    """Raise InputError with every file that holds a value which is no class, background or 255."""
+    known = {*classes, *background, IGNORE_INDEX}
+    faults = []
+    for (path, _), pixels_of in zip(plan.labels, counts, strict=True):
+        for value in sorted(pixels_of.keys() - known):
+            y, x = np.argwhere(_raw_values(path, palette)[0] == value)[0]
+            what = f"holds the value {value}, which is no class: {pixels_of[value]} pixels, the first at x={x}, y={y}"
+            faults.append(Fault(shown(path), what, f"add it to --ids, or write --background {value}"))
+    if faults:
+        raise InputError(at_most(faults))
+
+
+def _write_labels(plan: _Plan, folder: Path, palette: Palette | None, table: dict[int, int], begin: Begin) -> None:
+    advance = begin("writing labels", len(plan.labels))
+    lookup = np.full(_LARGEST_VALUE + 1, IGNORE_INDEX, np.uint8)
+    lookup[list(table)] = list(table.values())
+
+    def write(i: int) -> None:
+        try:
+            path, target = plan.labels[i]
+            raw, _ = _raw_values(path, palette)
+            Image.fromarray(lookup[raw]).save(folder / target)
+        finally:
+            advance()
+
+    faults: list[Fault] = []
+    for_all(write, len(plan.labels), faults)
+    if faults:
+        raise InputError(at_most(faults))
+
+
+def _place_images(plan: _Plan, folder: Path, link: bool, begin: Begin) -> None:
+    advance = begin("linking images" if link else "copying images", len(plan.images))
+    for path, target in plan.images:
+        place(path, folder / target, link=link)
+        advance()

@@ -1,0 +1,264 @@
+"""Splits of a dataset that all hold what there is of every class, drawn by iterative stratification.
+
+After Sechidis, Tsoumakas and Vlahavas, "On the stratification of multi-label data", ECML PKDD 2011: the rarest class
+is shared out first, each image to the split that is shortest of that class. Here what is shared out are units, groups
+of images that stay together, and a split's fair share of a class is never less than one unit while there are enough.
+"""
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.config import DataConfig
+from trainables.data.census import SPLITS, Begin, class_names, every_value_a_class, silently, take_census
+from trainables.data.folder import LABEL_ENDING, Pair, at_most, shown
+from trainables.data.output_folder import new_folder, place
+from trainables.errors import Fault, InputError
+
+Presence: TypeAlias = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Division:
+    """How a dataset was split; every dict is by split, in the order of the splits."""
+
+    class_names: tuple[str, ...]
+    num_images: dict[str, int]
+    class_images: dict[str, list[int]]
+    """Images that have a pixel of a class, (K,)."""
+    class_pixels: dict[str, list[int]]
+    """Pixels of a class, (K,)."""
+    subcategory_images: dict[str, dict[str, int]]
+    """Sub-category -> split -> images; empty where none were asked for."""
+
+    def missing(self) -> list[tuple[str, str, int]]:
+        """Class or sub-category, a split without it, and the images that have it in all."""
+        by_class = [
+            (name, {split: counts[k] for split, counts in self.class_images.items()})
+            for k, name in enumerate(self.class_names)
+        ]
+        return [
+            (name, split, sum(images.values()))
+            for name, images in (*by_class, *self.subcategory_images.items())
+            for split, count in images.items()
+            if count == 0 < sum(images.values())
+        ]
+
+
+def split_dataset(
+    source: Path,
+    destination: Path,
+    shares: Mapping[str, float],
+    *,
+    seed: int = 0,
+    config: DataConfig | None = None,
+    group: str | Path | None = None,
+    subcategory: str | None = None,
+    link: bool = False,
+    begin: Begin = silently,
+) -> Division:
+    """Write the pairs of `source` anew under `destination`, in splits that all hold what there is of every class.
+
+    Args:
+        source: `{image,label}`, or a dataset whose splits are put together first; never changed.
+        destination: Absent or empty; it is there whole or not at all.
+        shares: Split -> its share of the images, above 0; together 1.
+        seed: Of the draw; nothing else is random.
+        config: What the label values mean; without it every value but 255 is a class.
+        group: Images of a group stay together: a regular expression on the names, or a CSV file of rows name,group.
+        subcategory: A regular expression on the names; what it finds is in every split, as a class is.
+        link: Hard links in place of copies.
+        begin: Is told of the progress.
+
+    Raises:
+        InputError: every file that cannot be read or has no partner, a name that occurs twice or that a pattern or
+            the CSV file does not cover, fewer groups than splits, or a destination that is there.
+    """
+    folders = [source / name for name in SPLITS if (source / name).is_dir()] or [source]
+    censuses = [take_census(folder, hash_images=False, begin=begin) for folder in folders]
+    pairs = [pair for census in censuses for pair in census.pairs]
+    faults = [fault for census in censuses for fault in census.faults] + _repeated_names(pairs)
+    if faults:
+        raise InputError(faults)
+
+    config = config or every_value_a_class(censuses)
+    counts = np.zeros((len(pairs), 0), np.int64)
+    if config is not None:
+        counts = np.concatenate([census.class_histograms(config) for census in censuses])
+    found = np.array(names_by_pattern(pairs, subcategory, "--subcategory") if subcategory is not None else [], str)
+    subcategories = np.unique(found)
+    wanted = np.column_stack([counts > 0, *(found == name for name in subcategories)])
+    match group:
+        case None:
+            groups = [pair.name for pair in pairs]
+        case Path():
+            groups = names_by_csv(pairs, group)
+        case _:
+            groups = names_by_pattern(pairs, group, "--group")
+    chosen = stratified(wanted, groups, shares, seed)
+
+    _write(chosen, pairs, destination, source, link, begin)
+    return Division(
+        class_names=class_names(config) if config is not None else (),
+        num_images={split: len(indices) for split, indices in chosen.items()},
+        class_images={split: (counts[indices] > 0).sum(axis=0).tolist() for split, indices in chosen.items()},
+        class_pixels={split: counts[indices].sum(axis=0).tolist() for split, indices in chosen.items()},
+        subcategory_images={
+            str(name): {split: int((found[indices] == name).sum()) for split, indices in chosen.items()}
+            for name in subcategories
+        },
+    )
+
+
+def stratified(
+    presence: Presence, groups: Sequence[str], shares: Mapping[str, float], seed: int
+) -> dict[str, NDArray[np.intp]]:
+    """The images of every split, ascending.
+
+    A class that occurs in as many groups as there are splits, or in more, has an image in every split, unless the
+    images that would mend it are all that some other class has in their split.
+
+    Args:
+        presence: (N, K), whether image n has class k (or any other property that all splits should have).
+        groups: (N,) images of one name go to one split.
+        shares: Split -> its share of the images, above 0; together 1.
+        seed: Of the draw; nothing else is random.
+
+    Raises:
+        InputError: there are fewer groups than splits.
+    """
+    names, unit_of = np.unique(np.asarray(groups), return_inverse=True)
+    if len(names) < len(shares):
+        what = f"{len(presence)} images in {len(names)} groups cannot make {len(shares)} splits"
+        raise InputError([Fault("groups", what, "use smaller groups, fewer splits or more images")])
+    images = np.zeros((len(names), presence.shape[1] + 1), np.int64)  # of every unit: with class k, and at all
+    np.add.at(images, unit_of, np.column_stack([presence, np.ones(len(presence), bool)]))
+
+    share = np.array(list(shares.values()))
+    assigned = _assign(images, share, np.random.default_rng(seed))
+    _mend(images, assigned, len(share))
+    return {name: np.flatnonzero(assigned[unit_of] == s) for s, name in enumerate(shares)}
+
+
+def _assign(images: NDArray[np.int64], share: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.intp]:
+    """The split of every unit: (U,) of `images` (U, K + 1), the last column counting all of a unit's images."""
+    num_units, num_columns = images.shape
+    wanted = share[:, None] * images.sum(axis=0)  # (S, K + 1), images still to come
+    num_with = (images > 0).sum(axis=0)
+    wanted[:, num_with >= len(share)] = np.maximum(wanted[:, num_with >= len(share)], 1.0)
+    assigned = np.full(num_units, -1)
+    ties = rng.permutation(num_units)  # the order of units that nothing else ranks
+    while (open_units := assigned < 0).any():
+        remaining = (images[open_units] > 0).sum(axis=0)
+        remaining[remaining == 0] = num_units + 1
+        column = int(np.argmin(remaining[:-1])) if (remaining[:-1] <= num_units).any() else num_columns - 1
+        candidates = np.flatnonzero(open_units & (images[:, column] > 0))
+        # Large units first: small ones can still even out what they leave.
+        for unit in candidates[np.lexsort((ties[candidates], -images[candidates, column]))]:
+            split = max(range(len(share)), key=lambda s: (wanted[s, column], wanted[s, -1], share[s]))
+            assigned[unit] = split
+            wanted[split] -= images[unit]
+    return assigned
+
+
+def _mend(images: NDArray[np.int64], assigned: NDArray[np.intp], num_splits: int) -> None:
+    """Give a split that lacks a class a unit that has it, where no other class pays for it; rarest class first."""
+    has = images > 0
+    num_with = has.sum(axis=0)
+    for column in np.argsort(num_with, kind="stable"):
+        if num_with[column] < num_splits:
+            continue
+        for split in range(num_splits):
+            if has[assigned == split, column].any():
+                continue
+            units_with = np.array([has[assigned == s].sum(axis=0) for s in range(num_splits)])  # (S, K + 1)
+            movable = [
+                unit
+                for unit in np.flatnonzero(has[:, column])
+                if (units_with[assigned[unit], has[unit] & (num_with >= num_splits)] > 1).all()
+            ]
+            if movable:
+                assigned[min(movable, key=lambda unit: (images[unit, -1], unit))] = split
+
+
+def names_by_pattern(pairs: Sequence[Pair], pattern: str, option: str) -> list[str]:
+    """For every pair what a regular expression finds in its name: its first group, or all of the match.
+
+    Raises:
+        InputError: the pattern is none, or every pair that it does not match.
+    """
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise InputError([Fault(f"{option} {pattern}", f"is no regular expression ({error})", "mend it")]) from error
+    matches = [compiled.search(pair.name) for pair in pairs]
+    faults = [
+        Fault(shown(pair.image), f"{option} {pattern} does not match its name {pair.name}", "widen the pattern")
+        for pair, match in zip(pairs, matches, strict=True)
+        if match is None
+    ]
+    if faults:
+        raise InputError(at_most(faults))
+    return [(match[1] or "") if match.re.groups else match[0] for match in matches if match is not None]
+
+
+def names_by_csv(pairs: Sequence[Pair], path: Path) -> list[str]:
+    """For every pair the group that a CSV file of rows `name, group` gives it; a name is a file name or its stem.
+
+    Raises:
+        InputError: the file cannot be read, or every pair that it does not name or gives two groups.
+    """
+    try:
+        rows = [row for row in csv.reader(path.read_text(encoding="utf-8-sig").splitlines()) if row]
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise InputError([Fault(shown(path), f"cannot be read ({error})", "name a CSV file of name,group")]) from error
+    faults: list[Fault] = []
+    groups: dict[str, str] = {}
+    for number, row in enumerate(rows, start=1):
+        if len(row) != 2:
+            faults.append(Fault(f"{path}: row {number}", f"has {len(row)} columns, not name,group", "write two"))
+        elif groups.setdefault(row[0].strip(), row[1].strip()) != row[1].strip():
+            faults.append(Fault(f"{path}: row {number}", f"gives {row[0]} a second group", "keep one of them"))
+    found = [groups.get(pair.name, groups.get(pair.image.name)) for pair in pairs]
+    faults += [
+        Fault(shown(path), f"has no group for {pair.name}", f"add a row {pair.name},GROUP")
+        for pair, group in zip(pairs, found, strict=True)
+        if group is None
+    ]
+    if faults:
+        raise InputError(at_most(faults))
+    return [group for group in found if group is not None]
+
+
+def _repeated_names(pairs: Sequence[Pair]) -> list[Fault]:
+    by_name: dict[str, Pair] = {}
+    return at_most(
+        Fault(shown(pair.image), f"has the name of {shown(by_name[pair.name].image)}", "rename one of them")
+        for pair in pairs
+        if by_name.setdefault(pair.name, pair) is not pair
+    )
+
+
+def _write(
+    chosen: Mapping[str, NDArray[np.intp]],
+    pairs: Sequence[Pair],
+    destination: Path,
+    source: Path,
+    link: bool,
+    begin: Begin,
+) -> None:
+    advance = begin("linking pairs" if link else "copying pairs", len(pairs))
+    with new_folder(destination, source) as folder:
+        for split, indices in chosen.items():
+            (folder / split / "image").mkdir(parents=True)
+            (folder / split / "label").mkdir()
+            for pair in (pairs[i] for i in indices):
+                place(pair.image, folder / split / "image" / pair.image.name, link=link)
+                place(pair.label, folder / split / "label" / (pair.name + LABEL_ENDING), link=link)
+                advance()
