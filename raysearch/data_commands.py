@@ -1,0 +1,403 @@
+"""The commands on a dataset before it trains: what is in it, its labels made ids, its class weights, its splits."""
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from raysearch.errors import Fault, InputError
+
+if TYPE_CHECKING:
+    from trainables.config import DataConfig
+    from trainables.data.census import Census
+
+app = typer.Typer(help="Look at a dataset, convert its labels, weigh its classes, split it.", no_args_is_help=True)
+_out = Console(soft_wrap=True, highlight=False)
+_err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+VALUES_LISTED = 64
+"""Raw label values that a table lists; the rest is a count."""
+IMAGES_NAMED = 10
+"""Images in two splits that are named."""
+SCHEMES = ("max_over_count", "inverse", "one_minus_frequency", "inverse_log")
+"""Every scheme that has a name in `loss.ce_weights`."""
+ROOT = 0.5
+"""The power of max_over_count that is shown beside the schemes: milder weights between none and the scheme's own."""
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="{train,val[,test]}/{image,label}.", show_default=False)]
+Source = Annotated[Path, typer.Argument(metavar="SRC", help="What is read; never changed.", show_default=False)]
+Destination = Annotated[Path, typer.Argument(metavar="DST", help="A new or an empty folder.", show_default=False)]
+Ids = Annotated[
+    str | None,
+    typer.Option("--ids", metavar="0,1,5-9", help="Raw label value of every class, in order.", show_default=False),
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        help="ade20k, camvid, cityscapes, coco_stuff or pascal_context in place of --ids.",
+        show_default=False,
+    ),
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="CONFIG.json", help="A trial config that has the ids.", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON in place of tables.")]
+Link = Annotated[bool, typer.Option("--link", help="Hard links in place of copies.")]
+
+
+@app.command()
+def inspect(
+    folder: Folder, ids: Ids = None, preset: Preset = None, config: ConfigOption = None, as_json: Json = False
+) -> None:
+    """Say what a dataset holds and what is wrong with it: pairs, sizes, values, classes, shared images."""
+    from trainables.data.census import class_names, inspect_dataset
+
+    with _progress() as begin:
+        found = inspect_dataset(folder, _data_config(ids, preset, config), begin)
+    if as_json:
+        _print_json(
+            {
+                "class_names": list(class_names(found.config)) if found.config else [],
+                "splits": {split: _split_json(census, found.config) for split, census in found.splits.items()},
+                "notices": found.notices,
+                "shared_images": [[str(first), str(second)] for first, second in found.shared],
+                "faults": [str(fault) for fault in found.faults],
+            }
+        )
+    else:
+        _out.print(_pairs_table(found.splits))
+        if found.config is not None:
+            _out.print(_classes_table(found.splits, found.config))
+        for line in found.notices:
+            _say(f"note: {line}")
+        if not found.faults:
+            _say("every pair can be read")
+    if found.faults:
+        raise InputError(found.faults)
+
+
+@app.command()
+def convert(
+    source: Source,
+    destination: Destination,
+    palette: Annotated[
+        str | None,
+        typer.Option(
+            "--palette",
+            metavar="PRESET|FILE",
+            help="Colour of every id: camvid, cityscapes, or a CSV or JSON file of rows r,g,b,id[,name].",
+            show_default=False,
+        ),
+    ] = None,
+    values: Annotated[
+        Literal["keep", "contiguous", "spaced"] | None,
+        typer.Option(
+            help="What ids become: themselves, 0, 1, 2, ..., or evenly spaced over 0..254 for viewing. "
+            "Without it: keep with --palette, else contiguous.",
+            show_default=False,
+        ),
+    ] = None,
+    ids: Ids = None,
+    background: Annotated[
+        str | None,
+        typer.Option("--background", metavar="V[,V]", help="Values that become 255, ignored.", show_default=False),
+    ] = None,
+    link: Link = False,
+    as_json: Json = False,
+) -> None:
+    """Make single-channel label PNGs of colour masks or of grey labels with whatever values.
+
+    SRC is a dataset, one {image,label} folder, or a folder of labels. A file with a palette of its own is read by its
+    colours with --palette, else by its indices. 255 stays 255.
+    """
+    from trainables.data.conversion import convert as convert_labels
+    from trainables.data.palette import read_palette
+    from trainables.data.presets import PRESETS
+
+    class_ids = None if ids is None else _numbers("--ids", ids)
+    unclassed = [] if background is None else _numbers("--background", background)
+    colours = None
+    if palette is not None and palette in PRESETS:
+        colours = PRESETS[palette].palette
+        if colours is None:
+            what = "has no palette that tells every class apart; its labels are published as ids"
+            raise InputError([Fault(f"--palette {palette}", what, "leave --palette out, or give a file")])
+    elif palette is not None:
+        colours = read_palette(Path(palette).expanduser())
+    how = values or ("contiguous" if colours is None else "keep")
+    with _progress() as begin:
+        done = convert_labels(
+            source,
+            destination,
+            palette=colours,
+            values=how,
+            class_ids=class_ids,
+            background=unclassed,
+            link=link,
+            begin=begin,
+        )
+    names = [] if colours is None else [colours.names.get(row.value, "") for row in done.values]
+    entry = ", ".join(map(str, done.class_ids))
+    if as_json:
+        rows = [row._asdict() for row in done.values]
+        _print_json({"label_class_ids": done.class_ids, "values": rows, "palette_images": done.palette_images})
+        return
+    table = Table("value" if colours is None else "id", "becomes", "pixels", "files", *(["name"] if any(names) else []))
+    for position, row in enumerate(done.values[:VALUES_LISTED]):
+        table.add_row(*map(str, row), *([escape(names[position])] if any(names) else []))
+    _out.print(table)
+    if len(done.values) > VALUES_LISTED:
+        _say(f"and {len(done.values) - VALUES_LISTED} more values")
+    if done.palette_images is not None:
+        _say(f"note: files with a palette of their own were read by its {done.palette_images}")
+    _say(f"{done.num_labels} labels and {done.num_images} images are in {destination}")
+    _say(f"in the config:  label_class_ids: [{entry}]")
+
+
+@app.command()
+def weights(
+    folder: Folder, ids: Ids = None, preset: Preset = None, config: ConfigOption = None, as_json: Json = False
+) -> None:
+    """Weigh the classes by their training pixels, by every scheme that loss.ce_weights knows."""
+    from trainables.data.census import class_names, take_census
+    from trainables.losses.class_weights import class_weights
+
+    data = _data_config(ids, preset, config)
+    if data is None:
+        raise InputError([Fault("data weights", "needs to know the classes", "give --ids, --preset or --config")])
+    with _progress() as begin:
+        census = take_census(folder / "train", hash_images=False, begin=begin)
+    if census.faults:
+        raise InputError(census.faults)
+    counts = census.class_histograms(data).sum(axis=0)
+    if not counts.any():
+        found = ", ".join(map(str, census.value_pixels()))
+        raise InputError([Fault(str(folder / "train"), "holds no pixel of any class", f"its labels hold {found}")])
+    columns = {scheme: class_weights(scheme, 1.0, counts) for scheme in SCHEMES}
+    columns[f"max_over_count^{ROOT}"] = class_weights("max_over_count", ROOT, counts)
+    names = class_names(data)
+    absent = [name for name, count in zip(names, counts, strict=True) if not count]
+    if as_json:
+        _print_json(
+            {
+                "class_names": list(names),
+                "class_pixels": counts.tolist(),
+                "weights": {scheme: weights.tolist() for scheme, weights in columns.items()},
+                "without_pixels": absent,
+            }
+        )
+        return
+    table = Table("class", "pixels", "share", *columns)
+    for k, name in enumerate(names):
+        share = f"{counts[k] / counts.sum():.4f}"
+        table.add_row(escape(name), str(counts[k]), share, *(f"{weights[k]:.4g}" for weights in columns.values()))
+    _out.print(table)
+    for name in absent:
+        _say(f"note: {name} has no training pixel; its weight is 0, and it cannot be learned")
+    _say(f"in the config:  loss: {{ce_weights: max_over_count, ce_weight_power: {ROOT}}}")
+
+
+@app.command()
+def split(
+    source: Source,
+    destination: Destination,
+    val: Annotated[float, typer.Option("--val", min=0.0, max=1.0, help="Share of the images in val.")] = 0.2,
+    test: Annotated[float, typer.Option("--test", min=0.0, max=1.0, help="Share of the images in test.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
+    ids: Ids = None,
+    preset: Preset = None,
+    config: ConfigOption = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX",
+            help="Keep together the images whose names give the same first group (or match), such as frames of a clip.",
+            show_default=False,
+        ),
+    ] = None,
+    group_csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The same from a CSV of rows name,group.", show_default=False)
+    ] = None,
+    subcategory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX",
+            help="Let every split have images of each first group (or match) in the names, such as a site or a season.",
+            show_default=False,
+        ),
+    ] = None,
+    link: Link = False,
+) -> None:
+    """Split pairs so that every class is in every split, where it has enough images.
+
+    SRC is one {image,label} folder, or a dataset to be split anew. Without ids every label value but 255 is a class.
+    """
+    from trainables.data.splitting import split_dataset
+
+    if val <= 0.0 or val + test >= 1.0:
+        what = f"--val {val:g} --test {test:g} leave {1 - val - test:g} of the images for train"
+        raise InputError([Fault("data split", what, "give a val above 0, and val + test below 1")])
+    if group is not None and group_csv is not None:
+        raise InputError([Fault("data split", "has two groupings", "give --group or --group-csv")])
+    with _progress() as begin:
+        done = split_dataset(
+            source,
+            destination,
+            {"train": 1.0 - val - test, "val": val} | ({"test": test} if test else {}),
+            seed=seed,
+            config=_data_config(ids, preset, config),
+            group=group if group_csv is None else group_csv.expanduser(),
+            subcategory=subcategory,
+            link=link,
+            begin=begin,
+        )
+    table = Table("", *done.num_images)
+    table.add_row("images", *map(str, done.num_images.values()))
+    for k, name in enumerate(done.class_names):
+        cells = [
+            f"{done.class_images[part][k]}  {_share(done.class_pixels[part][k], sum(done.class_pixels[part]))}"
+            for part in done.num_images
+        ]
+        table.add_row(escape(name), *cells)
+    for name, images in done.subcategory_images.items():
+        table.add_row(escape(f"sub-category {name}"), *map(str, images.values()))
+    _out.print(table)
+    _say("of a class: the images that have it, and its share of the pixels of all classes")
+    for name, part, num_images in done.missing():
+        _say(f"note: {part}: no image has {name}, which {num_images} of all images have")
+    _say(f"{sum(done.num_images.values())} pairs are in {destination}")
+
+
+def _data_config(ids: str | None, preset: str | None, config: Path | None) -> "DataConfig | None":
+    """What the label values mean; None where it is not said.
+
+    Raises:
+        InputError: it is said twice, or wrong.
+    """
+    from trainables.config import Config, DataConfig
+    from trainables.data.presets import PRESETS
+
+    if sum(option is not None for option in (ids, preset, config)) > 1:
+        what = "more than one of --ids, --preset and --config is given"
+        raise InputError([Fault("the classes", what, "give one of them")])
+    if preset is not None:
+        if preset not in PRESETS:
+            raise InputError([Fault(f"--preset {preset}", "is no preset", f"choose {', '.join(sorted(PRESETS))}")])
+        known = PRESETS[preset]
+        return DataConfig(
+            label_class_ids=known.label_class_ids,
+            reduce_zero_label=known.reduce_zero_label,
+            class_names=known.class_names,
+        )
+    if config is not None:
+        from raysearch.trial_config import load_config
+
+        return load_config(config, Config).data
+    if ids is not None:
+        try:
+            return DataConfig(label_class_ids=tuple(_numbers("--ids", ids)))
+        except ValidationError as error:
+            problems = [problem["msg"].removeprefix("Value error, ") for problem in error.errors()]
+            raise InputError([Fault(f"--ids {ids}", problem, "") for problem in problems]) from None
+    return None
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    """The numbers of a list such as `0,1,5-9`; raises InputError."""
+    numbers: list[int] = []
+    for part in text.strip(" []").split(","):
+        first, dash, last = part.strip().partition("-")
+        try:
+            low, high = int(first), int(last if dash else first)
+        except ValueError:
+            low, high = 1, 0
+        if not 0 <= low <= high <= 65535:
+            what = f"{part.strip()!r} is no label value, and no range of them"
+            raise InputError([Fault(f"{option} {text}", what, "write for example 0,74,128 or 0-10")])
+        numbers.extend(range(low, high + 1))
+    return numbers
+
+
+def _pairs_table(censuses: "dict[str, Census]") -> Table:
+    table = Table("split", "pairs", "not readable or not paired", "sizes (height x width: images)")
+    for split, census in censuses.items():
+        sizes = _sizes(census)
+        shown = ", ".join(f"{h}x{w}: {count}" for (h, w), count in sizes[:4])
+        more = f", {len(sizes) - 4} more" if len(sizes) > 4 else ""
+        table.add_row(split, str(len(census.pairs)), str(len(census.faults)), shown + more)
+    return table
+
+
+def _classes_table(censuses: "dict[str, Census]", data: "DataConfig") -> Table:
+    """Pixels of every class, their share in the split, and the images that have it."""
+    from trainables.data.census import class_names
+
+    table = Table("class", "value", *(f"{split} pixels  share  images" for split in censuses))
+    histograms = [census.class_histograms(data) for census in censuses.values()]
+    ids = data.label_class_ids[1:] if data.reduce_zero_label else data.label_class_ids
+    for k, (name, raw) in enumerate(zip(class_names(data), ids, strict=True)):
+        cells = [
+            f"{counts[:, k].sum()}  {_share(counts[:, k].sum(), counts.sum())}  {(counts[:, k] > 0).sum()}"
+            for counts in histograms
+        ]
+        table.add_row(escape(name), str(raw), *cells)
+    ignored = [int(c.histograms.sum() - counts.sum()) for c, counts in zip(censuses.values(), histograms, strict=True)]
+    table.add_row("ignored", "", *map(str, ignored))
+    return table
+
+
+def _split_json(census: "Census", data: "DataConfig | None") -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "pairs": len(census.pairs),
+        "sizes": [[*size, count] for size, count in _sizes(census)],
+        "value_pixels": {str(value): count for value, count in census.value_pixels().items()},
+    }
+    if data is not None:
+        counts = census.class_histograms(data)
+        document["class_pixels"] = counts.sum(axis=0).tolist()
+        document["class_images"] = (counts > 0).sum(axis=0).tolist()
+    return document
+
+
+def _sizes(census: "Census") -> list[tuple[tuple[int, int], int]]:
+    """Height and width, and how many images have them, the most frequent first."""
+    counts: dict[tuple[int, int], int] = {}
+    for size in census.sizes:
+        counts[size] = counts.get(size, 0) + 1
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{part / whole:.4f}" if whole and not math.isnan(part) else "-"
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int], Callable[[], None]]]:
+    """A bar on a terminal, nothing elsewhere: `begin(what, total)` gives what is to be called after each file."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=_err, transient=True, disable=not _err.is_terminal) as progress:
+
+        def begin(what: str, total: int) -> Callable[[], None]:
+            task = progress.add_task(what, total=total)
+            return lambda: progress.advance(task)
+
+        yield begin
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    print(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _say(line: str) -> None:
+    _out.print(escape(line))
