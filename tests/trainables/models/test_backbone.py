@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from torch.nn import functional as F
 
 from trainables.config import ModelConfig
 from trainables.errors import InputError
@@ -23,8 +24,17 @@ def test_hrnet_w48_trunk_has_the_published_size() -> None:
     assert backbone.padding_multiple == 32
 
 
-@pytest.mark.parametrize("output_stride", [2, 4])
-def test_hrnet_gives_its_four_branches(output_stride: int) -> None:
+def test_resnet101s_trunk_has_the_published_size() -> None:
+    with torch.device("meta"):
+        backbone = build_backbone(ModelConfig(head="deeplab_v3", backbone="resnet101s"))
+    assert sum(parameter.numel() for parameter in backbone.parameters()) == 42_623_936
+    assert backbone.channels == [1024, 2048]
+    assert backbone.strides == [8, 8]
+    assert backbone.padding_multiple == 8
+
+
+@pytest.mark.parametrize("output_stride", [None, 2, 4])
+def test_hrnet_gives_its_four_branches(output_stride: int | None) -> None:
     backbone = build_backbone(ModelConfig(backbone="hrnet_w18_small", output_stride=output_stride)).eval()
     with torch.inference_mode():
         maps = backbone(torch.zeros(1, 3, 64, 96))
@@ -56,11 +66,84 @@ def test_maps_are_as_described(name: str, output_stride: int, strides: list[int]
     ]
 
 
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_convnext", "test_byobnet"])
+@pytest.mark.parametrize(("output_stride", "strides"), [(8, [8, 8]), (16, [16, 16]), (32, [16, 32])])
+def test_deeplab_dilates_the_last_two_maps(name: str, output_stride: int, strides: list[int]) -> None:
+    backbone = build_backbone(ModelConfig(head="deeplab_v3", backbone=name, output_stride=output_stride)).eval()
+    assert backbone.strides == strides
+    assert backbone.padding_multiple == output_stride
+    with torch.inference_mode():
+        maps = backbone(torch.zeros(1, 3, 5 * output_stride, 7 * output_stride))
+    ratios = [output_stride // stride for stride in strides]
+    assert [tuple(m.shape[-2:]) for m in maps] == [(5 * ratio, 7 * ratio) for ratio in ratios]
+    assert [m.shape[1] for m in maps] == backbone.channels
+
+
+@pytest.mark.parametrize("name", ["hrnet_w18_small", "test_vit", "t2t_vit_14", "densenet121", "vgg11"])
+@pytest.mark.parametrize("output_stride", [None, 16])
+def test_what_cannot_be_dilated_is_a_fault(name: str, output_stride: int | None) -> None:
+    with pytest.raises(InputError) as error:
+        build_backbone(ModelConfig(head="deeplab_v3", backbone=name, output_stride=output_stride))
+    (message,) = messages(error)
+    assert message.startswith(f"model.backbone: {name} cannot be dilated to output stride {output_stride or 8}")
+    assert "resnet101s" in message
+
+
+@pytest.mark.parametrize(("name", "channels"), [("t2t_vit_14", 384), ("t2t_vit_19", 448), ("t2t_vit_24", 512)])
+def test_t2t_vit_gives_one_map_of_stride_16(name: str, channels: int) -> None:
+    with torch.device("meta"):
+        backbone = build_backbone(ModelConfig(backbone=name))
+    assert backbone.channels == [channels]
+    assert backbone.strides == [16]
+    assert backbone.padding_multiple == 16
+
+
+def test_timm_has_no_weights_of_t2t_vit() -> None:
+    with pytest.raises(InputError, match="timm has no weights of t2t_vit_14; give a checkpoint file"):
+        build_backbone(ModelConfig(backbone="t2t_vit_14", weights="timm"))
+
+
+class TestBilinearFusion:
+    def test_changes_what_hrnet_gives_and_none_of_its_weights(self) -> None:
+        torch.manual_seed(0)
+        nearest = build_backbone(ModelConfig(backbone="hrnet_w18_small")).eval()
+        torch.manual_seed(0)
+        bilinear = build_backbone(ModelConfig(backbone="hrnet_w18_small", hrnet_fuse="bilinear")).eval()
+        for key, tensor in nearest.state_dict().items():
+            assert torch.equal(tensor, bilinear.state_dict()[key]), key
+        images = torch.randn(1, 3, 64, 96)
+        with torch.inference_mode():
+            assert not torch.allclose(nearest(images)[0], bilinear(images)[0], rtol=0.1)
+
+    def test_is_the_fusion_written_out(self) -> None:
+        torch.manual_seed(0)
+        backbone = build_backbone(ModelConfig(backbone="hrnet_w18_small", hrnet_fuse="bilinear")).eval()
+        module = backbone.network.stage4[-1]
+        maps = [torch.randn(1, 16 * 2**i, 24 // 2**i, 16 // 2**i) for i in range(4)]
+        with torch.inference_mode():
+            branches = [branch(m) for branch, m in zip(module.branches, maps, strict=True)]
+            expected = []
+            for i, size in enumerate(m.shape[-2:] for m in maps):
+                total = torch.zeros_like(branches[i])
+                for j, branch in enumerate(branches):
+                    layers = module.fuse_layers[i][j]
+                    if j > i:  # coarser: 1x1 convolution and norm, then upsampled
+                        coarse = layers[1](layers[0](branch))
+                        total = total + F.interpolate(coarse, size=size, mode="bilinear", align_corners=True)
+                    else:
+                        total = total + layers(branch)
+                expected.append(total.relu())
+            fused = module(list(maps))
+        assert [(a - b).abs().max().item() for a, b in zip(fused, expected, strict=True)] == [0.0] * 4
+
+
 def test_unknown_name_is_answered_with_near_ones() -> None:
     with pytest.raises(InputError) as error:
         build_backbone(ModelConfig(backbone="hrnet_w48_contrast"))
     assert messages(error)[0].startswith("model.backbone: hrnet_w48_contrast is not a timm model")
     assert "hrnet_w48" in error.value.faults[0].fix
+    with pytest.raises(InputError, match="did you mean t2t_vit_14"):
+        build_backbone(ModelConfig(backbone="t2t_vit14"))
 
 
 def test_faults_of_name_and_weights_come_together(tmp_path: Path) -> None:
@@ -78,58 +161,6 @@ def test_unknown_tag_is_a_fault() -> None:
 def test_network_of_one_size_is_a_fault() -> None:
     with pytest.raises(InputError, match="pit_ti_224 takes images of 224x224 pixels only"):
         build_backbone(ModelConfig(backbone="pit_ti_224"))
-
-
-# HRNet keeps timm's names, ConvNeXt's modules are flattened, ViT's are nested.
-@pytest.mark.parametrize("name", ["hrnet_w18_small", "test_convnext", "test_vit"])
-def test_weights_of_the_whole_timm_model_load(name: str, tmp_path: Path) -> None:
-    torch.manual_seed(1)
-    whole = timm.create_model(name).eval()
-    torch.save(whole.state_dict(), tmp_path / "whole.pth")
-    torch.manual_seed(2)
-    backbone = build_backbone(ModelConfig(backbone=name, weights=str(tmp_path / "whole.pth"))).eval()
-    images = torch.randn(1, 3, 160, 160)
-    with torch.inference_mode():
-        expected = whole.forward_intermediates(images, intermediates_only=True)[-1]
-        if name == "hrnet_w18_small":  # its intermediates are widened for classification
-            expected = whole.stages(whole.act2(whole.bn2(whole.conv2(whole.act1(whole.bn1(whole.conv1(images)))))))[-1]
-        torch.testing.assert_close(backbone(images)[-1], expected)
-
-
-def test_weights_of_the_backbone_alone_load(tmp_path: Path) -> None:
-    saved = build_backbone(ModelConfig(backbone="test_resnet"))
-    torch.save({"state_dict": saved.network.state_dict()}, tmp_path / "trunk.pth")
-    loaded = build_backbone(ModelConfig(backbone="test_resnet", weights=str(tmp_path / "trunk.pth")))
-    for key, tensor in saved.state_dict().items():
-        assert torch.equal(tensor, loaded.state_dict()[key]), key
-
-
-def test_keys_that_do_not_fit_are_listed(tmp_path: Path) -> None:
-    state = timm.create_model("test_resnet").state_dict()
-    del state["conv1.0.weight" if "conv1.0.weight" in state else "conv1.weight"]
-    state["bn1.weight"] = torch.zeros(7)
-    state.update({f"decoder.{i}": torch.zeros(1) for i in range(8)})
-    torch.save(state, tmp_path / "other.pth")
-    with pytest.raises(InputError) as error:
-        build_backbone(ModelConfig(backbone="test_resnet", weights=str(tmp_path / "other.pth")))
-    missing, unexpected, mismatched = messages(error)
-    assert "1 keys (conv1" in missing
-    assert "missing" in missing
-    assert "8 keys (decoder.0, decoder.1, decoder.2, decoder.3, decoder.4 and 3 more) unexpected" in unexpected
-    assert "bn1.weight (7,) instead of (32,)" in mismatched
-
-
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
-def test_file_that_holds_no_weights_is_a_fault(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / "weights.pth").write_bytes(content)
-    with pytest.raises(InputError, match=r"weights\.pth cannot be read as weights"):
-        build_backbone(ModelConfig(backbone="test_resnet", weights=str(tmp_path / "weights.pth")))
-
-
-def test_weights_file_runs_no_code(tmp_path: Path) -> None:
-    torch.save({"conv1.weight": Path("code")}, tmp_path / "pickled.pth")
-    with pytest.raises(InputError, match="cannot be read as weights"):
-        build_backbone(ModelConfig(backbone="test_resnet", weights=str(tmp_path / "pickled.pth")))
 
 
 def test_timm_weights_are_asked_of_timm(monkeypatch: pytest.MonkeyPatch) -> None:
