@@ -7,9 +7,8 @@ from typing import Any, ClassVar
 from ray import tune
 
 from trainables.config import Config as TrialConfig
-from trainables.data import preflight
-from trainables.errors import Fault, InputError
 from trainables.models import build_model, warm_model
+from trainables.preflight import preflight
 from trainables.protocol import CONFIG_USED
 from trainables.trainer import METRICS, Trainer
 
@@ -33,20 +32,7 @@ class ContrastiveSegmentation(tune.Trainable):
         Raises:
             InputError: every fault of the dataset, and of the backbone and its weights.
         """
-        notices: list[str] = []
-        faults: list[Fault] = []
-        try:
-            splits = preflight.inspect(config.data, config.data.augmentation.crop_size)
-            notices = preflight.notices(splits, config.data)
-        except InputError as error:
-            faults.extend(error.faults)
-        try:
-            build_model(config.model, config.data.num_classes, None, config.train.seed)
-        except InputError as error:
-            faults.extend(error.faults)
-        if faults:
-            raise InputError(faults)
-        return notices
+        return preflight(config)
 
     def setup(self, config: dict[str, Any]) -> None:
         """Build the trainer; the network of an equal config before is reset and used again once its trainer is gone."""

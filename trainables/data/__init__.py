@@ -1,16 +1,25 @@
 """Images and labels: where they lie, how they are read, cached, augmented and batched."""
 
 from trainables.data.augmentation import Augmentation
-from trainables.data.batches import EvaluationSample, TrainBatch, TrainBatches, evaluation_samples, normalise
+from trainables.data.batches import (
+    EvaluationSample,
+    ImageSample,
+    TrainBatch,
+    TrainBatches,
+    evaluation_samples,
+    image_samples,
+    normalise,
+)
 from trainables.data.decoded import DecodedSplit, class_pixel_counts, open_split
 from trainables.data.drawn import draw_split
 from trainables.data.folder import Pair, find_pairs
-from trainables.data.labels import label_table
+from trainables.data.labels import label_table, raw_values
 
 __all__ = [
     "Augmentation",
     "DecodedSplit",
     "EvaluationSample",
+    "ImageSample",
     "Pair",
     "TrainBatch",
     "TrainBatches",
@@ -18,7 +27,9 @@ __all__ = [
     "draw_split",
     "evaluation_samples",
     "find_pairs",
+    "image_samples",
     "label_table",
     "normalise",
     "open_split",
+    "raw_values",
 ]

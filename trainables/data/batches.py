@@ -1,7 +1,8 @@
 """Training batches as a function of (seed, iteration), and the samples a network is scored on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -12,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from trainables.config import DataConfig
 from trainables.data.augmentation import Augmentation
-from trainables.data.decoded import DecodedSplit
+from trainables.data.decoded import DecodedSplit, scaled_image
+from trainables.data.image_files import Pixels, read_image
 from trainables.data.labels import label_table
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -46,6 +48,22 @@ class EvaluationSample(NamedTuple):
     def size(self) -> tuple[int, int]:
         """Height and width that the prediction must have."""
         height, width = self.label.shape
+        return height, width
+
+
+class ImageSample(NamedTuple):
+    """One image that may have no label."""
+
+    path: Path
+    pixels: Pixels
+    """(H, W, 3) uint8 RGB, at its own size."""
+    image: Tensor
+    """(3, h, w) float32, normalised, at `image_scale`."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width that the prediction must have."""
+        height, width = self.pixels.shape[:2]
         return height, width
 
 
@@ -115,6 +133,17 @@ def evaluation_samples(split: DecodedSplit, config: DataConfig) -> Iterator[Eval
     for i, name in enumerate(split.names):
         label = torch.from_numpy(table[split.label(i)].astype(np.int64))
         yield EvaluationSample(name, normalise(split.image(i), config.input_mode), label)
+
+
+def image_samples(paths: Iterable[Path], config: DataConfig) -> Iterator[ImageSample]:
+    """What `evaluation_samples` gives of labelled images, of image files alone.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    for path in paths:
+        pixels = read_image(path)
+        yield ImageSample(path, pixels, normalise(scaled_image(pixels, config.image_scale), config.input_mode))
 
 
 def normalise(image: NDArray[np.uint8], input_mode: Literal["RGB", "BGR"]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Raw label values to class indices, through one table of 256 entries."""
+"""Raw label values to class indices, through one table of 256 entries, and back."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,11 @@ def label_table(config: DataConfig) -> NDArray[np.uint8]:
     `reduce_zero_label` position 0 is ignored as well and the others move down by one, so K + 1 ids make K classes.
     """
     table = np.full(256, IGNORE_INDEX, np.uint8)
-    ids = config.label_class_ids[1:] if config.reduce_zero_label else config.label_class_ids
-    table[list(ids)] = np.arange(len(ids), dtype=np.uint8)
+    table[raw_values(config)] = np.arange(config.num_classes, dtype=np.uint8)
     return table
+
+
+def raw_values(config: DataConfig) -> NDArray[np.uint8]:
+    """Raw label value of every class: (K,) uint8; `raw_values(config)[classes]` is what `label_table` maps back."""
+    ids = config.label_class_ids[1:] if config.reduce_zero_label else config.label_class_ids
+    return np.array(ids, np.uint8)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trainables.config import IGNORE_INDEX, DataConfig
 from trainables.data.decoded import DecodedSplit, class_pixel_counts, open_split
@@ -91,13 +92,7 @@ def notices(summaries: dict[str, SplitSummary], config: DataConfig) -> list[str]
     ids = config.label_class_ids[1:] if config.reduce_zero_label else config.label_class_ids
     lines: list[str] = []
     for split, summary in summaries.items():
-        for value, found in list(summary.unlisted.items())[:VALUES_NAMED]:
-            lines.append(
-                f"{split}: label value {value} is not in label_class_ids and is ignored: {found.num_pixels} pixels, "
-                f"first in {found.first_file}"
-            )
-        if len(summary.unlisted) > VALUES_NAMED:
-            lines.append(f"{split}: {len(summary.unlisted) - VALUES_NAMED} more label values are ignored likewise")
+        lines += [f"{split}: {line}" for line in unlisted_notices(summary.unlisted)]
         for name, raw, count in zip(names, ids, summary.class_pixels, strict=True):
             if count == 0:
                 effect = "its IoU is undefined" if split != "train" else "it cannot be learned"
@@ -120,16 +115,38 @@ def notices(summaries: dict[str, SplitSummary], config: DataConfig) -> list[str]
     return lines
 
 
-def _summary(split: DecodedSplit, config: DataConfig, crop_size: tuple[int, int]) -> SplitSummary:
-    class_pixels = class_pixel_counts(split, config)
-    totals = split.histograms.sum(axis=0)
-    unlisted = {
-        int(value): UnlistedValue(
-            int(totals[value]), split.label_paths[int(np.flatnonzero(split.histograms[:, value])[0])]
-        )
+def unlisted_values(
+    histograms: NDArray[np.int64], label_paths: Sequence[str], config: DataConfig
+) -> dict[int, UnlistedValue]:
+    """Raw values other than 255 that are no ids, by falling number of pixels.
+
+    Args:
+        histograms: (N, 256) pixels of every raw value in every label.
+        label_paths: Where the N labels lie.
+        config: What values are ids.
+    """
+    totals = histograms.sum(axis=0)
+    return {
+        int(value): UnlistedValue(int(totals[value]), label_paths[int(np.flatnonzero(histograms[:, value])[0])])
         for value in np.argsort(-totals, kind="stable")
         if totals[value] and value != IGNORE_INDEX and value not in config.label_class_ids
     }
+
+
+def unlisted_notices(unlisted: dict[int, UnlistedValue]) -> list[str]:
+    """One line for each of the most frequent unlisted values, and one that counts the rest."""
+    lines = [
+        f"label value {value} is not in label_class_ids and is ignored: {found.num_pixels} pixels, "
+        f"first in {found.first_file}"
+        for value, found in list(unlisted.items())[:VALUES_NAMED]
+    ]
+    if len(unlisted) > VALUES_NAMED:
+        lines.append(f"{len(unlisted) - VALUES_NAMED} more label values are ignored likewise")
+    return lines
+
+
+def _summary(split: DecodedSplit, config: DataConfig, crop_size: tuple[int, int]) -> SplitSummary:
+    class_pixels = class_pixel_counts(split, config)
     sizes: dict[tuple[int, int], int] = {}
     for size in split.sizes:
         sizes[size] = sizes.get(size, 0) + 1
@@ -138,8 +155,8 @@ def _summary(split: DecodedSplit, config: DataConfig, crop_size: tuple[int, int]
         num_images=len(split),
         sizes=sizes,
         class_pixels=tuple(class_pixels.tolist()),
-        ignored_pixels=int(totals.sum() - class_pixels.sum()),
-        unlisted=unlisted,
+        ignored_pixels=int(split.histograms.sum() - class_pixels.sum()),
+        unlisted=unlisted_values(split.histograms, split.label_paths, config),
         smaller_than_crop=sum(
             count for (h, w), count in sizes.items() if h * largest < crop_size[0] or w * largest < crop_size[1]
         ),

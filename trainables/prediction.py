@@ -1,0 +1,160 @@
+"""Label images that a network predicts, and how label images score, whoever made them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Lock
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from trainables.config import IGNORE_INDEX, Config, DataConfig
+from trainables.data import image_samples, label_table, raw_values
+from trainables.data.decoded import for_all
+from trainables.data.folder import at_most, scan_images, scan_predictions, shown
+from trainables.data.image_files import Pixels, read_image, read_label
+from trainables.data.preflight import UnlistedValue, unlisted_values
+from trainables.errors import Fault, InputError
+from trainables.evaluation import predictions
+from trainables.metrics import ConfusionMatrix
+from trainables.models import Segmenter
+from trainables.overlay import class_colors, overlay
+
+Ids = Literal["raw", "contiguous"]
+"""What the pixels of a predicted label are: the values of `label_class_ids`, or class indices from 0."""
+
+OVERLAY_FOLDER = "overlay"
+VALUES_NAMED = 10
+"""Wrong values of a file that are named one by one; the rest is a count."""
+
+
+def readable_images(folder: Path) -> list[Path]:
+    """The images of a folder, each read once.
+
+    Raises:
+        InputError: the folder holds no image, two of one name, or images that cannot be read; all of them at once.
+    """
+    paths, faults = scan_images(folder)
+    unreadable: list[Fault] = []
+    for_all(lambda i: read_image(paths[i]).shape, len(paths), unreadable)
+    if faults or unreadable:
+        raise InputError(faults + at_most(unreadable))
+    return paths
+
+
+def predict_images(
+    network: Segmenter,
+    images: list[Path],
+    out: Path,
+    config: Config,
+    *,
+    device: torch.device,
+    ids: Ids = "raw",
+    with_overlay: bool = False,
+) -> Iterator[Path]:
+    """Write what a network predicts for each image to `out/NAME.png`, at the image's own size; gives each path.
+
+    Args:
+        network: On its device.
+        images: Image files of different names.
+        out: An existing folder.
+        config: How the images are scaled and predicted, and the raw values of the classes.
+        device: The network's.
+        ids: What the pixels of the written labels are.
+        with_overlay: Write the classes in colour over each image too, to `out/overlay/NAME.png`.
+    """
+    values = raw_values(config.data) if ids == "raw" else np.arange(config.data.num_classes, dtype=np.uint8)
+    colors = class_colors(config.data.num_classes)
+    if with_overlay:
+        (out / OVERLAY_FOLDER).mkdir()
+    for batch, predicted in predictions(
+        network,
+        image_samples(images, config.data),
+        config.evaluation,
+        padding_multiple=network.padding_multiple,
+        crop_size=config.data.augmentation.crop_size,
+        device=device,
+        precision=config.train.precision,
+    ):
+        for sample, classes in zip(batch, predicted.cpu().numpy(), strict=True):
+            path = out / f"{sample.path.stem}.png"
+            Image.fromarray(values[classes]).save(path)
+            if with_overlay:
+                Image.fromarray(overlay(sample.pixels, classes, colors)).save(out / OVERLAY_FOLDER / path.name)
+            yield path
+
+
+class LabelScore(NamedTuple):
+    """How predicted label images score."""
+
+    confusion: ConfusionMatrix
+    unlisted: dict[int, UnlistedValue]
+    """Values of the true labels that are no ids and were ignored."""
+
+
+def score_label_images(predicted: Path, labels: Path, config: DataConfig, ids: Ids = "raw") -> LabelScore:
+    """The score of a folder of predicted label PNGs against one of true labels with raw values, partners by name.
+
+    Pixels that the true label ignores are not looked at, whatever is predicted there.
+
+    Raises:
+        InputError: a file without partner, an unreadable one, two sizes, a predicted value that is no class where the
+            label has one, or no pixel of any class; all of them at once.
+    """
+    pairs, faults = scan_predictions(predicted, labels)
+    confusion, lock = ConfusionMatrix(config.num_classes), Lock()
+
+    def count(i: int) -> NDArray[np.int64]:
+        classes, true_classes, histogram = _compared(*pairs[i], config, ids)
+        with lock:
+            confusion.update(classes, true_classes)
+        return histogram
+
+    unfit: list[Fault] = []
+    histograms = np.array(for_all(count, len(pairs), unfit))
+    if faults or unfit:
+        raise InputError(faults + at_most(unfit))
+    if not confusion.counts.any():
+        values = ", ".join(map(str, np.flatnonzero(histograms.sum(axis=0))))
+        what = f"no label has a pixel of any class: label_class_ids = {list(config.label_class_ids)}"
+        raise InputError([Fault(shown(labels), what, f"the labels hold the values {values}; list those of classes")])
+    return LabelScore(confusion, unlisted_values(histograms, [shown(label) for _, label in pairs], config))
+
+
+def _compared(predicted: Path, label: Path, config: DataConfig, ids: Ids) -> tuple[Pixels, Pixels, NDArray[np.int64]]:
+    """Predicted and true classes (H, W), and (256,) pixels of every raw value of the label; raises InputError."""
+    read: list[Pixels] = []
+    faults: list[Fault] = []
+    for path in (predicted, label):
+        try:
+            read.append(read_label(path))
+        except InputError as error:
+            faults.extend(error.faults)
+    if faults:
+        raise InputError(faults)
+    raw, truth = read
+    if raw.shape != truth.shape:
+        (h, w), (label_h, label_w) = raw.shape, truth.shape
+        what = f"is {w}x{h} pixels, its label {shown(label)} is {label_w}x{label_h}"
+        raise InputError([Fault(shown(predicted), what, "predict at the label's own size")])
+    table = label_table(config)
+    prediction_table = table if ids == "raw" else _contiguous_table(config.num_classes)
+    classes, true_classes = prediction_table[raw], table[truth]
+    wrong = np.bincount(raw[(classes == IGNORE_INDEX) & (true_classes != IGNORE_INDEX)], minlength=256)
+    if wrong.any():
+        values = np.argsort(-wrong, kind="stable")[: np.count_nonzero(wrong)]
+        named = ", ".join(f"{value} ({wrong[value]} pixels)" for value in values[:VALUES_NAMED])
+        more = f" and {len(values) - VALUES_NAMED} more" if len(values) > VALUES_NAMED else ""
+        rule = f"label_class_ids {list(raw_values(config))}" if ids == "raw" else f"0..{config.num_classes - 1}"
+        what = f"holds {named}{more} at labelled pixels, which is no class of {rule}"
+        other = "contiguous" if ids == "raw" else "raw"
+        raise InputError([Fault(shown(predicted), what, f"predict a class at every pixel, or give --ids {other}")])
+    return classes, true_classes, np.bincount(truth.ravel(), minlength=256)
+
+
+def _contiguous_table(num_classes: int) -> Pixels:
+    table = np.full(256, IGNORE_INDEX, np.uint8)
+    table[:num_classes] = np.arange(num_classes)
+    return table
