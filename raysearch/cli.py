@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import Progress
 from rich.table import Table
 
 from raysearch import data_commands
@@ -16,6 +17,8 @@ from raysearch.errors import EXIT_FAILED, EXIT_WRONG_INPUT, InputError, WorkErro
 
 if TYPE_CHECKING:
     from raysearch.outcome import SearchResult
+    from trainables.config import DataConfig
+    from trainables.metrics import ConfusionMatrix
 
 app = typer.Typer(
     name="raysearch",
@@ -41,6 +44,15 @@ SetValues = Annotated[
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default=False)]
 Address = Annotated[
     str | None, typer.Option("--address", help="Of a Ray cluster; a local one otherwise.", show_default=False)
+]
+Checkpoint = Annotated[Path, typer.Option(help="Folder of a checkpoint.", show_default=False)]
+Mode = Annotated[
+    Literal["ss", "ms", "sscrop", "mscrop"] | None,
+    typer.Option(help="Whole image, scales, windows, or both; the config's own otherwise.", show_default=False),
+]
+Ids = Annotated[
+    Literal["raw", "contiguous"],
+    typer.Option(help="Pixels of predicted labels: the values of label_class_ids, or class indices from 0."),
 ]
 
 
@@ -160,24 +172,80 @@ def train(config: ConfigFile, pairs: Pairs = None, out: Out = None) -> None:
 @app.command()
 def evaluate(
     config: ConfigFile,
-    checkpoint: Annotated[Path, typer.Option(help="Folder of a checkpoint.", show_default=False)],
+    checkpoint: Checkpoint,
     pairs: Pairs = None,
     split: Annotated[Literal["val", "test"], typer.Option(help="Images to score on.")] = "val",
     data: Annotated[Path | None, typer.Option(help="Another dataset folder.", show_default=False)] = None,
-    mode: Annotated[
-        Literal["ss", "ms", "sscrop", "mscrop"] | None,
-        typer.Option(help="Whole image, scales, windows, or both; the config's own otherwise.", show_default=False),
-    ] = None,
+    mode: Mode = None,
 ) -> None:
     """Score a checkpoint: IoU of every class and their mean."""
     from raysearch import standalone
     from raysearch.trial_config import load_config
     from trainables.config import Config
 
-    pairs = [*(pairs or ()), *(["evaluation.mode", mode] if mode else [])]
-    loaded = load_config(config, Config, pairs)
-    confusion = standalone.score(loaded, checkpoint, split=split, folder=data)
-    names = loaded.data.class_names or [str(i) for i in range(loaded.data.num_classes)]
+    loaded = load_config(config, Config, [*(pairs or ()), *_mode_pair(mode)])
+    _say_scores(standalone.score(loaded, checkpoint, split=split, folder=data, say=_say), loaded.data)
+
+
+@app.command()
+def predict(
+    config: ConfigFile,
+    checkpoint: Checkpoint,
+    images: Annotated[Path, typer.Option(help="Folder of images.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder to write; absent or empty.", show_default=False)],
+    pairs: Pairs = None,
+    ids: Ids = "raw",
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Also write the classes in colour over each image, to OUT/overlay.")
+    ] = False,
+    mode: Mode = None,
+) -> None:
+    """Write the predicted label of every image, as a PNG of the image's name and own size."""
+    from raysearch import standalone
+    from raysearch.trial_config import load_config
+    from trainables.config import Config
+
+    loaded = load_config(config, Config, [*(pairs or ()), *_mode_pair(mode)])
+    with Progress(console=_err, transient=True, disable=not _err.is_terminal) as bar:
+        task = bar.add_task("predict", total=None)
+        num_images = standalone.predict(
+            loaded,
+            checkpoint,
+            images,
+            out,
+            ids=ids,
+            with_overlay=overlay,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    _say(f"{num_images} labels ({ids} ids) in {out}")
+
+
+@app.command()
+def score(
+    predictions: Annotated[Path, typer.Option(help="Folder of predicted label PNGs.", show_default=False)],
+    labels: Annotated[Path, typer.Option(help="Folder of true label PNGs, with raw ids.", show_default=False)],
+    config: Annotated[Path, typer.Option(metavar="CONFIG.json", help="A trial config.", show_default=False)],
+    ids: Ids = "raw",
+) -> None:
+    """Score label PNGs, whoever made them, against true ones of the same names."""
+    from raysearch.trial_config import load_config
+    from trainables.config import Config
+    from trainables.data.preflight import unlisted_notices
+    from trainables.prediction import score_label_images
+
+    data = load_config(config, Config).data
+    scored = score_label_images(predictions, labels, data, ids)
+    for notice in unlisted_notices(scored.unlisted):
+        _say(f"note: {notice}")
+    _say_scores(scored.confusion, data)
+
+
+def _mode_pair(mode: str | None) -> list[str]:
+    return ["evaluation.mode", mode] if mode else []
+
+
+def _say_scores(confusion: "ConfusionMatrix", data: "DataConfig") -> None:
+    names = data.class_names or [str(i) for i in range(data.num_classes)]
     table = Table("class", "IoU")
     for name, iou in zip(names, confusion.iou(), strict=True):
         table.add_row(escape(name), "absent" if iou != iou else f"{iou:.4f}")

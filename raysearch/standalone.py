@@ -1,4 +1,4 @@
-"""Trains and scores one config outside a search: what an exported config is for."""
+"""Trains, scores and predicts with one config outside a search: what an exported config is for."""
 
 import json
 import os
@@ -15,9 +15,13 @@ from raysearch.errors import Fault, InputError
 from raysearch.records import write_reports
 from trainables.config import Config
 from trainables.data import evaluation_samples, open_split
+from trainables.data.output_folder import new_folder
+from trainables.data.preflight import inspect, notices
 from trainables.evaluation import evaluate
 from trainables.metrics import ConfusionMatrix
 from trainables.models import Segmenter, build_model
+from trainables.prediction import Ids, predict_images, readable_images
+from trainables.preflight import preflight
 from trainables.trainer import MODEL_FILE, Trainer, pick_device
 
 Say = Callable[[str], None]
@@ -38,8 +42,10 @@ def train(config: Config, out: Path, *, metric: str = "miou", say: Say = print) 
         The value of the metric at the last report.
 
     Raises:
-        InputError: `out` holds another training, or the dataset is wrong.
+        InputError: `out` holds another training, or the dataset or the network's weights are wrong.
     """
+    for notice in preflight(config):
+        say(f"note: {notice}")
     config_file, results, checkpoint = out / "config.json", out / "results.parquet", out / "checkpoint"
     text = json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
     if not config_file.exists():
@@ -86,21 +92,17 @@ def _recover(checkpoint: Path) -> None:
     shutil.rmtree(before, ignore_errors=True)
 
 
-def score(config: Config, checkpoint: Path, *, split: str = "val", folder: Path | None = None) -> ConfusionMatrix:
+def score(
+    config: Config, checkpoint: Path, *, split: str = "val", folder: Path | None = None, say: Say = print
+) -> ConfusionMatrix:
     """Score a checkpoint's network on a split, of the config's own dataset or of another folder of the layout.
 
     Raises:
         InputError: there is no checkpoint, it does not fit the config, or the dataset is wrong.
     """
-    if config.train.num_threads is not None:
-        torch.set_num_threads(config.train.num_threads)
-    device = pick_device(config)
-    proj_dim = config.contrast.proj_dim if config.contrast.loss_weight > 0.0 else None
-    # All weights come from the checkpoint: the ones that the training began with need not be here.
-    model = config.model.model_copy(update={"weights": None})
-    network = build_model(model, config.data.num_classes, proj_dim, config.train.seed)
-    _load_weights(network, checkpoint / MODEL_FILE)
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for notice in notices(inspect(config.data, config.data.augmentation.crop_size, (split,), folder), config.data):
+        say(f"note: {notice}")
+    network, device = _network(config, checkpoint)
     return evaluate(
         network,
         evaluation_samples(open_split(config.data, split, folder), config.data),
@@ -111,6 +113,56 @@ def score(config: Config, checkpoint: Path, *, split: str = "val", folder: Path 
         device=device,
         precision=config.train.precision,
     )
+
+
+def predict(
+    config: Config,
+    checkpoint: Path,
+    images: Path,
+    out: Path,
+    *,
+    ids: Ids = "raw",
+    with_overlay: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> int:
+    """Write what a checkpoint's network predicts for every image of a folder, as `predict_images` does.
+
+    Args:
+        config: The config that the checkpoint was trained with.
+        checkpoint: Its folder.
+        images: Folder of images.
+        out: A folder that is absent or empty; it is there once it is whole.
+        ids: What the pixels of the written labels are.
+        with_overlay: Write the classes in colour over each image too.
+        progress: Takes the number of images that are done, and of all.
+
+    Returns:
+        The number of images.
+
+    Raises:
+        InputError: there is no checkpoint, it does not fit the config, an image cannot be read, or `out` is taken.
+    """
+    with new_folder(out, images) as folder:
+        paths = readable_images(images)
+        network, device = _network(config, checkpoint)
+        written = predict_images(network, paths, folder, config, device=device, ids=ids, with_overlay=with_overlay)
+        for done, _ in enumerate(written, start=1):
+            progress(done, len(paths))
+    return len(paths)
+
+
+def _network(config: Config, checkpoint: Path) -> tuple[Segmenter, torch.device]:
+    """A checkpoint's network on the device of its config, in the process set up as for its training."""
+    if config.train.num_threads is not None:
+        torch.set_num_threads(config.train.num_threads)
+    device = pick_device(config)
+    proj_dim = config.contrast.proj_dim if config.contrast.loss_weight > 0.0 else None
+    # All weights come from the checkpoint: the ones that the training began with need not be here.
+    model = config.model.model_copy(update={"weights": None})
+    network = build_model(model, config.data.num_classes, proj_dim, config.train.seed)
+    _load_weights(network, checkpoint / MODEL_FILE)
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network, device
 
 
 def _load_weights(network: Segmenter, file: Path) -> None:
