@@ -6,8 +6,9 @@ Every fault of the file is found before anything runs, and all of them are raise
 import copy
 import hashlib
 import os
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,11 +25,16 @@ from raysearch.survey import Survey, check_parameters, survey_space
 from raysearch.trainable_loading import LoadedTrainable, load_trainable
 from raysearch.trial_config import (
     ABSENT,
+    Beside,
+    ConfigFile,
     ConfigTree,
     Override,
+    assign,
     dumped,
     explain,
+    leaves,
     lookup,
+    misplaced,
     nearest,
     override_of,
     pairs_of,
@@ -37,6 +43,7 @@ from raysearch.trial_config import (
     show,
     with_values,
 )
+from trainables.openseg_json import Flags, read_flags
 from trainables.protocol import HasThreads
 
 DEFAULT_TRAINABLE = "trainables.contrastive_segmentation:ContrastiveSegmentation"
@@ -75,6 +82,14 @@ class SchedulerSettings(Section):
     """The full budget; absent: the config's own."""
 
 
+class OpensegReference(Section):
+    """A JSON file of openseg or ContrastiveSeg as the config, with the flags that its scripts give beside it."""
+
+    openseg: str
+    flags: str | list[str] = ""
+    """The flags as on a command line, or its words one by one."""
+
+
 class ResourceSettings(Section):
     """What one trial occupies, and how many run at a time."""
 
@@ -103,6 +118,8 @@ class SearchSpec:
     """The full budget of a trial in iterations, where it is known."""
     grace_iters: int | None
     """The first rung; none without early stopping."""
+    notices: tuple[str, ...] = field(default=(), compare=False)
+    """What is worth knowing of the file that `config` names, one line each."""
 
     @cached_property
     def parameters_in_order(self) -> tuple[Parameter, ...]:
@@ -205,13 +222,16 @@ def _parse(
     # A relative path starts where it was written: each of these may come whole from an override.
     folders = {"trainable": base_dir, "config": base_dir, "space": base_dir}
     config_overrides, space_overrides = _apply_overrides(document, set_values, folders, cwd, faults)
-    config_overrides += pairs_of(trailing, faults)
+    flags = read_flags(trailing, cwd)
+    faults.extend(flags.faults)
+    config_overrides += pairs_of(flags.rest, faults)
 
     name = _name(document.get("name", Path(source).stem), faults)
     trainable = _trainable(document, folders["trainable"], faults)
     tree = ConfigTree(trainable.config_model if trainable else None)
-    config = _raw_config(document, folders["config"], tree, faults)
-    for override in config_overrides:
+    file = _raw_config(document, folders["config"], tree, Beside(config_overrides, flags, cwd), faults)
+    config = file.values
+    for override in file.overrides:
         tree.override(config, override, cwd, ("config",), faults)
     searched = _raw_space(document, folders["space"], tree, faults)
     for override in space_overrides:
@@ -251,6 +271,7 @@ def _parse(
         document={key: document[key] for key in _KEYS if key in document},
         max_iters=max_iters,
         grace_iters=grace_iters,
+        notices=tuple(file.notices),
     )
 
 
@@ -318,25 +339,69 @@ def _trainable(document: dict[str, Any], folder: Path, faults: FaultList) -> Loa
         return None
 
 
-def _raw_config(document: dict[str, Any], folder: Path, tree: ConfigTree, faults: FaultList) -> dict[str, Any]:
+def _raw_config(
+    document: dict[str, Any], folder: Path, tree: ConfigTree, beside: Beside, faults: FaultList
+) -> ConfigFile:
     """The values under `config:`, in the space file or in the file it names, with absolute paths."""
     values = document.get("config")
     if isinstance(values, str):
-        file = Path(os.path.abspath(folder / Path(values).expanduser()))
-        try:
-            found, repeated = read_config_file(file, str(file))
-        except InputError as error:
-            faults.extend(error.faults)
-            return {}
-        faults.extend(repeated)
-        faults.note_origin(("config",), str(file))
-        values, folder = plain(found, ("config",), faults), file.parent
+        return _config_in_file(values, folder, tree, beside, faults)
+    if isinstance(values, dict) and "openseg" in values and tree.takes_openseg:
+        return _openseg_config(values, folder, tree, beside, faults)
+    faults.extend(misplaced(beside.flags, "config"))
     if values is None:
         values = {}
     if not isinstance(values, dict):
         faults.add(("config",), f"is {kind_of(values)}", "it must be a mapping, or the path to a file that holds one")
-        return {}
-    return tree.prepare(values, folder, ("config",), faults)
+        return ConfigFile({}, beside.overrides)
+    return ConfigFile(tree.prepare(values, folder, ("config",), faults), beside.overrides)
+
+
+def _config_in_file(name: str, folder: Path, tree: ConfigTree, beside: Beside, faults: FaultList) -> ConfigFile:
+    path = Path(os.path.abspath(folder / Path(name).expanduser()))
+    try:
+        file = read_config_file(path, str(path), tree, beside)
+    except InputError as error:
+        faults.extend(error.faults)
+        return ConfigFile({}, beside.overrides)
+    faults.extend(file.faults)
+    faults.note_origin(("config",), str(path))
+    for dotted, origin in file.origins.items():
+        faults.note_origin(("config", *dotted.split(".")), origin)
+    values = plain(file.values, ("config",), faults)
+    return file._replace(values=tree.prepare(values, path.parent, ("config",), faults))
+
+
+def _openseg_config(
+    values: dict[str, Any], folder: Path, tree: ConfigTree, beside: Beside, faults: FaultList
+) -> ConfigFile:
+    """A file of the openseg dialect with the flags beside it; values of the config go on top."""
+    named = {key: values[key] for key in OpensegReference.model_fields if key in values}
+    reference = read_section(named, ("config",), OpensegReference, faults)
+    if reference is None:
+        return ConfigFile({}, beside.overrides)
+    flags = _flags_in_file(reference, folder, faults)
+    joined = Flags((*flags.given, *beside.flags.given), (*flags.passed_over, *beside.flags.passed_over))
+    file = _config_in_file(reference.openseg, folder, tree, replace(beside, flags=joined), faults)
+    own = {key: value for key, value in values.items() if key not in named}
+    for path, value in leaves(tree.prepare(own, folder, ("config",), faults)):
+        faults.note_origin(("config", *path.split(".")), f"{faults.source}: config.{path}")
+        assign(file.values, path, value)
+    return file
+
+
+def _flags_in_file(reference: OpensegReference, folder: Path, faults: FaultList) -> Flags:
+    try:
+        words = shlex.split(reference.flags) if isinstance(reference.flags, str) else reference.flags
+    except ValueError as error:
+        faults.add(("config", "flags"), f"{show(reference.flags)}: {error}", "close the quotation, or write a list")
+        return Flags()
+    flags = read_flags(words, folder)
+    for fault in flags.faults:
+        faults.add(("config", "flags"), f"{fault.where} {fault.what}", fault.fix)
+    for word in flags.rest:
+        faults.add(("config", "flags"), f"{word} belongs to no flag", "write values of the config beside openseg")
+    return flags
 
 
 def _base_config(

@@ -8,11 +8,12 @@ import os
 import re
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePath
-from typing import Any, Literal, TypeVar
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -21,6 +22,8 @@ from pydantic_core import ErrorDetails
 from raysearch.errors import Fault
 from raysearch.faults import FaultList, Place
 from raysearch.strict_yaml import kind_of, parse_value, read_mapping
+from trainables.config import Config
+from trainables.openseg_json import Flags, given_at, has_place, is_openseg, read_flags, read_openseg
 
 ABSENT = object()
 """What `lookup` gives for a path that a config does not hold."""
@@ -58,6 +61,15 @@ def assign(config: dict[str, Any], path: str, value: Any) -> None:
     config[name] = value
 
 
+def leaves(config: Mapping[str, Any], *sections: str) -> Iterator[tuple[str, Any]]:
+    """Dotted path and value of everything in a nested config that is not a mapping itself."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, *sections, key)
+        else:
+            yield ".".join((*sections, key)), value
+
+
 def pairs_of(trailing: Sequence[str], faults: FaultList) -> list[Override]:
     """The overrides in trailing `a.b.c value` words of a command line."""
     overrides = [
@@ -93,33 +105,99 @@ def override_of(text: str, path: str, value: str, faults: FaultList) -> Override
     return None if own.found else override
 
 
-def read_config_file(path: Path, source: str) -> tuple[dict[str, Any], list[Fault]]:
-    """The nested config in a JSON or YAML file, without the `raysearch` block of an exported one; its faults.
+@dataclass(frozen=True)
+class Beside:
+    """What is given beside a config file, on a command line."""
+
+    overrides: Sequence[Override]
+    flags: Flags
+    """Flags of the original trainer."""
+    cwd: Path
+    """Where relative paths in overrides start."""
+
+
+class ConfigFile(NamedTuple):
+    """What a config file and the values beside it say."""
+
+    values: dict[str, Any]
+    """The nested config."""
+    overrides: Sequence[Override]
+    """Those given beside the file that are still to be set."""
+    faults: Sequence[Fault] = ()
+    origins: Mapping[str, str] = MappingProxyType({})
+    """Dotted path -> place in the file, where that is another."""
+    notices: Sequence[str] = ()
+
+
+def read_config_file(path: Path, source: str, tree: "ConfigTree", beside: Beside) -> ConfigFile:
+    """The nested config in a JSON or YAML file, without the `raysearch` block of an exported one.
+
+    A file of the openseg dialect is put into the words of the config, with its flags and with those overrides that
+    name no path of the config but one of the dialect.
 
     Raises:
         InputError: the file cannot be read, breaks the syntax, or is not a mapping.
     """
-    values, faults = read_mapping(path, source)
-    values.pop("raysearch", None)
-    return values, faults
+    document, faults = read_mapping(path, source)
+    if not (tree.takes_openseg and is_openseg(document)):
+        document.pop("raysearch", None)
+        return ConfigFile(document, beside.overrides, faults + misplaced(beside.flags, source))
+    theirs = [o for o in beside.overrides if tree.misnamed(o.path) and has_place(document, o.path)]
+    given = [given_at(o.text, o.path, o.value, beside.cwd) for o in theirs]
+    reading = read_openseg(document, source, [*beside.flags.given, *given])
+    unused = beside.flags.passed_over
+    notices = [f"{', '.join(unused)}: passed over, having no meaning here"] if unused else []
+    return ConfigFile(
+        values=reading.values,
+        overrides=[override for override in beside.overrides if override not in theirs],
+        faults=[*faults, *reading.faults],
+        origins=reading.origins,
+        notices=[*notices, *reading.notices],
+    )
 
 
-def load_config(path: Path, model: type[_M], trailing: Sequence[str] = (), *, cwd: Path | None = None) -> _M:
+def misplaced(flags: Flags, source: str) -> list[Fault]:
+    """The faults of flags that are given where there is no file of the openseg dialect."""
+    what = f"goes with a JSON file of openseg or ContrastiveSeg, and {source} is none"
+    return [Fault(name, what, "give values of the config as pairs, such as optim.lr 0.01") for name in flags.names]
+
+
+def load_config(
+    path: Path,
+    model: type[_M],
+    trailing: Sequence[str] = (),
+    *,
+    cwd: Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> _M:
     """The config in a file, with overrides on top; paths in the file are relative to it, overriding ones to `cwd`.
+
+    Args:
+        path: A config of our own, or a JSON file of the openseg dialect.
+        model: The config's model.
+        trailing: `a.b.c value` overrides and flags of the original trainer, as the words of a command line.
+        cwd: Where relative paths in overrides start; absent: the working directory.
+        say: Takes what is worth knowing of the file, one line at a time.
 
     Raises:
         InputError: every fault of the file and of the overrides.
     """
     faults = FaultList(str(path))
-    path = path.expanduser()
-    document, found = read_config_file(path, str(path))
-    faults.extend(found)
+    path, cwd = path.expanduser(), cwd or Path.cwd()
     tree = ConfigTree(model)
-    config = tree.prepare(plain(document, (), faults), path.parent, (), faults)
-    for override in pairs_of(trailing, faults):
-        tree.override(config, override, cwd or Path.cwd(), (), faults)
+    flags = read_flags(trailing, cwd)
+    faults.extend(flags.faults)
+    file = read_config_file(path, str(path), tree, Beside(pairs_of(flags.rest, faults), flags, cwd))
+    faults.extend(file.faults)
+    for dotted, origin in file.origins.items():
+        faults.note_origin(tuple(dotted.split(".")), origin)
+    config = tree.prepare(plain(file.values, (), faults), path.parent, (), faults)
+    for override in file.overrides:
+        tree.override(config, override, cwd, (), faults)
     validated = tree.validate(config, (), faults)
-    faults.raise_any(document)
+    faults.raise_any(file.values)
+    for notice in file.notices:
+        say(notice)
     assert isinstance(validated, model), "a config without a fault was validated"
     return validated
 
@@ -185,6 +263,11 @@ class ConfigTree:
     def __init__(self, model: type[BaseModel] | None) -> None:
         self.model = model
         self._models: _Models = [model] if model is not None else []
+
+    @property
+    def takes_openseg(self) -> bool:
+        """Whether files of the openseg dialect can be put into the words of this config."""
+        return self.model is not None and issubclass(self.model, Config)
 
     @cached_property
     def paths(self) -> tuple[str, ...]:
