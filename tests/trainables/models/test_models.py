@@ -86,7 +86,7 @@ def test_contract(head: str, backbone: str) -> None:
         assert all(p.requires_grad for p in network.parameters())
 
 
-@pytest.mark.parametrize(("head", "backbone"), NETWORKS)
+@pytest.mark.parametrize(("head", "backbone"), [*HEADS.items(), ("fcn", "t2t_vit_14"), ("fcn", "test_mambaout")])
 def test_the_seed_decides_the_weights_and_the_global_state_stays(head: str, backbone: str) -> None:
     config = ModelConfig(head=head, backbone=backbone, head_channels=8)
     torch.manual_seed(5)
