@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import shutil
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from raysearch.errors import Fault, InputError
 from raysearch.journal import History, read_history
 from raysearch.run_dir import RunDir
 from raysearch.space import SearchSpec, load_space
+from raysearch.trial_config import ConfigTree
+from trainables.config import Config
+from trainables.openseg_json import BLOCK, command_line, write_openseg
 
 _PACKAGES = ("raysearch", "ray", "optuna", "torch", "torchvision", "timm", "albumentations", "numpy")
 
@@ -40,6 +44,42 @@ def best_config_text(run_dir: RunDir) -> str:
     if document is None:
         raise InputError([Fault(str(run_dir.root), "no trial has reported yet", "wait for the first report")])
     return json.dumps(document, indent=2) + "\n"
+
+
+@dataclass(frozen=True)
+class OpensegExport:
+    """The best config of a run as a file of the openseg dialect."""
+
+    text: str
+    flags: str
+    """What the original trainer needs beside the file."""
+    unsaid: tuple[str, ...]
+    """Dotted paths of the values in use that the original trainer does not know."""
+
+
+def best_openseg(run_dir: RunDir) -> OpensegExport:
+    """The best config of a run as a JSON file that the trainer of openseg and ContrastiveSeg takes.
+
+    Raises:
+        InputError: the folder is no run, no trial has reported yet, or the run trained something else.
+    """
+    spec = load_space(run_dir.space)
+    if not ConfigTree(spec.trainable.config_model).takes_openseg:
+        what = f"{spec.trainable.name} has a config of its own, which an openseg file cannot hold"
+        raise InputError([Fault(str(run_dir.root), what, "leave --format out")])
+    document = best_document(read_history(run_dir.journal), spec)
+    if document is None:
+        raise InputError([Fault(str(run_dir.root), "no trial has reported yet", "wait for the first report")])
+    origin = document.pop("raysearch")
+    config = Config.model_validate(document)
+    written = write_openseg(config)
+    block = written.pop(BLOCK, {})
+    unused = config.unused()
+    return OpensegExport(
+        text=json.dumps({**written, BLOCK: {**origin, **block}}, indent=2) + "\n",
+        flags=command_line(config),
+        unsaid=tuple(path for path in block if not any(f"{path}.".startswith(f"{other}.") for other in unused)),
+    )
 
 
 def best_document(history: History, spec: SearchSpec) -> dict[str, Any] | None:
