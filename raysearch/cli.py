@@ -35,7 +35,11 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder o
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG.json", help="A trial config.", show_default=False)]
 Pairs = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[PATH VALUE]...", help="Config values by dotted path, as pairs.", show_default=False),
+    typer.Argument(
+        metavar="[PATH VALUE]...",
+        help="Config values by dotted path, as pairs; flags of the original trainer, beside a JSON file of its own.",
+        show_default=False,
+    ),
 ]
 SetValues = Annotated[
     list[str] | None,
@@ -45,6 +49,8 @@ Out = Annotated[Path | None, typer.Option("--out", help="Folder to write.", show
 Address = Annotated[
     str | None, typer.Option("--address", help="Of a Ray cluster; a local one otherwise.", show_default=False)
 ]
+_TAKES_FLAGS = {"ignore_unknown_options": True}
+"""Options that a command does not know go to its pairs: they may be flags of the original trainer."""
 Checkpoint = Annotated[Path, typer.Option(help="Folder of a checkpoint.", show_default=False)]
 Mode = Annotated[
     Literal["ss", "ms", "sscrop", "mscrop"] | None,
@@ -86,7 +92,7 @@ def _interrupt(number: int, frame: object) -> None:
     raise _Interrupted(number)
 
 
-@app.command()
+@app.command(context_settings=_TAKES_FLAGS)
 def run(
     space: SpaceFile, pairs: Pairs = None, set_values: SetValues = None, out: Out = None, address: Address = None
 ) -> None:
@@ -95,6 +101,8 @@ def run(
     from raysearch.space import load_space
 
     spec = load_space(space, set_values or (), pairs or ())
+    for notice in spec.notices:
+        _note(notice)
     _finish(driver.run(spec, out, address=address, say=_say))
 
 
@@ -110,13 +118,15 @@ def resume(
     _finish(driver.resume(run_dir, add_trials=add_trials, address=address, say=_say))
 
 
-@app.command()
+@app.command(context_settings=_TAKES_FLAGS)
 def check(space: SpaceFile, pairs: Pairs = None, set_values: SetValues = None) -> None:
     """Find everything that can fail before any GPU hour is spent."""
     from raysearch import driver
     from raysearch.space import load_space
 
     spec = load_space(space, set_values or (), pairs or ())
+    for notice in spec.notices:
+        _note(notice)
     for notice in driver.preflight(spec):
         _say(f"note: {notice}")
     _say(f"{space}: {len(spec.parameters)} parameters, {spec.search.trials} trials; nothing wrong was found")
@@ -138,13 +148,24 @@ def report(run_dir: RunFolder) -> None:
 @app.command()
 def export(
     run_dir: RunFolder,
+    format: Annotated[
+        Literal["raysearch", "openseg"],
+        typer.Option(help="A config of our own, or a file for the trainer of openseg and ContrastiveSeg."),
+    ] = "raysearch",
     out: Annotated[Path | None, typer.Option("--out", help="File to write; printed otherwise.")] = None,
 ) -> None:
     """Write the best config as JSON."""
-    from raysearch.export import best_config_text
+    from raysearch.export import best_config_text, best_openseg
     from raysearch.run_dir import RunDir
 
-    text = best_config_text(RunDir.open(run_dir))
+    if format == "openseg":
+        exported = best_openseg(RunDir.open(run_dir))
+        text = exported.text
+        _err.print(escape(f"note: the original trainer needs beside it: {exported.flags}"))
+        if exported.unsaid:
+            _err.print(escape(f"note: the original trainer does not know: {', '.join(exported.unsaid)}"))
+    else:
+        text = best_config_text(RunDir.open(run_dir))
     if out is None:
         print(text, end="")
     else:
@@ -152,14 +173,14 @@ def export(
         _say(f"best config: {out}")
 
 
-@app.command()
+@app.command(context_settings=_TAKES_FLAGS)
 def train(config: ConfigFile, pairs: Pairs = None, out: Out = None) -> None:
     """Train one config to its full budget."""
     from raysearch import standalone
     from raysearch.trial_config import load_config
     from trainables.config import Config
 
-    loaded = load_config(config, Config, pairs or ())
+    loaded = load_config(config, Config, pairs or (), say=_note)
     metric = standalone.metric_of(config)
     folder = out or Path("runs") / f"train-{time.strftime('%Y%m%d-%H%M%S')}"
     try:
@@ -169,7 +190,7 @@ def train(config: ConfigFile, pairs: Pairs = None, out: Out = None) -> None:
     _say(f"{metric} {value:.4f}; everything is in {folder}")
 
 
-@app.command()
+@app.command(context_settings=_TAKES_FLAGS)
 def evaluate(
     config: ConfigFile,
     checkpoint: Checkpoint,
@@ -183,11 +204,11 @@ def evaluate(
     from raysearch.trial_config import load_config
     from trainables.config import Config
 
-    loaded = load_config(config, Config, [*(pairs or ()), *_mode_pair(mode)])
+    loaded = load_config(config, Config, [*(pairs or ()), *_mode_pair(mode)], say=_note)
     _say_scores(standalone.score(loaded, checkpoint, split=split, folder=data, say=_say), loaded.data)
 
 
-@app.command()
+@app.command(context_settings=_TAKES_FLAGS)
 def predict(
     config: ConfigFile,
     checkpoint: Checkpoint,
@@ -255,6 +276,10 @@ def _say_scores(confusion: "ConfusionMatrix", data: "DataConfig") -> None:
 
 def _say(line: str) -> None:
     _out.print(escape(line))
+
+
+def _note(line: str) -> None:
+    _say(f"note: {line}")
 
 
 def _finish(result: "SearchResult") -> None:
