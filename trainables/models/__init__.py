@@ -1,4 +1,4 @@
-"""Networks: a timm backbone with a segmentation head and, for pixel contrast, a projection head."""
+"""Networks: a backbone with a segmentation head and, for pixel contrast, a projection head."""
 
 from functools import lru_cache
 
