@@ -1,7 +1,6 @@
 """The commands on a dataset before it trains: what is in it, its labels made ids, its class weights, its splits."""
 
 import json
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,8 +25,8 @@ _err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 VALUES_LISTED = 64
 """Raw label values that a table lists; the rest is a count."""
-IMAGES_NAMED = 10
-"""Images in two splits that are named."""
+SIZES_LISTED = 4
+"""Image sizes of a split that a table lists, the most frequent ones."""
 SCHEMES = ("max_over_count", "inverse", "one_minus_frequency", "inverse_log")
 """Every scheme that has a name in `loss.ce_weights`."""
 ROOT = 0.5
@@ -81,8 +80,9 @@ def inspect(
             _out.print(_classes_table(found.splits, found.config))
         for line in found.notices:
             _say(f"note: {line}")
-        if not found.faults:
-            _say("every pair can be read")
+        if found.config is not None:
+            reduced = ", reduce_zero_label: true" if found.config.reduce_zero_label else ""
+            _say(f"in the config:  label_class_ids: {list(found.config.label_class_ids)}{reduced}")
     if found.faults:
         raise InputError(found.faults)
 
@@ -148,7 +148,6 @@ def convert(
             begin=begin,
         )
     names = [] if colours is None else [colours.names.get(row.value, "") for row in done.values]
-    entry = ", ".join(map(str, done.class_ids))
     if as_json:
         rows = [row._asdict() for row in done.values]
         _print_json({"label_class_ids": done.class_ids, "values": rows, "palette_images": done.palette_images})
@@ -161,8 +160,10 @@ def convert(
         _say(f"and {len(done.values) - VALUES_LISTED} more values")
     if done.palette_images is not None:
         _say(f"note: files with a palette of their own were read by its {done.palette_images}")
+    if any(row.value == row.becomes == 255 for row in done.values):
+        _say("note: 255 is ignored; where it is a class, name it among --ids")
     _say(f"{done.num_labels} labels and {done.num_images} images are in {destination}")
-    _say(f"in the config:  label_class_ids: [{entry}]")
+    _say(f"in the config:  label_class_ids: {list(done.class_ids)}")
 
 
 @app.command()
@@ -198,9 +199,11 @@ def weights(
             }
         )
         return
-    table = Table("class", "pixels", "share", *columns)
+    table = Table("class")
+    for column in ("pixels", "share", *columns):
+        table.add_column(column, justify="right")
     for k, name in enumerate(names):
-        share = f"{counts[k] / counts.sum():.4f}"
+        share = _share(counts[k], counts.sum())
         table.add_row(escape(name), str(counts[k]), share, *(f"{weights[k]:.4g}" for weights in columns.values()))
     _out.print(table)
     for name in absent:
@@ -212,8 +215,8 @@ def weights(
 def split(
     source: Source,
     destination: Destination,
-    val: Annotated[float, typer.Option("--val", min=0.0, max=1.0, help="Share of the images in val.")] = 0.2,
-    test: Annotated[float, typer.Option("--test", min=0.0, max=1.0, help="Share of the images in test.")] = 0.0,
+    val: Annotated[float, typer.Option(help="Share of the images in val.")] = 0.2,
+    test: Annotated[float, typer.Option(help="Share of the images in test.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
     ids: Ids = None,
     preset: Preset = None,
@@ -245,9 +248,9 @@ def split(
     """
     from trainables.data.splitting import split_dataset
 
-    if val <= 0.0 or val + test >= 1.0:
-        what = f"--val {val:g} --test {test:g} leave {1 - val - test:g} of the images for train"
-        raise InputError([Fault("data split", what, "give a val above 0, and val + test below 1")])
+    if not (val > 0.0 and test >= 0.0 and val + test < 1.0):
+        what = f"--val {val:g} --test {test:g} is no division with a rest for train"
+        raise InputError([Fault("data split", what, "give shares above 0 that are below 1 together")])
     if group is not None and group_csv is not None:
         raise InputError([Fault("data split", "has two groupings", "give --group or --group-csv")])
     with _progress() as begin:
@@ -262,18 +265,19 @@ def split(
             link=link,
             begin=begin,
         )
-    table = Table("", *done.num_images)
-    table.add_row("images", *map(str, done.num_images.values()))
+    table = Table("images with")
+    for part in done.num_images:
+        table.add_column(part, justify="right")
+        table.add_column("of its pixels", justify="right")
     for k, name in enumerate(done.class_names):
-        cells = [
-            f"{done.class_images[part][k]}  {_share(done.class_pixels[part][k], sum(done.class_pixels[part]))}"
-            for part in done.num_images
-        ]
-        table.add_row(escape(name), *cells)
+        row = [escape(name)]
+        for part, pixels in done.class_pixels.items():
+            row += [str(done.class_images[part][k]), _share(pixels[k], sum(pixels))]
+        table.add_row(*row)
     for name, images in done.subcategory_images.items():
-        table.add_row(escape(f"sub-category {name}"), *map(str, images.values()))
+        table.add_row(escape(f"sub-category {name}"), *(cell for count in images.values() for cell in (str(count), "")))
+    table.add_row("anything", *(cell for count in done.num_images.values() for cell in (str(count), "")))
     _out.print(table)
-    _say("of a class: the images that have it, and its share of the pixels of all classes")
     for name, part, num_images in done.missing():
         _say(f"note: {part}: no image has {name}, which {num_images} of all images have")
     _say(f"{sum(done.num_images.values())} pairs are in {destination}")
@@ -330,30 +334,33 @@ def _numbers(option: str, text: str) -> list[int]:
 
 
 def _pairs_table(censuses: "dict[str, Census]") -> Table:
-    table = Table("split", "pairs", "not readable or not paired", "sizes (height x width: images)")
-    for split, census in censuses.items():
-        sizes = _sizes(census)
-        shown = ", ".join(f"{h}x{w}: {count}" for (h, w), count in sizes[:4])
-        more = f", {len(sizes) - 4} more" if len(sizes) > 4 else ""
-        table.add_row(split, str(len(census.pairs)), str(len(census.faults)), shown + more)
+    table = Table("split", "pairs", "faults", "height x width: images")
+    for name, census in censuses.items():
+        sizes = [f"{height}x{width}: {count}" for (height, width), count in _sizes(census)]
+        more = [f"{len(sizes) - SIZES_LISTED} more"] if len(sizes) > SIZES_LISTED else []
+        table.add_row(name, str(len(census.pairs)), str(len(census.faults)), ", ".join(sizes[:SIZES_LISTED] + more))
     return table
 
 
-def _classes_table(censuses: "dict[str, Census]", data: "DataConfig") -> Table:
-    """Pixels of every class, their share in the split, and the images that have it."""
+def _classes_table(censuses: "dict[str, Census]", config: "DataConfig") -> Table:
+    """Of every class and split the pixels, their share in the split, and the images that have any."""
     from trainables.data.census import class_names
 
-    table = Table("class", "value", *(f"{split} pixels  share  images" for split in censuses))
-    histograms = [census.class_histograms(data) for census in censuses.values()]
-    ids = data.label_class_ids[1:] if data.reduce_zero_label else data.label_class_ids
-    for k, (name, raw) in enumerate(zip(class_names(data), ids, strict=True)):
-        cells = [
-            f"{counts[:, k].sum()}  {_share(counts[:, k].sum(), counts.sum())}  {(counts[:, k] > 0).sum()}"
-            for counts in histograms
-        ]
-        table.add_row(escape(name), str(raw), *cells)
-    ignored = [int(c.histograms.sum() - counts.sum()) for c, counts in zip(censuses.values(), histograms, strict=True)]
-    table.add_row("ignored", "", *map(str, ignored))
+    table = Table("class", "value")
+    for name in censuses:
+        for column in (f"{name} pixels", "share", "images"):
+            table.add_column(column, justify="right")
+    histograms = [census.class_histograms(config) for census in censuses.values()]
+    ids = config.label_class_ids[1:] if config.reduce_zero_label else config.label_class_ids
+    for k, (name, raw) in enumerate(zip(class_names(config), ids, strict=True)):
+        row = [escape(name), str(raw)]
+        for counts in histograms:
+            row += [str(counts[:, k].sum()), _share(counts[:, k].sum(), counts.sum()), str((counts[:, k] > 0).sum())]
+        table.add_row(*row)
+    ignored = [
+        census.histograms.sum() - counts.sum() for census, counts in zip(censuses.values(), histograms, strict=True)
+    ]
+    table.add_row("ignored", "", *(cell for count in ignored for cell in (str(count), "", "")))
     return table
 
 
@@ -378,8 +385,8 @@ def _sizes(census: "Census") -> list[tuple[tuple[int, int], int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
-def _share(part: float, whole: float) -> str:
-    return f"{part / whole:.4f}" if whole and not math.isnan(part) else "-"
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.4f}" if whole else "-"
 
 
 @contextmanager
@@ -396,7 +403,7 @@ def _progress() -> Iterator[Callable[[str, int], Callable[[], None]]]:
 
 
 def _print_json(document: dict[str, Any]) -> None:
-    print(json.dumps(document, indent=2, ensure_ascii=False))
+    print(json.dumps(document, indent=2))
 
 
 def _say(line: str) -> None:

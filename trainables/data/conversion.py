@@ -82,8 +82,8 @@ def convert(
             indices are the values otherwise.
         values: What the class ids become: themselves, 0, 1, 2, ..., or as many values evenly spaced over 0..254.
         class_ids: Values that are classes, in the order of the classes; without them, those of the palette, else all
-            values that occur in any file, ascending. 255 is never a class.
-        background: Values that are no class: they become 255.
+            values but 255 that occur in any file, ascending.
+        background: Values that are no class: they become 255, and 255 stays unless `class_ids` names it.
         link: Hard links in place of copies of the images.
         begin: Is told of the progress.
 
@@ -97,7 +97,7 @@ def convert(
         classes = _classes(source, counts, palette, class_ids, background)
         table = _table(classes, values, source)
         _check_values(plan, counts, palette, classes, background)
-        table |= dict.fromkeys((*background, IGNORE_INDEX), IGNORE_INDEX)
+        table = dict.fromkeys((*background, IGNORE_INDEX), IGNORE_INDEX) | table
 
         for _, target in (*plan.labels, *plan.images):
             (folder / target).parent.mkdir(parents=True, exist_ok=True)
@@ -232,16 +232,21 @@ def _classes(
     class_ids: Sequence[int] | None,
     background: Sequence[int],
 ) -> list[int]:
-    """The values that are classes, in their order; raises InputError where they are none or too many."""
+    """The values that are classes, in their order; raises InputError where they are too few or too many."""
     if class_ids is not None:
         classes = list(class_ids)
     elif palette is not None:
         classes = list(palette.class_ids)
     else:
-        classes = sorted(_totals(counts))
-    classes = [value for value in classes if value != IGNORE_INDEX and value not in background]
-    if not classes:
-        raise InputError([Fault(shown(source), "holds no class beside the background", "name fewer background values")])
+        classes = sorted(_totals(counts).keys() - {IGNORE_INDEX})
+    classes = [value for value in classes if value not in background]
+    repeated = sorted({value for value in classes if classes.count(value) > 1})
+    if repeated:
+        raise InputError([Fault("the ids", f"name {repeated} more than once", "name every value once")])
+    if len(classes) < 2:
+        what = f"holds {len(classes)} class beside background and 255: {classes}; at least 2 are needed"
+        fix = "name the values that are classes with --ids, 255 too where it is one"
+        raise InputError([Fault(shown(source), what, fix)])
     if len(classes) > MOST_CLASSES:
         named = ", ".join(map(str, classes[:COLOURS_NAMED]))
         what = f"holds {len(classes)} label values ({named}, ...); there are at most {MOST_CLASSES} classes"
