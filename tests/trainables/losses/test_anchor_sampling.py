@@ -1,3 +1,5 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -5,11 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainables.config import ContrastConfig
-from trainables.losses.anchor_sampling import Anchors, sample_anchors, semi_hard, shuffle_within_groups
+from trainables.losses.anchor_sampling import (
+    STRATEGIES,
+    Anchors,
+    sample_anchors,
+    sample_pool,
+    semi_hard,
+    shuffle_within_groups,
+)
 
 
 def _sample(
-    labels: torch.Tensor, predictions: torch.Tensor | None = None, seed: int = 0, **options: int
+    labels: torch.Tensor, predictions: torch.Tensor | None = None, seed: int = 0, **options: int | str
 ) -> tuple[Anchors, torch.Tensor]:
     """The anchors, and how many came from each (image, class), (B, 256)."""
     config = ContrastConfig.model_validate(options)
@@ -17,6 +26,9 @@ def _sample(
     anchors = sample_anchors(config, labels, labels if predictions is None else predictions, generator)
     images = anchors.positions // labels.shape[1]
     return anchors, torch.bincount(images * 256 + anchors.labels, minlength=256 * len(labels)).view(-1, 256)
+
+
+every_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
 
 
 def _by_the_original(num_hard: int, num_easy: int, num_views: int) -> tuple[int, int]:
@@ -62,6 +74,48 @@ def test_semi_hard_is_the_original_wherever_the_original_is_defined(
         assert (hard, easy) == (num_hard, num_easy)
 
 
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ((50, 50), {"semi_hard": (5, 5), "hard_fill": (5, 5), "one_sided": (5, 5), "all_cases": (5, 5)}),
+        ((30, 90), {"semi_hard": (5, 5), "hard_fill": (5, 5), "one_sided": (5, 5), "all_cases": (3, 7)}),
+        ((50, 2), {"semi_hard": (8, 2), "hard_fill": (10, 0), "one_sided": (10, 0), "all_cases": (10, 0)}),
+        ((3, 47), {"semi_hard": (3, 7), "hard_fill": (3, 7), "one_sided": (0, 10), "all_cases": (1, 9)}),
+        ((8, 4), {"semi_hard": (6, 4), "hard_fill": (8, 2), "one_sided": (8, 2), "all_cases": (7, 3)}),
+        ((4, 8), {"semi_hard": (4, 6), "hard_fill": (4, 6), "one_sided": (2, 8), "all_cases": (4, 6)}),
+        ((50, 0), dict.fromkeys(STRATEGIES, (10, 0))),
+        ((0, 50), dict.fromkeys(STRATEGIES, (0, 10))),
+        ((7, 1), dict.fromkeys(STRATEGIES, (7, 1))),
+        ((1, 7), dict.fromkeys(STRATEGIES, (1, 7))),
+        ((2, 3), dict.fromkeys(STRATEGIES, (2, 3))),
+        ((4, 0), dict.fromkeys(STRATEGIES, (4, 0))),
+        ((0, 4), dict.fromkeys(STRATEGIES, (0, 4))),
+        ((0, 0), dict.fromkeys(STRATEGIES, (0, 0))),
+    ],
+)
+def test_how_many_are_hard_under_every_strategy(counts: tuple[int, int], expected: dict[str, tuple[int, int]]) -> None:
+    drawn = {name: tuple(strategy(torch.tensor([counts]), 10)[0].tolist()) for name, strategy in STRATEGIES.items()}
+    assert drawn == expected
+
+
+@every_strategy
+@settings(deadline=None, max_examples=50)
+@given(num_views=st.integers(1, 60), num_hard=st.integers(0, 100), num_easy=st.integers(0, 100))
+def test_every_strategy_fills_the_views_and_takes_a_hard_one_first(
+    strategy: str, num_views: int, num_hard: int, num_easy: int
+) -> None:
+    hard, easy = STRATEGIES[strategy](torch.tensor([[num_hard, num_easy]]), num_views)[0].tolist()
+    assert 0 <= hard <= num_hard
+    assert 0 <= easy <= num_easy
+    assert hard + easy == min(num_views, num_hard + num_easy)
+    if num_views == 1:
+        assert hard == min(1, num_hard)
+
+
+def test_the_strategies_are_those_of_the_config() -> None:
+    assert tuple(STRATEGIES) == get_args(ContrastConfig.model_fields["strategy"].annotation)
+
+
 def _random_maps(seed: int, num_images: int, num_pixels: int) -> tuple[torch.Tensor, torch.Tensor]:
     generator = np.random.default_rng(seed)
     labels = generator.choice([0, 1, 2, 7, 254, 255], size=(num_images, num_pixels))
@@ -69,7 +123,8 @@ def _random_maps(seed: int, num_images: int, num_pixels: int) -> tuple[torch.Ten
     return torch.from_numpy(labels), torch.from_numpy(predictions)
 
 
-@settings(deadline=None)
+@every_strategy
+@settings(deadline=None, max_examples=40)
 @given(
     seed=st.integers(0, 10_000),
     num_images=st.integers(1, 4),
@@ -79,11 +134,17 @@ def _random_maps(seed: int, num_images: int, num_pixels: int) -> tuple[torch.Ten
     min_pixels=st.integers(1, 8),
 )
 def test_what_holds_for_every_sample(
-    seed: int, num_images: int, num_pixels: int, max_samples: int, max_views: int, min_pixels: int
+    strategy: str, seed: int, num_images: int, num_pixels: int, max_samples: int, max_views: int, min_pixels: int
 ) -> None:
     labels, predictions = _random_maps(seed, num_images, num_pixels)
     anchors, drawn = _sample(
-        labels, predictions, seed, max_samples=max_samples, max_views=max_views, min_pixels=min_pixels
+        labels,
+        predictions,
+        seed,
+        strategy=strategy,
+        max_samples=max_samples,
+        max_views=max_views,
+        min_pixels=min_pixels,
     )
     flat = labels.flatten()
     assert len(anchors.positions.unique()) == len(anchors.positions) <= max_samples
@@ -108,7 +169,7 @@ def test_what_holds_for_every_sample(
         of_group = flat[group // 256 * num_pixels : (group // 256 + 1) * num_pixels] == group % 256
         hard_of_group = is_hard[group // 256 * num_pixels : (group // 256 + 1) * num_pixels] & of_group
         counts = torch.stack([hard_of_group.sum(), (of_group & ~hard_of_group).sum()])
-        assert num_hard[group] == semi_hard(counts.unsqueeze(0), num_views)[0, 0]
+        assert num_hard[group] == STRATEGIES[strategy](counts.unsqueeze(0), num_views)[0, 0]
 
 
 def test_views_share_the_samples_of_the_batch_between_groups() -> None:
@@ -139,12 +200,13 @@ def test_more_groups_than_samples_leaves_one_anchor_in_each_of_a_random_part() -
     assert (seen - 200).abs().max() < 45
 
 
-def test_one_view_is_a_hard_one_where_there_is_one() -> None:
+@every_strategy
+def test_one_view_is_a_hard_one_where_there_is_one(strategy: str) -> None:
     labels = torch.tensor([[0] * 50 + [1] * 50])
     predictions = labels.clone()
     predictions[0, 17] = 3
     for seed in range(20):
-        anchors, _ = _sample(labels, predictions, seed, max_views=1)
+        anchors, _ = _sample(labels, predictions, seed, strategy=strategy, max_views=1)
         assert anchors.labels.tolist() == [0, 1]
         assert anchors.positions[0] == 17
 
@@ -185,6 +247,83 @@ def test_pairs_of_pixels_are_drawn_independently_of_their_distance() -> None:
     # 15 pairs, 400 times each, standard deviation 19.
     assert len(times) == 15
     assert (times - 400).abs().max() < 80
+
+
+@every_strategy
+def test_groups_shorter_than_the_views_go_round_under_replacement(strategy: str) -> None:
+    # 3 pixels of class 0, the second hard; 40 of class 1, half of them hard.
+    labels = torch.tensor([[0] * 3 + [1] * 40 + [255] * 5])
+    predictions = labels.clone()
+    predictions[0, 1] = 1
+    predictions[0, 3:23] = 0
+    options: dict[str, int | str] = {"strategy": strategy, "max_views": 10}
+    without, drawn = _sample(labels, predictions, **options)
+    assert drawn[0, :2].tolist() == [3, 10]
+    anchors, drawn = _sample(labels, predictions, **options, replacement=True)
+    assert drawn[0, :2].tolist() == [10, 10]
+    assert anchors.num_groups == without.num_groups == 2
+    # Three rounds of all three pixels, and a fourth that the hard one begins.
+    assert torch.bincount(anchors.positions)[:3].tolist() == [3, 4, 3]
+    assert torch.equal(anchors.positions.unique(), without.positions.unique())
+    assert torch.equal(labels.flatten()[anchors.positions], anchors.labels)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    seed=st.integers(0, 10_000),
+    strategy=st.sampled_from(list(STRATEGIES)),
+    max_samples=st.integers(1, 80),
+    max_views=st.integers(1, 30),
+    min_pixels=st.integers(1, 8),
+)
+def test_under_replacement_every_group_gives_the_same_number(
+    seed: int, strategy: str, max_samples: int, max_views: int, min_pixels: int
+) -> None:
+    labels, predictions = _random_maps(seed, 2, 40)
+    options = {"max_samples": max_samples, "max_views": max_views, "min_pixels": min_pixels}
+    anchors, drawn = _sample(labels, predictions, seed, strategy=strategy, replacement=True, **options)
+    num_views = min(max(1, max_samples // max(1, anchors.num_groups)), max_views)
+    assert (drawn[drawn > 0] == num_views).all()
+    assert len(anchors.positions) == anchors.num_groups * num_views <= max_samples
+
+
+def test_replacement_changes_nothing_where_groups_are_long_enough() -> None:
+    labels, predictions = _random_maps(0, 3, 200)
+    plain, _ = _sample(labels, predictions, max_samples=40, max_views=4)
+    repeating, _ = _sample(labels, predictions, max_samples=40, max_views=4, replacement=True)
+    assert torch.equal(plain.positions, repeating.positions)
+
+
+def test_more_views_never_cost_a_class_its_anchors() -> None:
+    labels = torch.tensor([[0] * 500 + [1] * 2])
+    for strategy in STRATEGIES:
+        for max_views in (1, 16, 400):
+            anchors, _ = _sample(labels, strategy=strategy, max_samples=4000, max_views=max_views)
+            assert anchors.labels.unique().tolist() == [0, 1]
+
+
+@settings(deadline=None, max_examples=50)
+@given(seed=st.integers(0, 10_000), num_anchors=st.integers(0, 30), num_pixels=st.integers(-5, 60))
+def test_the_pool_is_of_labelled_pixels_that_are_no_anchors(seed: int, num_anchors: int, num_pixels: int) -> None:
+    labels = _random_maps(seed, 1, 50)[0].flatten()
+    anchors = (labels != 255).nonzero().flatten()[:num_anchors]
+    pool = sample_pool(labels, anchors, num_pixels, torch.Generator().manual_seed(seed))
+    num_candidates = int((labels != 255).sum()) - len(anchors)
+    assert len(pool) == len(pool.unique()) == max(0, min(num_pixels, num_candidates))
+    assert (labels[pool] != 255).all()
+    assert not torch.isin(pool, anchors).any()
+
+
+def test_pixels_of_the_pool_are_drawn_uniformly() -> None:
+    labels, anchors = torch.zeros(12, dtype=torch.int64), torch.tensor([3, 3, 7])
+    labels[0] = 255
+    generator = torch.Generator().manual_seed(0)
+    pools = torch.cat([sample_pool(labels, anchors, 3, generator) for _ in range(900)])
+    times = torch.bincount(pools, minlength=12)
+    candidates = torch.tensor([1, 2, 4, 5, 6, 8, 9, 10, 11])
+    # Each of the 9 in a third of 900 draws, standard deviation 14.
+    assert times[candidates].sum() == 2700
+    assert (times[candidates] - 300).abs().max() < 65
 
 
 def test_the_generator_is_the_only_randomness() -> None:

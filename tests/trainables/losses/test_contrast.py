@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from tests.trainables.losses.contrast_reference import contrast_reference
 from trainables.config import ContrastConfig
 from trainables.losses import build_contrast_loss
-from trainables.losses.anchor_sampling import sample_anchors
+from trainables.losses.anchor_sampling import sample_anchors, sample_pool
 from trainables.losses.contrast import ContrastTerm, PixelContrast
 
 NUM_CLASSES = 4
@@ -94,6 +94,86 @@ def test_labels_and_predictions_meet_on_the_embeddings_grid() -> None:
     batch.logits = batch.logits[:, :, ::2, ::2]
     batch.labels = batch.small_labels
     assert _term(contrast, batch).loss.item() == expected.item()
+
+
+def _rows(batch: Batch, positions: torch.Tensor) -> np.ndarray:
+    return batch.embeddings.detach().movedim(1, -1).flatten(0, 2)[positions].double().numpy()
+
+
+@pytest.mark.parametrize("memory", [False, True])
+@pytest.mark.parametrize(("max_keys", "num_keys"), [(24, 24), (10, 24), (25, 25), (40, 40), (1000, 50)])
+def test_random_pixels_of_the_batch_fill_the_keys(max_keys: int, num_keys: int, memory: bool) -> None:
+    config = _config(max_keys=max_keys, memory=memory)
+    batch = Batch()
+    contrast = PixelContrast(config, NUM_CLASSES)
+    stored = torch.zeros(0, 8), torch.zeros(0, dtype=torch.int64)
+    if memory:
+        _term(contrast, Batch(1), seed=1)
+        assert contrast.bank is not None
+        stored = contrast.bank.keys()
+
+    labels, predictions = batch.small_labels.flatten(), batch.logits.argmax(1).flatten(1)
+    generator = torch.Generator().manual_seed(0)
+    chosen = sample_anchors(config, labels.view(2, -1), predictions, generator)
+    pool = sample_pool(labels, chosen.positions, max_keys - 24, generator)
+    positions = torch.cat([chosen.positions, pool])
+    assert len(positions) == num_keys
+    expected = contrast_reference(
+        _rows(batch, chosen.positions),
+        chosen.labels.numpy(),
+        np.concatenate([_rows(batch, positions), stored[0].double().numpy()]),
+        torch.cat([labels[positions], stored[1]]).numpy(),
+        temperature=config.temperature,
+        keys_are_anchors=True,
+    )
+    term = _term(contrast, batch)
+    assert term.loss.item() == pytest.approx(expected, rel=1e-5)
+    assert term.num_anchors == 24
+
+    term.loss.backward()
+    assert batch.embeddings.grad is not None
+    touched = (batch.embeddings.grad != 0).any(1).flatten().nonzero().flatten()
+    assert torch.equal(touched, positions.sort().values)
+
+
+def test_keys_that_make_no_more_than_the_anchors_change_nothing() -> None:
+    plain, same = (_term(PixelContrast(_config(max_keys=n), NUM_CLASSES), Batch()) for n in (0, 24))
+    more = _term(PixelContrast(_config(max_keys=40), NUM_CLASSES), Batch())
+    assert plain.loss.item() == same.loss.item()
+    assert plain.loss.item() != more.loss.item()
+
+
+def test_without_anchors_a_pool_is_a_differentiable_zero() -> None:
+    batch = Batch()
+    term = _term(PixelContrast(_config(max_keys=40, min_pixels=1000), NUM_CLASSES), batch)
+    term.loss.backward()
+    assert term == ContrastTerm(term.loss, 0, 0)
+    assert term.loss.item() == 0.0
+    assert batch.embeddings.grad is not None
+    assert (batch.embeddings.grad == 0.0).all()
+
+
+def test_repeated_anchors_count_as_often() -> None:
+    config = _config(replacement=True, max_samples=200, max_views=20)
+    batch = Batch()
+    anchors, labels = _anchors(config, batch)
+    assert len(anchors) == 8 * 20 > len(np.unique(anchors, axis=0))
+    expected = contrast_reference(
+        anchors, labels, anchors, labels, temperature=config.temperature, keys_are_anchors=True
+    )
+    term = _term(PixelContrast(config, NUM_CLASSES), batch)
+    assert term.loss.item() == pytest.approx(expected, rel=1e-5)
+    assert term.num_anchors == 160
+
+
+@pytest.mark.parametrize("strategy", ["hard_fill", "one_sided", "all_cases"])
+def test_the_strategy_changes_the_term(strategy: str) -> None:
+    batch = Batch()
+    batch.logits[1] = 9.0 * F.one_hot(batch.small_labels[1].where(batch.small_labels[1] != 255, 0), 4).movedim(-1, 0)
+    batch.logits[1, :, 3] = 0.0
+    plain = _term(PixelContrast(_config(max_samples=40), NUM_CLASSES), batch).loss
+    other = _term(PixelContrast(_config(max_samples=40, strategy=strategy), NUM_CLASSES), batch).loss
+    assert plain.item() != other.item()
 
 
 def test_memory_rows_are_keys_and_none_is_masked() -> None:

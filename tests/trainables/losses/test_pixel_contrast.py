@@ -109,6 +109,26 @@ def test_the_closed_form_gradient_passes_gradcheck(name: str) -> None:
     assert torch.autograd.gradcheck(loss, (anchors.requires_grad_(), keys.requires_grad_()))
 
 
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("num_memory", [0, 1, 3])
+def test_a_memory_is_further_keys_without_a_gradient(name: str, num_memory: int) -> None:
+    case = CASES[name]
+    anchors, labels, keys, key_labels = case.tensors(torch.float64)
+    if case.key_labels is None and len(keys) - num_memory < len(anchors):
+        num_memory = len(keys) - len(anchors)
+    inputs = (anchors.requires_grad_(), keys.requires_grad_())
+    whole = pixel_contrast_loss(anchors, labels, keys, key_labels, **case.options())
+    of_anchors, of_keys = torch.autograd.grad(whole, inputs)
+    num_keys = len(keys) - num_memory
+    memory = (keys[num_keys:], key_labels[num_keys:])
+    loss = pixel_contrast_loss(anchors, labels, keys[:num_keys], key_labels[:num_keys], **case.options(), memory=memory)
+    assert loss.item() == pytest.approx(whole.item(), rel=1e-12)
+    anchors_grad, keys_grad = torch.autograd.grad(loss, inputs)
+    torch.testing.assert_close(anchors_grad, of_anchors)
+    torch.testing.assert_close(keys_grad[:num_keys], of_keys[:num_keys])
+    assert (keys_grad[num_keys:] == 0.0).all()
+
+
 def test_three_anchors_by_hand() -> None:
     anchors = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
     labels = torch.tensor([0, 0, 1])
@@ -176,6 +196,20 @@ def test_the_matrix_of_similarities_is_not_kept() -> None:
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         pixel_contrast_loss(anchors, labels, anchors, labels, temperature=0.1, keys_are_anchors=True)
     assert sum(kept) <= 2 * anchors.numel()
+
+
+def test_nothing_is_kept_for_the_gradient_of_a_memory() -> None:
+    anchors, labels = torch.randn(6, 4, requires_grad=True), torch.arange(6) % 3
+    memory = (torch.randn(500, 4), torch.arange(500) % 3)
+    kept: list[int] = []
+
+    def count(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        pixel_contrast_loss(anchors, labels, anchors, labels, temperature=0.1, keys_are_anchors=True, memory=memory)
+    assert sum(kept) == 2 * anchors.numel()
 
 
 def test_without_gradients_the_value_is_the_same() -> None:
