@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
 
-_FIRST_COLORS = (  # Okabe and Ito (2008), Color Universal Design; grey in place of black, which hides the image
-    (153, 153, 153),
+_FIRST_COLORS = (  # Okabe and Ito (2008), Color Universal Design
+    (0, 0, 0),
     (230, 159, 0),
     (86, 180, 233),
     (0, 158, 115),
@@ -16,8 +16,8 @@ _FIRST_COLORS = (  # Okabe and Ito (2008), Color Universal Design; grey in place
     (204, 121, 167),
 )
 _GRID = np.stack(np.meshgrid(*[np.linspace(0, 255, 7)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-_SEEN = np.array([[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.2, -0.167, -0.033]])
-"""RGB to what tells colours apart: luma, blue against yellow, and red against green at 0.4 of its weight in YCbCr,
+_SEEN = np.array([[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.1, -0.084, -0.016]])
+"""RGB to what tells colours apart: luma, blue against yellow, and red against green at 0.2 of its weight in YCbCr,
 because one man in twelve hardly sees it."""
 
 

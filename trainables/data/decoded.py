@@ -391,6 +391,3 @@ def _digest(parts: Iterable[Any]) -> str:
     for part in parts:
         digest.update(repr(part).encode("utf-8", "backslashreplace") + b"\n")
     return digest.hexdigest()[:16]
-
-
-_for_all = for_all

@@ -234,6 +234,3 @@ def _by_stem(paths: list[Path], endings: tuple[str, ...], kind: str) -> tuple[di
 def _stem(path: Path) -> str:
     """The name that partners share: composed and decomposed accents, which file systems mix, are one."""
     return unicodedata.normalize("NFC", path.stem)
-
-
-_files, _one_of = visible_files, one_folder
