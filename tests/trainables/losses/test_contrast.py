@@ -169,10 +169,17 @@ def test_repeated_anchors_count_as_often() -> None:
 @pytest.mark.parametrize("strategy", ["hard_fill", "one_sided", "all_cases"])
 def test_the_strategy_changes_the_term(strategy: str) -> None:
     batch = Batch()
-    batch.logits[1] = 9.0 * F.one_hot(batch.small_labels[1].where(batch.small_labels[1] != 255, 0), 4).movedim(-1, 0)
-    batch.logits[1, :, 3] = 0.0
-    plain = _term(PixelContrast(_config(max_samples=40), NUM_CLASSES), batch).loss
-    other = _term(PixelContrast(_config(max_samples=40, strategy=strategy), NUM_CLASSES), batch).loss
+    # In image 0 one pixel of a class is right, in image 1 one is wrong.
+    labels = batch.small_labels.where(batch.small_labels != 255, 0)
+    is_right = torch.zeros_like(labels, dtype=torch.bool)
+    for c in range(NUM_CLASSES):
+        for image, right in ((0, True), (1, False)):
+            pixels = (batch.small_labels[image] == c).nonzero()
+            is_right[image, pixels[:, 0], pixels[:, 1]] = not right
+            is_right[image, pixels[0, 0], pixels[0, 1]] = right
+    batch.logits = F.one_hot(labels.where(is_right, (labels + 1) % NUM_CLASSES), NUM_CLASSES).movedim(-1, 1).float()
+    plain = _term(PixelContrast(_config(max_samples=32), NUM_CLASSES), batch).loss
+    other = _term(PixelContrast(_config(max_samples=32, strategy=strategy), NUM_CLASSES), batch).loss
     assert plain.item() != other.item()
 
 
