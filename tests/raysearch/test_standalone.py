@@ -16,6 +16,7 @@ from raysearch.errors import InputError
 from tests.trainables.tiny import comparable, differing, tiny
 from trainables.config import Config
 from trainables.data import draw_split
+from trainables.prediction import score_label_images
 from trainables.trainer import Trainer
 
 VALUES = {"contrast.memory": True, "model.dropout": 0.4, "train.report_iters": 1, "train.max_iters": 4}
@@ -274,6 +275,104 @@ class TestScore:
         write_split(tmp_path, CONFIG, "val")
         with pytest.raises(InputError, match="test"):
             standalone.score(CONFIG, trained / "checkpoint", split="test", folder=tmp_path)
+
+
+def write_pairs(folder: Path, split: str, *labels: np.ndarray) -> Path:
+    """A split of random images with these labels."""
+    for i, label in enumerate(labels):
+        image = np.random.default_rng(i).integers(0, 256, (*label.shape, 3)).astype(np.uint8)
+        for part, pixels in (("image", image), ("label", label.astype(np.uint8))):
+            (folder / split / part).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / split / part / f"{i}.png")
+    return folder
+
+
+class TestSecondDataset:
+    """A dataset that the network was not trained on; windows are the training crop, 32x32."""
+
+    @pytest.mark.parametrize("mode", ["ss", "ms", "sscrop", "mscrop"])
+    @pytest.mark.parametrize("split", ["val", "test"])
+    def test_smaller_than_the_crop_and_of_all_sizes(self, split: str, mode: str, trained: Path, tmp_path: Path) -> None:
+        labels = [np.full(size, 74) for size in ((1, 1), (9, 70), (31, 20), (33, 32), (70, 9))]
+        confusion = standalone.score(
+            tiny({**VALUES, "evaluation.mode": mode, "evaluation.scales": [0.5, 1.0]}),
+            trained / "checkpoint",
+            split=split,
+            folder=write_pairs(tmp_path, split, *labels),
+            say=quiet,
+        )
+        assert confusion.counts.sum(axis=1).tolist() == [0, sum(label.size for label in labels), 0, 0]
+
+    def test_absent_classes_and_unlisted_values_are_said_and_do_not_count(self, trained: Path, tmp_path: Path) -> None:
+        said: list[str] = []
+        label = np.zeros((40, 40))
+        label[:3], label[3, :5], label[9] = 128, 7, 255
+        folder = write_pairs(tmp_path, "val", label)
+        confusion = standalone.score(CONFIG, trained / "checkpoint", folder=folder, say=said.append)
+        assert confusion.counts.sum(axis=1).tolist() == [1600 - 120 - 5 - 40, 0, 120, 0]
+        file = folder / "val" / "label" / "0.png"
+        assert said == [
+            f"note: val: label value 7 is not in label_class_ids and is ignored: 5 pixels, first in {file}",
+            "note: val: class 1 (raw value 74) has no pixel; its IoU is undefined",
+            "note: val: class 3 (raw value 145) has no pixel; its IoU is undefined",
+        ]
+        predicted = confusion.counts.any(axis=0)
+        for k in (1, 3):  # absent from the labels: out of the mean, unless the network predicts it
+            assert confusion.iou()[k] == 0.0 if predicted[k] else np.isnan(confusion.iou()[k])
+
+    def test_with_other_label_values_is_wrong_input_not_a_score_of_nothing(self, trained: Path, tmp_path: Path) -> None:
+        folder = write_pairs(tmp_path, "val", np.full((9, 9), 3))
+        with pytest.raises(InputError, match=r"no label has a pixel of any class.*the labels hold the values 3"):
+            standalone.score(CONFIG, trained / "checkpoint", folder=folder, say=quiet)
+
+
+class TestPredict:
+    @pytest.mark.parametrize("ids", ["raw", "contiguous"])
+    @pytest.mark.parametrize("mode", ["ss", "ms", "sscrop", "mscrop"])
+    def test_scored_again_it_equals_the_evaluation_exactly(
+        self, mode: str, ids: Any, trained: Path, tmp_path: Path
+    ) -> None:
+        config = tiny({**VALUES, "evaluation.mode": mode, "evaluation.flip": True, "evaluation.scales": [0.5, 1.0]})
+        write_split(tmp_path, config, "val")
+        image, label = np.full((41, 23, 3), 90, np.uint8), np.full((41, 23), 128, np.uint8)  # of another size
+        Image.fromarray(image).save(tmp_path / "val" / "image" / "10.png")
+        Image.fromarray(label).save(tmp_path / "val" / "label" / "10.png")
+        out, calls = tmp_path / "new" / "out", []
+        number = standalone.predict(
+            config,
+            trained / "checkpoint",
+            tmp_path / "val" / "image",
+            out,
+            ids=ids,
+            progress=lambda done, total: calls.append((done, total)),
+        )
+        assert number == 5
+        assert calls == [(done, 5) for done in range(1, 6)]
+        expected = standalone.score(config, trained / "checkpoint", folder=tmp_path, say=quiet)
+        scored = score_label_images(out, tmp_path / "val" / "label", config.data, ids)
+        np.testing.assert_array_equal(scored.confusion.counts, expected.counts)
+        assert scored.confusion.miou() == expected.miou()
+
+    def test_a_taken_folder_an_unfit_checkpoint_and_unreadable_images_leave_nothing(
+        self, trained: Path, tmp_path: Path
+    ) -> None:
+        write_split(tmp_path, CONFIG, "val")
+        images, checkpoint = tmp_path / "val" / "image", trained / "checkpoint"
+        taken = tmp_path / "taken"
+        taken.mkdir()
+        (taken / "mine.txt").write_text("mine")
+        for out, what in ((taken, "is not empty"), (images, "which is only read"), (taken / "mine.txt", "is a file")):
+            with pytest.raises(InputError, match=what):
+                standalone.predict(CONFIG, checkpoint, images, out)
+        with pytest.raises(InputError, match=r"holds no model\.pt"):
+            standalone.predict(CONFIG, trained, images, tmp_path / "out")
+        (images / "bad.png").touch()
+        (images / "worse.png").write_text("no image")
+        with pytest.raises(InputError) as caught:
+            standalone.predict(CONFIG, checkpoint, images, tmp_path / "out")
+        assert [fault.what for fault in caught.value.faults] == ["is empty (0 bytes)", "is no image that can be read"]
+        assert names(tmp_path) == {"val", "taken"}
+        assert names(taken) == {"mine.txt"}
 
 
 class TestUnfitCheckpoint:

@@ -1,0 +1,110 @@
+"""`predict`, `score` and `evaluate` as a user types them, in this process: the starting of one is tested elsewhere."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from raysearch import cli
+from tests.raysearch.test_standalone import quiet, write_split
+from tests.trainables.tiny import tiny
+
+
+class Commands:
+    """Runs commands and keeps what they print."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self._capsys, self._monkeypatch = capsys, monkeypatch
+        monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+
+    def __call__(self, *words: str | Path) -> tuple[int, str, str]:
+        self._monkeypatch.setattr(sys, "argv", ["raysearch", *map(str, words)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        code = caught.value.code
+        out, err = self._capsys.readouterr()
+        return (code if isinstance(code, int) else 0), out, err
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Commands:
+    return Commands(capsys, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A config, its checkpoint and a validation split on disk."""
+    from raysearch import standalone
+
+    folder = tmp_path_factory.mktemp("trained")
+    config = tiny({"train.max_iters": 2, "train.num_threads": 1, "data.class_names": ["a", "b", "[red]c", "d"]})
+    standalone.train(config, folder / "out", say=quiet)
+    write_split(folder / "data", config, "val")
+    write_split(folder / "data", config, "test")
+    return folder
+
+
+def miou(printed: str) -> str:
+    found = re.search(r"mIoU ([\d.]+)", printed)
+    assert found is not None, printed
+    return found[1]
+
+
+@pytest.mark.parametrize("mode", ["ss", "mscrop"])
+def test_predict_then_score_says_what_evaluate_says(
+    mode: str, trained: Path, command: Commands, tmp_path: Path
+) -> None:
+    config, checkpoint = trained / "out" / "config.json", trained / "out" / "checkpoint"
+    images, labels = trained / "data" / "test" / "image", trained / "data" / "test" / "label"
+    out = tmp_path / "out"
+    words = ("--checkpoint", checkpoint, "--mode", mode)
+    code, printed, _ = command("predict", config, *words, "--images", images, "--out", out, "--overlay")
+    assert code == 0
+    assert f"4 labels (raw ids) in {out}" in printed
+    assert sorted(path.name for path in out.iterdir()) == ["0.png", "1.png", "2.png", "3.png", "overlay"]
+    code, scored, _ = command("score", "--predictions", out, "--labels", labels, "--config", config)
+    assert code == 0
+    code, evaluated, _ = command("evaluate", config, *words, "--data", trained / "data", "--split", "test")
+    assert code == 0
+    table = scored[scored.index("┏") :]
+    assert evaluated.endswith(table)
+    assert "[red]c" in table
+    assert miou(scored) == miou(evaluated)
+
+
+def test_overrides_reach_the_prediction(trained: Path, command: Commands, tmp_path: Path) -> None:
+    config, checkpoint = trained / "out" / "config.json", trained / "out" / "checkpoint"
+    images = trained / "data" / "val" / "image"
+    words = ("predict", config, "--checkpoint", checkpoint, "--images", images, "--ids", "contiguous")
+    overrides = ("data.label_class_ids", "[9, 8, 7, 6]", "evaluation.batch_size", "1")
+    code, _, _ = command(*words, "--out", tmp_path / "a", *overrides)
+    assert code == 0
+    values = {int(v) for path in (tmp_path / "a").glob("*.png") for v in np.unique(np.asarray(Image.open(path)))}
+    assert values <= {0, 1, 2, 3}
+
+
+def test_wrong_input_is_exit_code_2_and_a_line_a_fault(trained: Path, command: Commands, tmp_path: Path) -> None:
+    config, checkpoint = trained / "out" / "config.json", trained / "out" / "checkpoint"
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "[bold]a.png").touch()
+    (images / "b\nc.png").write_text("no image")
+    words = ("predict", config, "--checkpoint", checkpoint, "--images", images, "--out", tmp_path / "out")
+    code, _, err = command(*words)
+    assert code == 2
+    assert err.splitlines() == [
+        f"error: {images}/[bold]a.png: is empty (0 bytes); replace or remove the file",
+        f"error: {images}/b\\nc.png: is no image that can be read; replace or remove the file",
+    ]
+    code, _, err = command("score", "--predictions", images, "--labels", tmp_path / "nowhere", "--config", config)
+    assert code == 2
+    assert len(err.splitlines()) == 1
+    broken = tmp_path / "config.json"
+    broken.write_text(json.dumps({"data": {"label_list": [0]}}))
+    code, _, err = command("score", "--predictions", images, "--labels", images, "--config", broken)
+    assert code == 2
+    assert "at least 2 are needed" in err
