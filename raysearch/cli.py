@@ -121,13 +121,13 @@ def resume(
 @app.command(context_settings=_TAKES_FLAGS)
 def check(space: SpaceFile, pairs: Pairs = None, set_values: SetValues = None) -> None:
     """Find everything that can fail before any GPU hour is spent."""
-    from raysearch import driver
+    from raysearch.preflight import preflight
     from raysearch.space import load_space
 
     spec = load_space(space, set_values or (), pairs or ())
     for notice in spec.notices:
         _note(notice)
-    for notice in driver.preflight(spec):
+    for notice in preflight(spec):
         _say(f"note: {notice}")
     _say(f"{space}: {len(spec.parameters)} parameters, {spec.search.trials} trials; nothing wrong was found")
 

@@ -30,6 +30,7 @@ from raysearch import records
 from raysearch.errors import Fault, InputError, WorkError
 from raysearch.journal import Journal, TrialHistory
 from raysearch.outcome import SearchResult, search_result, write_outcome
+from raysearch.preflight import preflight
 from raysearch.ray_adapters import JournalScheduler, JournalSearcher, SearchHalted, TrialContext, wrap
 from raysearch.run_dir import RunDir
 from raysearch.search import Proposal, Search
@@ -69,22 +70,6 @@ def resume(folder: Path, *, add_trials: int = 0, address: str | None = None, say
     run_dir = RunDir.open(folder)
     spec = load_space(run_dir.space)
     return _search(spec, run_dir, add_trials=add_trials, address=address, say=say)
-
-
-def preflight(spec: SearchSpec) -> list[str]:
-    """What the trainable itself has to say of the config before anything starts.
-
-    Raises:
-        InputError: every fault of the data.
-    """
-    loaded = spec.trainable
-    if isinstance(loaded.target, type) and not issubclass(loaded.target, tune.Trainable):
-        what = f"{loaded.target.__name__} is no subclass of ray.tune.Trainable"
-        raise InputError([Fault(f"trainable: {loaded.name}", what, "subclass it, or name a function of a config")])
-    if loaded.preflight is None:
-        return []
-    config = spec.config if loaded.config_model is None else loaded.config_model.model_validate(spec.config)
-    return list(loaded.preflight(config))
 
 
 def _search(spec: SearchSpec, run_dir: RunDir, *, add_trials: int = 0, address: str | None, say: Say) -> SearchResult:

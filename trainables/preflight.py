@@ -1,6 +1,8 @@
 """What can be wrong with a config that only its dataset and its network tell."""
 
-from trainables.config import Config
+from functools import lru_cache
+
+from trainables.config import Config, ModelConfig
 from trainables.data.preflight import inspect, notices
 from trainables.errors import Fault, InputError
 from trainables.models import build_model
@@ -22,9 +24,20 @@ def preflight(config: Config) -> list[str]:
     except InputError as error:
         faults.extend(error.faults)
     try:
-        build_model(config.model, config.data.num_classes, None, config.train.seed)
+        _check_network(config.model, config.data.num_classes)
     except InputError as error:
         faults.extend(error.faults)
     if faults:
         raise InputError(faults)
+    model = config.model
+    if model.backbone.startswith("hrnet") and model.weights not in (None, "timm") and model.hrnet_fuse == "nearest":
+        lines.append(
+            "model.hrnet_fuse is nearest, as timm's weights want it; the original's files were made for bilinear"
+        )
     return lines
+
+
+@lru_cache
+def _check_network(config: ModelConfig, num_classes: int) -> None:
+    """Build a network that was not built before: a space is looked at with every one of its choices."""
+    build_model(config, num_classes, None, seed=0)

@@ -1,0 +1,44 @@
+"""Everything that can fail before a trial starts and that the space file alone does not tell."""
+
+from optuna.distributions import CategoricalDistribution
+from pydantic import ValidationError
+from ray import tune
+
+from raysearch.errors import Fault, InputError
+from raysearch.parameters import probes, with_gates_open
+from raysearch.space import SearchSpec
+from raysearch.trial_config import with_values
+
+
+def preflight(spec: SearchSpec) -> list[str]:
+    """What the trainable itself has to say before anything starts, of the config and of every choice in the space.
+
+    Raises:
+        InputError: every fault of the data and the choices.
+    """
+    loaded = spec.trainable
+    if isinstance(loaded.target, type) and not issubclass(loaded.target, tune.Trainable):
+        what = f"{loaded.target.__name__} is no subclass of ray.tune.Trainable"
+        raise InputError([Fault(f"trainable: {loaded.name}", what, "subclass it, or name a function of a config")])
+    if loaded.preflight is None:
+        return []
+    if loaded.config_model is None:
+        return list(loaded.preflight(spec.config))
+    notices = list(loaded.preflight(loaded.config_model.model_validate(spec.config)))
+    faults: list[Fault] = []
+    for parameter in spec.parameters:
+        if not isinstance(parameter.distribution, CategoricalDistribution):
+            continue
+        for words, choice in probes(parameter.distribution):
+            values = with_gates_open({}, parameter, choice, spec.parameters_in_order, spec.config)
+            try:
+                loaded.preflight(loaded.config_model.model_validate(with_values(spec.config, values)))
+            except ValidationError:
+                continue  # together with the base alone; the survey of the space found a config that takes it
+            except InputError as error:
+                for fault in error.faults:
+                    what = fault.what if fault.where == parameter.path else f"{fault.where}: {fault.what}"
+                    faults.append(Fault(f"space: {parameter.path}: {words}", what, fault.fix))
+    if faults:
+        raise InputError(faults)
+    return notices
