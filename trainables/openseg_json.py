@@ -83,8 +83,8 @@ def read_flags(words: Sequence[str], folder: Path) -> Flags:
             continue
         name, equals, joined = word.partition("=")
         if name not in _FLAGS:
-            close = difflib.get_close_matches(name, _FLAGS, n=1)
-            fix = f"did you mean {close[0]}?" if close else "values of the config go as pairs, such as optim.lr 0.01"
+            close = difflib.get_close_matches(name, _FLAGS, n=1, cutoff=0.75)
+            fix = f"did you mean {close[0]}?" if close else "--help lists the options; config values are pairs"
             faults.append(Fault(name, "is neither an option here nor a flag of the original trainer", fix))
             while left and not joined and not left[0].startswith("--"):
                 left.pop(0)  # what follows belongs to it, and is no pair
@@ -246,7 +246,7 @@ def _flag_value(flag: _Flag, values: Sequence[str]) -> Any:
         case "switch":
             if value.lower() not in ("", *_YES, *_NO):
                 raise ValueError(f"{value} is neither yes nor no; give y or n")
-            return value.lower() in _YES
+            return value.lower() in ("", *_YES)
         case _:
             return value
 
