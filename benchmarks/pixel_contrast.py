@@ -1,11 +1,15 @@
-"""Time and memory of the contrast term against a loop implementation: python -m benchmarks.pixel_contrast.
+"""Time and memory of the contrast term against a loop implementation: python -m benchmarks.pixel_contrast [--keys N].
 
 Both sides get embeddings, labels and predictions of the same batch and choose anchors, compute the loss and its
 gradient by the embeddings, on one CPU thread. The loop side works as the first public implementation of Wang et al.
 (ICCV 2021) does: a Python loop over images and classes, one indexing operation and one write a group, then quotients
 of exponentials over the whole matrix with tiled masks.
+
+With `--keys`, instead: 6000 anchors of 64 dimensions against a pool of so many keys, in a fresh process, and
+value and gradient against the formula as it is written, in float64.
 """
 
+import argparse
 import multiprocessing
 import os
 import statistics
@@ -15,6 +19,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -28,6 +34,9 @@ NUM_REPEATS = 3
 TEMPERATURE = 0.1
 KNOWN_LOOP_SECONDS = (0.083, 3.2)
 """Forward and backward of the public implementation at B4, 128 x 128, K19, 1024/100, on one thread of a 2-core CPU."""
+
+
+NUM_POOL_ANCHORS = 6000
 
 
 class Case(NamedTuple):
@@ -209,7 +218,81 @@ def memory_speed() -> MemorySpeed:
     return MemorySpeed(*(_median_seconds(operation) for operation in operations))
 
 
+class PoolMeasured(NamedTuple):
+    seconds: float
+    peak_bytes: int
+    """Largest resident memory beyond what the process held with the keys in memory."""
+    loss: float
+    keys_grad: npt.NDArray[np.float32]
+    """Not a tensor, whose memory would end with the process."""
+
+
+def pool_keys(num_keys: int) -> tuple[Tensor, Tensor]:
+    """Unit vectors (M, 64) in clusters by class, and their 12 classes (M,)."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(12, (num_keys,), generator=generator)
+    centres = torch.randn(12, 64, generator=generator)
+    return F.normalize(torch.randn(num_keys, 64, generator=generator) + centres[labels], dim=1), labels
+
+
+def measure_pool(num_keys: int) -> PoolMeasured:
+    """One forward and backward of the first keys against all; to be run in a fresh process."""
+    torch.set_num_threads(1)
+    keys, labels = pool_keys(num_keys)
+    keys.requires_grad_()
+
+    held, start = _memory("VmRSS"), time.perf_counter()
+    anchors, anchor_labels = keys[:NUM_POOL_ANCHORS], labels[:NUM_POOL_ANCHORS]
+    loss = pixel_contrast_loss(anchors, anchor_labels, keys, labels, temperature=TEMPERATURE, keys_are_anchors=True)
+    loss.backward()
+    seconds, peak = time.perf_counter() - start, _memory("VmHWM") - held
+    assert keys.grad is not None
+    return PoolMeasured(seconds, peak, loss.item(), keys.grad.numpy())
+
+
+def plain_pool(num_keys: int) -> tuple[float, Tensor]:
+    """Loss and gradient by the keys of the formula as it is written, in float64, a few anchors at a time."""
+    keys, labels = pool_keys(num_keys)
+    keys = keys.double().requires_grad_()
+    total, rows = 0.0, 20
+    for start in range(0, NUM_POOL_ANCHORS, rows):
+        similarities = keys[start : start + rows] @ keys.T / TEMPERATURE
+        same_class = labels[start : start + rows].unsqueeze(1) == labels
+        negatives = similarities.masked_fill(same_class, -torch.inf).logsumexp(1, keepdim=True)
+        positives = same_class.clone()
+        positives.diagonal(start).fill_(False)
+        terms = F.softplus(negatives - similarities).where(positives, 0.0).sum(1) / positives.sum(1)
+        part = terms.sum() / NUM_POOL_ANCHORS
+        part.backward()
+        total += part.item()
+    assert keys.grad is not None
+    return total, keys.grad
+
+
+def compare_pool(num_keys: int) -> None:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=context, max_tasks_per_child=1) as fresh_process:
+        measured = fresh_process.submit(measure_pool, num_keys).result()
+    print(
+        f"{NUM_POOL_ANCHORS} anchors x {num_keys} keys x 64: forward and backward {measured.seconds:.1f} s, "
+        f"peak {measured.peak_bytes / 2**20:.0f} MiB beyond the keys",
+        flush=True,
+    )
+    expected, grad = plain_pool(num_keys)
+    of_grad = ((torch.from_numpy(measured.keys_grad) - grad).abs().max() / grad.abs().max()).item()
+    print(
+        f"  loss {measured.loss:.8f}; the formula in float64 {expected:.8f}: differs by "
+        f"{abs(measured.loss - expected) / expected:.1e}, its gradient by {of_grad:.1e} of the largest entry"
+    )
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--keys", type=int, help="measure a pool of so many keys instead")
+    num_keys = parser.parse_args().keys
+    if num_keys is not None:
+        compare_pool(num_keys)
+        return
     print(f"contrast term, 1 CPU thread, D = {NUM_DIMS}, float32, T = {TEMPERATURE}, torch {torch.__version__}")
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; above about 1 the times are inflated")
     context = multiprocessing.get_context("spawn")
