@@ -15,7 +15,7 @@ from trainables.data.decoded import Result, for_all
 from trainables.data.folder import NAMED_AT_MOST, Pair, at_most, scan_pairs, shown
 from trainables.data.image_files import Size, pair_size, read_image, read_label
 from trainables.data.labels import label_table
-from trainables.data.preflight import SplitSummary, UnlistedValue, notices
+from trainables.data.preflight import SplitSummary, notices, unlisted_values
 from trainables.errors import Fault, InputError
 
 Begin: TypeAlias = Callable[[str, int], Callable[[], None]]
@@ -56,12 +56,6 @@ class Census:
 
     def summary(self, config: DataConfig) -> SplitSummary:
         """The same in the terms of a config, for the notices on it."""
-        totals = self.value_pixels()
-        unlisted = {
-            value: UnlistedValue(count, shown(self.pairs[int(np.flatnonzero(self.histograms[:, value])[0])].label))
-            for value, count in sorted(totals.items(), key=lambda item: -item[1])
-            if value != IGNORE_INDEX and value not in config.label_class_ids
-        }
         class_pixels = self.class_histograms(config).sum(axis=0)
         sizes: dict[Size, int] = {}
         for size in self.sizes:
@@ -70,8 +64,8 @@ class Census:
             num_images=len(self.pairs),
             sizes=sizes,
             class_pixels=tuple(class_pixels.tolist()),
-            ignored_pixels=sum(totals.values()) - int(class_pixels.sum()),
-            unlisted=unlisted,
+            ignored_pixels=int(self.histograms.sum() - class_pixels.sum()),
+            unlisted=unlisted_values(self.histograms, [shown(pair.label) for pair in self.pairs], config),
             smaller_than_crop=0,
         )
 
@@ -154,6 +148,7 @@ def inspect_dataset(folder: Path, config: DataConfig | None = None, begin: Begin
     Raises:
         InputError: the folder has no split at all.
     """
+    folder = folder.expanduser()
     splits = {name: take_census(folder / name, hash_images=True, begin=begin) for name in present_splits(folder)}
     faults = [fault for census in splits.values() for fault in census.faults]
     faults += [

@@ -80,6 +80,9 @@ def split_dataset(
         InputError: every file that cannot be read or has no partner, a name that occurs twice or that a pattern or
             the CSV file does not cover, fewer groups than splits, or a destination that is there.
     """
+    source = source.expanduser()
+    if not source.is_dir():
+        raise InputError([Fault(shown(source), "is no folder", "give a dataset or one {image,label} folder")])
     folders = [source / name for name in SPLITS if (source / name).is_dir()] or [source]
     censuses = [take_census(folder, hash_images=False, begin=begin) for folder in folders]
     pairs = [pair for census in censuses for pair in census.pairs]
@@ -121,8 +124,8 @@ def stratified(
 ) -> dict[str, NDArray[np.intp]]:
     """The images of every split, ascending.
 
-    A class that occurs in as many groups as there are splits, or in more, has an image in every split, unless the
-    images that would mend it are all that some other class has in their split.
+    A class that occurs in as many groups as there are splits, or in more, has an image in every split, unless each
+    group that could give it one is all that some other class has in its split.
 
     Args:
         presence: (N, K), whether image n has class k (or any other property that all splits should have).

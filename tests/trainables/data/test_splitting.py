@@ -66,6 +66,21 @@ class TestStratified:
             for indices in chosen.values():
                 assert presence[indices].any(axis=0).all()
 
+    @pytest.mark.parametrize("seed", [16, 533, 716, 2096, 2462, 3016])  # where mending one class could rob another
+    def test_mending_robs_no_other_class(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        presence = presences(rng, 16, rng.uniform(0.05, 0.4, 8).tolist())
+        chosen = stratified(presence, names(16), SHARES, 0)
+        for indices in chosen.values():
+            assert presence[indices][:, presence.sum(axis=0) >= 2].any(axis=0).all()
+
+    def test_room_is_kept_for_rare_classes(self) -> None:
+        presence = np.zeros((60, 14), bool)
+        presence[np.arange(28), np.arange(28) % 14] = True  # fourteen classes of two images each
+        chosen = stratified(presence, names(60), SHARES, 0)
+        assert presence[chosen["val"]].sum(axis=0).tolist() == [1] * 14
+        assert len(chosen["val"]) == 14
+
     def test_an_only_image_is_trained_on(self) -> None:
         presence = np.zeros((20, 1), bool)
         presence[7] = True
@@ -148,6 +163,10 @@ class TestSplitDataset:
             "train": 12,
             "val": 4,
         }
+
+    def test_a_source_that_is_not_there(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="absent: is no folder"):
+            split_dataset(tmp_path / "absent", tmp_path / "out", SHARES)
 
     def test_names_that_two_splits_share_cannot_be_put_together(self, dataset: Path, tmp_path: Path) -> None:
         with pytest.raises(InputError) as caught:
