@@ -18,7 +18,7 @@ class ContrastTerm(NamedTuple):
     loss: Tensor
     """float32 scalar, not yet multiplied by `config.loss_weight`."""
     num_anchors: int
-    """Number of anchors; with 0 the loss is a differentiable 0."""
+    """Number of anchors, repeated ones as often; with 0 the loss is a differentiable 0."""
     num_groups: int
     """Number of (image, class) groups that gave anchors."""
 

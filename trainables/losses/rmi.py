@@ -17,10 +17,10 @@ ALPHA = 1e-3
 
 
 class RegionMutualInformation(nn.Module):
-    """A lower bound of the mutual information of labels and predictions over regions, beside binary cross entropy.
+    """How little the predictions of a region say about its labels, beside binary cross entropy.
 
-    After Zhao et al. (NeurIPS 2019, arXiv 1910.12037). For every class in an image, with the regions of
-    its labels y and of its sigmoid probabilities p and their covariances,
+    Minus the lower bound of the mutual information of Zhao et al. (NeurIPS 2019, arXiv 1910.12037). For every class in
+    an image, with the regions of its labels y and of its sigmoid probabilities p and their covariances,
 
         R = log det(cov(y) - cov(y, p) (cov(p) + alpha I)^-1 cov(y, p)^T + alpha I) / (2 RADIUS^2) - log(alpha) / 2
 
