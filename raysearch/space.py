@@ -381,21 +381,23 @@ def _openseg_config(
     if reference is None:
         return ConfigFile({}, beside.overrides)
     flags = _flags_in_file(reference, folder, faults)
+    if flags is None:
+        return ConfigFile({}, beside.overrides)
+    own = tree.prepare({key: values[key] for key in values if key not in named}, folder, ("config",), faults)
     joined = Flags((*flags.given, *beside.flags.given), (*flags.passed_over, *beside.flags.passed_over))
     file = _config_in_file(reference.openseg, folder, tree, replace(beside, flags=joined), faults)
-    own = {key: value for key, value in values.items() if key not in named}
-    for path, value in leaves(tree.prepare(own, folder, ("config",), faults)):
+    for path, value in leaves(own):
         faults.note_origin(("config", *path.split(".")), f"{faults.source}: config.{path}")
         assign(file.values, path, value)
     return file
 
 
-def _flags_in_file(reference: OpensegReference, folder: Path, faults: FaultList) -> Flags:
+def _flags_in_file(reference: OpensegReference, folder: Path, faults: FaultList) -> Flags | None:
     try:
         words = shlex.split(reference.flags) if isinstance(reference.flags, str) else reference.flags
     except ValueError as error:
         faults.add(("config", "flags"), f"{show(reference.flags)}: {error}", "close the quotation, or write a list")
-        return Flags()
+        return None
     flags = read_flags(words, folder)
     for fault in flags.faults:
         faults.add(("config", "flags"), f"{fault.where} {fault.what}", fault.fix)
