@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,18 @@ def test_a_bad_file_stops_nothing_and_all_are_named(dataset: Path) -> None:
         "train/label/2.png",
         "val/label/2.png",
     ]
+
+
+def test_progress_is_told_for_every_pair_good_or_bad(dataset: Path) -> None:
+    (dataset / "train" / "label" / "0.png").write_bytes(b"rubbish")
+    told: list[str | int] = []
+
+    def begin(what: str, total: int) -> Callable[[], None]:
+        told.extend((what, total))
+        return lambda: told.append("read")
+
+    take_census(dataset / "train", hash_images=True, begin=begin)
+    assert told == ["reading train", 5, *["read"] * 5]
 
 
 def test_an_image_encoded_anew_is_the_same_image(dataset: Path) -> None:

@@ -1,5 +1,7 @@
 import os
+import struct
 import threading
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +178,20 @@ class TestGreyLabels:
         done = convert(labels, tmp_path / "out", values="keep", class_ids=[0, 1])
         assert read(tmp_path / "out" / "one.png") == [[0, 1]]
         assert done.values == [RawValue(0, 0, 1, 1), RawValue(1, 1, 1, 1)]
+
+    @pytest.mark.parametrize("depth", [2, 4])
+    def test_few_bits_of_a_grey_png_are_its_values(self, depth: int, labels: Path, tmp_path: Path) -> None:
+        values = [0, 1, 2, 3]
+        row = 0
+        for value in values:
+            row = row << depth | value
+        data = zlib.compress(b"\0" + row.to_bytes(len(values) * depth // 8, "big"))
+        header = struct.pack(">IIBBBBB", len(values), 1, depth, 0, 0, 0, 0)
+        chunks = [(b"IHDR", header), (b"IDAT", data), (b"IEND", b"")]
+        packed = [struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks]
+        (labels / "few.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(packed))
+        convert(labels, tmp_path / "out", values="keep", class_ids=values)
+        assert read(tmp_path / "out" / "few.png") == [values]
 
     def test_255_is_a_class_only_where_it_is_named(self, labels: Path, tmp_path: Path) -> None:
         save(labels / "a.png", [[0, 255]])
