@@ -165,7 +165,7 @@ def _pairs(image_folder: Path, label_folder: Path) -> tuple[list[Pair], list[Fau
             for path in no_image.values()
         ),
         *at_most(
-            Fault(shown(path), "is no PNG; labels are single-channel PNG", "save the label as PNG")
+            Fault(shown(path), "is no .png file; labels are single-channel PNG", "save the label as PNG")
             for path in no_label.values()
         ),
     ]

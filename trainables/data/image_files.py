@@ -106,9 +106,7 @@ def open_file(path: Path) -> ImageFile:
             what = "is no file"
         else:
             image = Image.open(path, formats=_FORMATS)
-            if min(image.size) == 0:
-                what = f"has no pixels ({image.size[0]}x{image.size[1]})"
-            elif getattr(image, "is_animated", False) and image.format != "MPO":  # a photograph and its preview
+            if getattr(image, "is_animated", False) and image.format != "MPO":  # a photograph and its preview
                 what = "holds several frames or pages; an image has one"
             else:
                 return image

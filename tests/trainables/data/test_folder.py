@@ -102,7 +102,7 @@ def test_every_fault_is_named_at_once(tmp_path: Path) -> None:
     assert len(faults) == 4
     for file, what in (
         ("image/twice.png", "has the same name as twice.jpg"),
-        ("label/lossy.jpg", "is no PNG"),
+        ("label/lossy.jpg", "is no .png file"),
         ("image/alone.jpg", "has no label"),
         ("label/widow.png", "has no image"),
     ):
