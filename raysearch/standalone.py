@@ -13,6 +13,7 @@ import torch
 
 from raysearch.errors import Fault, InputError
 from raysearch.records import write_reports
+from raysearch.strict_yaml import read_mapping
 from trainables.config import Config
 from trainables.data import evaluation_samples, open_split
 from trainables.data.output_folder import new_folder
@@ -29,8 +30,9 @@ Say = Callable[[str], None]
 
 def metric_of(path: Path) -> str:
     """The metric that the search chose a config file by; mIoU for a config written by hand."""
-    document = json.loads(path.read_text(encoding="utf-8"))
-    return str(document.get("raysearch", {}).get("metric", "miou"))
+    document, _ = read_mapping(path.expanduser(), str(path))
+    origin = document.get("raysearch")
+    return str(origin.get("metric", "miou")) if isinstance(origin, dict) else "miou"
 
 
 def train(config: Config, out: Path, *, metric: str = "miou", say: Say = print) -> float:

@@ -411,7 +411,11 @@ class TestMetricOf:
         path.write_text(json.dumps({**CONFIG.model_dump(mode="json"), "raysearch": {"metric": "pixel_accuracy"}}))
         assert standalone.metric_of(path) == "pixel_accuracy"
 
-    def test_a_config_written_by_hand_is_judged_by_miou(self, tmp_path: Path) -> None:
-        path = tmp_path / "config.json"
-        path.write_text("{}")
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [("config.json", "{}"), ("config.yaml", "train: {max_iters: 5}"), ("config.json", '{"raysearch": null}')],
+    )
+    def test_a_config_written_by_hand_is_judged_by_miou(self, name: str, text: str, tmp_path: Path) -> None:
+        path = tmp_path / name
+        path.write_text(text)
         assert standalone.metric_of(path) == "miou"
