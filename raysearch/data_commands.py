@@ -160,7 +160,7 @@ def convert(
         _say(f"and {len(done.values) - VALUES_LISTED} more values")
     if done.palette_images is not None:
         _say(f"note: files with a palette of their own were read by its {done.palette_images}")
-    if any(row.value == row.becomes == 255 for row in done.values):
+    if colours is None and any(row.value == row.becomes == 255 for row in done.values):
         _say("note: 255 is ignored; where it is a class, name it among --ids")
     _say(f"{done.num_labels} labels and {done.num_images} images are in {destination}")
     _say(f"in the config:  label_class_ids: {list(done.class_ids)}")
