@@ -147,7 +147,7 @@ def _compared(predicted: Path, label: Path, config: DataConfig, ids: Ids) -> tup
         values = np.argsort(-wrong, kind="stable")[: np.count_nonzero(wrong)]
         named = ", ".join(f"{value} ({wrong[value]} pixels)" for value in values[:VALUES_NAMED])
         more = f" and {len(values) - VALUES_NAMED} more" if len(values) > VALUES_NAMED else ""
-        rule = f"label_class_ids {list(raw_values(config))}" if ids == "raw" else f"0..{config.num_classes - 1}"
+        rule = f"label_class_ids {raw_values(config).tolist()}" if ids == "raw" else f"0..{config.num_classes - 1}"
         what = f"holds {named}{more} at labelled pixels, which is no class of {rule}"
         other = "contiguous" if ids == "raw" else "raw"
         raise InputError([Fault(shown(predicted), what, f"predict a class at every pixel, or give --ids {other}")])
