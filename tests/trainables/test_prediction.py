@@ -183,7 +183,8 @@ class TestScoreLabelImages:
             (predicted / "size.png", f"is 4x6 pixels, its label {labels / 'size.png'} is 6x4"),
             (
                 predicted / "value.png",
-                "holds 9 (5 pixels), 255 (2 pixels) at labelled pixels, which is no class of label_class_ids [0, 74, 128, 145]; ",
+                "holds 9 (5 pixels), 255 (2 pixels) at labelled pixels, which is no class of "
+                "label_class_ids [0, 74, 128, 145]; ",
             ),
         ):
             assert sum(fault.startswith(f"{file}: {what}") for fault in faults) == 1, (file, faults)
