@@ -313,8 +313,8 @@ class TestSecondDataset:
         file = folder / "val" / "label" / "0.png"
         assert said == [
             f"note: val: label value 7 is not in label_class_ids and is ignored: 5 pixels, first in {file}",
-            "note: val: class 1 (raw value 74) has no pixel; its IoU is undefined",
-            "note: val: class 3 (raw value 145) has no pixel; its IoU is undefined",
+            "note: val: class 1 (raw value 74) has no pixel; it is no part of the mean IoU unless it is predicted",
+            "note: val: class 3 (raw value 145) has no pixel; it is no part of the mean IoU unless it is predicted",
         ]
         predicted = confusion.counts.any(axis=0)
         for k in (1, 3):  # absent from the labels: out of the mean, unless the network predicts it

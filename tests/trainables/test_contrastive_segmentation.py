@@ -104,7 +104,9 @@ class TestPreflight:
     def test_notices(self, folder: Path) -> None:
         lines = ContrastiveSegmentation.preflight(tiny({"data.dir": str(folder)}))
         assert "train: label value 99 is not in label_class_ids and is ignored: 1 pixels" in "\n".join(lines)
-        assert "val: class 3 (raw value 145) has no pixel; its IoU is undefined" in lines
+        assert (
+            "val: class 3 (raw value 145) has no pixel; it is no part of the mean IoU unless it is predicted" in lines
+        )
         assert any(line.startswith("train: class 1 has 12.3 times the pixels of class 0") for line in lines)
 
     def test_every_fault_at_once(self, folder: Path) -> None:

@@ -13,7 +13,7 @@ from trainables.config import IGNORE_INDEX
 from trainables.data.census import SPLITS, Begin, silently
 from trainables.data.decoded import for_all
 from trainables.data.folder import LABEL_ENDING, at_most, one_folder, scan_images, shown
-from trainables.data.image_files import _grey_depth, load, open_file
+from trainables.data.image_files import grey_depth, load, open_file
 from trainables.data.output_folder import new_folder, place
 from trainables.data.palette import UNKNOWN, Palette, packed, unpacked
 from trainables.errors import Fault, InputError
@@ -171,7 +171,7 @@ def _raw_values(path: Path, palette: Palette | None) -> tuple[NDArray[Any], str]
         if image.format not in _LOSSLESS:
             what, fix = f"holds {image.format} data, and a lossy format alters label values", "use the original as PNG"
             raise InputError([Fault(shown(path), what, fix)])
-        depth = _grey_depth(image)
+        depth = grey_depth(image)
         load(path, image)
         mode = image.mode
         if palette is not None:

@@ -149,7 +149,7 @@ def _open_image(path: Path) -> ImageFile:
 
 def _open_label(path: Path) -> ImageFile:
     image = open_file(path)
-    depth = _grey_depth(image)
+    depth = grey_depth(image)
     if image.format != "PNG":
         what, fix = f"holds {image.format} data; labels are single-channel PNG", "save the label as PNG"
     elif depth < 8:
@@ -169,7 +169,7 @@ def _reason(error: Exception) -> str:
     return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 
-def _grey_depth(image: ImageFile) -> int:
+def grey_depth(image: ImageFile) -> int:
     """Bits of a grey PNG; 8 for whatever else. Pillow scales fewer than 8 to 0..255, so ids would not survive."""
     return _GREY_DEPTHS.get(str(image.tile[0].args), 8) if image.tile else 8
 

@@ -95,7 +95,11 @@ def notices(summaries: dict[str, SplitSummary], config: DataConfig) -> list[str]
         lines += [f"{split}: {line}" for line in unlisted_notices(summary.unlisted)]
         for name, raw, count in zip(names, ids, summary.class_pixels, strict=True):
             if count == 0:
-                effect = "its IoU is undefined" if split != "train" else "it cannot be learned"
+                effect = (
+                    "it is no part of the mean IoU unless it is predicted"
+                    if split != "train"
+                    else "it cannot be learned"
+                )
                 lines.append(f"{split}: {name} (raw value {raw}) has no pixel; {effect}")
         if split == "train" and summary.smaller_than_crop:
             lines.append(

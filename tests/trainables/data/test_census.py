@@ -77,7 +77,9 @@ def test_an_image_encoded_anew_is_the_same_image(dataset: Path) -> None:
 def test_classes_that_a_split_lacks_are_said(dataset: Path) -> None:
     fill(dataset, "val", 74)
     found = inspect_dataset(dataset, DataConfig(label_class_ids=(0, 74, 254)))
-    assert "val: class 0 (raw value 0) has no pixel; its IoU is undefined" in found.notices
+    assert (
+        "val: class 0 (raw value 0) has no pixel; it is no part of the mean IoU unless it is predicted" in found.notices
+    )
     assert "train: class 2 (raw value 254) has no pixel; it cannot be learned" in found.notices
     assert found.faults == []
 

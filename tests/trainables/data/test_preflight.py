@@ -75,7 +75,7 @@ def test_absent_classes_are_named(tmp_path: Path) -> None:
     config = config_of(tmp_path, label_class_ids=(0, 74, 128), class_names=("ground", "car", "tree"))
     assert notices_of(config) == [
         "train: tree (raw value 128) has no pixel; it cannot be learned",
-        "val: car (raw value 74) has no pixel; its IoU is undefined",
+        "val: car (raw value 74) has no pixel; it is no part of the mean IoU unless it is predicted",
     ]
 
 
@@ -84,7 +84,7 @@ def test_reduce_zero_label_names_the_raw_value_of_the_right_class(tmp_path: Path
     config = config_of(tmp_path, label_class_ids=(0, 74, 128), reduce_zero_label=True)
     assert notices_of(config) == [
         "train: class 1 (raw value 128) has no pixel; it cannot be learned",
-        "val: class 1 (raw value 128) has no pixel; its IoU is undefined",
+        "val: class 1 (raw value 128) has no pixel; it is no part of the mean IoU unless it is predicted",
     ]
     assert inspect(config, CROP)["train"].ignored_pixels == 120
 
