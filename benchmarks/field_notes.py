@@ -18,8 +18,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from raysearch.trial_config import with_values
 from trainables.config import Config
+from trainables.dotted_paths import with_values
 from trainables.trainer import Trainer
 
 Values = Mapping[str, Any]

@@ -10,7 +10,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from raysearch.faults import FaultList, Place
 from raysearch.sections import Float, Int, Section, read_section
 from raysearch.strict_yaml import kind_of
-from raysearch.trial_config import ABSENT, ConfigTree, lookup, nearest, show
+from raysearch.trial_config import ConfigTree, nearest, show
+from trainables.dotted_paths import ABSENT, lookup
 
 
 @dataclass(frozen=True)

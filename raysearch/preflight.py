@@ -7,7 +7,7 @@ from ray import tune
 from raysearch.errors import Fault, InputError
 from raysearch.parameters import probes, with_gates_open
 from raysearch.space import SearchSpec
-from raysearch.trial_config import with_values
+from trainables.dotted_paths import with_values
 
 
 def preflight(spec: SearchSpec) -> list[str]:

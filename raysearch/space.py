@@ -24,16 +24,12 @@ from raysearch.strict_yaml import dump, kind_of, read_mapping
 from raysearch.survey import Survey, check_parameters, survey_space
 from raysearch.trainable_loading import LoadedTrainable, load_trainable
 from raysearch.trial_config import (
-    ABSENT,
     Beside,
     ConfigFile,
     ConfigTree,
     Override,
-    assign,
     dumped,
     explain,
-    leaves,
-    lookup,
     misplaced,
     nearest,
     override_of,
@@ -41,8 +37,8 @@ from raysearch.trial_config import (
     plain,
     read_config_file,
     show,
-    with_values,
 )
+from trainables.dotted_paths import ABSENT, assign, leaves, lookup, with_values
 from trainables.openseg_json import Flags, read_flags
 from trainables.protocol import HasThreads
 

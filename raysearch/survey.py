@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 from raysearch.faults import FaultList
 from raysearch.parameters import Parameter, probes, with_gates_open
 from raysearch.strict_yaml import kind_of
-from raysearch.trial_config import ABSENT, Breach, dumped, explain, lookup, show, with_values
+from raysearch.trial_config import Breach, dumped, explain, show
+from trainables.dotted_paths import ABSENT, lookup, with_values
 from trainables.protocol import HasBudget, HasUnused, HasWarmup
 
 _MAX_STATES = 64

@@ -1,6 +1,5 @@
 """A trial's config as a tree of dotted paths: which paths there are, which values are files, what breaks a rule."""
 
-import copy
 import difflib
 import inspect
 import json
@@ -23,10 +22,8 @@ from raysearch.errors import Fault
 from raysearch.faults import FaultList, Place
 from raysearch.strict_yaml import kind_of, parse_value, read_mapping
 from trainables.config import Config
+from trainables.dotted_paths import assign
 from trainables.openseg_json import Flags, given_at, has_place, is_openseg, read_flags, read_openseg
-
-ABSENT = object()
-"""What `lookup` gives for a path that a config does not hold."""
 
 _M = TypeVar("_M", bound=BaseModel)
 _Models = Sequence[type[BaseModel]]
@@ -42,34 +39,6 @@ class Override:
     value: Any
 
 
-def lookup(config: Mapping[str, Any], path: str) -> Any:
-    """The value at a dotted path of a nested config, or `ABSENT`."""
-    value: Any = config
-    for key in path.split("."):
-        if not isinstance(value, Mapping) or key not in value:
-            return ABSENT
-        value = value[key]
-    return value
-
-
-def assign(config: dict[str, Any], path: str, value: Any) -> None:
-    """Set the value at a dotted path of a nested config, making the sections on the way."""
-    *sections, name = path.split(".")
-    for key in sections:
-        below = config.get(key)
-        config[key] = config = below if isinstance(below, dict) else {}
-    config[name] = value
-
-
-def leaves(config: Mapping[str, Any], *sections: str) -> Iterator[tuple[str, Any]]:
-    """Dotted path and value of everything in a nested config that is not a mapping itself."""
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from leaves(value, *sections, key)
-        else:
-            yield ".".join((*sections, key)), value
-
-
 def pairs_of(trailing: Sequence[str], faults: FaultList) -> list[Override]:
     """The overrides in trailing `a.b.c value` words of a command line."""
     overrides = [
@@ -79,14 +48,6 @@ def pairs_of(trailing: Sequence[str], faults: FaultList) -> list[Override]:
     if len(trailing) % 2:
         faults.extend([Fault(trailing[-1], "has no value after it", "overrides come in pairs: a.b.c value")])
     return [override for override in overrides if override is not None]
-
-
-def with_values(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a nested config with values set at dotted paths."""
-    config: dict[str, Any] = copy.deepcopy(dict(base))
-    for path, value in values.items():
-        assign(config, path, value)
-    return config
 
 
 def dumped(config: BaseModel) -> dict[str, Any]:

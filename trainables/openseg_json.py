@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from trainables.config import Config
+from trainables.dotted_paths import assign, leaves, lookup
 from trainables.errors import Fault
 
 BLOCK = "raysearch"
@@ -106,7 +107,7 @@ def read_flags(words: Sequence[str], folder: Path) -> Flags:
 
 def has_place(document: Mapping[str, Any], path: str) -> bool:
     """Whether a dotted path is one that the dialect has, or that a file holds."""
-    found = _lookup(document, path)
+    found = lookup(document, path, None)
     return path in _places() or (found is not None and not isinstance(found, Mapping))
 
 
@@ -139,7 +140,7 @@ def read_openseg(document: Mapping[str, Any], source: str, given: Sequence[Given
         file.notices.append(f"{source}: nothing here reads {', '.join(unread)}")
     values: dict[str, Any] = {}
     for path, value in file.config.items():
-        _assign(values, path, value)
+        assign(values, path, value)
     return Reading(values, file.origins, tuple(file.notices), tuple(file.faults))
 
 
@@ -151,7 +152,7 @@ def write_openseg(config: Config) -> dict[str, Any]:
     document = _document(config)
     said = Config.model_validate(read_openseg(document, BLOCK).values).model_dump(mode="json")
     whole = config.model_dump(mode="json", round_trip=True)
-    unsaid = {path: value for path, value in _leaves(whole) if _lookup(said, path) != value}
+    unsaid = {path: value for path, value in leaves(whole) if lookup(said, path, None) != value}
     return {**document, BLOCK: unsaid} if unsaid else document
 
 
@@ -335,7 +336,7 @@ class _File:
         self.values: dict[str, Any] = copy.deepcopy(dict(self.document))
         self.texts = {given.path: given.text for given in self.given}
         for given in self.given:
-            _assign(self.values, given.path, given.value)
+            assign(self.values, given.path, given.value)
 
     def place(self, path: str) -> str:
         return self.texts.get(path) or f"{self.source}: {path}"
@@ -345,12 +346,12 @@ class _File:
         self.asked.add(path)
         section = path.rpartition(".")[0]
         while section:  # one fault for a section that is a value, whatever is asked of it
-            found = _lookup(self.values, section)
+            found = lookup(self.values, section, None)
             if found is not None and not isinstance(found, Mapping):
                 self.fault(section, f"{_show(found)} must be a mapping", "write it as the original's files do")
                 return None
             section = section.rpartition(".")[0]
-        return _lookup(self.values, path)
+        return lookup(self.values, path, None)
 
     def needed(self, path: str, fix: str) -> Any:
         value = self.get(path)
@@ -924,29 +925,6 @@ def _loss_params(config: Config) -> dict[str, Any]:
     if not isinstance(loss.ce_weights, str) and loss.ce_weight_power > 0.0:
         params["ce_weight"] = [weight**loss.ce_weight_power for weight in loss.ce_weights]
     return params
-
-
-def _assign(values: dict[str, Any], path: str, value: Any) -> None:
-    *sections, name = path.split(".")
-    for key in sections:
-        below = values.get(key)
-        values[key] = values = below if isinstance(below, dict) else {}
-    values[name] = value
-
-
-def _lookup(values: Mapping[str, Any], path: str) -> Any:
-    value: Any = values
-    for key in path.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
-
-
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Dotted path and value of everything in a nested mapping that is not one itself."""
-    found: list[tuple[str, Any]] = []
-    for key, value in values.items():
-        found += _leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(f"{prefix}{key}", value)]
-    return found
 
 
 def _unread(values: Mapping[str, Any], prefix: str, asked: set[str]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from raysearch.journal import Status
-from raysearch.trial_config import ABSENT
+from trainables.dotted_paths import ABSENT
 
 STATUS_COLORS: dict[Status, str] = {
     "completed": "#3b82c4",

@@ -9,7 +9,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from raysearch.journal import Mode, Report, Status, TrialHistory
 from raysearch.report.parts import MISSING, Fact, Facts, Part, Table, Text, shown
 from raysearch.report.view import SearchView
-from raysearch.trial_config import ABSENT
+from trainables.dotted_paths import ABSENT
 from trainables.protocol import CONFIG_USED
 
 

@@ -4,8 +4,9 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from raysearch.errors import InputError
-from raysearch.trial_config import ABSENT, ConfigTree, assign, load_config, lookup, nearest, with_values
+from raysearch.trial_config import ConfigTree, load_config, nearest
 from trainables.config import Config
+from trainables.dotted_paths import ABSENT, assign, lookup, with_values
 
 
 class Inner(BaseModel):

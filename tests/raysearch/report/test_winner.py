@@ -3,8 +3,8 @@ import pytest
 from raysearch.report.parts import Facts, Table
 from raysearch.report.view import SearchView
 from raysearch.report.winner import winner_info, winner_parts
-from raysearch.trial_config import ABSENT
 from tests.raysearch.report.histories import SPACE, history_of, trial
+from trainables.dotted_paths import ABSENT
 
 DEFAULT = {"optim.lr": 0.01, "memory": False}
 BETTER = {"optim.lr": 0.05, "memory": True, "memory_size": 300}
