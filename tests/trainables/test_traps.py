@@ -9,7 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.trainables.test_openseg_json import street
 from tests.trainables.tiny import differing, remaining_reports, state_of, tiny
+from trainables import openseg_json
 from trainables.losses import contrast as contrast_term
 from trainables.losses.anchor_sampling import sample_anchors
 from trainables.trainer import Trainer
@@ -63,6 +65,24 @@ def images_of_256_pixels_train_at_stride_8(folder: Path) -> None:
     assert any(report["num_anchors"] for report in reports)
 
 
+def memory_that_is_switched_off_is_off(folder: Path) -> None:
+    """A file of the original says `with_memory: false` and means it."""
+    for stated in (True, False):
+        document = street(**{"network.model_name": "hrnet_w48_mem", "contrast.with_memory": stated})
+        assert openseg_json.read_openseg(document, "F.json").values["contrast"]["memory"] is stated
+
+
+def presence_of_the_key_switches_it_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The original asks whether `with_memory` is there, not what it says."""
+    read = openseg_json.read_openseg
+
+    def by_presence(document: dict[str, Any], source: str) -> openseg_json.Reading:
+        contrast = document["contrast"]
+        return read({**document, "contrast": {**contrast, "with_memory": "with_memory" in contrast}}, source)
+
+    monkeypatch.setattr(openseg_json, "read_openseg", by_presence)
+
+
 def never_asks_for_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
     """The original passes `with_embed` in distributed runs alone."""
     monkeypatch.setattr(Trainer, "_contrast_active", lambda self, iteration: False)
@@ -91,6 +111,7 @@ def groups_above_max_views_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 TRAPS: dict[str, tuple[Callable[[Path], None], Callable[[pytest.MonkeyPatch], None]]] = {
+    "with_memory: false": (memory_that_is_switched_off_is_off, presence_of_the_key_switches_it_on),
     "single process": (contrast_reaches_the_network, never_asks_for_embeddings),
     "resume": (a_resumed_training_is_the_uninterrupted_one, resumes_without_the_contrast),
     "256 pixels": (images_of_256_pixels_train_at_stride_8, groups_above_max_views_alone),
