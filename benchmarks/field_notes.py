@@ -25,8 +25,8 @@ from trainables.trainer import Trainer
 Values = Mapping[str, Any]
 
 CAMVID = ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist")
-RARE = ("pole", "sign", "pedestrian", "bicyclist")
-"""The four classes of CamVid with the fewest pixels."""
+RARE = ("pole", "fence", "pedestrian", "bicyclist")
+"""The four classes of CamVid with the fewest training pixels, 0.3 to 1.2 % of all."""
 
 BASE: Values = {
     "data.label_class_ids": list(range(11)),
