@@ -255,6 +255,9 @@ class TrainConfig(_Section):
     the whole batch at once."""
     freeze_norm: bool = False
     """Batch-norm layers use their running statistics and leave them as they are, as suits small batches."""
+    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Decay an iteration of a moving average of the weights, which is then what is scored and kept; 0: the weights
+    as they are. Early scores of the average tell more of the last one."""
     num_threads: Annotated[int, Field(ge=1)] | None = None
     """CPU threads; part of the result, since sums differ with it. Absent: what the machine offers."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

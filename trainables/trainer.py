@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trainables.config import IGNORE_INDEX, Config, OptimConfig
 from trainables.data import (
@@ -90,6 +91,7 @@ class Trainer:
         contrast_loss = build_contrast_loss(config.contrast, config.data.num_classes)
         self.contrast_loss = None if contrast_loss is None else contrast_loss.to(self.device)
         self.optimizer = build_optimizer(config.optim, self.network)
+        self._average = _moving_average(self.network, config.train.ema_decay)
         self.iteration = 0
         self._batches: Iterator[tuple[Tensor, Tensor]] | None = None
 
@@ -97,6 +99,14 @@ class Trainer:
     def done(self) -> bool:
         """The full budget is spent."""
         return self.iteration >= self.config.train.max_iters
+
+    @property
+    def scored_network(self) -> Segmenter:
+        """What is scored and kept: the network itself or the moving average of its weights."""
+        if self._average is None:
+            return self.network
+        assert isinstance(self._average.module, Segmenter)
+        return self._average.module
 
     def run_to_report(self) -> dict[str, Any]:
         """Train to the next report and score the network.
@@ -182,6 +192,8 @@ class Trainer:
         parts = torch.tensor_split(images, math.ceil(len(images) / (config.train.micro_batch_size or len(images))))
         step = self._backward(images, labels) if len(parts) == 1 else self._backward_in_parts(parts, labels)
         self.optimizer.step()
+        if self._average is not None:
+            self._average.update_parameters(self.network)
         return step
 
     def _backward(self, images: Tensor, labels: Tensor) -> _Step:
@@ -257,7 +269,7 @@ class Trainer:
         """Score the network as it stands on the validation images."""
         config = self.config
         return evaluate(
-            self.network,
+            self.scored_network,
             evaluation_samples(self._val_split, config.data),
             config.data.num_classes,
             config.evaluation,
@@ -268,11 +280,15 @@ class Trainer:
         )
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint: `model.pt` and `trainer.pt` (both load with `weights_only=True`) and `config.json`."""
+        """Write a checkpoint: `config.json`, the scored network as `model.pt`, and what only training needs.
+
+        `model.pt` and `trainer.pt` load with `weights_only=True`.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        torch.save(self.network.state_dict(), folder / MODEL_FILE)
+        torch.save(self.scored_network.state_dict(), folder / MODEL_FILE)
         state = {
             "iteration": self.iteration,
+            "network": None if self._average is None else self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "contrast": None if self.contrast_loss is None else self.contrast_loss.state_dict(),
         }
@@ -281,8 +297,13 @@ class Trainer:
 
     def load(self, folder: Path) -> None:
         """Take a training up where `save` left it: weights, optimiser, schedule, memory bank, iteration, draws."""
-        self.network.load_state_dict(torch.load(folder / MODEL_FILE, map_location=self.device, weights_only=True))
+        self.scored_network.load_state_dict(
+            torch.load(folder / MODEL_FILE, map_location=self.device, weights_only=True)
+        )
         state = torch.load(folder / TRAINER_FILE, map_location=self.device, weights_only=True)
+        if self._average is not None:
+            self.network.load_state_dict(state["network"])
+            self._average.n_averaged.fill_(state["iteration"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.contrast_loss is not None:
             self.contrast_loss.load_state_dict(state["contrast"])
@@ -322,6 +343,14 @@ def pick_device(config: Config) -> torch.device:
 def _stream(seed: int, stream: int, iteration: int, part: int = 0) -> int:
     """Seed of one stream of draws in one part of an iteration, below 2^63."""
     return int(np.random.SeedSequence([seed, stream, iteration, part]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _moving_average(network: Segmenter, decay: float) -> AveragedModel | None:
+    if decay == 0.0:
+        return None
+    # The statistics of the norms are averaged with the weights they belong to.
+    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    return AveragedModel(network, multi_avg_fn=average, use_buffers=True)
 
 
 def _joined_leaf(maps: Sequence[Tensor | None]) -> Tensor | None:

@@ -105,6 +105,7 @@ OTHER_VALUES: dict[str, Any] = {
     "train.batch_size": 5,
     "train.micro_batch_size": 2,
     "train.freeze_norm": True,
+    "train.ema_decay": 0.7,
     "train.precision": "bf16",
 }
 """Another value of every option that changes a training or its score; `data.dir` and `model.weights` are files."""
@@ -294,6 +295,7 @@ class TestRules:
             ("loss.ohem_threshold", 1.5),
             ("contrast.max_keys", -1),
             ("train.micro_batch_size", 0),
+            ("train.ema_decay", 1.0),
             ("loss.ce_weight_power", 2.5),
             ("contrast.temperature", 0.0),
             ("contrast.base_temperature", 0.0),

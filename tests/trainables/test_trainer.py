@@ -451,6 +451,49 @@ class TestFrozenNorm:
         )
 
 
+class TestMovingAverage:
+    def test_is_that_of_the_weights_after_every_iteration(self) -> None:
+        trainer = Trainer(tiny({"train.ema_decay": 0.7, "train.report_iters": 1}))
+        expected: dict[str, Tensor] = {}
+        for _ in range(6):
+            trainer.run_to_report()
+            now = {key: tensor.double() for key, tensor in trainer.network.state_dict().items()}
+            expected = {key: 0.7 * expected[key] + 0.3 * now[key] for key in now} if expected else now
+        averaged = trainer.scored_network.state_dict()
+        for key, tensor in expected.items():
+            if "num_batches" not in key:
+                assert torch.allclose(averaged[key].double(), tensor, rtol=1e-4, atol=1e-6), key
+
+    def test_leaves_the_training_as_it_was_and_is_what_is_scored(self) -> None:
+        plain, averaged = Trainer(tiny()), Trainer(tiny({"train.ema_decay": 0.9}))
+        reports, others = remaining_reports(plain), remaining_reports(averaged)
+        assert not differing(plain.network.state_dict(), averaged.network.state_dict())
+        assert [report["loss"] for report in reports] == [report["loss"] for report in others]
+        assert reports[-1]["miou"] != others[-1]["miou"]
+        averaged.network.load_state_dict(averaged.scored_network.state_dict())
+        again = Trainer(tiny())
+        again.network.load_state_dict(averaged.network.state_dict())
+        assert float(again.evaluate().miou()) == others[-1]["miou"]
+
+    def test_goes_on_where_it_was_saved(self, tmp_path: Path) -> None:
+        config = tiny({"train.ema_decay": 0.9, "contrast.memory": True})
+        straight, cut, resumed = Trainer(config), Trainer(config), Trainer(config)
+        cut.run_to_report()
+        cut.save(tmp_path)
+        resumed.load(tmp_path)
+        assert remaining_reports(straight)[1:] == remaining_reports(resumed)
+        assert not differing(state_of(straight), state_of(resumed))
+        assert not differing(straight.scored_network.state_dict(), resumed.scored_network.state_dict())
+
+    def test_is_what_a_checkpoint_holds(self, tmp_path: Path) -> None:
+        trainer = Trainer(tiny({"train.ema_decay": 0.9}))
+        report = remaining_reports(trainer)[-1]
+        trainer.save(tmp_path)
+        plain = Trainer(tiny())
+        plain.network.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
+        assert float(plain.evaluate().miou()) == report["miou"]
+
+
 class TestDivergence:
     @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
     def test_a_rate_far_too_high_is_a_floating_point_error(self, optimizer: str) -> None:
