@@ -716,6 +716,7 @@ ALTERNATIVES: dict[str, list[Any]] = {
     "train.batch_size": [5],
     "train.micro_batch_size": [2],
     "train.freeze_norm": [True],
+    "train.ema_decay": [0.9],
     "train.num_threads": [2],
     "train.device": ["cpu"],
     "train.precision": ["bf16"],
