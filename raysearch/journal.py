@@ -71,6 +71,8 @@ class TrialHistory:
     started: float
     """Unix time, in seconds."""
     is_default: bool
+    is_audited: bool = False
+    """Let through past every stop, so that the stops can be audited."""
     reports: dict[int, Report] = field(default_factory=dict)
     """By iteration; a repeated report replaces the earlier."""
     status: Status = "running"
@@ -124,6 +126,7 @@ class History:
                         distributions=distributions,
                         started=extra["time"],
                         is_default=extra["is_default"],
+                        is_audited=extra.get("is_audited", False),  # journals of before know no audit
                     )
                 )
             case 7:
@@ -285,9 +288,13 @@ def start_record(
     distributions: Mapping[str, BaseDistribution],
     values: Mapping[str, Any],
     is_default: bool,
+    is_audited: bool = False,
 ) -> dict[str, Any]:
     """A trial starts: the suggestion, whole, in one line."""
     now = time.time()
+    user_attrs: dict[str, Any] = {"origin": "default config"} if is_default else {}
+    if is_audited:
+        user_attrs["audited"] = True
     return _record(
         _CREATE_TRIAL,
         study_id=0,
@@ -295,10 +302,10 @@ def start_record(
         state=TrialState.RUNNING.value,
         params={name: distributions[name].to_internal_repr(value) for name, value in params.items()},
         distributions={name: distribution_to_json(distributions[name]) for name in params},
-        user_attrs={"origin": "default config"} if is_default else {},
+        user_attrs=user_attrs,
         system_attrs={},
         intermediate_values={},
-        raysearch={"values": dict(values), "is_default": is_default, "time": now},
+        raysearch={"values": dict(values), "is_default": is_default, "is_audited": is_audited, "time": now},
     )
 
 

@@ -14,8 +14,8 @@ from raysearch.run_dir import RunDir
 
 def write_tables(history: History, run_dir: RunDir) -> None:
     """Write `trials.parquet` and `results.parquet`; a reader sees the table before or the table after, never half."""
-    _write(trials_table(history), run_dir.trials_table)
-    _write(results_table(history), run_dir.results_table)
+    write_table(trials_table(history), run_dir.trials_table)
+    write_table(results_table(history), run_dir.results_table)
 
 
 def trials_table(history: History) -> pa.Table:
@@ -23,7 +23,7 @@ def trials_table(history: History) -> pa.Table:
 
     Columns: `trial`, `status`, every searched value under its dotted path (null where its condition did not hold),
     `value` (the best so far), `best_iteration`, `iterations`, `seconds` (of the trial's own running),
-    `peak_memory_bytes`, `error`.
+    `peak_memory_bytes`, `error`, `audited` (let through past every stop).
     """
     paths = list(dict.fromkeys(path for trial in history.trials for path in trial.values))
     rows = [_trial_row(trial, history) for trial in history.trials]
@@ -40,6 +40,7 @@ def trials_table(history: History) -> pa.Table:
         ("seconds", pa.float64()),
         ("peak_memory_bytes", pa.int64()),
         ("error", pa.string()),
+        ("audited", pa.bool_()),
     ):
         columns[name] = pa.array([row[name] for row in rows], kind)
     return pa.table(columns)
@@ -56,6 +57,7 @@ def _trial_row(trial: TrialHistory, history: History) -> dict[str, Any]:
         "seconds": sum(report.seconds for report in trial.reports.values()),
         "peak_memory_bytes": trial.peak_memory_bytes,
         "error": trial.error,
+        "audited": trial.is_audited,
     }
 
 
@@ -92,7 +94,7 @@ def reports_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 def write_reports(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Write the reports of one training as a table."""
-    _write(reports_table(rows), path)
+    write_table(reports_table(rows), path)
 
 
 def _array(values: Sequence[Any]) -> pa.Array:
@@ -106,7 +108,8 @@ def _array(values: Sequence[Any]) -> pa.Array:
     return pa.array([float(v) if v is not None else None for v in values]) if pa.types.is_null(array.type) else array
 
 
-def _write(table: pa.Table, path: Path) -> None:
+def write_table(table: pa.Table, path: Path) -> None:
+    """Put a table into place of the one before, which a reader sees until then."""
     part = path.with_name(f".{path.name}.part")
     pq.write_table(table, part)
     os.replace(part, path)

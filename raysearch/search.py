@@ -14,6 +14,7 @@ from raysearch import journal as lines
 from raysearch.algorithms import suggest
 from raysearch.journal import History, Journal, Report, Status, TrialHistory
 from raysearch.schedulers import build_scheduler
+from raysearch.schedulers.audit import is_audited
 from raysearch.space import SearchSpec
 
 _MAX_WORKERS_LOST = 3
@@ -98,7 +99,9 @@ class Search:
             return None
         distributions = {parameter.path: parameter.distribution for parameter in self.spec.parameters}
         params = {path: value for path, value in values.items() if _contains(distributions[path], value)}
-        self._write([lines.start_record(params, distributions, values, is_default)])
+        self._write(
+            [lines.start_record(params, distributions, values, is_default, self._is_audited(number, is_default))]
+        )
         return self._proposal(number)
 
     def report(
@@ -144,6 +147,12 @@ class Search:
         else:
             self._waiting.append(number)
 
+    def _is_audited(self, number: int, is_default: bool) -> bool:
+        """Whether a stop will be passed over; the default trial runs through anyway, and without a rule all do."""
+        settings = self.spec.scheduler
+        may_be_stopped = settings.name != "none" and not is_default
+        return may_be_stopped and is_audited(self.spec.search.seed, number, settings.audit_fraction)
+
     def _proposal(self, number: int) -> Proposal:
         trial = self.history.trials[number]
         reports = trial.reports.values()
@@ -161,12 +170,13 @@ class Search:
         number = lines.reported_trial(record)
         if number is None:
             return
-        report = self.history.trials[number].reports[record["step"]]
+        trial = self.history.trials[number]
+        report = trial.reports[record["step"]]
         max_iters = self.spec.max_iters
         stop = self._scheduler.observe(number, report.iteration, report.value)
         if report.done or (max_iters is not None and report.iteration >= max_iters):
             self._verdicts[number] = "completed"
-        elif stop and not self.history.trials[number].is_default:
+        elif stop and not (trial.is_default or trial.is_audited):
             self._verdicts[number] = "stopped"
 
     def _end_what_was_decided(self) -> bool:

@@ -76,6 +76,8 @@ class SchedulerSettings(Section):
     """One trial in so many passes a rung, and the next rung lies so many times further."""
     max_iters: Count | None = None
     """The full budget; absent: the config's own."""
+    audit_fraction: Annotated[Float, Field(ge=0, le=1)] = 0.05
+    """The share of trials, drawn from the seed, that are let through past every stop to keep the rung audit honest."""
 
 
 class OpensegReference(Section):
