@@ -96,6 +96,7 @@ QUESTIONS: Mapping[str, Mapping[str, Values]] = {
         "8": {},
         "4": {"train.batch_size": 4},
         "24": {"train.batch_size": 24},
+        "8, as many images as with 24": {"train.max_iters": 900, "train.report_iters": 900},
     },
     "How large the images?": {
         "90 x 120, crops of 96 x 128": _SMALL_BATCH,
