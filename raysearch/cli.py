@@ -146,6 +146,24 @@ def report(run_dir: RunFolder) -> None:
 
 
 @app.command()
+def confirm(
+    run_dir: RunFolder,
+    top: Annotated[int, typer.Option(help="How many of the best trials.")] = 3,
+    seeds: Annotated[int, typer.Option(help="How many new seeds each; an interval takes two or more.")] = 3,
+    jobs: Annotated[int, typer.Option(help="Trainings that run at a time.")] = 1,
+) -> None:
+    """Train the best configs and the default one with new seeds; the best mean becomes the best config."""
+    from raysearch import confirm as confirming
+    from raysearch.run_dir import RunDir
+
+    confirming.confirm(run_dir, top=top, seeds=seeds, jobs=jobs, say=_say)
+    opened = RunDir.open(run_dir)
+    _say(f"best config: {opened.best_config}")
+    _say(f"table:       {opened.confirmed_table}")
+    _say(f"report:      {opened.report}")
+
+
+@app.command()
 def export(
     run_dir: RunFolder,
     format: Annotated[
@@ -289,6 +307,9 @@ def _finish(result: "SearchResult") -> None:
         _say(f"best {result.metric}:    {result.best_value:.4f}  (trial {result.best_trial} of {result.num_trials})")
         if result.default_value is not None:
             _say(f"default {result.metric}: {result.default_value:.4f}  (the config of the space file as it stands)")
+        if result.confirmed is not None:
+            best = result.confirmed.best
+            _say(f"confirmed:   {best.mean:.4f}  (trial {best.number}, {len(best.values)} seeds: the best config)")
         _say(f"best config: {result.best_config}")
         _say(f"checkpoint:  {result.best_checkpoint or 'none (the trainable writes no checkpoints)'}")
         _say(f"tables:      {result.run_dir / 'trials.parquet'}, {result.run_dir / 'results.parquet'}")

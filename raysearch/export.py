@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from raysearch.confirmation import Confirmation, confirmed_entry, read_confirmation, winning_trial
 from raysearch.errors import Fault, InputError
 from raysearch.journal import History, read_history
 from raysearch.run_dir import RunDir
@@ -21,17 +22,25 @@ _PACKAGES = ("raysearch", "ray", "optuna", "torch", "torchvision", "timm", "albu
 
 
 def write_best(history: History, spec: SearchSpec, run_dir: RunDir) -> None:
-    """Write the winner's config and checkpoint; nothing where no trial has reported yet."""
-    document = best_document(history, spec)
+    """Write the winner's config and checkpoint; nothing where no trial has reported yet.
+
+    The checkpoint is that of the winner's trial. Where a confirmation made another trial the winner and its
+    checkpoint is gone, it is that of its first confirming training.
+    """
+    confirmation = read_confirmation(run_dir, history)
+    document = best_document(history, spec, confirmation)
     if document is None:
         return
     part = run_dir.best_config.with_name(f".{run_dir.best_config.name}.part")
     part.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     os.replace(part, run_dir.best_config)
-    winner = history.best_trial()
+    winner = winning_trial(history, confirmation)
     best = winner.best(history.mode) if winner else None
     if winner and best and best.checkpoint:
-        _replace_folder(run_dir.trial(winner.number) / best.checkpoint, run_dir.best_checkpoint)
+        source = run_dir.trial(winner.number) / best.checkpoint
+        if confirmation is not None and winner is not history.best_trial() and not source.is_dir():
+            source = run_dir.confirm_training(winner.number, confirmation.seeds[0]) / "checkpoint"
+        _replace_folder(source, run_dir.best_checkpoint)
 
 
 def best_config_text(run_dir: RunDir) -> str:
@@ -40,7 +49,8 @@ def best_config_text(run_dir: RunDir) -> str:
     Raises:
         InputError: the folder is no run, or no trial has reported yet.
     """
-    document = best_document(read_history(run_dir.journal), load_space(run_dir.space))
+    history = read_history(run_dir.journal)
+    document = best_document(history, load_space(run_dir.space), read_confirmation(run_dir, history))
     if document is None:
         raise InputError([Fault(str(run_dir.root), "no trial has reported yet", "wait for the first report")])
     return json.dumps(document, indent=2) + "\n"
@@ -67,7 +77,8 @@ def best_openseg(run_dir: RunDir) -> OpensegExport:
     if not ConfigTree(spec.trainable.config_model).takes_openseg:
         what = f"{spec.trainable.name} has a config of its own, which an openseg file cannot hold"
         raise InputError([Fault(str(run_dir.root), what, "leave --format out")])
-    document = best_document(read_history(run_dir.journal), spec)
+    history = read_history(run_dir.journal)
+    document = best_document(history, spec, read_confirmation(run_dir, history))
     if document is None:
         raise InputError([Fault(str(run_dir.root), "no trial has reported yet", "wait for the first report")])
     origin = document.pop("raysearch")
@@ -82,9 +93,11 @@ def best_openseg(run_dir: RunDir) -> OpensegExport:
     )
 
 
-def best_document(history: History, spec: SearchSpec) -> dict[str, Any] | None:
+def best_document(
+    history: History, spec: SearchSpec, confirmation: Confirmation | None = None
+) -> dict[str, Any] | None:
     """The winner's complete config with the block that says where it comes from; None before the first report."""
-    winner = history.best_trial()
+    winner = winning_trial(history, confirmation)
     best = winner.best(history.mode) if winner else None
     if winner is None or best is None:
         return None
@@ -93,10 +106,11 @@ def best_document(history: History, spec: SearchSpec) -> dict[str, Any] | None:
     default_best = default.best(history.mode) if default else None
     train = config.get("train")
     train = train if isinstance(train, dict) else {}
+    metric = spec.objectives[0].metric
     return {
         **config,
         "raysearch": {
-            "metric": spec.objectives[0].metric,
+            "metric": metric,
             "value": best.value,
             "iteration": best.iteration,
             "trial": winner.number,
@@ -105,6 +119,7 @@ def best_document(history: History, spec: SearchSpec) -> dict[str, Any] | None:
             "num_threads": train.get("num_threads"),
             "space_sha256": spec.sha256(),
             "versions": versions(),
+            **({"confirmed": confirmed_entry(confirmation, metric, history)} if confirmation else {}),
         },
     }
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from raysearch.confirmation import Confirmation, read_confirmation
 from raysearch.export import write_best
 from raysearch.journal import History
 from raysearch.records import write_tables
@@ -30,10 +31,12 @@ class SearchResult:
     """False when the search was interrupted; `resume` goes on."""
     interrupted_by: int | None = None
     """The signal that interrupted it."""
+    confirmed: Confirmation | None = None
+    """Where configs of the search were confirmed, the best of them is the best config."""
 
 
 def write_outcome(history: History, spec: SearchSpec, run_dir: RunDir) -> None:
-    """Write every file of the run's folder that a reader opens; the journal alone is read."""
+    """Write every file of the run's folder that a reader opens; the journal and `confirmed.parquet` alone are read."""
     write_tables(history, run_dir)
     write_best(history, spec, run_dir)
     write_report(history, spec, run_dir)
@@ -57,4 +60,5 @@ def search_result(history: History, spec: SearchSpec, run_dir: RunDir, interrupt
         num_trials=len(history.trials),
         finished=interrupted_by is None and ended == len(history.trials),
         interrupted_by=interrupted_by,
+        confirmed=read_confirmation(run_dir, history),
     )

@@ -100,6 +100,15 @@ class RunDir:
         """The folders of the trials."""
         return self.root / "trials"
 
+    @property
+    def confirmed_table(self) -> Path:
+        """One row a confirmed config and seed."""
+        return self.root / "confirmed.parquet"
+
+    def confirm_training(self, number: int, seed: int) -> Path:
+        """The folder of the training that repeats one trial's config with a seed of its own."""
+        return self.root / "confirm" / f"trial-{number}-seed-{seed}"
+
     def trial(self, number: int) -> Path:
         """The folder of one trial: its checkpoints."""
         return self.trials / f"{number:05d}"

@@ -11,9 +11,19 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
+from raysearch.confirmation import read_confirmation
 from raysearch.export import best_document
 from raysearch.journal import History
-from raysearch.report import failures, history, importance, learning_curves, parallel_coordinates, reproduce, winner
+from raysearch.report import (
+    failures,
+    history,
+    importance,
+    learning_curves,
+    parallel_coordinates,
+    reproduce,
+    rung_audit,
+    winner,
+)
 from raysearch.report.parts import STATUS_COLORS, Code, Facts, Part, Plot, Table, Text, counted
 from raysearch.report.template import PAGE, SCRIPT, STYLE
 from raysearch.report.view import SearchView
@@ -26,6 +36,7 @@ PANELS: tuple[tuple[str, Callable[[SearchView], list[Part]]], ...] = (
     ("Winner", winner.panel),
     ("History", history.panel),
     ("Learning curves", learning_curves.panel),
+    ("Rung audit", rung_audit.panel),
     ("Parallel coordinates", parallel_coordinates.panel),
     ("Importance", importance.panel),
     ("Failures", failures.panel),
@@ -35,7 +46,8 @@ PANELS: tuple[tuple[str, Callable[[SearchView], list[Part]]], ...] = (
 
 
 def write_report(history: History, spec: SearchSpec, run_dir: RunDir) -> Path:
-    """Write the page of a search, finished or not; the same journal gives the same page.
+    """Write the page of a search, finished or not; the same journal and the same confirmed
+    scores give the same page.
 
     Returns:
         The file, `report.html` in the folder of the run.
@@ -57,13 +69,15 @@ def search_view(history: History, spec: SearchSpec, run_dir: RunDir) -> SearchVi
         f"python -m raysearch train {config}",
         f"python -m raysearch evaluate {config} --checkpoint {checkpoint}",
     )
+    confirmation = read_confirmation(run_dir, history)
     return SearchView(
         history=history,
         metric=spec.objectives[0].metric,
         rungs=rungs,
         max_iters=spec.max_iters,
-        best=best_document(history, spec),
+        best=best_document(history, spec, confirmation),
         commands=commands if spec.trainable.config_model is Config else (),  # `train` knows no other config
+        confirmation=confirmation,
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from raysearch.confirmation import Confirmation, winning_trial
 from raysearch.journal import History, Mode, TrialHistory
 
 
@@ -23,6 +24,8 @@ class SearchView:
     """The document of `best_config.json`; None before the first report."""
     commands: tuple[str, ...] = ()
     """Command lines that train the winner again."""
+    confirmation: Confirmation | None = None
+    """What the best configs score with new seeds; None where none was confirmed."""
 
     @property
     def mode(self) -> Mode:
@@ -36,8 +39,8 @@ class SearchView:
 
     @cached_property
     def winner(self) -> TrialHistory | None:
-        """The best trial so far."""
-        return self.history.best_trial()
+        """The trial whose config is the best: the best confirmed one, else the best so far."""
+        return winning_trial(self.history, self.confirmation)
 
     @cached_property
     def default(self) -> TrialHistory | None:
@@ -45,5 +48,5 @@ class SearchView:
         return next((trial for trial in self.history.trials if trial.is_default), None)
 
     def is_winner(self, trial: TrialHistory) -> bool:
-        """Whether a trial is the best so far."""
+        """Whether a trial is the winner."""
         return trial is self.winner

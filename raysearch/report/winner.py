@@ -6,8 +6,9 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from raysearch.confirmation import Difference, verdict
 from raysearch.journal import Mode, Report, Status, TrialHistory
-from raysearch.report.parts import MISSING, Fact, Facts, Part, Table, Text, shown
+from raysearch.report.parts import MISSING, Fact, Facts, Part, Table, Text, counted, shown
 from raysearch.report.view import SearchView
 from trainables.dotted_paths import ABSENT
 from trainables.protocol import CONFIG_USED
@@ -36,8 +37,24 @@ class ReportedNumber:
 
 
 @dataclass(frozen=True)
+class ConfirmedScore:
+    """One config that was trained again with new seeds."""
+
+    trial: int
+    is_default: bool
+    selection: float | None
+    """What the search ranked it by: the best report, of one seed."""
+    mean: float
+    """Of the last reports, over the seeds."""
+    std: float | None
+    """None for a single seed."""
+    lead: Difference | None
+    """What the winner scores less this one; None for the winner itself."""
+
+
+@dataclass(frozen=True)
 class WinnerInfo:
-    """The best report of the search, and the default's best beside it."""
+    """The winner's best report, and the default's best beside it."""
 
     metric: str
     mode: Mode
@@ -53,6 +70,12 @@ class WinnerInfo:
     values: tuple[SearchedValue, ...]
     numbers: tuple[ReportedNumber, ...]
     """All else that the winner reported at its best iteration."""
+    confirmed: tuple[ConfirmedScore, ...] = ()
+    """The best mean first, which is the winner's; empty where nothing was confirmed."""
+    seeds: tuple[int, ...] = ()
+    """Of the confirmed scores."""
+    search_pick: int | None = None
+    """The trial with the best selection score, where confirmation prefers another."""
 
     @property
     def difference(self) -> float | None:
@@ -67,6 +90,7 @@ def winner_info(view: SearchView) -> WinnerInfo | None:
     if winner is None or best is None:
         return None
     default_best = default.best(view.mode) if default else None
+    pick = view.history.best_trial()
     return WinnerInfo(
         metric=view.metric,
         mode=view.mode,
@@ -80,7 +104,30 @@ def winner_info(view: SearchView) -> WinnerInfo | None:
         default_iteration=default_best.iteration if default_best else None,
         values=tuple(_searched_value(path, view, winner, default) for path in view.paths),
         numbers=_numbers(best, default_best),
+        confirmed=_confirmed(view),
+        seeds=view.confirmation.seeds if view.confirmation else (),
+        search_pick=pick.number if pick is not None and pick is not winner else None,
     )
+
+
+def _confirmed(view: SearchView) -> tuple[ConfirmedScore, ...]:
+    if view.confirmation is None:
+        return ()
+    scores = []
+    for trial in view.confirmation.trials:
+        searched = view.history.trials[trial.number]
+        selection = searched.best(view.mode)
+        scores.append(
+            ConfirmedScore(
+                trial=trial.number,
+                is_default=searched.is_default,
+                selection=selection.value if selection else None,
+                mean=trial.mean,
+                std=trial.std,
+                lead=view.confirmation.lead_over(trial),
+            )
+        )
+    return tuple(scores)
 
 
 def _searched_value(path: str, view: SearchView, winner: TrialHistory, default: TrialHistory | None) -> SearchedValue:
@@ -116,9 +163,11 @@ def winner_parts(info: WinnerInfo | None) -> list[Part]:
     """The winner as facts and tables."""
     if info is None:
         return [Text("No trial has reported a value yet.")]
-    parts: list[Part] = [Facts(tuple(_facts(info)))]
+    parts: list[Part] = [Facts(tuple(_confirmed_facts(info) if info.confirmed else _facts(info)))]
     if info.is_default:
         parts.append(Text("The config of the space file as it stands is the best so far."))
+    if info.confirmed:
+        parts += _confirmed_parts(info)
     if info.values:
         parts.append(_searched_table(info))
     if info.numbers:
@@ -157,6 +206,53 @@ def _facts(info: WinnerInfo) -> list[Fact]:
         better = (difference > 0.0) == (info.mode == "max")
         facts.append(Fact("difference", f"{difference:+.4g}", f"{'better' if better else 'worse'} than the default"))
     return facts
+
+
+def _confirmed_facts(info: WinnerInfo) -> list[Fact]:
+    """Selection score and confirmed score side by side."""
+    budget = f" of {info.max_iters}" if info.max_iters is not None else ""
+    best = info.confirmed[0]
+    facts = [
+        Fact(f"selection {info.metric}", shown(info.value), f"trial {info.trial}, iteration {info.iteration}{budget}"),
+        Fact(f"confirmed {info.metric}", _mean_and_std(best), f"trial {best.trial}, {_over_seeds(info)}"),
+    ]
+    default = next((score for score in info.confirmed if score.is_default), None)
+    if default is not None and default.lead is not None:
+        facts.append(Fact("default, confirmed", _mean_and_std(default), f"trial {default.trial}, {_over_seeds(info)}"))
+        facts.append(Fact("difference", f"{default.lead.mean:+.4g}", verdict(default.lead).partition(", ")[2]))
+    return facts
+
+
+def _confirmed_parts(info: WinnerInfo) -> list[Part]:
+    """Every confirmed config beside the winner."""
+    explained = (
+        f"Confirmed scores are {info.metric} at the last report of a full training, {_over_seeds(info)} "
+        f"({', '.join(map(str, info.seeds))}) that the search has not seen; the selection score is the best report "
+        f"of one."
+    )
+    parts: list[Part] = [Text(explained)]
+    if info.search_pick is not None:
+        parts.append(Text(f"By its selection score alone, trial {info.search_pick} would have won."))
+    rows = tuple(
+        (
+            f"{score.trial}{' (default)' if score.is_default else ''}",
+            MISSING if score.selection is None else shown(score.selection),
+            shown(score.mean),
+            MISSING if score.std is None else shown(score.std),
+            MISSING if score.lead is None else verdict(score.lead),
+        )
+        for score in info.confirmed
+    )
+    header = ("trial", "selection score", "confirmed mean", "standard deviation", "winner less this one")
+    return [*parts, Table(header, rows, text_columns=(0, 4))]
+
+
+def _mean_and_std(score: ConfirmedScore) -> str:
+    return shown(score.mean) if score.std is None else f"{shown(score.mean)} ± {score.std:.2g}"
+
+
+def _over_seeds(info: WinnerInfo) -> str:
+    return f"mean over {counted(len(info.seeds), 'seed')}"
 
 
 def _range(distribution: BaseDistribution | None) -> str:
