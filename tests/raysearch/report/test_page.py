@@ -18,7 +18,16 @@ from tests.raysearch.report.histories import history_of, trial
 from tests.raysearch.toy import run_search, run_trial, toy_spec
 from trainables.config import Config
 
-TITLES = ["Winner", "History", "Learning curves", "Parallel coordinates", "Importance", "Failures", "Reproduce"]
+TITLES = [
+    "Winner",
+    "History",
+    "Learning curves",
+    "Rung audit",
+    "Parallel coordinates",
+    "Importance",
+    "Failures",
+    "Reproduce",
+]
 EVIL = "<script>alert(1)</script>&<!--</pre>"
 
 
@@ -73,7 +82,7 @@ def test_a_finished_search_has_every_panel_in_order(run: tuple[SearchSpec, RunDi
     assert all(f"<h2>{title}</h2>" in html for title in TITLES)
     drawn = [attributes["id"] for _, attributes in page.elements if attributes.get("class") == "plot"]
     assert list(json.loads(page.figures)) == drawn
-    assert len(drawn) == 4
+    assert len(drawn) == 5
     assert path.stat().st_size < 8_000_000
     assert sorted(p.name for p in run_dir.root.iterdir()) == ["report.html", "space.yaml", "study.journal", "trials"]
 

@@ -1,0 +1,108 @@
+"""Panel: how well early scores foretell the final order of the trials."""
+
+from collections.abc import Sequence
+
+from raysearch.report.parts import MISSING, Part, Plot, Table, Text, counted, new_figure, shown
+from raysearch.report.view import SearchView
+from raysearch.rung_audit import MIN_TRIALS, TRUSTED, RungAudit, SearchAudit, Verdict, audit_rungs
+
+_SAYS: dict[Verdict, str] = {
+    "too few": "too few trials to tell",
+    "tied": "all score the same",
+    "misleading": "early scores mislead",
+    "unclear": "early scores may mislead",
+    "trusted": "early scores can be trusted",
+}
+
+
+def rung_audit_info(view: SearchView) -> SearchAudit:
+    """Rank correlations of early with final scores."""
+    return audit_rungs(view.history, view.rungs, view.max_iters)
+
+
+def rung_audit_parts(info: SearchAudit) -> list[Part]:
+    """A sentence, a table, and the correlations with their intervals over the iterations."""
+    if info.full_iteration is None:
+        return [Text("No trial has completed yet: there is no final score to compare early ones with.")]
+    if not info.rungs:
+        return [Text(f"No report lies before iteration {info.full_iteration}: there is no early score to compare.")]
+    noun = "rung" if info.at_rungs else "iteration"
+    parts: list[Part] = [Text(_conclusion(info.rungs, noun)), _table(info, noun)]
+    told = [rung for rung in info.rungs if rung.interval is not None]
+    if told:
+        parts.append(_plot(told, noun))
+    num_missing = max(rung.num_missing for rung in info.rungs)
+    if num_missing:
+        num_audited = max(rung.num_audited for rung in info.rungs)
+        parts.append(
+            Text(
+                f"{counted(num_missing, 'trial')} ended before the full budget and cannot be compared; "
+                f"{counted(num_audited, 'trial')} of those that can be ran through whatever their early scores. "
+                "Among trials that a rule let on, the correlation tends to be lower than among all."
+            )
+        )
+    return parts
+
+
+def _conclusion(rungs: Sequence[RungAudit], noun: str) -> str:
+    """The gravest thing that can be said."""
+    for verdict, sentence in (
+        (
+            "misleading",
+            f"Early scores mislead at {{}}: their order is not the final one (correlation below {TRUSTED}).",
+        ),
+        ("unclear", f"Early scores may mislead at {{}}: a correlation below {TRUSTED} is not ruled out."),
+        ("trusted", f"Early scores can be trusted at {{}}: their order is largely the final one (above {TRUSTED})."),
+    ):
+        found = [str(rung.iteration) for rung in rungs if rung.verdict == verdict]
+        if found:
+            return sentence.format(f"{noun if len(found) == 1 else f'{noun}s'} {', '.join(found)}")
+    if any(rung.verdict == "tied" for rung in rungs):
+        return "All trials score the same: there is no order to compare."
+    most = max(rung.num_trials for rung in rungs)
+    return f"Too few trials to tell: {most} ran to the full budget, and it takes {MIN_TRIALS}."
+
+
+def _table(info: SearchAudit, noun: str) -> Table:
+    rows = tuple(
+        (
+            str(rung.iteration),
+            str(rung.num_trials),
+            str(rung.num_audited),
+            MISSING if rung.correlation is None else shown(round(rung.correlation, 3)),
+            MISSING if rung.interval is None else f"{rung.interval[0]:.2f} to {rung.interval[1]:.2f}",
+            _SAYS[rung.verdict],
+        )
+        for rung in info.rungs
+    )
+    header = (noun, "trials", "audited", f"rank correlation with {info.full_iteration}", "95 % interval", "")
+    return Table(header, rows, text_columns=(5,))
+
+
+def _plot(rungs: Sequence[RungAudit], noun: str) -> Plot:
+    figure = new_figure(260, showlegend=False)
+    intervals = [rung.interval or (0.0, 0.0) for rung in rungs]
+    correlations = [rung.correlation or 0.0 for rung in rungs]
+    figure.add_scatter(
+        x=[rung.iteration for rung in rungs],
+        y=correlations,
+        mode="markers",
+        marker={"size": 8},
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": [high - rho for (_, high), rho in zip(intervals, correlations, strict=True)],
+            "arrayminus": [rho - low for (low, _), rho in zip(intervals, correlations, strict=True)],
+        },
+        customdata=[rung.num_trials for rung in rungs],
+        hovertemplate=f"{noun} %{{x}}, %{{customdata}} trials<br>%{{y:.3f}}<extra></extra>",
+    )
+    figure.add_hline(y=TRUSTED, line={"width": 1, "dash": "dot"})
+    figure.update_xaxes(title="iteration", automargin=True, rangemode="tozero", zeroline=False)
+    figure.update_yaxes(title="rank correlation", automargin=True, range=[-1.05, 1.05], zeroline=False)
+    return Plot(figure, f"Rank correlation of the score at each {noun} with the final score, with its interval.")
+
+
+def panel(view: SearchView) -> list[Part]:
+    """How well early scores foretell the final order of the trials."""
+    return rung_audit_parts(rung_audit_info(view))
