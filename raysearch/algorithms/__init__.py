@@ -8,33 +8,48 @@ from typing import Any
 import numpy as np
 
 from raysearch.algorithms import cma_es, grid, optuna_samplers, quasi_random
+from raysearch.algorithms.feasibility import Feasibility
 from raysearch.journal import History
 from raysearch.space import SearchSpec
 
 _MAX_REDRAWS = 50
 """Draws after which a space is taken to hold nothing that was not tried."""
 
+_MAX_SUSPECTS = 8
+"""Suspect draws of an algorithm after which its least suspect is tried, or draws at random follow."""
+
 
 def suggest(spec: SearchSpec, history: History, number: int) -> dict[str, Any] | None:
     """The searched values of trial `number`, by dotted path; None when the space holds nothing untried.
 
     A trial is a function of its config, so a config that was tried already is drawn again, the later draws at random.
+    So is one near a trial that was infeasible; where all draws are suspect, the least suspect is tried. A search that
+    lost few trials so far leaves it at the algorithm's own draws, which lets it find an optimum at the very edge; one
+    that lost many looks farther away first. A grid leaves nothing out.
     """
     tried = [trial.values for trial in history.trials]
     if spec.search.algorithm == "grid":
         return grid.suggest(spec, tried)
+    feasibility = Feasibility(spec, history)
+    suspects: list[tuple[float, dict[str, Any]]] = []
     for redraw in range(_MAX_REDRAWS):
         seed = int(np.random.SeedSequence([spec.search.seed, number, redraw]).generate_state(1)[0])
-        if redraw < _MAX_REDRAWS // 2:
-            values = _draw(spec, history, number + redraw, seed)
+        if redraw < _MAX_REDRAWS // 2 and len(suspects) < _MAX_SUSPECTS:
+            values = _draw(spec, history, number + redraw, seed, len(suspects))
         else:
             values = optuna_samplers.suggest_at_random(spec, seed)
-        if values not in tried:
+        if values in tried:
+            continue
+        doubt = feasibility.doubt(values)
+        if doubt <= 0.0:
             return values
-    return None
+        suspects.append((doubt, values))
+        if len(suspects) == _MAX_SUSPECTS and not feasibility.cautious:
+            break
+    return min(suspects, key=lambda suspect: suspect[0])[1] if suspects else None
 
 
-def _draw(spec: SearchSpec, history: History, index: int, seed: int) -> dict[str, Any]:
+def _draw(spec: SearchSpec, history: History, index: int, seed: int, num_suspects: int) -> dict[str, Any]:
     match spec.search.algorithm:
         case "tpe":
             return optuna_samplers.suggest_by_tpe(spec, history, seed)
@@ -43,6 +58,6 @@ def _draw(spec: SearchSpec, history: History, index: int, seed: int) -> dict[str
         case "cmaes":
             return cma_es.suggest(spec, history, seed)
         case "qmc":
-            return quasi_random.suggest(spec, index)
+            return quasi_random.suggest(spec, index - num_suspects, num_suspects)
         case _:
             return optuna_samplers.suggest_at_random(spec, seed)

@@ -1,0 +1,176 @@
+"""Trials lost to memory where the optimum lies at its edge: python -m benchmarks.infeasible [--algorithms tpe gp ...].
+
+A trial runs out of memory for x > 0.6, and its value rises up to x = 0.6. Every side searches the same spaces with the
+same seeds, one trial at a time, without Ray and without a default config to start from: stock Optuna told as Tune's
+`OptunaSearch` tells it (an error is a trial that failed, which its TPE passes over), raysearch's algorithms with a
+violated constraint alone, and raysearch as it is.
+"""
+
+import argparse
+import math
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+from unittest import mock
+
+import optuna
+from optuna.trial import TrialState
+
+from raysearch.journal import Journal
+from raysearch.search import Search
+from raysearch.space import SearchSpec, parse_space
+
+EDGE = 0.6
+NUM_TRIALS = 60
+ALGORITHMS = ("tpe", "gp", "cmaes", "qmc", "random")
+
+_X = {"x": {"type": "float", "low": 0.0, "high": 1.0}}
+_NUISANCES = {
+    "lr": {"type": "float", "low": 1e-5, "high": 1e-1, "log": True},
+    "kind": {"type": "categorical", "choices": ["a", "b"]},
+}
+
+
+def linear(config: Mapping[str, Any]) -> float:
+    """Rises with x alone."""
+    return float(config["x"])
+
+
+def tilted(config: Mapping[str, Any]) -> float:
+    """Rises with x, and is a little better at lr = 1e-3 and with kind b."""
+    return float(config["x"]) - _off(config)
+
+
+def smooth(config: Mapping[str, Any]) -> float:
+    """Flat in x at the edge, and a little better at lr = 1e-3 and with kind b."""
+    return 1.0 - float(EDGE - config["x"]) ** 2 - _off(config)
+
+
+def _off(config: Mapping[str, Any]) -> float:
+    return 0.02 * (math.log10(config["lr"]) + 3.0) ** 2 + 0.01 * (config["kind"] == "a")
+
+
+PROBLEMS: Mapping[str, tuple[Callable[[Mapping[str, Any]], float], dict[str, Any], float]] = {
+    "linear, x alone": (linear, _X, EDGE),
+    "linear, two nuisances": (linear, {**_X, **_NUISANCES}, EDGE),
+    "tilted, two that matter": (tilted, {**_X, **_NUISANCES}, EDGE),
+    "smooth, two that matter": (smooth, {**_X, **_NUISANCES}, 1.0),
+}
+"""Value of a config, space, and the best value there is."""
+
+
+class Outcome(NamedTuple):
+    num_infeasible: int
+    best: float
+    """Best value found, relative to the optimum."""
+    seconds: float
+
+
+class Formula:
+    """The trainable that a space file must name; a formula stands for it."""
+
+
+def search_stock(problem: str, algorithm: str, seed: int) -> Outcome:
+    value, _, optimum = PROBLEMS[problem]
+    sampler = _stock_sampler(algorithm, seed)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    distributions = {parameter.path: parameter.distribution for parameter in _spec(problem, algorithm, seed).parameters}
+    values: list[float | None] = []
+    start = time.perf_counter()
+    for _ in range(NUM_TRIALS):
+        trial = study.ask(distributions)
+        values.append(value(trial.params) if trial.params["x"] <= EDGE else None)
+        study.tell(trial, values[-1], TrialState.COMPLETE if values[-1] is not None else TrialState.FAIL)
+    return _outcome(values, optimum, time.perf_counter() - start)
+
+
+def _stock_sampler(algorithm: str, seed: int) -> optuna.samplers.BaseSampler:
+    match algorithm:
+        case "tpe":
+            return optuna.samplers.TPESampler(seed=seed)
+        case "gp":
+            return optuna.samplers.GPSampler(seed=seed, warn_independent_sampling=False)
+        case "cmaes":
+            return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+        case "qmc":
+            return optuna.samplers.QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
+        case _:
+            return optuna.samplers.RandomSampler(seed=seed)
+
+
+def search_ours(problem: str, algorithm: str, seed: int) -> Outcome:
+    value, _, optimum = PROBLEMS[problem]
+    values: list[float | None] = []
+    with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "journal") as journal:
+        search = Search(_spec(problem, algorithm, seed), journal)
+        start = time.perf_counter()
+        while (proposal := search.propose()) is not None:
+            values.append(value(proposal.config) if proposal.config["x"] <= EDGE else None)
+            if values[-1] is None:
+                search.end(proposal.number, "infeasible", "out of memory")
+            else:
+                search.report(
+                    proposal.number, iteration=1, value=values[-1], metrics={}, checkpoint=None, seconds=0.0, done=True
+                )
+    return _outcome(values, optimum, time.perf_counter() - start)
+
+
+def search_with_constraint_alone(problem: str, algorithm: str, seed: int) -> Outcome:
+    with mock.patch("raysearch.algorithms.Feasibility.doubt", return_value=0.0):
+        return search_ours(problem, algorithm, seed)
+
+
+SIDES = {"stock": search_stock, "constraint alone": search_with_constraint_alone, "ours": search_ours}
+
+
+def _spec(problem: str, algorithm: str, seed: int) -> SearchSpec:
+    document = {
+        "name": "infeasible",
+        "trainable": f"{__spec__.name if __spec__ else __name__}:Formula",
+        "space": PROBLEMS[problem][1],
+        "objective": {"metric": "value", "mode": "max"},
+        "search": {"algorithm": algorithm, "trials": NUM_TRIALS, "seed": seed},
+        "scheduler": {"name": "none"},
+        "resources": {"cpu": 1},
+    }
+    return parse_space(document, Path.cwd(), "infeasible.yaml")
+
+
+def _outcome(values: list[float | None], optimum: float, seconds: float) -> Outcome:
+    assert len(values) == NUM_TRIALS
+    found = [value for value in values if value is not None]
+    return Outcome(len(values) - len(found), max(found, default=-math.inf) / optimum, seconds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--algorithms", nargs="+", choices=ALGORITHMS, default=["tpe"])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
+    arguments = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    print(f"{NUM_TRIALS} trials, seeds 0 to {arguments.seeds - 1}; median (lowest to highest)\n")
+    print("| problem, algorithm | side | infeasible | best found, of the optimum | ms a trial |")
+    print("|---|---|---|---|---|")
+    for problem in arguments.problems:
+        for algorithm in arguments.algorithms:
+            for side, run in SIDES.items():
+                outcomes = [run(problem, algorithm, seed) for seed in range(arguments.seeds)]
+                lost = _spread([outcome.num_infeasible for outcome in outcomes], "d")
+                best = _spread([outcome.best for outcome in outcomes], ".1%")
+                cost = median(outcome.seconds for outcome in outcomes) / NUM_TRIALS * 1000
+                print(f"| {problem}, {algorithm} | {side} | {lost} | {best} | {cost:.0f} |", flush=True)
+
+
+def _spread(values: list[float] | list[int], form: str) -> str:
+    middle = median(values)
+    if form == "d":
+        middle = int(middle)
+    return f"{middle:{form}} ({min(values):{form}} to {max(values):{form}})"
+
+
+if __name__ == "__main__":
+    main()
