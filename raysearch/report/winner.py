@@ -232,7 +232,9 @@ def _confirmed_parts(info: WinnerInfo) -> list[Part]:
     )
     parts: list[Part] = [Text(explained)]
     if info.search_pick is not None:
-        parts.append(Text(f"By its selection score alone, trial {info.search_pick} would have won."))
+        known = info.search_pick in {score.trial for score in info.confirmed}
+        why = "" if known else " It is not among the confirmed: confirm again to compare it."
+        parts.append(Text(f"By its selection score alone, trial {info.search_pick} would have won.{why}"))
     rows = tuple(
         (
             f"{score.trial}{' (default)' if score.is_default else ''}",

@@ -1,6 +1,7 @@
 import pytest
 
-from raysearch.report.parts import Facts, Table
+from raysearch.confirmation import Confirmation, ConfirmedTrial
+from raysearch.report.parts import Facts, Table, Text
 from raysearch.report.view import SearchView
 from raysearch.report.winner import winner_info, winner_parts
 from tests.raysearch.report.histories import SPACE, history_of, trial
@@ -92,3 +93,76 @@ def test_the_config_that_a_trainable_repeats_is_not_among_the_numbers() -> None:
 
 def test_nothing_wins_before_the_first_report() -> None:
     assert winner_info(SearchView(history_of(trial(BETTER, [], "running")), "miou")) is None
+
+
+class TestConfirmed:
+    """The search's pick is trial 2; new seeds prefer trial 1."""
+
+    HISTORY = history_of(
+        trial(DEFAULT, [0.1, 0.4, 0.3], is_default=True), trial(BETTER, [0.2, 0.65, 0.6]), trial(BETTER, [0.7])
+    )
+
+    @staticmethod
+    def confirmation_of(*trials: ConfirmedTrial) -> Confirmation:
+        seeds = tuple(range(1, 1 + len(trials[0].values)))
+        return Confirmation(top=2, seeds=seeds, trials=trials, diverged=(), default_number=0)
+
+    def test_selection_and_confirmed_score_stand_side_by_side(self) -> None:
+        confirmation = self.confirmation_of(
+            ConfirmedTrial(1, 3, (0.75, 0.5)), ConfirmedTrial(2, 3, (0.5, 0.5)), ConfirmedTrial(0, 3, (0.5, 0.25))
+        )
+        info = winner_info(SearchView(self.HISTORY, "miou", max_iters=3, confirmation=confirmation))
+        assert info is not None
+        assert (info.trial, info.value, info.search_pick, info.seeds) == (1, 0.65, 2, (1, 2))
+        assert [(s.trial, s.is_default, s.selection, s.mean) for s in info.confirmed] == [
+            (1, False, 0.65, 0.625),
+            (2, False, 0.7, 0.5),
+            (0, True, 0.4, 0.375),
+        ]
+        assert [s.lead.mean if s.lead else None for s in info.confirmed] == [None, 0.125, 0.25]
+
+        facts, explained, picked, table = winner_parts(info)[:4]
+        assert isinstance(facts, Facts)
+        assert [(f.name, f.value, f.remark) for f in facts.facts] == [
+            ("selection miou", "0.65", "trial 1, iteration 2 of 3"),
+            ("confirmed miou", "0.625 ± 0.18", "trial 1, mean over 2 seeds"),
+            ("default, confirmed", "0.375 ± 0.18", "trial 0, mean over 2 seeds"),
+            ("difference", "+0.25", "95% interval +0.25 to +0.25: better"),
+        ]
+        assert isinstance(explained, Text)
+        assert "mean over 2 seeds (1, 2)" in explained.text
+        assert picked == Text("By its selection score alone, trial 2 would have won.")
+        assert isinstance(table, Table)
+        assert table.header == (
+            "trial",
+            "selection score",
+            "confirmed mean",
+            "standard deviation",
+            "winner less this one",
+        )
+        assert table.rows == (
+            ("1", "0.65", "0.625", "0.1768", "—"),
+            ("2", "0.7", "0.5", "0", "+0.125, 95% interval -1.463 to +1.713: not distinguishable"),
+            ("0 (default)", "0.4", "0.375", "0.1768", "+0.25, 95% interval +0.25 to +0.25: better"),
+        )
+
+    def test_one_seed_shows_no_spread_and_a_pick_that_was_not_confirmed_is_told(self) -> None:
+        confirmation = self.confirmation_of(ConfirmedTrial(1, 3, (0.75,)), ConfirmedTrial(0, 3, (0.5,)))
+        parts = winner_parts(winner_info(SearchView(self.HISTORY, "miou", confirmation=confirmation)))
+        assert isinstance(parts[0], Facts)
+        assert [(f.value, f.remark) for f in parts[0].facts[1:]] == [
+            ("0.75", "trial 1, mean over 1 seed"),
+            ("0.5", "trial 0, mean over 1 seed"),
+            ("+0.25", "one seed has no interval: not distinguishable"),
+        ]
+        assert isinstance(parts[2], Text)
+        assert parts[2].text.endswith("It is not among the confirmed: confirm again to compare it.")
+
+    def test_a_default_that_wins_has_no_difference_to_itself(self) -> None:
+        confirmation = self.confirmation_of(ConfirmedTrial(0, 3, (0.75, 0.5)), ConfirmedTrial(2, 3, (0.5, 0.5)))
+        info = winner_info(SearchView(self.HISTORY, "miou", confirmation=confirmation))
+        assert info is not None
+        assert (info.trial, info.is_default, info.value) == (0, True, 0.4)
+        facts = winner_parts(info)[0]
+        assert isinstance(facts, Facts)
+        assert [f.name for f in facts.facts] == ["selection miou", "confirmed miou"]
