@@ -87,7 +87,7 @@ def audit_rungs(history: History, rungs: Sequence[int], max_iters: int | None) -
 def spearman(first: Sequence[float], second: Sequence[float]) -> tuple[float, tuple[float, float]] | None:
     """Spearman's rho and its 95 % interval; None with fewer than 4 pairs, or where one side is constant.
 
-    The interval is Fisher's, with the standard error of Bonett and Wright (Psychometrika, 2000), equation 4:
+    The interval is Fisher's, with the standard error of Bonett and Wright (Psychometrika, 2000):
     atanh(rho) +- z * sqrt((1 + rho^2 / 2) / (n - 3)). A perfect order, whose atanh is infinite, is taken to be one
     exchange of neighbours short of it, for what a larger sample would show is not known.
     """

@@ -67,13 +67,15 @@ class SearchSettings(Section):
 
 
 class SchedulerSettings(Section):
-    """Whether and when trials are stopped early (asynchronous successive halving, Li et al., MLSys 2020)."""
+    """Whether and when trials are stopped early; each rule is a file of `raysearch/schedulers`, with its source."""
 
-    name: Literal["asha", "none"] = "asha"
+    name: Literal["asha", "hyperband", "pasha", "median", "none"] = "asha"
     grace_iters: Count | None = None
-    """Iterations of the first rung; absent: so that three rungs fit, but beyond the warm-up."""
+    """Iterations of the first rung, before which no trial is stopped; absent: so that three rungs fit, but beyond the
+    warm-up."""
     reduction_factor: Annotated[Int, Field(ge=2)] = 3
-    """One trial in so many passes a rung, and the next rung lies so many times further."""
+    """One trial in so many passes a rung, and the next rung lies so many times further. The median rule has no rungs:
+    there it only says where an absent `grace_iters` lies."""
     max_iters: Count | None = None
     """The full budget; absent: the config's own."""
     audit_fraction: Annotated[Float, Field(ge=0, le=1)] = 0.05
@@ -553,4 +555,31 @@ def _budget(
     elif scheduler.grace_iters is not None and scheduler.grace_iters > max_iters:
         what = f"{scheduler.grace_iters} is beyond the full budget of {max_iters} iterations"
         faults.add(("scheduler", "grace_iters"), what, f"give at most {max_iters}")
-    return max_iters, scheduler.grace_iters or max(smallest, max_iters // scheduler.reduction_factor**2)
+    else:
+        _check_room(scheduler, max_iters, smallest, faults)
+    return max_iters, _first_rung(scheduler, max_iters, smallest)
+
+
+def _first_rung(scheduler: SchedulerSettings, max_iters: int, smallest: int) -> int:
+    return scheduler.grace_iters or max(smallest, max_iters // scheduler.reduction_factor**2)
+
+
+def _check_room(scheduler: SchedulerSettings, max_iters: int, smallest: int, faults: FaultList) -> None:
+    """Some rules have nothing to do where the first rung lies too close to the full budget."""
+    match scheduler.name:
+        case "pasha":
+            factor, need = scheduler.reduction_factor, "pasha needs two rungs below the full budget"
+        case "hyperband" | "median":
+            factor, need = 1, f"{scheduler.name} stops trials below the full budget only"
+        case _:
+            return
+    first_rung, largest = _first_rung(scheduler, max_iters, smallest), (max_iters - 1) // factor
+    if first_rung <= largest:
+        return
+    given = scheduler.grace_iters is not None
+    place = ("scheduler", "grace_iters") if given else ("scheduler",)
+    what = f"{first_rung} of {max_iters} iterations" + ("" if given else " is the first rung") + f", but {need}"
+    if largest >= smallest:
+        faults.add(place, what, f"give grace_iters of at most {largest}")
+    else:
+        faults.add(place, what, "raise the full budget, shorten the warm-up, or set scheduler.name to asha")

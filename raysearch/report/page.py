@@ -28,7 +28,7 @@ from raysearch.report.parts import STATUS_COLORS, Code, Facts, Part, Plot, Table
 from raysearch.report.template import PAGE, SCRIPT, STYLE
 from raysearch.report.view import SearchView
 from raysearch.run_dir import RunDir
-from raysearch.schedulers.successive_halving import rung_iterations
+from raysearch.schedulers import rungs_of
 from raysearch.space import SearchSpec
 from trainables.config import Config
 
@@ -61,9 +61,6 @@ def write_report(history: History, spec: SearchSpec, run_dir: RunDir) -> Path:
 
 def search_view(history: History, spec: SearchSpec, run_dir: RunDir) -> SearchView:
     """What the panels are drawn from."""
-    rungs: tuple[int, ...] = ()
-    if spec.grace_iters is not None and spec.max_iters is not None:
-        rungs = rung_iterations(spec.grace_iters, spec.max_iters, spec.scheduler.reduction_factor)
     config, checkpoint = shlex.quote(str(run_dir.best_config)), shlex.quote(str(run_dir.best_checkpoint))
     commands = (
         f"python -m raysearch train {config}",
@@ -73,7 +70,7 @@ def search_view(history: History, spec: SearchSpec, run_dir: RunDir) -> SearchVi
     return SearchView(
         history=history,
         metric=spec.objectives[0].metric,
-        rungs=rungs,
+        rungs=rungs_of(spec),
         max_iters=spec.max_iters,
         best=best_document(history, spec, confirmation),
         commands=commands if spec.trainable.config_model is Config else (),  # `train` knows no other config

@@ -1,5 +1,7 @@
 """Asynchronous successive halving in its stopping form (Li et al., MLSys 2020, arXiv 1810.05934)."""
 
+from collections.abc import Mapping
+
 from raysearch.journal import Mode
 
 
@@ -34,9 +36,14 @@ class SuccessiveHalving:
             if iteration < rung or number in losses:
                 continue
             losses[number] = self._sign * value
-            num_let_on = max(1, len(losses) // self._reduction_factor)
-            stop |= losses[number] > sorted(losses.values())[num_let_on - 1]
+            stop |= not is_let_on(number, losses, self._reduction_factor)
         return stop
+
+
+def is_let_on(number: int, losses: Mapping[int, float], reduction_factor: int) -> bool:
+    """Whether a trial is among the best 1/reduction_factor of a rung, of which there is always one; ties go on."""
+    num_let_on = max(1, len(losses) // reduction_factor)
+    return losses[number] <= sorted(losses.values())[num_let_on - 1]
 
 
 def rung_iterations(grace_iters: int, max_iters: int, reduction_factor: int) -> tuple[int, ...]:

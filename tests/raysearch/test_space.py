@@ -643,7 +643,16 @@ def test_a_value_unused_under_its_own_condition(folder: Path) -> None:
         ({"max_iters": 4501, "name": "none"}, 0, "max_iters: 4501 is beyond the config's own budget"),
         ({"reduction_factor": 1}, 0, "reduction_factor: 1 must be greater than or equal to 2"),
         ({"grace_iters": 0}, 0, "grace_iters: 0 must be greater than or equal to 1"),
-        ({"name": "hyperband"}, 0, "name: \"hyperband\" must be 'asha' or 'none'"),
+        ({"name": "hyperbolic"}, 0, "\"hyperbolic\" must be 'asha', 'hyperband', 'pasha', 'median' or 'none'"),
+        ({"audit_fraction": 1.5}, 0, "audit_fraction: 1.5 must be less than or equal to 1"),
+        ({"name": "hyperband", "grace_iters": 4500}, 0, "grace_iters: 4500 of 4500 iterations, but hyperband stops"),
+        ({"name": "median", "grace_iters": 4500}, 0, "below the full budget only; give grace_iters of at most 4499"),
+        (
+            {"name": "pasha", "grace_iters": 1500},
+            0,
+            "two rungs below the full budget; give grace_iters of at most 1499",
+        ),
+        ({"name": "pasha"}, 1499, "scheduler: 1500 of 4500 iterations is the first rung, but pasha needs two rungs"),
         ({}, 4500, "the warm-up ends at iteration 4500, the full budget at 4500: no rung fits between"),
     ],
 )

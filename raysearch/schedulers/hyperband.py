@@ -1,0 +1,55 @@
+"""Asynchronous Hyperband (Li et al., arXiv 1810.05934, of the Hyperband of Li et al., arXiv 1603.06560)."""
+
+import math
+
+import numpy as np
+
+from raysearch.journal import Mode
+from raysearch.schedulers.successive_halving import SuccessiveHalving, rung_iterations
+
+_STREAM = 2
+"""Keeps these draws apart from those of the search algorithms and the audit, which share the seed."""
+
+
+class Hyperband:
+    """Every trial belongs to a bracket, and every bracket is an asynchronous successive halving of its own.
+
+    With s_max rungs below the full budget, bracket s in s_max, ..., 0 has the last s of them: bracket s_max stops as
+    early as plain successive halving does, bracket 0 never. Hyperband gives bracket s
+    n_s = ceil((s_max + 1) / (s + 1) * eta^s) trials (algorithm 1); here a trial's bracket is drawn with these weights
+    from the seed and its number, so that it is known whatever else runs.
+    """
+
+    def __init__(self, *, mode: Mode, grace_iters: int, max_iters: int, reduction_factor: int, seed: int) -> None:
+        """Set the brackets up.
+
+        Args:
+            mode: Whether large or small values are good.
+            grace_iters: The first rung of the bracket that stops earliest, in iterations.
+            max_iters: The maximum resource R, in iterations.
+            reduction_factor: eta.
+            seed: The seed of the search.
+        """
+        rungs = rung_iterations(grace_iters, max_iters, reduction_factor)
+        self.brackets = [
+            SuccessiveHalving(mode=mode, grace_iters=first_rung, max_iters=max_iters, reduction_factor=reduction_factor)
+            for first_rung in (*rungs, max_iters)
+        ]
+        """By s, from s_max down to 0."""
+        sizes = bracket_sizes(len(rungs), reduction_factor)
+        self._shares = np.array(sizes) / sum(sizes)
+        self._seed = seed
+
+    def observe(self, number: int, iteration: int, value: float) -> bool:
+        """Enter trial `number` at every rung of its bracket that it has reached; True when one would not let it on."""
+        return self.brackets[self.bracket_of(number)].observe(number, iteration, value)
+
+    def bracket_of(self, number: int) -> int:
+        """Place of a trial's bracket in `brackets`."""
+        draws = np.random.default_rng(np.random.SeedSequence([self._seed, number], spawn_key=(_STREAM,)))
+        return int(draws.choice(len(self.brackets), p=self._shares))
+
+
+def bracket_sizes(s_max: int, reduction_factor: int) -> list[int]:
+    """n_s: trials that Hyperband starts in bracket s, for s from s_max down to 0."""
+    return [math.ceil((s_max + 1) * reduction_factor**s / (s + 1)) for s in range(s_max, -1, -1)]

@@ -1,0 +1,86 @@
+"""PASHA, progressive successive halving (Bohdal et al., ICLR 2023, arXiv 2207.06940), in a stopping form."""
+
+from collections.abc import Mapping
+from itertools import combinations, pairwise
+
+import numpy as np
+
+from raysearch.journal import Mode
+from raysearch.schedulers.successive_halving import is_let_on, rung_iterations
+
+_PERCENTILE = 90
+"""N: epsilon is this percentile of the distances between trials that noise alone tells apart."""
+
+
+class ProgressiveHalving:
+    """Successive halving up to a top rung K_t, which rises only while the ranking of the two top rungs is unstable.
+
+    It begins with the rungs 0 and 1 (K_0 = 1; the paper's R_0 = eta * r). Whenever a trial enters the top rung, the
+    trials there are ranked by their values in it and by those in the rung below. The ranking is stable when at every
+    position the two trials differ by at most epsilon in the rung below (soft ranking); else K_t rises by one, at most
+    to the full budget R. A trial that enters the top rung while the ranking is stable stops there.
+
+    The paper pauses trials at a rung and may promote them later; here a trial at a rung goes on or stops for good, and
+    those that stopped at an earlier top rung are not taken up again when it rises. The winner may therefore have had
+    less than the full budget: train it to the end, as the paper does.
+    """
+
+    def __init__(self, *, mode: Mode, grace_iters: int, max_iters: int, reduction_factor: int) -> None:
+        """Set the rungs.
+
+        Args:
+            mode: Whether large or small values are good.
+            grace_iters: The minimum resource r, in iterations.
+            max_iters: The maximum resource R, in iterations; the last rung.
+            reduction_factor: eta; a rung below the top lets one in eta on.
+        """
+        self._sign = 1.0 if mode == "min" else -1.0
+        self._reduction_factor = reduction_factor
+        self.rungs = (*rung_iterations(grace_iters, max_iters, reduction_factor), max_iters)
+        assert len(self.rungs) > 2, "the space file was checked for room to grow"
+        self.top = 1
+        """K_t, the place of the top rung in `rungs`."""
+        self._losses: list[dict[int, float]] = [{} for _ in self.rungs]
+        self._curves: dict[int, dict[int, float]] = {}
+
+    def observe(self, number: int, iteration: int, value: float) -> bool:
+        """Enter trial `number` at every rung it has reached; True when one of those would not let it on."""
+        loss = self._sign * value
+        self._curves.setdefault(number, {}).setdefault(iteration, loss)
+        stop = False
+        for k, (rung, losses) in enumerate(zip(self.rungs, self._losses, strict=True)):
+            if iteration < rung or number in losses:
+                continue
+            losses[number] = loss
+            if k == self.top and k + 1 < len(self.rungs) and not self._top_is_stable():
+                self.top += 1
+            stop |= k >= self.top or not is_let_on(number, losses, self._reduction_factor)
+        return stop
+
+    def _top_is_stable(self) -> bool:
+        below, top = self._losses[self.top - 1], self._losses[self.top]
+        epsilon = noise_level({number: self._curves[number] for number in top})
+        return soft_ranks_agree({number: below[number] for number in top}, top, epsilon)
+
+
+def soft_ranks_agree(below: Mapping[int, float], top: Mapping[int, float], epsilon: float) -> bool:
+    """Whether the same trials rank alike in two rungs, those within epsilon of one another below being exchangeable."""
+    by_top = sorted(top, key=lambda number: (top[number], below[number]))
+    by_below = sorted(below, key=lambda number: below[number])
+    return all(abs(below[a] - below[b]) <= epsilon for a, b in zip(by_top, by_below, strict=True))
+
+
+def noise_level(curves: Mapping[int, Mapping[int, float]]) -> float:
+    """Epsilon: the 90th percentile of the last distances of the pairs of trials whose curves cross and cross back.
+
+    Such a pair, of which first one, then the other, then the first is ahead, is told apart by noise alone. Without one
+    epsilon is 0: the plain ranking.
+    """
+    distances = []
+    for first, second in combinations(curves.values(), 2):
+        differences = [first[iteration] - second[iteration] for iteration in sorted(first.keys() & second.keys())]
+        signs = [difference > 0 for difference in differences if difference != 0]
+        num_crossings = sum(a != b for a, b in pairwise(signs))
+        if num_crossings >= 2:
+            distances.append(abs(differences[-1]))
+    return float(np.percentile(distances, _PERCENTILE)) if distances else 0.0
