@@ -46,11 +46,11 @@ def tilted(config: Mapping[str, Any]) -> float:
 
 def smooth(config: Mapping[str, Any]) -> float:
     """Flat in x at the edge, and a little better at lr = 1e-3 and with kind b."""
-    return 1.0 - float(EDGE - config["x"]) ** 2 - _off(config)
+    return 1.0 - float((EDGE - config["x"]) ** 2) - _off(config)
 
 
 def _off(config: Mapping[str, Any]) -> float:
-    return 0.02 * (math.log10(config["lr"]) + 3.0) ** 2 + 0.01 * (config["kind"] == "a")
+    return 0.02 * (math.log10(config["lr"]) + 3.0) ** 2 + (0.01 if config["kind"] == "a" else 0.0)
 
 
 PROBLEMS: Mapping[str, tuple[Callable[[Mapping[str, Any]], float], dict[str, Any], float]] = {
