@@ -80,7 +80,7 @@ def confirm(folder: Path, *, top: int, seeds: int, jobs: int = 1, say: Say = pri
 
     Args:
         folder: The folder of a run in which no trial is running.
-        top: How many of the search's best trials to confirm.
+        top: How many of the search's best trials to confirm, not counting the default.
         seeds: How many seeds to train each config with; an interval takes two or more.
         jobs: Trainings that run at a time.
         say: Takes one line at a time of what happens.
@@ -95,8 +95,8 @@ def confirm(folder: Path, *, top: int, seeds: int, jobs: int = 1, say: Say = pri
     _check_trainable(run_dir, spec)
     with Journal(run_dir.journal):  # no resumed search and no second confirmation beside this one
         history = read_history(run_dir.journal)
-        best = _best_trials(run_dir, history)[:top]
-        trials = _with_default(best, history, say)
+        best = [trial for trial in _ranked_trials(run_dir, history) if not trial.is_default][:top]
+        trials = [*best, *_default_trial(history, say)]
         trainings = _trainings(trials, seeds, spec, run_dir)
         diverged = _train_all(trainings, spec.objectives[0].metric, jobs, say)
         write_confirmed([_row(training, training.name in diverged) for training in trainings], len(best), run_dir)
@@ -116,16 +116,16 @@ def _check_counts(counts: Mapping[str, int]) -> None:
 
 
 def _check_trainable(run_dir: RunDir, spec: SearchSpec) -> None:
-    """`standalone.train` knows one config, and its seed must be free to choose."""
+    """There is one config whose seed is known, and the seed must be free to choose."""
     if spec.trainable.config_model is not Config:
-        what = f"was searched with {spec.trainable.name}, whose config has no train.seed that confirm could set"
-        raise InputError([Fault(str(run_dir.root), what, "confirm takes the configs that `train` takes")])
+        what = f"was searched with {spec.trainable.name}, whose configs `train` cannot train and confirm cannot seed"
+        raise InputError([Fault(str(run_dir.root), what, "train its best config with seeds of your own")])
     if any(parameter.path == "train.seed" for parameter in spec.parameters):
         what = "train.seed is searched, and is what confirm sets"
         raise InputError([Fault(str(run_dir.space), what, "search again with a fixed train.seed")])
 
 
-def _best_trials(run_dir: RunDir, history: History) -> list[TrialHistory]:
+def _ranked_trials(run_dir: RunDir, history: History) -> list[TrialHistory]:
     """The trials with a score that did not fail, best first, by their best report as the search ranks them."""
     running = [trial.number for trial in history.trials if trial.status == "running"]
     if running:
@@ -142,14 +142,13 @@ def _best_trials(run_dir: RunDir, history: History) -> list[TrialHistory]:
     return [history.trials[number] for _, number in sorted(scored)]
 
 
-def _with_default(best: Sequence[TrialHistory], history: History, say: Say) -> list[TrialHistory]:
+def _default_trial(history: History, say: Say) -> list[TrialHistory]:
+    """The trial of the default config, where there is one that can be trained."""
     default = next((trial for trial in history.trials if trial.is_default), None)
-    if default is None or default in best:
-        return list(best)
-    if default.status in ("failed", "infeasible"):
+    if default is not None and default.status in ("failed", "infeasible"):
         say(f"note: the default config was {default.status} in the search and is not trained again")
-        return list(best)
-    return [*best, default]
+        return []
+    return [] if default is None else [default]
 
 
 def _trainings(trials: Sequence[TrialHistory], num_seeds: int, spec: SearchSpec, run_dir: RunDir) -> list[Training]:
@@ -182,7 +181,7 @@ def _train_all(trainings: Sequence[Training], metric: str, jobs: int, say: Say) 
     for notice in dict.fromkeys(line for config in _by_trial(pending) for line in preflight(config)):
         say(f"note: {notice}")
     done = f", {len(trainings) - len(pending)} of them done before" if len(pending) < len(trainings) else ""
-    say(f"{len(trainings)} trainings{done}")
+    say(f"trainings: {len(trainings)}{done}")
     diverged: dict[str, str] = {}
     failed: dict[str, str] = {}
     waiting = deque(pending)

@@ -211,12 +211,12 @@ class TestConfirmed:
         assert block_of(run_dir)["confirmed"]["interval_to_default"] is None
         assert "trial 1 to the default: +0.249, one seed has no interval: not distinguishable" in said
 
-    def test_the_default_among_the_best_is_trained_once_and_more_than_there_are_is_all(
+    def test_the_default_does_not_count_and_more_than_there_are_is_all(
         self, made_up: Callable[[Scores], list[str]], tmp_path: Path
     ) -> None:
         run_dir = search_in(tmp_path, status={2: "failed"})
         trained = made_up(by_trial)
-        assert confirm(run_dir.root, top=99, seeds=1, say=lambda line: None).top == 3
+        assert confirm(run_dir.root, top=99, seeds=1, say=lambda line: None).top == 2
         assert trained == ["trial-1-seed-11", "trial-3-seed-11", "trial-0-seed-11"]
 
     def test_without_the_trials_own_checkpoint_it_is_that_of_the_first_confirming_training(
@@ -246,7 +246,7 @@ class TestGoingOn:
         trained.clear()
         assert confirm(run_dir.root, top=1, seeds=2, say=said.append) == first
         assert trained == []
-        assert "4 trainings, 4 of them done before" in said
+        assert "trainings: 4, 4 of them done before" in said
         confirm(run_dir.root, top=2, seeds=3, say=said.append)
         assert trained == [
             "trial-2-seed-11",
@@ -371,7 +371,9 @@ class TestWrongInput:
         spec, run_dir = toy_spec(tmp_path), RunDir.create("toy", tmp_path / "run")
         run_dir.space.write_text(spec.to_yaml(), encoding="utf-8")
         run_search(spec, run_dir.journal)
-        with pytest.raises(InputError, match=r"toy\.py:Toy, whose config has no train\.seed") as caught:
+        with pytest.raises(
+            InputError, match=r"toy\.py:Toy, whose configs `train` cannot train and confirm cannot seed"
+        ) as caught:
             confirm(run_dir.root, top=1, seeds=1)
         assert len(caught.value.faults) == 1
 
