@@ -277,13 +277,12 @@ class TrialActor(tune.Trainable):
         return name
 
     def _restore(self, reports: list[tuple[int, float, str]]) -> None:
-        """Load the newest checkpoint that was reported and is still there; drop what lies beyond it."""
+        """Load the newest checkpoint that was reported and is still there.
+
+        Nothing is deleted yet: Ray may set a trial up in a second actor, which never takes a step, while the first one
+        already writes checkpoints.
+        """
         known = [report for report in reports if (self._folder / report[2] / _STATE_FILE).is_file()]
-        kept = {name for _, _, name in known}
-        if self._folder.is_dir():
-            for path in self._folder.iterdir():
-                if path.name not in kept:
-                    shutil.rmtree(path, ignore_errors=True)
         if not known:
             return
         _, _, self._last = max(known)
