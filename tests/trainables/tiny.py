@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from trainables.config import Config
+from trainables.dotted_paths import with_values
 from trainables.trainer import Trainer
 
 _TINY: dict[str, Any] = {
@@ -26,14 +27,7 @@ _TINY: dict[str, Any] = {
 
 def tiny(values: Mapping[str, Any] | None = None) -> Config:
     """The tiny config with values set by dotted path."""
-    nested: dict[str, Any] = {}
-    for path, value in {**_TINY, **(values or {})}.items():
-        *sections, name = path.split(".")
-        section = nested
-        for key in sections:
-            section = section.setdefault(key, {})
-        section[name] = value
-    return Config.model_validate(nested)
+    return Config.model_validate(with_values({}, {**_TINY, **(values or {})}))
 
 
 def comparable(report: Mapping[str, Any]) -> dict[str, Any]:
