@@ -3,13 +3,14 @@
 None keeps state between two suggestions, so a resumed search goes on as if it had never stopped.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from raysearch.algorithms import cma_es, grid, optuna_samplers, quasi_random
 from raysearch.algorithms.feasibility import Feasibility
-from raysearch.journal import History
+from raysearch.journal import History, TrialHistory
 from raysearch.space import SearchSpec
 
 _MAX_REDRAWS = 50
@@ -27,7 +28,7 @@ def suggest(spec: SearchSpec, history: History, number: int) -> dict[str, Any] |
     lost few trials so far leaves it at the algorithm's own draws, which lets it find an optimum at the very edge; one
     that lost many looks farther away first. A grid leaves nothing out.
     """
-    tried = [trial.values for trial in history.trials]
+    tried = [_tried_values(spec, trial) for trial in history.trials]
     if spec.search.algorithm == "grid":
         return grid.suggest(spec, tried)
     feasibility = Feasibility(spec, history)
@@ -61,3 +62,11 @@ def _draw(spec: SearchSpec, history: History, index: int, seed: int, num_suspect
             return quasi_random.suggest(spec, index - num_suspects, num_suspects)
         case _:
             return optuna_samplers.suggest_at_random(spec, seed)
+
+
+def _tried_values(spec: SearchSpec, trial: TrialHistory) -> Mapping[str, Any]:
+    """The values that tell a trial from others; the default trial's record also holds those that it does not use."""
+    if not trial.is_default:
+        return trial.values
+    active = [parameter.path for parameter in spec.parameters if parameter.active({}, spec.config)]
+    return {path: trial.values[path] for path in active if path in trial.values}

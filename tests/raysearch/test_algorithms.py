@@ -120,6 +120,18 @@ def test_grid_is_every_combination_once_and_then_over(tmp_path: Path) -> None:
     assert len({tuple(sorted(values.items())) for values in grid}) == len(grid)
 
 
+def test_the_default_is_a_combination_like_any_other(tmp_path: Path) -> None:
+    """Though its record also holds the slope that it does not use."""
+    spec = spec_for("grid", tmp_path, trials=1000)
+    default = History()
+    start = {"x": 0.0, "n": 1, "kind": "a", "slope": 0.5}
+    default.trials.append(TrialHistory(0, start, start, {}, started=0.0, is_default=True))
+    first = suggest(spec, default, 1)
+    assert first is not None
+    assert first != {"x": 0.0, "n": 1, "kind": "a"}
+    assert suggest(spec, History(), 1) == {"x": 0.0, "n": 1, "kind": "a"}
+
+
 def test_a_small_space_ends_the_search_instead_of_repeating_it(tmp_path: Path) -> None:
     for algorithm in ("tpe", "random", "qmc"):
         space = {"kind": {"type": "categorical", "choices": ["a", "b"]}, "n": {"type": "int", "low": 1, "high": 2}}
