@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 
 from raysearch.journal import Journal, read_history
+from raysearch.records import results_table, trials_table
 from raysearch.search import Decision, Search
+from tests.raysearch.test_algorithms import ALGORITHMS, spec_for
 from tests.raysearch.toy import facts, run_search, run_trial, toy_spec
 
 
@@ -69,17 +71,32 @@ def test_every_started_trial_counts(tmp_path: Path) -> None:
     assert {trial.status for trial in history.trials} == {"completed", "stopped", "infeasible"}
 
 
-def test_extending_a_search_is_as_if_it_had_been_longer_from_the_start(tmp_path: Path) -> None:
-    long = run_search(toy_spec(tmp_path), tmp_path / "long.journal")
-    settings = {"algorithm": "tpe", "trials": 14, "seed": 3}
-    short = toy_spec(tmp_path, search=settings)
-    run_search(short, tmp_path / "short.journal")
+@pytest.mark.parametrize(
+    ("algorithm", "scheduler"),
+    [
+        *((algorithm, "asha") for algorithm in ALGORITHMS),
+        *(("random", name) for name in ("hyperband", "pasha", "median")),
+    ],
+)
+def test_extending_a_search_is_as_if_it_had_been_longer_from_the_start(
+    algorithm: str, scheduler: str, tmp_path: Path
+) -> None:
+    """12 trials and 12 more are 24: suggestions, decisions and tables."""
+    half = 7 if algorithm == "gp" else 12
+    rule = {"name": scheduler, "grace_iters": 2, "reduction_factor": 2, "max_iters": 8}
+    long = run_search(spec_for(algorithm, tmp_path, trials=2 * half, scheduler=rule), tmp_path / "long.journal")
+    short = spec_for(algorithm, tmp_path, trials=half, scheduler=rule)
+    assert len(run_search(short, tmp_path / "short.journal").trials) == half
     with Journal(tmp_path / "short.journal") as journal:
         search = Search(short, journal)
         assert search.finished
-        search.extend(10)
+        search.extend(half)
         assert not search.finished
-    assert facts(run_search(short, tmp_path / "short.journal")) == facts(long)
+    extended = run_search(short, tmp_path / "short.journal")
+    assert len(extended.trials) == 2 * half
+    assert facts(extended) == facts(long)
+    assert trials_table(extended).equals(trials_table(long))
+    assert results_table(extended).equals(results_table(long))
 
 
 def test_an_interrupted_trial_goes_on_from_what_the_journal_knows(tmp_path: Path) -> None:
