@@ -92,6 +92,7 @@ def _search(spec: SearchSpec, run_dir: RunDir, *, add_trials: int = 0, address: 
 
 
 def _tune(spec: SearchSpec, search: Search, run_dir: RunDir, interruption: "_Interruption", say: Say) -> None:
+    concurrent, share = _room(spec)
     context = TrialContext(
         trainable=spec.trainable.target,
         metric=spec.objectives[0].metric,
@@ -99,6 +100,7 @@ def _tune(spec: SearchSpec, search: Search, run_dir: RunDir, interruption: "_Int
         seed=spec.search.seed,
         cpu=spec.resources.cpu,
         gpu=spec.resources.gpu,
+        share=share,
     )
 
     def start(proposal: Proposal) -> dict[str, Any]:
@@ -116,7 +118,7 @@ def _tune(spec: SearchSpec, search: Search, run_dir: RunDir, interruption: "_Int
             search_alg=JournalSearcher(search, start),
             scheduler=JournalScheduler(search),
             num_samples=-1,
-            max_concurrent_trials=_concurrent(spec),
+            max_concurrent_trials=concurrent,
             reuse_actors=True,
             trial_name_creator=lambda trial: f"trial-{trial.config['number']:05d}",
             trial_dirname_creator=lambda trial: f"trial-{trial.config['number']:05d}-{trial.trial_id}",
@@ -239,8 +241,8 @@ def _logging_to(path: Path) -> Iterator[None]:
         handler.close()
 
 
-def _concurrent(spec: SearchSpec) -> int:
-    """Trials that run at once: as many as the nodes that are alive hold, or as the space file says.
+def _room(spec: SearchSpec) -> tuple[int, float]:
+    """How many trials run at once, as many as the living nodes hold or the space file says, and one's share of a node.
 
     Raises:
         InputError: no node has what one trial asks for.
@@ -259,8 +261,9 @@ def _concurrent(spec: SearchSpec) -> int:
                 )
             ]
         )
-    concurrent = spec.resources.concurrent
-    return sum(fits) if concurrent == "auto" else min(int(concurrent), sum(fits))
+    wish = spec.resources.concurrent
+    concurrent = sum(fits) if wish == "auto" else min(int(wish), sum(fits))
+    return concurrent, 1.0 / min(concurrent, max(fits))
 
 
 def _title(trial: TrialHistory) -> str:

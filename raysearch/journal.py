@@ -40,6 +40,9 @@ _STATE_OF_STATUS: dict[Status, TrialState] = {
 CONSTRAINT = "feasible"
 """Name of the constraint that an infeasible trial violates."""
 
+_UNKNOWN_VIOLATION = 1.0
+"""By how much it does where nothing measured it: as if it had needed twice what there was."""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -81,7 +84,20 @@ class TrialHistory:
     end_order: int | None = None
     """How many trials had ended before."""
     peak_memory_bytes: int | None = None
+    memory_limit_bytes: int | None = None
+    """What it could have taken."""
+    needed_memory_bytes: int | None = None
+    """Where it ran out of memory: it needs at least so much, if that is known."""
+    excess: float | None = None
+    """Where it was infeasible: how far it went beyond what there was, relative to that, if that is known."""
     workers_lost: int = 0
+
+    @property
+    def violation(self) -> float:
+        """By how much it violates the constraint to be feasible: 0 unless it was infeasible."""
+        if self.status != "infeasible":
+            return 0.0
+        return _UNKNOWN_VIOLATION if self.excess is None else self.excess
 
     @property
     def last(self) -> Report | None:
@@ -140,12 +156,15 @@ class History:
                     done=extra["done"],
                 )
                 trial.peak_memory_bytes = _largest(trial.peak_memory_bytes, extra["peak_memory_bytes"])
+                trial.memory_limit_bytes = extra.get("memory_limit_bytes", trial.memory_limit_bytes)
             case 8:
                 trial = self.trials[record["trial_id"]]
                 trial.workers_lost = record["user_attr"].get("workers_lost", trial.workers_lost)
             case 6:
                 trial = self.trials[record["trial_id"]]
                 trial.status, trial.error, trial.ended = extra["status"], extra["error"], extra["time"]
+                trial.peak_memory_bytes = _largest(trial.peak_memory_bytes, extra.get("peak_memory_bytes"))
+                trial.needed_memory_bytes, trial.excess = extra.get("needed_memory_bytes"), extra.get("excess")
                 trial.end_order = self._num_ended
                 self._num_ended += 1
 
@@ -309,7 +328,9 @@ def start_record(
     )
 
 
-def report_record(number: int, report: Report, peak_memory_bytes: int | None) -> dict[str, Any]:
+def report_record(
+    number: int, report: Report, peak_memory_bytes: int | None, memory_limit_bytes: int | None = None
+) -> dict[str, Any]:
     """A trial reports once."""
     return _record(
         _INTERMEDIATE,
@@ -322,6 +343,7 @@ def report_record(number: int, report: Report, peak_memory_bytes: int | None) ->
             "seconds": report.seconds,
             "done": report.done,
             "peak_memory_bytes": peak_memory_bytes,
+            "memory_limit_bytes": memory_limit_bytes,
         },
     )
 
@@ -336,11 +358,21 @@ def worker_lost_record(number: int, workers_lost: int) -> dict[str, Any]:
     return _record(_TRIAL_ATTR, trial_id=number, user_attr={"workers_lost": workers_lost})
 
 
-def end_records(number: int, status: Status, value: float | None, error: str | None) -> list[dict[str, Any]]:
+def end_records(
+    number: int,
+    status: Status,
+    value: float | None,
+    error: str | None,
+    *,
+    peak_memory_bytes: int | None = None,
+    needed_memory_bytes: int | None = None,
+    excess: float | None = None,
+) -> list[dict[str, Any]]:
     """A trial ends; what Optuna must know of it comes first, since an ended trial takes no more."""
     before = []
     if status == "infeasible":
-        before.append(_record(_SYSTEM_ATTR, trial_id=number, system_attr={f"constraints:{CONSTRAINT}": 1.0}))
+        violation = _UNKNOWN_VIOLATION if excess is None else excess
+        before.append(_record(_SYSTEM_ATTR, trial_id=number, system_attr={f"constraints:{CONSTRAINT}": violation}))
     if error is not None:
         before.append(_record(_TRIAL_ATTR, trial_id=number, user_attr={status: error}))
     now = time.time()
@@ -350,7 +382,14 @@ def end_records(number: int, status: Status, value: float | None, error: str | N
         state=_STATE_OF_STATUS[status].value,
         values=None if value is None or status == "failed" else [value],
         datetime_complete=_iso(now),
-        raysearch={"status": status, "error": error, "time": now},
+        raysearch={
+            "status": status,
+            "error": error,
+            "time": now,
+            "peak_memory_bytes": peak_memory_bytes,
+            "needed_memory_bytes": needed_memory_bytes,
+            "excess": excess,
+        },
     )
     return [*before, end]
 

@@ -36,6 +36,7 @@ from ray.tune.search import Searcher
 from ray.tune.trainable import FunctionTrainable, wrap_function
 from ray.tune.utils import flatten_dict
 
+from raysearch import memory
 from raysearch.journal import Mode, Status
 from raysearch.search import Decision, Proposal, Search
 from trainables.protocol import CONFIG_USED, ITERATION
@@ -86,6 +87,9 @@ class TrialReport:
     seconds: float = 0.0
     done: bool = False
     peak_memory_bytes: int | None = None
+    memory_limit_bytes: int | None = None
+    shortage: memory.Shortage | None = None
+    """Where memory ran out, how far beyond what there was, if that is known."""
     ending: Status | None = None
     error: str | None = None
     details: str | None = None
@@ -112,6 +116,10 @@ class TrialContext:
     """CPUs of one trial."""
     gpu: float
     """GPUs of one trial; a fraction shares one."""
+    share: float = 1.0
+    """Of the machine's memory, that a trial without a GPU may take."""
+    memory_bytes: int | None = None
+    """What a trial may take, where the space file says it."""
 
 
 def wrap(context: TrialContext) -> type["TrialActor"]:
@@ -160,7 +168,7 @@ class TrialActor(tune.Trainable):
         self._num_reports = 0
         self._last: str | None = None
         self._best: tuple[float, str] | None = None
-        _reset_peak_memory()
+        memory.reset_peak()
         self._defaults.restore(self.context.seed)
         try:
             self._trainable = _build(self.context.trainable, self._given, self._storage)
@@ -229,16 +237,25 @@ class TrialActor(tune.Trainable):
             checkpoint=checkpoint,
             seconds=seconds,
             done=bool(result.get("done", False)),
-            peak_memory_bytes=_peak_memory_bytes(),
+            peak_memory_bytes=memory.peak_bytes(),
+            memory_limit_bytes=self._memory_limit(),
         )
+
+    def _memory_limit(self) -> int:
+        return self.context.memory_bytes or memory.limit_bytes(self.context.gpu, self.context.share)
 
     def _ending_of(self, error: Exception) -> TrialReport:
         """The ending that an exception means; a process whose GPU is lost is not used again."""
         if isinstance(error, OSError) and error.errno in _DISK_FULL:
             return TrialReport(halt=f"{self._folder}: {error.strerror}")
-        if _is_out_of_memory(error):
+        if memory.is_out_of_memory(error):
+            limit = self._memory_limit()
             return TrialReport(
-                ending="infeasible", error=f"out of memory: {error}", peak_memory_bytes=_peak_memory_bytes()
+                ending="infeasible",
+                error=f"out of memory: {error}",
+                peak_memory_bytes=memory.peak_bytes(),
+                memory_limit_bytes=limit,
+                shortage=memory.shortage(error, limit),
             )
         if isinstance(error, FloatingPointError):
             return TrialReport(ending="infeasible", error=str(error))
@@ -369,36 +386,11 @@ def _first_difference(given: Any, used: Any, path: str = "") -> str | None:
     return None if given == used else f"{path}: given {given!r}, used {used!r}"
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
-    torch = sys.modules.get("torch")
-    return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
-
-
 def _collect() -> None:
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def _reset_peak_memory() -> None:
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-
-
-def _peak_memory_bytes() -> int | None:
-    """Largest memory since the trial began: of the GPU where one is used, else of the process."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.max_memory_reserved() > 0:
-        return int(torch.cuda.max_memory_reserved())
-    with contextlib.suppress(OSError, ValueError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return None
 
 
 class _ProcessDefaults:
@@ -500,7 +492,15 @@ class JournalScheduler(FIFOScheduler):
             if report.details is not None:
                 _log.error("trial %d failed\n%s", _number(trial), report.details)
             if report.ending is not None:
-                self._search.end(_number(trial), report.ending, report.error)
+                short = report.shortage
+                self._search.end(
+                    _number(trial),
+                    report.ending,
+                    report.error,
+                    peak_memory_bytes=report.peak_memory_bytes,
+                    needed_memory_bytes=None if short is None else short.needed_bytes,
+                    excess=None if short is None else short.excess,
+                )
                 return Decision.STOP
             assert report.iteration is not None and report.value is not None
             return self._search.report(
@@ -512,6 +512,7 @@ class JournalScheduler(FIFOScheduler):
                 seconds=report.seconds,
                 done=report.done,
                 peak_memory_bytes=report.peak_memory_bytes,
+                memory_limit_bytes=report.memory_limit_bytes,
             )
 
     def __getstate__(self) -> dict[str, Any]:

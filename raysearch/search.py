@@ -115,6 +115,7 @@ class Search:
         seconds: float,
         done: bool,
         peak_memory_bytes: int | None = None,
+        memory_limit_bytes: int | None = None,
     ) -> Decision:
         """Take a report in and decide on it; a trial that is over is ended in the same breath."""
         if self.history.trials[number].status != "running":
@@ -123,10 +124,19 @@ class Search:
             self.end(number, "infeasible", f"{self.spec.objectives[0].metric} is {value} at iteration {iteration}")
             return Decision.STOP
         report = Report(iteration, value, metrics, checkpoint, seconds, done)
-        self._write([lines.report_record(number, report, peak_memory_bytes)])
+        self._write([lines.report_record(number, report, peak_memory_bytes, memory_limit_bytes)])
         return Decision.STOP if self._end_what_was_decided() else Decision.CONTINUE
 
-    def end(self, number: int, status: Status, error: str | None = None) -> None:
+    def end(
+        self,
+        number: int,
+        status: Status,
+        error: str | None = None,
+        *,
+        peak_memory_bytes: int | None = None,
+        needed_memory_bytes: int | None = None,
+        excess: float | None = None,
+    ) -> None:
         """End a trial, for good; ending it twice changes nothing."""
         trial = self.history.trials[number]
         if trial.status != "running":
@@ -134,7 +144,17 @@ class Search:
         if status == "completed" and not trial.reports:
             status, error = "failed", f"it ended without reporting {self.spec.objectives[0].metric}"
         best = trial.best(self.history.mode)
-        self._write(lines.end_records(number, status, None if best is None else best.value, error))
+        self._write(
+            lines.end_records(
+                number,
+                status,
+                None if best is None else best.value,
+                error,
+                peak_memory_bytes=peak_memory_bytes,
+                needed_memory_bytes=needed_memory_bytes,
+                excess=excess,
+            )
+        )
 
     def worker_lost(self, number: int, error: str) -> None:
         """The worker of a trial died: the trial goes on from its last checkpoint on another one, a few times."""

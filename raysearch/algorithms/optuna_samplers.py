@@ -29,8 +29,8 @@ def suggest_at_random(spec: SearchSpec, seed: int) -> dict[str, Any]:
 def suggest_by_tpe(spec: SearchSpec, history: History, seed: int) -> dict[str, Any]:
     """Multivariate TPE; `group` lets parameters that appear only under a condition have densities of their own.
 
-    Stopped trials are told with their curves, infeasible ones as violating a constraint, running ones by the constant
-    liar.
+    Stopped trials are told with their curves, infeasible ones as violating a constraint by what was measured, running
+    ones by the constant liar.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -90,11 +90,11 @@ def _as_tpe_learns(trial: TrialHistory, history: History, any_infeasible: bool) 
         case "running":
             return _frozen(trial, TrialState.RUNNING, None, curve)
         case "completed" if best is not None:
-            return _frozen(trial, TrialState.COMPLETE, best.value, curve, _constraint(any_infeasible, 0.0))
+            return _frozen(trial, TrialState.COMPLETE, best.value, curve, _constraint(trial, any_infeasible))
         case "stopped" if best is not None:
-            return _frozen(trial, TrialState.PRUNED, curve[max(curve)], curve, _constraint(any_infeasible, 0.0))
+            return _frozen(trial, TrialState.PRUNED, curve[max(curve)], curve, _constraint(trial, any_infeasible))
         case "infeasible":
-            return _frozen(trial, TrialState.PRUNED, None, curve, _constraint(any_infeasible, 1.0))
+            return _frozen(trial, TrialState.PRUNED, None, curve, _constraint(trial, any_infeasible))
     return None
 
 
@@ -104,17 +104,17 @@ def _as_gp_learns(trial: TrialHistory, history: History, any_infeasible: bool) -
         case "running":
             return _frozen(trial, TrialState.RUNNING, None, {})
         case "completed" | "stopped" if best is not None:
-            return _frozen(trial, TrialState.COMPLETE, best.value, {}, _constraint(any_infeasible, 0.0))
+            return _frozen(trial, TrialState.COMPLETE, best.value, {}, _constraint(trial, any_infeasible))
         case "infeasible":
             values = [b.value for t in history.trials if t.status != "infeasible" and (b := t.best(history.mode))]
             worst = (max if history.mode == "min" else min)(values, default=0.0)
-            return _frozen(trial, TrialState.COMPLETE, worst, {}, _constraint(any_infeasible, 1.0))
+            return _frozen(trial, TrialState.COMPLETE, worst, {}, _constraint(trial, any_infeasible))
     return None
 
 
-def _constraint(any_infeasible: bool, violation: float) -> dict[str, float] | None:
+def _constraint(trial: TrialHistory, any_infeasible: bool) -> dict[str, float] | None:
     """Constraints of all trials or of none: a sampler wants the same names everywhere."""
-    return {CONSTRAINT: violation} if any_infeasible else None
+    return {CONSTRAINT: trial.violation} if any_infeasible else None
 
 
 def _frozen(

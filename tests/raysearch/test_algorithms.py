@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import TPESampler
 
 from raysearch.algorithms import suggest
-from raysearch.algorithms.optuna_samplers import _NUM_BEST, _NUM_OTHERS, _window
+from raysearch.algorithms.optuna_samplers import _NUM_BEST, _NUM_OTHERS, _as_tpe_learns, _study, _window
 from raysearch.algorithms.unit_cube import from_unit, to_unit
 from raysearch.journal import History, Report, TrialHistory
 from raysearch.space import SearchSpec
@@ -177,3 +178,26 @@ def test_the_window_holds_the_best_the_running_and_a_seeded_rest(tmp_path: Path)
     assert {trial.number for trial in window} >= set(range(975, 1001))
     assert [t.number for t in window] == [t.number for t in _window(history, seed=1)]
     assert [t.number for t in window] != [t.number for t in _window(history, seed=2)]
+
+
+def test_tpe_is_told_curves_with_their_steps_and_excesses_as_they_were_measured(tmp_path: Path) -> None:
+    spec = toy_spec(tmp_path, space={"x": {"type": "float", "low": 0.0, "high": 1.0}})
+    history = History()
+    endings = [
+        ("completed", {1: 0.1, 8: 0.5}),
+        ("stopped", {1: 0.4, 2: 0.3}),
+        ("infeasible", {1: 0.2}),
+        ("running", {}),
+    ]
+    for number, (status, curve) in enumerate(endings):
+        trial = ended(spec, number, {"x": 0.1 * number}, 0.0)
+        trial.reports = {
+            iteration: Report(iteration, value, {}, None, 1.0, False) for iteration, value in curve.items()
+        }
+        trial.status = status
+        history.trials.append(trial)
+    history.trials[2].excess = 0.25
+    told = _study(history, TPESampler(), 0, _as_tpe_learns).trials
+    assert [trial.state.name for trial in told] == ["COMPLETE", "PRUNED", "PRUNED", "RUNNING"]
+    assert [trial.intermediate_values for trial in told] == [curve for _, curve in endings]
+    assert [trial.constraints for trial in told] == [{"feasible": 0.0}, {"feasible": 0.0}, {"feasible": 0.25}, {}]

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from ray import tune
 
+from raysearch import memory
 from raysearch.ray_adapters import TrialActor, TrialContext, wrap
 
 
@@ -24,14 +26,20 @@ class Counting(tune.Trainable):
         self.count = int((Path(checkpoint) / "count").read_text())
 
 
+class Hungry(Counting):
+    def step(self) -> dict[str, Any]:
+        np.empty(10**14)
+        return super().step()
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("ray.tune.trainable.trainable.DEFAULT_STORAGE_PATH", str(tmp_path / "ray_results"))
     return tmp_path / "trial"
 
 
-def actor(folder: Path) -> TrialActor:
-    context = TrialContext(trainable=Counting, metric="score", mode="max", seed=0, cpu=1, gpu=0)
+def actor(folder: Path, trainable: type[Counting] = Counting, **context_values: Any) -> TrialActor:
+    context = TrialContext(trainable, metric="score", mode="max", seed=0, cpu=1, gpu=0, **context_values)
     return wrap(context)(config={"folder": str(folder), "config": {}, "title": "trial 0", "reports": []})
 
 
@@ -58,3 +66,17 @@ def test_what_an_interrupted_report_left_behind_goes_with_the_first_step(folder:
     started.step()
     assert checkpoints(folder)
     assert "unreported" not in checkpoints(folder)
+
+
+def test_a_trial_out_of_memory_says_how_much_it_lacked(folder: Path) -> None:
+    report = actor(folder, Hungry, memory_bytes=10**14).step()["raysearch"]
+    assert report.ending == "infeasible"
+    assert report.error.startswith("out of memory: Unable to allocate 728. TiB")
+    held = report.shortage.needed_bytes - 728 * 2**40
+    assert 1e7 < held < 1e11, "what the process held besides"
+    assert report.shortage.excess == pytest.approx(report.shortage.needed_bytes / 10**14 - 1)
+
+
+def test_every_report_carries_the_memory_and_its_limit(folder: Path) -> None:
+    report = actor(folder, share=0.5).step()["raysearch"]
+    assert 1e7 < report.peak_memory_bytes < report.memory_limit_bytes == memory.limit_bytes(0, 1.0) // 2

@@ -1,7 +1,10 @@
 import random
 from pathlib import Path
 
+import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from raysearch.journal import Journal, read_history
 from raysearch.records import results_table, trials_table
@@ -63,6 +66,25 @@ def test_a_default_outside_the_space_is_not_told_to_the_sampler(tmp_path: Path) 
     history = run_search(toy_spec(tmp_path, config={"x": 7.0, "n": 3}), tmp_path / "study.journal")
     assert "x" not in history.trials[0].params
     assert history.trials[0].values["x"] == 7.0
+
+
+def test_an_infeasible_trial_carries_the_measured_excess(tmp_path: Path) -> None:
+    spec = toy_spec(tmp_path)
+    with Journal(tmp_path / "study.journal") as journal:
+        search = Search(spec, journal)
+        for _ in range(3):
+            assert search.propose() is not None
+        memory = {"peak_memory_bytes": 900, "needed_memory_bytes": 1500, "excess": 0.25}
+        search.end(0, "infeasible", "out of memory", **memory)
+        search.end(1, "infeasible", "score is nan")
+        search.end(2, "failed", "a bug")
+    history = read_history(tmp_path / "study.journal")
+    measured, unknown, failed = history.trials
+    assert (measured.peak_memory_bytes, measured.needed_memory_bytes) == (900, 1500)
+    assert (measured.violation, unknown.violation, failed.violation) == (0.25, 1.0, 0.0)
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "study.journal")))
+    study = optuna.load_study(study_name="toy", storage=storage)
+    assert [trial.constraints for trial in study.trials] == [{"feasible": 0.25}, {"feasible": 1.0}, {}]
 
 
 def test_every_started_trial_counts(tmp_path: Path) -> None:
