@@ -236,6 +236,9 @@ class EvaluationConfig(_Section):
     """Window of the crop modes, in pixels; absent: the training crop."""
     batch_size: Annotated[int, Field(ge=1)] = 8
     """Images of equal size that pass the network together."""
+    num_images: Annotated[int, Field(ge=1)] | None = None
+    """Validation images that reports score, chosen so that every class has its share, the same in all trials; null:
+    all. The command `evaluate` scores all in any case."""
 
 
 class TrainConfig(_Section):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainables.config import EvaluationConfig
-from trainables.metrics import ConfusionMatrix
+from trainables.metrics import ImageConfusion
 from trainables.models.output import SegmentationOutput
 
 Network = Callable[[Tensor], SegmentationOutput]
@@ -53,9 +53,9 @@ def evaluate(
     crop_size: tuple[int, int],
     device: torch.device,
     precision: Literal["float32", "bf16"],
-) -> ConfusionMatrix:
+) -> ImageConfusion:
     """The confusion matrix of a network over all samples; the arguments are those of `predictions`."""
-    confusion = ConfusionMatrix(num_classes)
+    confusion = ImageConfusion(num_classes)
     for batch, predicted in predictions(
         network,
         samples,

@@ -15,6 +15,10 @@ CONFIG_USED = "config_used"
 ITERATION = "iteration"
 """Key of a report that counts training iterations; without it, reports are counted from 1."""
 
+DRAWS = "_draws"
+"""What follows a metric's name in the key under which a report gives the draws of its bootstrap, a list of numbers:
+the score over other samples, the same ones for every trial. Rungs take the noise of a difference from them."""
+
 
 @runtime_checkable
 class DeclaresConfig(Protocol):

@@ -24,13 +24,15 @@ from trainables.data import (
     class_pixel_counts,
     evaluation_samples,
     open_split,
+    stratified_images,
 )
 from trainables.errors import Fault, InputError
 from trainables.evaluation import evaluate
 from trainables.losses import build_contrast_loss, build_segmentation_loss
-from trainables.metrics import ConfusionMatrix
+from trainables.metrics import ImageConfusion
 from trainables.models import SegmentationOutput, Segmenter, build_model
 from trainables.optim import build_optimizer, poly_lr, set_learning_rate
+from trainables.protocol import DRAWS
 
 METRICS = frozenset(
     {
@@ -43,6 +45,9 @@ METRICS = frozenset(
     }
 )
 """Numbers of a report that a search may make its objective."""
+
+NUM_DRAWS = 100
+"""Bootstrap draws of the score in a report: they tell a standard deviation to 7 %, in less than a kilobyte."""
 
 MODEL_FILE = "model.pt"
 TRAINER_FILE = "trainer.pt"
@@ -83,6 +88,7 @@ class Trainer:
         self.device = pick_device(config)
         self._train_split = open_split(config.data, "train")
         self._val_split = open_split(config.data, "val")
+        self._val_images = stratified_images(self._val_split, config.data, config.evaluation.num_images)
         proj_dim = config.contrast.proj_dim if config.contrast.loss_weight > 0.0 else None
         self.network = build_network(config.model, config.data.num_classes, proj_dim, config.train.seed)
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -112,9 +118,10 @@ class Trainer:
         """Train to the next report and score the network.
 
         Returns:
-            The report: `iteration`, the metrics, `iou` (K floats, NaN for classes that do not occur), the learning rate
-            of the last iteration, whether contrast was active in it, and the norm of the gradient that reached the
-            projection head, which is the contrast term's alone.
+            The report: `iteration`, the metrics, `iou` (K floats, NaN for classes that do not occur), the draws of
+            `miou` over other images with their standard deviation `miou_se`, the learning rate of the last iteration,
+            whether contrast was active in it, and the norm of the gradient that reached the projection head, which is
+            the contrast term's alone.
 
         Raises:
             FloatingPointError: the loss of an iteration is not a finite number; the message counts iterations from 1.
@@ -124,9 +131,12 @@ class Trainer:
         end = min(self.iteration + config.report_iters - self.iteration % config.report_iters, config.max_iters)
         report = self._train_until(end)
         confusion = self.evaluate()
+        draws = confusion.miou_draws(NUM_DRAWS)
         return {
             "iteration": self.iteration,
             "miou": float(confusion.miou()),
+            "miou_se": float(draws.std(ddof=1)),
+            f"miou{DRAWS}": [round(float(draw), 6) for draw in draws],
             "pixel_accuracy": float(confusion.pixel_accuracy()),
             "iou": [float(iou) for iou in confusion.iou()],
             **report,
@@ -265,12 +275,12 @@ class Trainer:
         gradients = [p.grad for p in self.network.projection.parameters() if p.grad is not None]
         return float(torch.stack([g.norm() for g in gradients]).norm()) if gradients else 0.0
 
-    def evaluate(self) -> ConfusionMatrix:
-        """Score the network as it stands on the validation images."""
+    def evaluate(self) -> ImageConfusion:
+        """Score the network as it stands on the validation images that `evaluation.num_images` leaves."""
         config = self.config
         return evaluate(
             self.scored_network,
-            evaluation_samples(self._val_split, config.data),
+            evaluation_samples(self._val_split, config.data, self._val_images),
             config.data.num_classes,
             config.evaluation,
             padding_multiple=self.network.padding_multiple,

@@ -250,6 +250,11 @@ class TestScore:
         value = standalone.train(config, tmp_path, say=quiet)
         assert float(standalone.score(config, tmp_path / "checkpoint").miou()) == value
 
+    def test_scores_all_images_whatever_the_reports_score(self, trained: Path) -> None:
+        few = CONFIG.model_copy(update={"evaluation": CONFIG.evaluation.model_copy(update={"num_images": 1})})
+        confusion = standalone.score(few, trained / "checkpoint")
+        assert float(confusion.miou()) == rows(trained)[-1]["value"]
+
     def test_another_split_and_another_folder(self, trained: Path, tmp_path: Path) -> None:
         for split in ("val", "test"):
             write_split(tmp_path, CONFIG, split)

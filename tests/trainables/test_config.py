@@ -99,6 +99,7 @@ OTHER_VALUES: dict[str, Any] = {
     "evaluation.scales": [1.0, 1.5],
     "evaluation.flip": True,
     "evaluation.crop_size": [16, 32],
+    "evaluation.num_images": 2,
     "train.seed": 1,
     "train.max_iters": 5,
     "train.report_iters": 1,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.metrics import ConfusionMatrix
+from trainables.metrics import ConfusionMatrix, ImageConfusion, bootstrap_miou
 
 
 def reference_iou(prediction: np.ndarray, label: np.ndarray, num_classes: int, ignore_index: int) -> list[float]:
@@ -103,3 +103,55 @@ def test_what_is_counted_is_left_as_it_was() -> None:
     prediction, label = torch.tensor([1, 1, 0]), torch.tensor([1, 255, 1])
     ConfusionMatrix(2).update(prediction, label)
     assert (prediction.tolist(), label.tolist()) == ([1, 1, 0], [1, 255, 1])
+
+
+def images_and_labels(num_images: int) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(1)
+    label = generator.integers(0, 4, size=(num_images, 6, 8))
+    wrong = generator.random(label.shape) < generator.random((num_images, 1, 1))
+    prediction = np.where(wrong, generator.integers(0, 4, size=label.shape), label)
+    label[generator.random(label.shape) < 0.1] = 255
+    return prediction, label
+
+
+def test_a_matrix_by_image_is_the_matrix_of_all() -> None:
+    prediction, label = images_and_labels(10)
+    whole, by_image = ConfusionMatrix(4), ImageConfusion(4)
+    whole.update(prediction, label)
+    by_image.update(prediction[:7], label[:7])
+    by_image.update(prediction[7:], label[7:])
+    np.testing.assert_array_equal(by_image.counts, whole.counts)
+
+
+def test_draws_are_scores_of_images_drawn_with_replacement() -> None:
+    prediction, label = images_and_labels(10)
+    confusion = ImageConfusion(4)
+    confusion.update(prediction, label)
+    times = np.random.default_rng(0).multinomial(10, [0.1] * 10, 5)
+    for draw, row in zip(confusion.miou_draws(5), times, strict=True):
+        drawn = np.repeat(np.arange(10), row)
+        again = ConfusionMatrix(4)
+        again.update(prediction[drawn], label[drawn])
+        assert draw == pytest.approx(again.miou(), abs=1e-15)
+
+
+def test_a_class_that_a_draw_lacks_is_left_out_of_it() -> None:
+    # Two images: of two classes, the second only in the second image, all right there. A draw is 1, 1 and 2 or 2.
+    hits, unions = np.array([[1, 0], [2, 1]]), np.array([[2, 0], [2, 1]])
+    draws = bootstrap_miou(hits, unions, 200)
+    assert set(np.round(draws, 6)) == {0.5, 0.875, 1.0}
+    assert np.isnan(bootstrap_miou(np.zeros((2, 2), int), np.zeros((2, 2), int), 3)).all()
+
+
+def test_their_deviation_is_the_noise_of_the_score_over_other_images() -> None:
+    def score(seed: int) -> tuple[float, np.ndarray]:
+        generator = np.random.default_rng(seed)
+        hits = generator.binomial(100, generator.beta(4, 2, size=(60, 1)).repeat(3, axis=1))
+        unions = np.full((60, 3), 100)
+        return float((hits.sum(axis=0) / unions.sum(axis=0)).mean()), bootstrap_miou(hits, unions, 200)
+
+    scores = [score(seed) for seed in range(200)]
+    true = np.std([value for value, _ in scores], ddof=1)
+    assert np.mean([draws.std(ddof=1) for _, draws in scores]) == pytest.approx(true, rel=0.15)
+    again = score(3)[1]
+    np.testing.assert_array_equal(again, scores[3][1])

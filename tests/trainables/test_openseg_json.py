@@ -710,6 +710,7 @@ ALTERNATIVES: dict[str, list[Any]] = {
     "evaluation.flip": [True],
     "evaluation.crop_size": [[30, 60], [96, 96]],
     "evaluation.batch_size": [3],
+    "evaluation.num_images": [5],
     "train.seed": [8],
     "train.max_iters": [300],
     "train.report_iters": [200],

@@ -16,7 +16,7 @@ from tests.trainables.losses.contrast_reference import contrast_reference
 from tests.trainables.tiny import comparable, differing, remaining_reports, state_of, tiny
 from trainables import evaluation
 from trainables.config import Config
-from trainables.data import TrainBatches, open_split
+from trainables.data import TrainBatches, evaluation_samples, open_split, stratified_images
 from trainables.errors import InputError
 from trainables.losses import build_contrast_loss, build_segmentation_loss
 from trainables.models import build_model, warm_model
@@ -119,7 +119,7 @@ def run_out_of_memory_in_the_score(trainer: Trainer, monkeypatch: pytest.MonkeyP
         raise torch.OutOfMemoryError("simulated")
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluation.ConfusionMatrix, "update", out_of_memory)
+        patch.setattr(evaluation.ImageConfusion, "update", out_of_memory)
         with pytest.raises(torch.OutOfMemoryError):
             trainer.run_to_report()
 
@@ -492,6 +492,35 @@ class TestMovingAverage:
         plain = Trainer(tiny())
         plain.network.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
         assert float(plain.evaluate().miou()) == report["miou"]
+
+
+class TestScoredImages:
+    def test_a_report_scores_the_chosen_images_alone(self) -> None:
+        values = {"data.drawn.num_val": 6, "train.report_iters": 6}
+        whole, part = Trainer(tiny(values)), Trainer(tiny({**values, "evaluation.num_images": 2}))
+        reports = [trainer.run_to_report() for trainer in (whole, part)]
+        data = part.config.data
+        split = open_split(data, "val")
+        confusion = evaluation.evaluate(
+            whole.network,
+            evaluation_samples(split, data, stratified_images(split, data, 2)),
+            data.num_classes,
+            part.config.evaluation,
+            padding_multiple=whole.network.padding_multiple,
+            crop_size=data.augmentation.crop_size,
+            device=whole.device,
+            precision="float32",
+        )
+        assert reports[1]["miou"] == float(confusion.miou())
+        assert reports[0]["miou"] != reports[1]["miou"]
+
+    def test_a_report_tells_the_noise_of_its_score(self) -> None:
+        trainer = Trainer(tiny({"train.report_iters": 6}))
+        report = trainer.run_to_report()
+        draws = trainer.evaluate().miou_draws(100)
+        assert report["miou_draws"] == pytest.approx(draws, abs=1e-6)
+        assert report["miou_se"] == pytest.approx(draws.std(ddof=1)) != 0.0
+        assert report["miou"] == pytest.approx(draws.mean(), abs=3 * report["miou_se"])
 
 
 class TestDivergence:

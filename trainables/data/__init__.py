@@ -14,6 +14,7 @@ from trainables.data.decoded import DecodedSplit, class_pixel_counts, open_split
 from trainables.data.drawn import draw_split
 from trainables.data.folder import Pair, find_pairs
 from trainables.data.labels import label_table, raw_values
+from trainables.data.subset import stratified_images
 
 __all__ = [
     "Augmentation",
@@ -32,4 +33,5 @@ __all__ = [
     "normalise",
     "open_split",
     "raw_values",
+    "stratified_images",
 ]

@@ -127,12 +127,14 @@ class _BatchOfIteration(Dataset[TrainBatch]):
         return TrainBatch(torch.stack(images), torch.from_numpy(np.stack(labels).astype(np.int64)))
 
 
-def evaluation_samples(split: DecodedSplit, config: DataConfig) -> Iterator[EvaluationSample]:
-    """Every image of a split, whole and unchanged but for `image_scale`, with its label, in the split's order."""
+def evaluation_samples(
+    split: DecodedSplit, config: DataConfig, images: Iterable[int] | None = None
+) -> Iterator[EvaluationSample]:
+    """Images of a split, all unless some are named by place: unchanged but for `image_scale`, each with its label."""
     table = label_table(config)
-    for i, name in enumerate(split.names):
+    for i in range(len(split)) if images is None else images:
         label = torch.from_numpy(table[split.label(i)].astype(np.int64))
-        yield EvaluationSample(name, normalise(split.image(i), config.input_mode), label)
+        yield EvaluationSample(split.names[i], normalise(split.image(i), config.input_mode), label)
 
 
 def image_samples(paths: Iterable[Path], config: DataConfig) -> Iterator[ImageSample]:

@@ -14,7 +14,7 @@ from trainables.config import IGNORE_INDEX, DataConfig
 from trainables.data.decoded import Result, for_all
 from trainables.data.folder import NAMED_AT_MOST, Pair, at_most, scan_pairs, shown
 from trainables.data.image_files import Size, pair_size, read_image, read_label
-from trainables.data.labels import label_table
+from trainables.data.labels import class_histograms
 from trainables.data.preflight import SplitSummary, notices, unlisted_values
 from trainables.errors import Fault, InputError
 
@@ -50,9 +50,7 @@ class Census:
 
     def class_histograms(self, config: DataConfig) -> NDArray[np.int64]:
         """(N, K) pixels of every class in every label."""
-        counts = np.zeros((256, len(self.pairs)), np.int64)
-        np.add.at(counts, label_table(config), self.histograms.T)
-        return counts[: config.num_classes].T
+        return class_histograms(self.histograms, config)
 
     def summary(self, config: DataConfig) -> SplitSummary:
         """The same in the terms of a config, for the notices on it."""

@@ -27,7 +27,7 @@ from trainables.config import DataConfig, DrawnConfig
 from trainables.data import drawn, image_files
 from trainables.data.folder import Pair, at_most, scan_pairs, shown
 from trainables.data.image_files import Pixels, Size, pair_size, read_image, read_label
-from trainables.data.labels import label_table
+from trainables.data.labels import class_histograms
 from trainables.errors import Fault, InputError
 
 CACHE_VARIABLE = "TRAINABLES_CACHE_DIR"
@@ -139,9 +139,8 @@ def open_split(config: DataConfig, split: str, folder: Path | None = None) -> De
 
 def class_pixel_counts(split: DecodedSplit, config: DataConfig) -> NDArray[np.int64]:
     """Pixels of every class over the whole split, at the labels' own size: (K,) int64."""
-    counts = np.zeros(256, np.int64)
-    np.add.at(counts, label_table(config), split.histograms.sum(axis=0))
-    return counts[: config.num_classes]
+    counts: NDArray[np.int64] = class_histograms(split.histograms, config).sum(axis=0)
+    return counts
 
 
 def cache_folder() -> Path:

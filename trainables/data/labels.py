@@ -17,6 +17,13 @@ def label_table(config: DataConfig) -> NDArray[np.uint8]:
     return table
 
 
+def class_histograms(histograms: NDArray[np.int64], config: DataConfig) -> NDArray[np.int64]:
+    """(N, K) pixels of every class, of (N, 256) pixels of every raw value."""
+    counts = np.zeros((256, len(histograms)), np.int64)
+    np.add.at(counts, label_table(config), histograms.T)
+    return counts[: config.num_classes].T
+
+
 def raw_values(config: DataConfig) -> NDArray[np.uint8]:
     """Raw label value of every class: (K,) uint8; `raw_values(config)[classes]` is what `label_table` maps back."""
     ids = config.label_class_ids[1:] if config.reduce_zero_label else config.label_class_ids

@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+
+from trainables.config import DataConfig, DrawnConfig
+from trainables.data import open_split, stratified_images
+from trainables.data.decoded import DecodedSplit
+from trainables.data.labels import class_histograms
+from trainables.data.subset import subset_notices
+
+
+def drawn(num_val: int = 40) -> tuple[DecodedSplit, DataConfig]:
+    config = DataConfig(drawn=DrawnConfig(num_train=2, num_val=num_val, size=(24, 32)))
+    return open_split(config, "val"), config
+
+
+class Labels:
+    """A split of which only the labels are known: (N, K) pixels of every class, the raw values being the classes."""
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        self.histograms = np.zeros((len(pixels), 256), np.int64)
+        self.histograms[:, : pixels.shape[1]] = pixels
+
+    def __len__(self) -> int:
+        return len(self.histograms)
+
+
+def chosen_of(pixels: np.ndarray, num_images: int) -> list[int]:
+    config = DataConfig(label_class_ids=tuple(range(pixels.shape[1])))
+    return stratified_images(Labels(pixels), config, num_images)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("num_images", [None, 40, 41])
+def test_all_images_where_no_fewer_are_asked_for(num_images: int | None) -> None:
+    assert stratified_images(*drawn(), num_images) == list(range(40))
+
+
+def test_as_many_as_asked_for_each_once_in_order_and_always_the_same() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        num_images, num_classes = int(rng.integers(2, 60)), int(rng.integers(2, 20))
+        pixels = rng.integers(1, 100, (num_images, num_classes)) * (
+            rng.random((num_images, num_classes)) < rng.random(num_classes) ** 3
+        )
+        wanted = int(rng.integers(1, num_images))
+        found = chosen_of(pixels, wanted)
+        assert len(found) == wanted
+        assert found == sorted(set(found))
+        assert found == chosen_of(pixels, wanted)
+
+
+def test_a_rare_class_is_in_it() -> None:
+    pixels = np.tile([100, 0, 0], (50, 1))
+    pixels[17, 1] = 5
+    pixels[[3, 40], 2] = 5
+    for num_images in (4, 10):
+        found = pixels[chosen_of(pixels, num_images)]
+        assert (found[:, 2] > 0).any(), "two images have it: one is chosen"
+        assert (pixels[chosen_of(pixels, 49)][:, 1] > 0).any()
+
+
+def test_classes_have_their_share_of_images_and_of_pixels() -> None:
+    rng = np.random.default_rng(2)
+    errors = {"stratified": [], "random": []}
+    for _ in range(20):
+        pixels = rng.lognormal(3, 1.2, (100, 6)).astype(int) * (rng.random((100, 6)) < [1, 0.9, 0.6, 0.4, 0.2, 0.1])
+        choices = {"stratified": chosen_of(pixels, 25), "random": rng.permutation(100)[:25].tolist()}
+        for name, chosen in choices.items():
+            images = (pixels[chosen] > 0).sum(axis=0) - (pixels > 0).sum(axis=0) / 4
+            much = pixels >= [np.median(column[column > 0]) for column in pixels.T]
+            errors[name].append(np.abs(images).mean() + np.abs(much[chosen].sum(axis=0) - much.sum(axis=0) / 4).mean())
+    assert np.mean(errors["stratified"]) < 0.5 * np.mean(errors["random"])
+
+
+def test_of_a_real_split() -> None:
+    split, config = drawn()
+    pixels = class_histograms(split.histograms, config)
+    assert (pixels[stratified_images(split, config, 8)] > 0).any(axis=0).all()
+
+
+def test_a_class_that_the_choice_lacks_is_noticed() -> None:
+    pixels = np.tile([100, 100, 0], (20, 1))
+    pixels[7] = [100, 0, 100]
+    config = DataConfig(label_class_ids=(0, 1, 2), class_names=("road", "sky", "bicyclist"))
+    split = Labels(pixels)
+    found = subset_notices(split, config, 1)  # type: ignore[arg-type]
+    (lost,) = {"sky", "bicyclist"} - {"sky" if pixels[i, 1] else "bicyclist" for i in chosen_of(pixels, 1)}
+    count = {"sky": 19, "bicyclist": 1}[lost]
+    line = f"evaluation.num_images = 1: {lost} is in none of the images that reports score, and in {count} of the 20"
+    assert line in found
+    assert subset_notices(split, config, None) == subset_notices(split, config, 20) == []  # type: ignore[arg-type]
