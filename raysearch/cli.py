@@ -305,6 +305,8 @@ def _finish(result: "SearchResult") -> None:
     if result.best_value is not None:
         _say("")
         _say(f"best {result.metric}:    {result.best_value:.4f}  (trial {result.best_trial} of {result.num_trials})")
+        if result.broken:
+            _say(f"no trial holds every constraint; the best comes nearest, and breaks {'; '.join(result.broken)}")
         if result.default_value is not None:
             _say(f"default {result.metric}: {result.default_value:.4f}  (the config of the space file as it stands)")
         if result.confirmed is not None:

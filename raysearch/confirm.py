@@ -131,15 +131,10 @@ def _ranked_trials(run_dir: RunDir, history: History) -> list[TrialHistory]:
     if running:
         what = f"the search has not finished: trial {running[0]} is still to end"
         raise InputError([Fault(str(run_dir.root), what, f"run `raysearch resume {run_dir.root}` first")])
-    sign = 1.0 if history.mode == "min" else -1.0
-    scored = [
-        (sign * best.value, trial.number)
-        for trial in history.trials
-        if trial.status not in ("failed", "infeasible") and (best := trial.best(history.mode)) is not None
-    ]
-    if not scored:
+    ranked = history.ranked()
+    if not ranked:
         raise InputError([Fault(str(run_dir.root), "no trial has a score that could be confirmed", "search again")])
-    return [history.trials[number] for _, number in sorted(scored)]
+    return ranked
 
 
 def _default_trial(history: History, say: Say) -> list[TrialHistory]:

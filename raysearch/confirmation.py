@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.special import stdtrit
 
-from raysearch.journal import History, Mode, TrialHistory
+from raysearch.journal import History, TrialHistory
 from raysearch.records import write_table
 from raysearch.run_dir import RunDir
 
@@ -130,15 +130,20 @@ def read_confirmation(run_dir: RunDir, history: History) -> Confirmation | None:
     return Confirmation(
         top=int(table.schema.metadata[b"top"]),
         seeds=tuple(sorted({row["seed"] for row in rows})),
-        trials=tuple(_ranked(trials, history.mode)),
+        trials=tuple(_ranked(trials, history)),
         diverged=tuple(diverged),
         default_number=default,
     )
 
 
-def _ranked(trials: Sequence[ConfirmedTrial], mode: Mode) -> list[ConfirmedTrial]:
-    sign = 1.0 if mode == "min" else -1.0
-    return sorted(trials, key=lambda trial: (sign * trial.mean, trial.number))
+def _ranked(trials: Sequence[ConfirmedTrial], history: History) -> list[ConfirmedTrial]:
+    """By their means; what broke a constraint in the search comes after all that held every one."""
+    sign = 1.0 if history.mode == "min" else -1.0
+
+    def key(trial: ConfirmedTrial) -> tuple[bool, float, int]:
+        return not history.is_admissible(history.trials[trial.number]), sign * trial.mean, trial.number
+
+    return sorted(trials, key=key)
 
 
 def winning_trial(history: History, confirmation: Confirmation | None) -> TrialHistory | None:

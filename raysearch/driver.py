@@ -86,6 +86,9 @@ def _search(spec: SearchSpec, run_dir: RunDir, *, add_trials: int = 0, address: 
                 _tune(spec, search, run_dir, interruption, say)
         else:
             say(f"{run_dir.root}: the search has finished; `--add-trials N` extends it")
+        missing = search.history.target_trials - len(search.history.trials)
+        if search.finished and missing > 0:
+            say(f"ended {missing} trials early: no further values were found that are untried and hold all constraints")
         write_outcome(search.history, spec, run_dir)
         _tidy(search, run_dir)
         return search_result(search.history, spec, run_dir, None if search.finished else interruption.signal)
@@ -284,7 +287,8 @@ def _line(trial: TrialHistory, search: Search) -> str:
     mark = " *" if leader is not None and leader.number == trial.number else ""
     what = "default config" if trial.is_default else _title(trial).split(": ", 1)[-1]
     why = f" ({trial.error})" if trial.error else ""
-    return f"trial {trial.number:>4} {trial.status:<10} {score}{mark}  {what}{why}"
+    broken = "".join(f" (breaks {text})" for text in trial.broken(history.mode))
+    return f"trial {trial.number:>4} {trial.status:<10} {score}{mark}  {what}{why}{broken}"
 
 
 def _tidy(search: Search, run_dir: RunDir) -> None:

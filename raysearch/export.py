@@ -119,6 +119,7 @@ def best_document(
             "num_threads": train.get("num_threads"),
             "space_sha256": spec.sha256(),
             "versions": versions(),
+            **({"breaks": broken} if (broken := list(winner.broken(history.mode))) else {}),
             **({"confirmed": confirmed_entry(confirmation, metric, history)} if confirmation else {}),
         },
     }

@@ -40,8 +40,8 @@ _STATE_OF_STATUS: dict[Status, TrialState] = {
 CONSTRAINT = "feasible"
 """Name of the constraint that an infeasible trial violates."""
 
-_UNKNOWN_VIOLATION = 1.0
-"""By how much it does where nothing measured it: as if it had needed twice what there was."""
+UNKNOWN_VIOLATION = 1.0
+"""By how much a constraint is violated where nothing measured it; of memory, as if twice what there was were needed."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ class Report:
     """Time from the report before to this one, measured where the trial runs."""
     done: bool
     """The trainable has nothing more to do."""
+    violations: Mapping[str, float] = field(default_factory=dict)
+    """Every constraint on what is reported, in words -> by how much it is violated; at most 0 where it holds."""
 
 
 @dataclass
@@ -97,12 +99,17 @@ class TrialHistory:
         """By how much it violates the constraint to be feasible: 0 unless it was infeasible."""
         if self.status != "infeasible":
             return 0.0
-        return _UNKNOWN_VIOLATION if self.excess is None else self.excess
+        return UNKNOWN_VIOLATION if self.excess is None else self.excess
 
     @property
     def last(self) -> Report | None:
         """The report of the latest iteration."""
         return self.reports[max(self.reports)] if self.reports else None
+
+    def broken(self, mode: Mode) -> dict[str, float]:
+        """The constraints on what is reported that its best report does not hold, with the violated amounts."""
+        best = self.best(mode)
+        return {} if best is None else {text: amount for text, amount in best.violations.items() if amount > 0.0}
 
     def best(self, mode: Mode) -> Report | None:
         """The report with the best value; the earliest of equals."""
@@ -154,6 +161,7 @@ class History:
                     checkpoint=extra["checkpoint"],
                     seconds=extra["seconds"],
                     done=extra["done"],
+                    violations=extra.get("violations", {}),
                 )
                 trial.peak_memory_bytes = _largest(trial.peak_memory_bytes, extra["peak_memory_bytes"])
                 trial.memory_limit_bytes = extra.get("memory_limit_bytes", trial.memory_limit_bytes)
@@ -169,14 +177,30 @@ class History:
                 self._num_ended += 1
 
     def best_trial(self) -> TrialHistory | None:
-        """The trial whose best report is the best of all that did not fail; the earliest of equals."""
-        sign = 1.0 if self.mode == "min" else -1.0
-        scored = [
-            (sign * best.value, trial.number)
-            for trial in self.trials
-            if trial.status not in ("failed", "infeasible") and (best := trial.best(self.mode)) is not None
-        ]
-        return self.trials[min(scored)[1]] if scored else None
+        """The first of `ranked`."""
+        return next(iter(self.ranked()), None)
+
+    def ranked(self) -> list[TrialHistory]:
+        """The trials that can win, the best first: by their best reports, the earlier of equals first.
+
+        A trial that breaks a constraint on what is reported comes after all that hold every one; of those that break
+        some, the least violation comes first.
+        """
+        standings = ((self.standing(trial), trial) for trial in self.trials)
+        can_win = [(standing, trial) for standing, trial in standings if standing is not None]
+        return [trial for _, trial in sorted(can_win, key=lambda pair: pair[0])]
+
+    def standing(self, trial: TrialHistory) -> tuple[float, float] | None:
+        """What a trial is ranked by, small is good: its violation, its loss; None where it cannot win."""
+        best = trial.best(self.mode)
+        if best is None or trial.status in ("failed", "infeasible"):
+            return None
+        return sum(trial.broken(self.mode).values()), best.value if self.mode == "min" else -best.value
+
+    def is_admissible(self, trial: TrialHistory) -> bool:
+        """Whether a trial can win and holds every constraint on what is reported."""
+        standing = self.standing(trial)
+        return standing is not None and standing[0] == 0.0
 
 
 def _largest(known: int | None, new: int | None) -> int | None:
@@ -344,6 +368,7 @@ def report_record(
             "done": report.done,
             "peak_memory_bytes": peak_memory_bytes,
             "memory_limit_bytes": memory_limit_bytes,
+            "violations": dict(report.violations),
         },
     )
 
@@ -367,12 +392,15 @@ def end_records(
     peak_memory_bytes: int | None = None,
     needed_memory_bytes: int | None = None,
     excess: float | None = None,
+    broken: Mapping[str, float] | None = None,
 ) -> list[dict[str, Any]]:
     """A trial ends; what Optuna must know of it comes first, since an ended trial takes no more."""
     before = []
+    violations = dict(broken or {})
     if status == "infeasible":
-        violation = _UNKNOWN_VIOLATION if excess is None else excess
-        before.append(_record(_SYSTEM_ATTR, trial_id=number, system_attr={f"constraints:{CONSTRAINT}": violation}))
+        violations[CONSTRAINT] = UNKNOWN_VIOLATION if excess is None else excess
+    for name, amount in violations.items():
+        before.append(_record(_SYSTEM_ATTR, trial_id=number, system_attr={f"constraints:{name}": amount}))
     if error is not None:
         before.append(_record(_TRIAL_ATTR, trial_id=number, user_attr={status: error}))
     now = time.time()

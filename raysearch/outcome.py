@@ -33,6 +33,8 @@ class SearchResult:
     """The signal that interrupted it."""
     confirmed: Confirmation | None = None
     """Where configs of the search were confirmed, the best of them is the best config."""
+    broken: tuple[str, ...] = ()
+    """Constraints on what is reported that the best trial breaks, since no trial holds all of them."""
 
 
 def write_outcome(history: History, spec: SearchSpec, run_dir: RunDir) -> None:
@@ -61,4 +63,5 @@ def search_result(history: History, spec: SearchSpec, run_dir: RunDir, interrupt
         finished=interrupted_by is None and ended == len(history.trials),
         interrupted_by=interrupted_by,
         confirmed=read_confirmation(run_dir, history),
+        broken=tuple(winner.broken(history.mode)) if winner else (),
     )

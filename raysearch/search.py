@@ -123,7 +123,9 @@ class Search:
         if not math.isfinite(value):
             self.end(number, "infeasible", f"{self.spec.objectives[0].metric} is {value} at iteration {iteration}")
             return Decision.STOP
-        report = Report(iteration, value, metrics, checkpoint, seconds, done)
+        reported = {**metrics, self.spec.objectives[0].metric: value}
+        violations = self.spec.violations(self.history.trials[number].values, reported)
+        report = Report(iteration, value, metrics, checkpoint, seconds, done, violations)
         self._write([lines.report_record(number, report, peak_memory_bytes, memory_limit_bytes)])
         return Decision.STOP if self._end_what_was_decided() else Decision.CONTINUE
 
@@ -153,6 +155,7 @@ class Search:
                 peak_memory_bytes=peak_memory_bytes,
                 needed_memory_bytes=needed_memory_bytes,
                 excess=excess,
+                broken=trial.broken(self.history.mode),
             )
         )
 

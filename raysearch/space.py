@@ -7,7 +7,7 @@ import copy
 import hashlib
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
+from raysearch.constraints import Constraint, read_constraints
 from raysearch.errors import Fault, InputError
 from raysearch.faults import FaultList, Place
 from raysearch.parameters import Parameter, conditions_hold, gates_first, read_parameters
@@ -40,7 +41,7 @@ from raysearch.trial_config import (
 )
 from trainables.dotted_paths import ABSENT, assign, leaves, lookup, with_values
 from trainables.openseg_json import Flags, read_flags
-from trainables.protocol import HasThreads
+from trainables.protocol import HasMetricEntries, HasThreads
 
 DEFAULT_TRAINABLE = "trainables.contrastive_segmentation:ContrastiveSegmentation"
 
@@ -118,6 +119,7 @@ class SearchSpec:
     """The full budget of a trial in iterations, where it is known."""
     grace_iters: int | None
     """The first rung; none without early stopping."""
+    constraints: tuple[Constraint, ...] = ()
     notices: tuple[str, ...] = field(default=(), compare=False)
     """What is worth knowing of the file that `config` names, one line each."""
 
@@ -147,6 +149,24 @@ class SearchSpec:
         """The base config's own values at the searched paths; without those that it does not hold."""
         found = {parameter.path: lookup(self.config, parameter.path) for parameter in self.parameters}
         return {path: value for path, value in found.items() if value is not ABSENT}
+
+    def allows(self, values: Mapping[str, Any]) -> bool:
+        """Whether searched values hold every constraint that the config alone decides."""
+        on_values = (constraint for constraint in self.constraints if not constraint.is_on_reports)
+        return all(constraint.violation(self._value_of(values)) <= 0.0 for constraint in on_values)
+
+    def violations(self, values: Mapping[str, Any], reported: Mapping[str, Any]) -> dict[str, float]:
+        """Every constraint that a report decides, in words -> by how much it is violated; at most 0 where it holds.
+
+        Args:
+            values: The trial's searched values.
+            reported: All metrics of the report, the objective's among them.
+        """
+        on_reports = (constraint for constraint in self.constraints if constraint.is_on_reports)
+        return {c.text: c.violation(self._value_of(values), reported) for c in on_reports}
+
+    def _value_of(self, values: Mapping[str, Any]) -> Callable[[str], Any]:
+        return lambda path: values[path] if path in values else lookup(self.config, path)
 
     def sha256(self) -> str:
         """SHA-256 of the space file as run: of the bytes of `space.yaml` in the folder of a run."""
@@ -201,7 +221,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "scheduler": SchedulerSettings,
     "resources": ResourceSettings,
 }
-_KEYS = ("name", "trainable", "config", "space", *_SECTIONS)
+_KEYS = ("name", "trainable", "config", "space", "constraints", *_SECTIONS)
 
 
 def _parse(
@@ -251,6 +271,10 @@ def _parse(
         if survey is not None:
             check_parameters(parameters, survey, faults)
     max_iters, grace_iters = _budget(scheduler, trainable, survey, faults)
+    constraints: tuple[Constraint, ...] = ()
+    if trainable is not None and base is not None:
+        given, metrics = document.get("constraints"), trainable.metrics
+        constraints = read_constraints(given, tree, base, parameters, metrics, _entries(tree, base), faults)
 
     faults.raise_any(document)
     assert trainable is not None, "a trainable that does not load is a fault"
@@ -271,6 +295,7 @@ def _parse(
         document={key: document[key] for key in _KEYS if key in document},
         max_iters=max_iters,
         grace_iters=grace_iters,
+        constraints=constraints,
         notices=tuple(file.notices),
     )
 
@@ -429,6 +454,12 @@ def _base_config(
         assert isinstance(threaded, BaseModel), "with_threads returns the config it was asked of"
         validated = threaded
     return dumped(validated)
+
+
+def _entries(tree: ConfigTree, base: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
+    """Name of every list that is reported -> the name of each of its numbers, where the config knows them."""
+    config = None if tree.model is None else tree.model.model_validate(base, by_name=True)
+    return config.metric_entries() if isinstance(config, HasMetricEntries) else {}
 
 
 def _remove(config: dict[str, Any], place: Place) -> None:

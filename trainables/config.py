@@ -366,6 +366,10 @@ class Config(_Section):
         """The iteration at which the contrast term joins the loss; 0 when it is there from the start or never."""
         return self.contrast.warmup_iters if self.contrast.loss_weight > 0.0 else 0
 
+    def metric_entries(self) -> dict[str, tuple[str, ...]]:
+        """The classes, by name or number: a report's `iou` has one number each."""
+        return {"iou": self.data.class_names or tuple(str(index) for index in range(self.data.num_classes))}
+
     def with_threads(self, num_threads: int) -> "Config":
         """This config with the number of CPU threads filled in where it was left open."""
         if self.train.num_threads is not None:

@@ -82,3 +82,12 @@ class HasBudget(Protocol):
     def max_iters(self) -> int:
         """The full budget."""
         ...
+
+
+@runtime_checkable
+class HasMetricEntries(Protocol):
+    """A config that knows what the numbers of a reported list stand for: a constraint may name one of them."""
+
+    def metric_entries(self) -> dict[str, tuple[str, ...]]:
+        """Name of every list of a report, with the name of each of its numbers."""
+        ...

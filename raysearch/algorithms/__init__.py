@@ -10,6 +10,7 @@ import numpy as np
 
 from raysearch.algorithms import cma_es, grid, optuna_samplers, quasi_random
 from raysearch.algorithms.feasibility import Feasibility
+from raysearch.algorithms.unit_cube import draw_allowed
 from raysearch.journal import History, TrialHistory
 from raysearch.space import SearchSpec
 
@@ -23,23 +24,25 @@ _MAX_SUSPECTS = 8
 def suggest(spec: SearchSpec, history: History, number: int) -> dict[str, Any] | None:
     """The searched values of trial `number`, by dotted path; None when the space holds nothing untried.
 
-    A trial is a function of its config, so a config that was tried already is drawn again, the later draws at random.
-    So is one near a trial that was infeasible; where all draws are suspect, the least suspect is tried. A search that
-    lost few trials so far leaves it at the algorithm's own draws, which lets it find an optimum at the very edge; one
-    that lost many looks farther away first. A grid leaves nothing out.
+    A trial is a function of its config, so a config that was tried already is drawn again, the later draws at random;
+    so is one that breaks a constraint between its values. So is one near a trial that was infeasible; where all draws
+    are suspect, the least suspect is tried. A search that lost few trials so far leaves it at the algorithm's own
+    draws, which lets it find an optimum at the very edge; one that lost many looks farther away first. A grid leaves
+    out only what breaks a constraint.
     """
     tried = [_tried_values(spec, trial) for trial in history.trials]
     if spec.search.algorithm == "grid":
         return grid.suggest(spec, tried)
     feasibility = Feasibility(spec, history)
     suspects: list[tuple[float, dict[str, Any]]] = []
+    values: dict[str, Any] | None
     for redraw in range(_MAX_REDRAWS):
         seed = int(np.random.SeedSequence([spec.search.seed, number, redraw]).generate_state(1)[0])
         if redraw < _MAX_REDRAWS // 2 and len(suspects) < _MAX_SUSPECTS:
             values = _draw(spec, history, number + redraw, seed, len(suspects))
         else:
-            values = optuna_samplers.suggest_at_random(spec, seed)
-        if values in tried:
+            values = draw_allowed(spec, seed)
+        if values is None or values in tried or not spec.allows(values):
             continue
         doubt = feasibility.doubt(values)
         if doubt <= 0.0:
@@ -50,7 +53,7 @@ def suggest(spec: SearchSpec, history: History, number: int) -> dict[str, Any] |
     return min(suspects, key=lambda suspect: suspect[0])[1] if suspects else None
 
 
-def _draw(spec: SearchSpec, history: History, index: int, seed: int, num_suspects: int) -> dict[str, Any]:
+def _draw(spec: SearchSpec, history: History, index: int, seed: int, num_suspects: int) -> dict[str, Any] | None:
     match spec.search.algorithm:
         case "tpe":
             return optuna_samplers.suggest_by_tpe(spec, history, seed)

@@ -11,11 +11,12 @@ from raysearch.space import SearchSpec
 
 
 def suggest(spec: SearchSpec, tried: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The first combination that was not tried; None when all were."""
+    """The first combination that holds every constraint and was not tried; None when all were."""
     paths = [parameter.path for parameter in spec.parameters]
     grids = [_grid_of(parameter.distribution) for parameter in spec.parameters]
     combinations = (dict(zip(paths, values, strict=True)) for values in itertools.product(*grids))
-    return next((v for values in combinations if (v := active_values(spec, values)) not in tried), None)
+    active = (active_values(spec, values) for values in combinations)
+    return next((values for values in active if values not in tried and spec.allows(values)), None)
 
 
 def _grid_of(distribution: BaseDistribution) -> list[Any]:

@@ -1,8 +1,9 @@
 """Search algorithms of Optuna, each asked once over a study that is built from the history."""
 
+import math
 import random
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -67,8 +68,8 @@ def _draw(trial: optuna.Trial, path: str, distribution: optuna.distributions.Bas
 def _study(history: History, sampler: BaseSampler, seed: int, frozen: Any) -> optuna.Study:
     study = optuna.create_study(sampler=sampler, direction="minimize" if history.mode == "min" else "maximize")
     trials = _window(history, seed)
-    any_infeasible = any(trial.status == "infeasible" for trial in trials)
-    study.add_trials([f for trial in trials if (f := frozen(trial, history, any_infeasible)) is not None])
+    names = _constraint_names(trials)
+    study.add_trials([f for trial in trials if (f := frozen(trial, history, names)) is not None])
     return study
 
 
@@ -77,44 +78,52 @@ def _window(history: History, seed: int) -> list[TrialHistory]:
     running = [trial for trial in history.trials if trial.status == "running"]
     ended = [trial for trial in history.trials if trial.status not in ("running", "failed")]
     if len(ended) > _NUM_BEST + _NUM_OTHERS:
-        sign = 1.0 if history.mode == "min" else -1.0
-        ended.sort(key=lambda trial: sign * best.value if (best := trial.best(history.mode)) else float("inf"))
+        ended.sort(key=lambda trial: history.standing(trial) or (math.inf, math.inf))
         ended = ended[:_NUM_BEST] + random.Random(seed).sample(ended[_NUM_BEST:], _NUM_OTHERS)
     return sorted(running + ended, key=lambda trial: trial.number)
 
 
-def _as_tpe_learns(trial: TrialHistory, history: History, any_infeasible: bool) -> FrozenTrial | None:
+def _as_tpe_learns(trial: TrialHistory, history: History, constraints: Sequence[str]) -> FrozenTrial | None:
     curve = {iteration: report.value for iteration, report in sorted(trial.reports.items())}
     best = trial.best(history.mode)
     match trial.status:
         case "running":
             return _frozen(trial, TrialState.RUNNING, None, curve)
         case "completed" if best is not None:
-            return _frozen(trial, TrialState.COMPLETE, best.value, curve, _constraint(trial, any_infeasible))
+            return _frozen(trial, TrialState.COMPLETE, best.value, curve, _violations(trial, history, constraints))
         case "stopped" if best is not None:
-            return _frozen(trial, TrialState.PRUNED, curve[max(curve)], curve, _constraint(trial, any_infeasible))
+            return _frozen(trial, TrialState.PRUNED, curve[max(curve)], curve, _violations(trial, history, constraints))
         case "infeasible":
-            return _frozen(trial, TrialState.PRUNED, None, curve, _constraint(trial, any_infeasible))
+            return _frozen(trial, TrialState.PRUNED, None, curve, _violations(trial, history, constraints))
     return None
 
 
-def _as_gp_learns(trial: TrialHistory, history: History, any_infeasible: bool) -> FrozenTrial | None:
+def _as_gp_learns(trial: TrialHistory, history: History, constraints: Sequence[str]) -> FrozenTrial | None:
     best = trial.best(history.mode)
     match trial.status:
         case "running":
             return _frozen(trial, TrialState.RUNNING, None, {})
         case "completed" | "stopped" if best is not None:
-            return _frozen(trial, TrialState.COMPLETE, best.value, {}, _constraint(trial, any_infeasible))
+            return _frozen(trial, TrialState.COMPLETE, best.value, {}, _violations(trial, history, constraints))
         case "infeasible":
             values = [b.value for t in history.trials if t.status != "infeasible" and (b := t.best(history.mode))]
             worst = (max if history.mode == "min" else min)(values, default=0.0)
-            return _frozen(trial, TrialState.COMPLETE, worst, {}, _constraint(trial, any_infeasible))
+            return _frozen(trial, TrialState.COMPLETE, worst, {}, _violations(trial, history, constraints))
     return None
 
 
-def _constraint(trial: TrialHistory, any_infeasible: bool) -> dict[str, float] | None:
-    """Constraints of all trials or of none: a sampler wants the same names everywhere."""
-    return {CONSTRAINT: trial.violation} if any_infeasible else None
+def _constraint_names(trials: Sequence[TrialHistory]) -> list[str]:
+    """Everything that some trial could violate: a sampler wants the same names of all trials."""
+    names = [CONSTRAINT] if any(trial.status == "infeasible" for trial in trials) else []
+    reports = (report for trial in trials for report in trial.reports.values())
+    return [*names, *dict.fromkeys(name for report in reports for name in report.violations)]
+
+
+def _violations(trial: TrialHistory, history: History, constraints: Sequence[str]) -> dict[str, float] | None:
+    """By how much a trial violates each constraint, below 0 where it is held with room; 0 where nothing tells."""
+    best = trial.best(history.mode)
+    known = {CONSTRAINT: trial.violation, **(best.violations if best is not None else {})}
+    return {name: known.get(name, 0.0) for name in constraints} or None
 
 
 def _frozen(

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -52,3 +53,17 @@ def active_values(spec: SearchSpec, values: Mapping[str, Any]) -> dict[str, Any]
         if parameter.active(kept, spec.config):
             kept[parameter.path] = values[parameter.path]
     return {parameter.path: kept[parameter.path] for parameter in spec.parameters if parameter.path in kept}
+
+
+_MAX_DRAWS = 1000
+"""Draws at random after which none is taken to hold every constraint."""
+
+
+def draw_allowed(spec: SearchSpec, seed: int) -> dict[str, Any] | None:
+    """The first of many independent draws that holds every constraint; None where none does."""
+    rng = np.random.default_rng(seed)
+    draws = (
+        active_values(spec, {p.path: from_unit(p.distribution, rng.random()) for p in spec.parameters})
+        for _ in range(_MAX_DRAWS)
+    )
+    return next(filter(spec.allows, draws), None)

@@ -1,5 +1,6 @@
 """Panel: the value of every trial, and the best so far."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -39,7 +40,7 @@ def history_info(view: SearchView) -> HistoryInfo:
     """The best value of every trial, and which of them led."""
     points = []
     incumbents: list[tuple[int, float]] = []
-    sign = 1.0 if view.mode == "min" else -1.0
+    leading = (math.inf, math.inf)
     for trial in view.history.trials:
         best = trial.best(view.mode)
         if best is None:
@@ -48,8 +49,9 @@ def history_info(view: SearchView) -> HistoryInfo:
             trial.number, best.value, best.iteration, trial.status, view.is_winner(trial), trial.is_default
         )
         points.append(point)
-        can_win = trial.status not in ("failed", "infeasible")
-        if can_win and (not incumbents or sign * point.value < sign * incumbents[-1][1]):
+        standing = view.history.standing(trial)
+        if standing is not None and standing < leading:
+            leading = standing
             incumbents.append((point.number, point.value))
     return HistoryInfo(view.metric, tuple(points), tuple(incumbents), len(view.history.trials))
 

@@ -82,11 +82,9 @@ class ParallelCoordinatesInfo:
 
 def parallel_coordinates_info(view: SearchView) -> ParallelCoordinatesInfo:
     """Every searched path and the metric as an axis, every trial that has reported or ended as a line."""
-    sign = 1.0 if view.mode == "min" else -1.0
     trials = view.history.trials
     values = {trial.number: best.value for trial in trials if (best := trial.best(view.mode)) is not None}
-    can_win = [t for t in trials if t.number in values and t.status not in ("failed", "infeasible")]
-    can_win.sort(key=lambda trial: (sign * values[trial.number], trial.number))
+    can_win = view.history.ranked()
     quarters = {trial.number: 4 * rank // len(can_win) for rank, trial in enumerate(can_win)}
     shown_trials = [*can_win, *(trial for trial in trials if trial.status in ("failed", "infeasible"))]
     columns: list[tuple[_Scale, dict[int, Any]]] = [

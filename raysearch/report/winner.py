@@ -76,6 +76,10 @@ class WinnerInfo:
     """Of the confirmed scores."""
     search_pick: int | None = None
     """The trial with the best selection score, where confirmation prefers another."""
+    broken: tuple[tuple[str, float], ...] = ()
+    """Constraints on what is reported that the winner breaks, with the violated amounts."""
+    is_any_admissible: bool = True
+    """Whether some trial breaks none."""
 
     @property
     def difference(self) -> float | None:
@@ -107,6 +111,8 @@ def winner_info(view: SearchView) -> WinnerInfo | None:
         confirmed=_confirmed(view),
         seeds=view.confirmation.seeds if view.confirmation else (),
         search_pick=pick.number if pick is not None and pick is not winner else None,
+        broken=tuple(winner.broken(view.mode).items()),
+        is_any_admissible=any(view.history.is_admissible(trial) for trial in view.history.trials),
     )
 
 
@@ -164,6 +170,10 @@ def winner_parts(info: WinnerInfo | None) -> list[Part]:
     if info is None:
         return [Text("No trial has reported a value yet.")]
     parts: list[Part] = [Facts(tuple(_confirmed_facts(info) if info.confirmed else _facts(info)))]
+    if info.broken:
+        listed = "; ".join(f"{text} (by {amount:.3g})" for text, amount in info.broken)
+        none = "" if info.is_any_admissible else "No trial holds every constraint. "
+        parts.append(Text(f"{none}The winner breaks {listed}."))
     if info.is_default:
         parts.append(Text("The config of the space file as it stands is the best so far."))
     if info.confirmed:

@@ -20,7 +20,7 @@ class Toy:
         kind: str = "a"
         slope: float = 0.5
 
-    METRICS = frozenset({"score"})
+    METRICS = frozenset({"score", "loss"})
 """
 
 SPACE: dict[str, Any] = {
