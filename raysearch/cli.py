@@ -150,13 +150,19 @@ def confirm(
     run_dir: RunFolder,
     top: Annotated[int, typer.Option(help="How many of the best trials.")] = 3,
     seeds: Annotated[int, typer.Option(help="How many new seeds each; an interval takes two or more.")] = 3,
-    jobs: Annotated[int, typer.Option(help="Trainings that run at a time.")] = 1,
+    split: Annotated[
+        Literal["val", "test"], typer.Option(help="Images of the confirmed figure; those of val choose either way.")
+    ] = "val",
+    jobs: Annotated[
+        int | None,
+        typer.Option(help="Trainings that run at a time; as many as the run's resources allow here otherwise."),
+    ] = None,
 ) -> None:
     """Train the best configs and the default one with new seeds; the best mean becomes the best config."""
     from raysearch import confirm as confirming
     from raysearch.run_dir import RunDir
 
-    confirming.confirm(run_dir, top=top, seeds=seeds, jobs=jobs, say=_say)
+    confirming.confirm(run_dir, top=top, seeds=seeds, split=split, jobs=jobs, say=_say)
     opened = RunDir.open(run_dir)
     _say(f"best config: {opened.best_config}")
     _say(f"table:       {opened.confirmed_table}")
@@ -302,6 +308,8 @@ def _note(line: str) -> None:
 
 def _finish(result: "SearchResult") -> None:
     """Print what a search found and where it lies, and leave with its exit code."""
+    from raysearch.confirmation import lead_lines
+
     if result.best_value is not None:
         _say("")
         _say(f"best {result.metric}:    {result.best_value:.4f}  (trial {result.best_trial} of {result.num_trials})")
@@ -311,7 +319,11 @@ def _finish(result: "SearchResult") -> None:
             _say(f"default {result.metric}: {result.default_value:.4f}  (the config of the space file as it stands)")
         if result.confirmed is not None:
             best = result.confirmed.best
-            _say(f"confirmed:   {best.mean:.4f}  (trial {best.number}, {len(best.values)} seeds: the best config)")
+            images = f" of the {result.confirmed.split} images" if result.confirmed.split != "val" else ""
+            whose = f"trial {best.number}, {len(best.values)} seeds: the best config"
+            _say(f"confirmed:   {best.mean:.4f}{images}  ({whose})")
+            for line in lead_lines(result.confirmed):
+                _say(f"             {line}")
         _say(f"best config: {result.best_config}")
         _say(f"checkpoint:  {result.best_checkpoint or 'none (the trainable writes no checkpoints)'}")
         _say(f"tables:      {result.run_dir / 'trials.parquet'}, {result.run_dir / 'results.parquet'}")

@@ -4,20 +4,31 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from scipy.special import stdtrit
+from scipy.stats import studentized_range
 
-from raysearch.journal import History, TrialHistory
+from raysearch.confirm_settings import Split
+from raysearch.journal import History, Mode, TrialHistory
 from raysearch.records import write_table
 from raysearch.run_dir import RunDir
 
 CONFIDENCE = 0.95
-"""How often such an interval holds the true difference. No correction is made for choosing the best of several."""
+"""How often the intervals of all differences between the confirmed configs hold the true ones, all at once."""
 
-_SCHEMA = pa.schema([("trial", pa.int64()), ("seed", pa.int64()), ("value", pa.float64()), ("iteration", pa.int64())])
+_SCHEMA = pa.schema(
+    [
+        ("trial", pa.int64()),
+        ("seed", pa.int64()),
+        ("value", pa.float64()),
+        ("iteration", pa.int64()),
+        ("split", pa.string()),
+        ("val_value", pa.float64()),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -29,12 +40,19 @@ class ConfirmedTrial:
     iteration: int
     """The full budget, where the values were reported."""
     values: tuple[float, ...]
-    """The metric at the last report, seed by seed."""
+    """The confirmed metric after the full budget, seed by seed: of the images of the split."""
+    val_values: tuple[float, ...]
+    """The same of the validation images."""
 
     @property
     def mean(self) -> float:
         """Over the seeds."""
         return statistics.fmean(self.values)
+
+    @property
+    def val_mean(self) -> float:
+        """The same of the validation images, by which the configs are ranked."""
+        return statistics.fmean(self.val_values)
 
     @property
     def std(self) -> float | None:
@@ -44,11 +62,13 @@ class ConfirmedTrial:
 
 @dataclass(frozen=True)
 class Difference:
-    """What one config scores less another, seed by seed."""
+    """What the best config scores less another, over the seeds."""
 
     mean: float
     interval: tuple[float, float] | None
-    """Of Student's t over the seeds; None for a single one."""
+    """None for a single seed."""
+    is_better: bool
+    """Whether the mean speaks for the best; on test images it may not."""
 
     @property
     def distinguishable(self) -> bool:
@@ -56,25 +76,47 @@ class Difference:
         return self.interval is not None and not self.interval[0] <= 0.0 <= self.interval[1]
 
 
-def paired_difference(one: ConfirmedTrial, other: ConfirmedTrial) -> Difference:
-    """The mean of `one` less `other` over the seeds they share, with its Student t interval.
+def tukey_half_width(scores: Sequence[Sequence[float]]) -> float | None:
+    """Half the width of the intervals around the differences of all pairs of means; None for a single seed.
 
-    Both configs saw the same seeds, so what a seed does to both cancels (a paired t interval: the mean of the n
-    differences, more or less t of (1 + CONFIDENCE) / 2 at n - 1 degrees of freedom times their standard error).
+    The best is picked after the scores are known, out of several. Tukey's intervals hold for all pairs at once and so
+    for the pair that is picked: q * sqrt(s^2 / n), with q the quantile of the studentized range of m configs, n seeds,
+    and s^2 the residual variance of the scores less what the config and what the seed adds to them (a randomized
+    block design; (m - 1)(n - 1) degrees of freedom). All configs saw the same seeds, so what a seed does to all
+    cancels; that the rest is equally noisy in all configs is assumed. With two configs it is the paired t interval.
+
+    Args:
+        scores: (m, n), of two configs or more: the scores of each with every seed.
     """
-    differences = [a - b for a, b in zip(one.values, other.values, strict=True)]
-    mean, count = statistics.fmean(differences), len(differences)
-    if count == 1:
-        return Difference(mean, None)
-    quantile = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2))
-    half_width = quantile * statistics.stdev(differences) / math.sqrt(count)
-    return Difference(mean, (mean - half_width, mean + half_width))
+    num_configs, num_seeds = len(scores), len(scores[0])
+    if num_seeds == 1:
+        return None
+    of_config = [statistics.fmean(row) for row in scores]
+    of_seed = [statistics.fmean(column) for column in zip(*scores, strict=True)]
+    grand = statistics.fmean(of_config)
+    residuals = [
+        value - config - seed + grand
+        for row, config in zip(scores, of_config, strict=True)
+        for value, seed in zip(row, of_seed, strict=True)
+    ]
+    freedom = (num_configs - 1) * (num_seeds - 1)
+    variance = math.fsum(residual**2 for residual in residuals) / freedom
+    return _quantile(num_configs, freedom) * math.sqrt(variance / num_seeds)
+
+
+@cache
+def _quantile(num_configs: int, freedom: int) -> float:
+    """The quantile of the studentized range, an integral that takes a tenth of a second."""
+    return float(studentized_range.ppf(CONFIDENCE, num_configs, freedom))
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """The confirmed configs, the best mean first."""
+    """The confirmed configs, the best mean of the validation images first: test images do not choose."""
 
+    mode: Mode
+    split: Split
+    """Of the images that the confirmed figures are of."""
     top: int
     """So many of the search's best trials were confirmed, besides the default."""
     seeds: tuple[int, ...]
@@ -87,12 +129,12 @@ class Confirmation:
 
     @property
     def best(self) -> ConfirmedTrial:
-        """The config with the best mean, which may be the default."""
+        """The config with the best mean of the validation images, which may be the default."""
         return self.trials[0]
 
     @property
     def runner_up(self) -> ConfirmedTrial | None:
-        """The config with the second best mean."""
+        """The config that comes second."""
         return self.trials[1] if len(self.trials) > 1 else None
 
     @property
@@ -102,11 +144,23 @@ class Confirmation:
 
     def lead_over(self, other: ConfirmedTrial | None) -> Difference | None:
         """What the best scores less another; None beside itself or nothing."""
-        return None if other is None or other is self.best else paired_difference(self.best, other)
+        if other is None or other is self.best:
+            return None
+        mean, half_width = self.best.mean - other.mean, self._half_width
+        interval = None if half_width is None else (mean - half_width, mean + half_width)
+        return Difference(mean, interval, (mean > 0.0) == (self.mode == "max"))
+
+    @cached_property
+    def _half_width(self) -> float | None:
+        return tukey_half_width([trial.values for trial in self.trials])
 
 
 def write_confirmed(rows: Sequence[Mapping[str, Any]], top: int, run_dir: RunDir) -> None:
-    """Write `confirmed.parquet`: `trial`, `seed`, `value` (null where the training diverged), `iteration`."""
+    """Write `confirmed.parquet`: a row a trial and seed.
+
+    Columns: `trial`, `seed`, `value` (null where the training diverged), `iteration`, `split` (of the images that
+    `value` is of) and `val_value` (of the validation images).
+    """
     table = pa.Table.from_pylist(list(rows), _SCHEMA.with_metadata({"top": str(top)}))
     write_table(table, run_dir.confirmed_table)
 
@@ -116,7 +170,7 @@ def read_confirmation(run_dir: RunDir, history: History) -> Confirmation | None:
     if not run_dir.confirmed_table.is_file():
         return None
     table = pq.read_table(run_dir.confirmed_table)
-    rows = table.to_pylist()
+    rows = [{"split": "val", "val_value": row["value"], **row} for row in table.to_pylist()]  # tables of before
     default = next((trial.number for trial in history.trials if trial.is_default), None)
     trials, diverged = [], []
     for number in dict.fromkeys(row["trial"] for row in rows):
@@ -124,10 +178,13 @@ def read_confirmation(run_dir: RunDir, history: History) -> Confirmation | None:
         if any(row["value"] is None for row in own):
             diverged.append(number)
         else:
-            trials.append(ConfirmedTrial(number, own[0]["iteration"], tuple(row["value"] for row in own)))
+            values, val_values = (tuple(row[name] for row in own) for name in ("value", "val_value"))
+            trials.append(ConfirmedTrial(number, own[0]["iteration"], values, val_values))
     if not trials:
         return None
     return Confirmation(
+        mode=history.mode,
+        split=rows[0]["split"],
         top=int(table.schema.metadata[b"top"]),
         seeds=tuple(sorted({row["seed"] for row in rows})),
         trials=tuple(_ranked(trials, history)),
@@ -141,7 +198,7 @@ def _ranked(trials: Sequence[ConfirmedTrial], history: History) -> list[Confirme
     sign = 1.0 if history.mode == "min" else -1.0
 
     def key(trial: ConfirmedTrial) -> tuple[bool, float, int]:
-        return not history.is_admissible(history.trials[trial.number]), sign * trial.mean, trial.number
+        return not history.is_admissible(history.trials[trial.number]), sign * trial.val_mean, trial.number
 
     return sorted(trials, key=key)
 
@@ -158,14 +215,17 @@ def confirmed_entry(confirmation: Confirmation, metric: str, history: History) -
     pick = history.best_trial()
     return {
         "metric": metric,
+        "split": confirmation.split,
         "mean": best.mean,
         "std": best.std,
+        "val_mean": best.val_mean,
         "seeds": list(confirmation.seeds),
         "top": confirmation.top,
         "trial": best.number,
         "iteration": best.iteration,
         "search_trial": pick.number if pick else None,
         "confidence": CONFIDENCE,
+        "num_compared": len(confirmation.trials),
         "default_mean": default.mean if default else None,
         **_difference_entry("default", to_default),
         "runner_up": runner_up.number if runner_up else None,
@@ -188,5 +248,15 @@ def verdict(difference: Difference) -> str:
     if difference.interval is None:
         return f"{difference.mean:+.4g}, one seed has no interval: not distinguishable"
     low, high = difference.interval
-    what = "better" if difference.distinguishable else "not distinguishable"
+    what = ("better" if difference.is_better else "worse") if difference.distinguishable else "not distinguishable"
     return f"{difference.mean:+.4g}, {CONFIDENCE:.0%} interval {low:+.4g} to {high:+.4g}: {what}"
+
+
+def lead_lines(confirmation: Confirmation) -> list[str]:
+    """What the best scores less the default and less the runner-up, a line each."""
+    best, runner_up, default = confirmation.best, confirmation.runner_up, confirmation.default
+    named = [("the default", default)]
+    if runner_up is not None and runner_up is not default:
+        named.append((f"the runner-up, trial {runner_up.number}", runner_up))
+    leads = [(name, confirmation.lead_over(other)) for name, other in named]
+    return [f"trial {best.number} to {name}: {verdict(lead)}" for name, lead in leads if lead is not None]

@@ -27,6 +27,7 @@ import ray
 from ray import tune
 
 from raysearch import records
+from raysearch.confirm import confirm_search
 from raysearch.errors import Fault, InputError, WorkError
 from raysearch.journal import Journal, TrialHistory
 from raysearch.outcome import SearchResult, search_result, write_outcome
@@ -43,7 +44,7 @@ _TABLES_EVERY_S = 10.0
 
 
 def run(spec: SearchSpec, out: Path | None = None, *, address: str | None = None, say: Say = print) -> SearchResult:
-    """Search from the beginning.
+    """Search from the beginning, and confirm the best configs where the space file says so.
 
     Args:
         spec: The checked space file.
@@ -53,6 +54,7 @@ def run(spec: SearchSpec, out: Path | None = None, *, address: str | None = None
 
     Raises:
         InputError: the dataset, the resources or the folder are wrong; nothing was started.
+        WorkError: the disk is full, or a confirming training failed; `resume` goes on.
     """
     for notice in preflight(spec):
         say(f"note: {notice}")
@@ -91,7 +93,8 @@ def _search(spec: SearchSpec, run_dir: RunDir, *, add_trials: int = 0, address: 
             say(f"ended {missing} trials early: no further values were found that are untried and hold all constraints")
         write_outcome(search.history, spec, run_dir)
         _tidy(search, run_dir)
-        return search_result(search.history, spec, run_dir, None if search.finished else interruption.signal)
+        done = search.finished and _confirm(search, run_dir, interruption, say)
+        return search_result(search.history, spec, run_dir, None if done else interruption.signal)
 
 
 def _tune(spec: SearchSpec, search: Search, run_dir: RunDir, interruption: "_Interruption", say: Say) -> None:
@@ -144,6 +147,25 @@ def _tune(spec: SearchSpec, search: Search, run_dir: RunDir, interruption: "_Int
         raise WorkError(f"{error}; nothing reported so far is lost; {fix}") from None
 
 
+def _confirm(search: Search, run_dir: RunDir, interruption: "_Interruption", say: Say) -> bool:
+    """Confirm a finished search where its space file says so; returns False where that was interrupted."""
+    settings, history = search.spec.search.confirm, search.history
+    if settings is None or history.best_trial() is None:
+        return True
+    of_default = " and the default config" if any(trial.is_default for trial in history.trials) else ""
+    say(f"confirming the best {settings.top}{of_default}, {settings.seeds} new seeds each")
+    try:
+        with interruption.raised():
+            confirm_search(
+                history, search.spec, run_dir, top=settings.top, seeds=settings.seeds, split=settings.split, say=say
+            )
+    except _Interrupted:
+        return False
+    except WorkError as error:
+        raise WorkError(f"{error}; the search has finished, go on with `raysearch resume {run_dir.root}`") from None
+    return True
+
+
 class _Watch(tune.Callback):
     """Looks at the search after every event: says what ended, refreshes the tables, stops when told to."""
 
@@ -173,7 +195,9 @@ class _Watch(tune.Callback):
 
 
 class _Interrupted(BaseException):
-    """Leaves Tune's loop between two of its steps, past its waiting for actors: all that matters is on disk."""
+    """Leaves Tune's loop between two of its steps, past its waiting for actors, or a confirmation wherever it stands:
+    all that matters is on disk.
+    """
 
 
 class _Interruption:
@@ -181,6 +205,7 @@ class _Interruption:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._raises = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "_Interruption":
@@ -194,6 +219,17 @@ class _Interruption:
                 before = signal.signal(number, self._take)
                 self._before.setdefault(number, before)
 
+    @contextmanager
+    def raised(self) -> Iterator[None]:
+        """Within, a signal is an `_Interrupted`; so is one that has come before."""
+        self._raises = True
+        try:
+            if self.signal is not None:
+                raise _Interrupted
+            yield
+        finally:
+            self._raises = False
+
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
@@ -202,6 +238,8 @@ class _Interruption:
         if self.signal is not None:
             os._exit(128 + number)
         self.signal = number
+        if self._raises:
+            raise _Interrupted
 
 
 @contextmanager

@@ -28,7 +28,7 @@ class SearchResult:
     """The value of the config as it stands in the space file; None where the trainable has no `Config`."""
     num_trials: int
     finished: bool
-    """False when the search was interrupted; `resume` goes on."""
+    """False when the search or its confirmation was interrupted; `resume` goes on."""
     interrupted_by: int | None = None
     """The signal that interrupted it."""
     confirmed: Confirmation | None = None

@@ -7,6 +7,8 @@ from ray import tune
 from raysearch.errors import Fault, InputError
 from raysearch.parameters import probes, with_gates_open
 from raysearch.space import SearchSpec
+from trainables.config import Config
+from trainables.data.preflight import inspect
 from trainables.dotted_paths import with_values
 
 
@@ -25,7 +27,7 @@ def preflight(spec: SearchSpec) -> list[str]:
     if loaded.config_model is None:
         return list(loaded.preflight(spec.config))
     notices = list(loaded.preflight(loaded.config_model.model_validate(spec.config)))
-    faults: list[Fault] = []
+    faults = _faults_of_test_images(spec)
     for parameter in spec.parameters:
         if not isinstance(parameter.distribution, CategoricalDistribution):
             continue
@@ -42,3 +44,15 @@ def preflight(spec: SearchSpec) -> list[str]:
     if faults:
         raise InputError(faults)
     return notices
+
+
+def _faults_of_test_images(spec: SearchSpec) -> list[Fault]:
+    """What would keep the finished search from being confirmed on the test images, where it is to be."""
+    if spec.search.confirm is None or spec.search.confirm.split != "test":
+        return []
+    data = Config.model_validate(spec.config).data  # a search with another config is not confirmed
+    try:
+        inspect(data, data.augmentation.crop_size, ("test",))
+    except InputError as error:
+        return [Fault(f"search.confirm.split: test: {fault.where}", fault.what, fault.fix) for fault in error.faults]
+    return []

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 
+from raysearch.confirm_settings import ConfirmSettings, obstacle
 from raysearch.constraints import Constraint, read_constraints
 from raysearch.errors import Fault, InputError
 from raysearch.faults import FaultList, Place
@@ -52,6 +53,10 @@ def _grantable(value: float) -> float:
     return value
 
 
+def _switch(value: Any) -> Any:
+    return ({} if value else None) if isinstance(value, bool) else value
+
+
 class Objective(Section):
     """What makes one trial better than another."""
 
@@ -65,6 +70,8 @@ class SearchSettings(Section):
     algorithm: Literal["tpe", "random", "qmc", "grid", "cmaes", "gp"] = "tpe"
     trials: Count = 32
     seed: Annotated[Int, Field(ge=0)] = 0
+    confirm: Annotated[ConfirmSettings | None, BeforeValidator(_switch)] = None
+    """Confirm a finished search at once, and how; `true` is as every default says, `false` is not at all."""
 
 
 class SchedulerSettings(Section):
@@ -265,6 +272,7 @@ def _parse(
     parameters = read_parameters(searched, tree, faults)
     if search is not None:
         _check_algorithm(search, parameters, faults)
+        _check_confirm(search, trainable, searched, objectives, faults)
     survey = None
     if trainable is not None and base is not None and conditions_hold(parameters, searched, tree, base, faults):
         survey = survey_space(tree.model, base, gates_first(parameters)) if tree.model is not None else None
@@ -324,14 +332,14 @@ def _apply_overrides(
                 folders[key] = cwd
         elif key in inner:
             inner[key].append(override)
-        elif key not in _SECTIONS or rest not in _SECTIONS[key].model_fields:
+        elif key not in _SECTIONS or rest.partition(".")[0] not in _SECTIONS[key].model_fields:
             valid = _SECTIONS[key].model_fields if key in _SECTIONS else ()
             faults.extend([Fault(text, f"{key} has no {rest}", nearest(rest, valid))])
         else:
             section = document[key] if document.get(key) is not None else {}
             if isinstance(section, dict):
-                document[key] = {**section, rest: override.value}
-                faults.note_origin((key, rest), text)
+                document[key] = with_values(section, {rest: override.value})
+                faults.note_origin((key, *rest.split(".")), text)
             else:
                 faults.extend([Fault(text, f"{key} is {kind_of(section)} in the file", f"set {key} as a whole")])
     return inner["config"], inner["space"]
@@ -556,6 +564,21 @@ def _check_algorithm(search: SearchSettings, parameters: Sequence[Parameter], fa
         if isinstance(distribution, FloatDistribution) and distribution.step is None:
             what = "a float without step, in a search by grid"
             faults.add(("space", parameter.path), what, "give a step, or list the values as choices")
+
+
+def _check_confirm(
+    search: SearchSettings,
+    trainable: LoadedTrainable | None,
+    searched: Mapping[str, Any],
+    objectives: Sequence[Objective],
+    faults: FaultList,
+) -> None:
+    if not search.confirm or trainable is None:
+        return
+    metric = objectives[0].metric if objectives else None
+    found = obstacle(trainable.config_model, "train.seed" in searched, metric, search.confirm.split)
+    if found is not None:
+        faults.add(("search", "confirm"), *found)
 
 
 def _budget(

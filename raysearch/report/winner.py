@@ -6,6 +6,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from raysearch.confirm_settings import Split
 from raysearch.confirmation import Difference, verdict
 from raysearch.journal import Mode, Report, Status, TrialHistory
 from raysearch.report.parts import MISSING, Fact, Facts, Part, Table, Text, counted, shown
@@ -45,7 +46,9 @@ class ConfirmedScore:
     selection: float | None
     """What the search ranked it by: the best report, of one seed."""
     mean: float
-    """Of the last reports, over the seeds."""
+    """The confirmed metric after the full budget, over the seeds."""
+    val_mean: float
+    """The same of the validation images."""
     std: float | None
     """None for a single seed."""
     lead: Difference | None
@@ -71,7 +74,9 @@ class WinnerInfo:
     numbers: tuple[ReportedNumber, ...]
     """All else that the winner reported at its best iteration."""
     confirmed: tuple[ConfirmedScore, ...] = ()
-    """The best mean first, which is the winner's; empty where nothing was confirmed."""
+    """The winner's first; empty where nothing was confirmed."""
+    split: Split = "val"
+    """The images of the confirmed figures."""
     seeds: tuple[int, ...] = ()
     """Of the confirmed scores."""
     search_pick: int | None = None
@@ -109,6 +114,7 @@ def winner_info(view: SearchView) -> WinnerInfo | None:
         values=tuple(_searched_value(path, view, winner, default) for path in view.paths),
         numbers=_numbers(best, default_best),
         confirmed=_confirmed(view),
+        split=view.confirmation.split if view.confirmation else "val",
         seeds=view.confirmation.seeds if view.confirmation else (),
         search_pick=pick.number if pick is not None and pick is not winner else None,
         broken=tuple(winner.broken(view.mode).items()),
@@ -129,6 +135,7 @@ def _confirmed(view: SearchView) -> tuple[ConfirmedScore, ...]:
                 is_default=searched.is_default,
                 selection=selection.value if selection else None,
                 mean=trial.mean,
+                val_mean=trial.val_mean,
                 std=trial.std,
                 lead=view.confirmation.lead_over(trial),
             )
@@ -224,7 +231,11 @@ def _confirmed_facts(info: WinnerInfo) -> list[Fact]:
     best = info.confirmed[0]
     facts = [
         Fact(f"selection {info.metric}", shown(info.value), f"trial {info.trial}, iteration {info.iteration}{budget}"),
-        Fact(f"confirmed {info.metric}", _mean_and_std(best), f"trial {best.trial}, {_over_seeds(info)}"),
+        Fact(
+            f"confirmed {info.metric}{_of_images(info)}",
+            _mean_and_std(best),
+            f"trial {best.trial}, {_over_seeds(info)}",
+        ),
     ]
     default = next((score for score in info.confirmed if score.is_default), None)
     if default is not None and default.lead is not None:
@@ -236,27 +247,41 @@ def _confirmed_facts(info: WinnerInfo) -> list[Fact]:
 def _confirmed_parts(info: WinnerInfo) -> list[Part]:
     """Every confirmed config beside the winner."""
     explained = (
-        f"Confirmed scores are {info.metric} at the last report of a full training, {_over_seeds(info)} "
+        f"Confirmed scores are {info.metric}{_of_images(info)} at the end of a full training, {_over_seeds(info)} "
         f"({', '.join(map(str, info.seeds))}) that the search has not seen; the selection score is the best report "
         f"of one."
     )
+    if info.split == "test":
+        explained += " The mean of the validation images ranks them: the test images have chosen nothing."
+    if len(info.seeds) > 1 and len(info.confirmed) > 2:
+        explained += (
+            f" The intervals hold for all pairs of the {len(info.confirmed)} configs at once (Tukey's), since the "
+            "winner was picked among them."
+        )
     parts: list[Part] = [Text(explained)]
     if info.search_pick is not None:
         known = info.search_pick in {score.trial for score in info.confirmed}
         why = "" if known else " It is not among the confirmed: confirm again to compare it."
         parts.append(Text(f"By its selection score alone, trial {info.search_pick} would have won.{why}"))
+    on_test = info.split == "test"
     rows = tuple(
         (
             f"{score.trial}{' (default)' if score.is_default else ''}",
             MISSING if score.selection is None else shown(score.selection),
+            *((shown(score.val_mean),) if on_test else ()),
             shown(score.mean),
             MISSING if score.std is None else shown(score.std),
             MISSING if score.lead is None else verdict(score.lead),
         )
         for score in info.confirmed
     )
-    header = ("trial", "selection score", "confirmed mean", "standard deviation", "winner less this one")
-    return [*parts, Table(header, rows, text_columns=(0, 4))]
+    means = ("validation mean", "confirmed mean, test images") if on_test else ("confirmed mean",)
+    header = ("trial", "selection score", *means, "standard deviation", "winner less this one")
+    return [*parts, Table(header, rows, text_columns=(0, len(header) - 1))]
+
+
+def _of_images(info: WinnerInfo) -> str:
+    return " of the test images" if info.split == "test" else ""
 
 
 def _mean_and_std(score: ConfirmedScore) -> str:

@@ -5,25 +5,27 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
+from raysearch import cli, driver, standalone
 from raysearch import confirm as confirming
-from raysearch import driver, standalone
 from raysearch.confirm import confirm
 from raysearch.errors import InputError, WorkError
 from raysearch.export import best_config_text
 from raysearch.journal import Journal, read_history
 from raysearch.outcome import write_outcome
+from raysearch.preflight import preflight
 from raysearch.records import write_reports
 from raysearch.run_dir import RunDir
 from raysearch.search import Search
-from raysearch.space import SearchSpec, load_space, parse_space
+from raysearch.space import ResourceSettings, SearchSpec, load_space, parse_space
 from tests.raysearch.toy import run_search, toy_spec
 from tests.trainables.tiny import tiny
 from trainables.config import Config
@@ -45,13 +47,26 @@ def spec_of(folder: Path, **sections: Any) -> SearchSpec:
     return parse_space({**document, **sections}, folder)
 
 
-def search_in(folder: Path, *, unfinished: bool = False, status: Mapping[int, str] | None = None) -> RunDir:
+def search_in(
+    folder: Path, *, unfinished: bool = False, status: Mapping[int, str] | None = None, **sections: Any
+) -> RunDir:
     """A search whose scores are made up, with a checkpoint for each trial."""
-    spec, run_dir = spec_of(folder), RunDir.create("tiny", folder / "run")
+    spec, run_dir = spec_of(folder, **sections), RunDir.create("tiny", folder / "run")
     run_dir.space.write_text(spec.to_yaml(), encoding="utf-8")
+    run_trials(run_dir, SELECTION, unfinished=unfinished, status=status)
+    return run_dir
+
+
+def run_trials(
+    run_dir: RunDir, scores: Sequence[float], *, unfinished: bool = False, status: Mapping[int, str] | None = None
+) -> None:
+    """The next trials of a search, with made-up scores; more than it has left extend it."""
+    spec = load_space(run_dir.space)
     with Journal(run_dir.journal) as journal:
         search = Search(spec, journal)
-        for score in SELECTION:
+        if search.finished:
+            search.extend(len(scores))
+        for score in scores:
             proposal = search.propose()
             assert proposal is not None
             number = proposal.number
@@ -74,7 +89,6 @@ def search_in(folder: Path, *, unfinished: bool = False, status: Mapping[int, st
                     done=iteration == 4,
                 )
         write_outcome(search.history, spec, run_dir)
-    return run_dir
 
 
 def block_of(run_dir: RunDir) -> dict[str, Any]:
@@ -84,7 +98,8 @@ def block_of(run_dir: RunDir) -> dict[str, Any]:
 
 def rows_of(run_dir: RunDir) -> list[tuple[int, int, float | None, int]]:
     rows = pq.read_table(run_dir.confirmed_table).to_pylist()
-    assert list(rows[0]) == ["trial", "seed", "value", "iteration"]
+    assert list(rows[0]) == ["trial", "seed", "value", "iteration", "split", "val_value"]
+    assert all((row["split"], row["val_value"]) == ("val", row["value"]) for row in rows)
     return [(row["trial"], row["seed"], row["value"], row["iteration"]) for row in rows]
 
 
@@ -92,9 +107,9 @@ def rows_of(run_dir: RunDir) -> list[tuple[int, int, float | None, int]]:
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train in this process instead of a fresh one."""
 
-    def start(training: confirming.Training, metric: str) -> tuple[Any, Any]:
+    def start(training: confirming.Training, metric: str, gpu: str | None) -> tuple[Any, Any]:
         receiver, sender = multiprocessing.Pipe(duplex=False)
-        confirming._train(training, metric, sender)  # type: ignore[arg-type]
+        confirming._train(training, metric, gpu, sender)  # type: ignore[arg-type]
         sender.close()
         return receiver, SimpleNamespace(exitcode=0, join=lambda: None, kill=lambda: None)
 
@@ -115,9 +130,9 @@ def made_up(in_process: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[Scor
         def train(config: Config, out: Path, *, metric: str, say: Callable[[str], None]) -> float:
             assert metric == "miou"
             trained.append(out.name)
-            value = score(int(out.name.split("-")[1]), config.train.seed)
             out.mkdir(parents=True, exist_ok=True)
             (out / "config.json").write_text(config.model_dump_json())
+            value = score(int(out.name.split("-")[1]), config.train.seed)
             write_reports([{"trial": 0, "iteration": 2, "value": 1.0}, {"iteration": 4, "value": value}], out / TABLE)
             (out / "checkpoint").mkdir(exist_ok=True)
             (out / "checkpoint" / "model.pt").write_text(f"weights of {out.name}")
@@ -287,6 +302,9 @@ class TestGoingOn:
         assert (2, 12, None, 4) in rows_of(run_dir)
         assert block_of(run_dir)["trial"] == 1
         assert "  trial 2 diverged and is out of the comparison" in said
+        assert "trial 2, seed 12: the loss is nan at iteration 3" in said
+        confirm(run_dir.root, top=2, seeds=2, say=said.append)
+        assert "trainings: 6, 6 of them done before" in said
         shutil.rmtree(run_dir.root / "confirm")
         diverged |= {0, 1}
         with pytest.raises(WorkError, match="every config diverged: trial 1, seed 12: the loss is nan"):
@@ -301,6 +319,160 @@ class TestGoingOn:
         (run_dir.confirm_training(1, 11) / "config.json").write_text(tiny().model_dump_json())
         with pytest.raises(InputError, match="trial-1-seed-11: holds the training of another config; move it away"):
             confirm(run_dir.root, top=1, seeds=1, say=lambda line: None)
+
+
+class TestAtTheEndOfASearch:
+    """`search.confirm`; the searches have finished, and `resume` does what `run` does after its last trial."""
+
+    CONFIRM = {"algorithm": "random", "trials": len(SELECTION), "confirm": {"top": 2, "seeds": 2}}
+
+    def test_it_is_done_and_told(self, made_up: Callable[[Scores], list[str]], tmp_path: Path) -> None:
+        run_dir, said = search_in(tmp_path, search=self.CONFIRM), []  # type: tuple[RunDir, list[str]]
+        trained = made_up(by_trial)
+        result = driver.resume(run_dir.root, say=said.append)
+        assert trained == [f"trial-{number}-seed-{seed}" for seed in (11, 12) for number in (1, 2, 0)]
+        assert "confirming the best 2 and the default config, 2 new seeds each" in said
+        assert any(line.startswith("trial 2 to the default: +0.5") for line in said)
+        assert (result.finished, result.interrupted_by) == (True, None)
+        assert result.confirmed is not None
+        assert result.confirmed.best.number == block_of(run_dir)["confirmed"]["trial"] == 2
+        trained.clear()
+        assert driver.resume(run_dir.root, say=said.append).confirmed == result.confirmed
+        assert trained == []
+
+    def test_a_signal_leaves_it_to_resume(self, made_up: Callable[[Scores], list[str]], tmp_path: Path) -> None:
+        def interrupted(number: int, seed: int) -> float:
+            if (number, seed) == (2, 11):
+                signal.raise_signal(signal.SIGTERM)
+            return by_trial(number, seed)
+
+        run_dir, said = search_in(tmp_path, search=self.CONFIRM), []  # type: tuple[RunDir, list[str]]
+        made_up(interrupted)
+        result = driver.resume(run_dir.root, say=said.append)
+        assert (result.finished, result.interrupted_by, result.confirmed) == (False, signal.SIGTERM, None)
+        trained = made_up(by_trial)
+        assert driver.resume(run_dir.root, say=said.append).finished
+        assert trained == ["trial-2-seed-11", "trial-0-seed-11", *(f"trial-{number}-seed-12" for number in (1, 2, 0))]
+
+    def test_a_search_that_was_extended_is_confirmed_again(
+        self, made_up: Callable[[Scores], list[str]], tmp_path: Path
+    ) -> None:
+        run_dir = search_in(tmp_path, search=self.CONFIRM)
+        trained = made_up(by_trial)
+        driver.resume(run_dir.root, say=lambda line: None)
+        trained.clear()
+        run_trials(run_dir, [0.95])
+        trained = made_up(lambda number, seed: 0.8 + 0.01 * seed)
+        result = driver.resume(run_dir.root, say=lambda line: None)
+        assert trained == ["trial-4-seed-11", "trial-4-seed-12"]
+        assert result.confirmed is not None
+        assert [trial.number for trial in result.confirmed.trials] == [4, 1, 0]
+
+    def test_a_training_that_failed_fails_the_run_and_says_how_to_go_on(
+        self, made_up: Callable[[Scores], list[str]], tmp_path: Path
+    ) -> None:
+        def full_disk(number: int, seed: int) -> float:
+            raise OSError(28, "No space left on device")
+
+        run_dir = search_in(tmp_path, search=self.CONFIRM)
+        made_up(full_disk)
+        with pytest.raises(WorkError, match=f"No space left.*go on with `raysearch resume {run_dir.root}`"):
+            driver.resume(run_dir.root, say=lambda line: None)
+
+    def test_the_command_line_says_what_came_of_it(
+        self, made_up: Callable[[Scores], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        run_dir = search_in(tmp_path, search=self.CONFIRM)
+        made_up(lambda number, seed: 0.5 + 0.1 * ((number + seed) % 2) + 0.001 * number)
+        cli.resume(run_dir.root)
+        told = capsys.readouterr().out.partition("best miou:")[2]
+        assert "confirmed:   0.5520  (trial 2, 2 seeds: the best config)" in told
+        assert told.count("trial 2 to ") == 2
+        assert told.count(": not distinguishable") == 2
+
+
+def images_in(folder: Path) -> Path:
+    """A dataset of one image a split, without test images."""
+    for split in ("train", "val"):
+        for kind, mode in (("image", "RGB"), ("label", "L")):
+            (folder / split / kind).mkdir(parents=True)
+            Image.new(mode, (32, 32)).save(folder / split / kind / "a.png")
+    return folder
+
+
+class TestTestImages:
+    def test_score_the_trainings_that_are_there(self, in_process: None, tmp_path: Path) -> None:
+        run_dir = search_in(tmp_path)
+        by_val = confirm(run_dir.root, top=1, seeds=1, say=lambda line: None)
+        before = pq.read_table(run_dir.confirm_training(1, 11) / TABLE)
+        said: list[str] = []
+        by_test = confirm(run_dir.root, top=1, seeds=1, split="test", say=said.append)
+        assert pq.read_table(run_dir.confirm_training(1, 11) / TABLE) == before
+        assert [(t.number, t.val_values) for t in by_test.trials] == [(t.number, t.values) for t in by_val.trials]
+        for trial in by_test.trials:
+            folder = run_dir.confirm_training(trial.number, 11)
+            config = Config.model_validate_json((folder / "config.json").read_text())
+            confusion = standalone.score(config, folder / "checkpoint", split="test", say=lambda line: None)
+            assert trial.values == (float(confusion.miou()),)
+        assert any(line.startswith("miou of the test images at the full budget") for line in said)
+        confirmed = block_of(run_dir)["confirmed"]
+        assert (confirmed["split"], confirmed["mean"]) == ("test", by_test.best.mean)
+        assert "confirmed miou of the test images" in run_dir.report.read_text()
+
+    def test_a_dataset_without_them_is_wrong_input(self, tmp_path: Path) -> None:
+        data = {"dir": str(images_in(tmp_path / "data")), "label_class_ids": [0, 1]}
+        config = {"data": data, "train": {"max_iters": 4, "report_iters": 4}}
+        confirming_test = {**TestAtTheEndOfASearch.CONFIRM, "confirm": {"split": "test"}}
+        with pytest.raises(InputError, match=r"search\.confirm\.split: test: .*no folder test/.*; add test/") as caught:
+            preflight(spec_of(tmp_path, config=config, search=confirming_test))
+        assert len(caught.value.faults) == 1
+        run_dir = search_in(tmp_path, config=config)
+        with pytest.raises(InputError, match="no folder test/"):
+            confirm(run_dir.root, top=1, seeds=1, split="test", say=lambda line: None)
+        assert not (run_dir.root / "confirm").exists()
+
+    def test_have_no_loss(self, tmp_path: Path) -> None:
+        run_dir = search_in(tmp_path, objective={"metric": "loss", "mode": "min"})
+        with pytest.raises(InputError, match="loss cannot be had of the test images; confirm on val"):
+            confirm(run_dir.root, top=1, seeds=1, split="test")
+
+
+@pytest.mark.parametrize(
+    ("resources", "num_gpus", "jobs", "expected"),
+    [
+        ({"cpu": 2}, 0, None, [None] * 4),
+        ({"cpu": 3}, 2, None, [None] * 2),
+        ({"cpu": 16}, 0, None, [None]),
+        ({"cpu": 1, "concurrent": 3}, 0, None, [None] * 3),
+        ({"cpu": 2}, 0, 1, [None]),
+        ({"cpu": 1, "gpu": 1}, 2, None, ["0", "1"]),
+        ({"cpu": 1, "gpu": 0.5}, 2, None, ["0", "1", "0", "1"]),
+        ({"cpu": 4, "gpu": 0.5}, 2, None, ["0", "1"]),
+        ({"cpu": 1, "gpu": 2}, 4, None, ["0,1", "2,3"]),
+        ({"cpu": 1, "gpu": 1}, 2, 3, ["0", "1", "0"]),
+    ],
+)
+def test_as_many_trainings_at_a_time_as_the_resources_of_a_trial_allow(
+    resources: dict[str, Any],
+    num_gpus: int,
+    jobs: int | None,
+    expected: list[str | None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: num_gpus)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert confirming.visible_gpus(ResourceSettings.model_validate(resources), jobs) == expected
+
+
+def test_only_gpus_that_this_process_sees_are_given_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    assert confirming.visible_gpus(ResourceSettings(cpu=1, gpu=1), 2) == ["5", "7"]
+    with pytest.raises(
+        InputError, match=r"resources\.gpu: a training asks for 4 GPU, and this machine has 2; confirm on"
+    ):
+        confirming.visible_gpus(ResourceSettings(gpu=4), None)
 
 
 def children_of(pid: int) -> list[int]:
@@ -322,7 +494,7 @@ def test_killed_in_fresh_processes_it_goes_on_to_what_train_gives(in_process: No
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 143, output
     assert "Traceback" not in output
-    assert "interrupted; everything is saved, and the same command goes on" in output
+    assert "interrupted; everything is saved, and the next call goes on" in output
     assert len(children) >= 2
     assert not any(Path(f"/proc/{child}").exists() for child in children[1:])
     assert not run_dir.confirmed_table.exists()
@@ -372,7 +544,8 @@ class TestWrongInput:
         run_dir.space.write_text(spec.to_yaml(), encoding="utf-8")
         run_search(spec, run_dir.journal)
         with pytest.raises(
-            InputError, match=r"toy\.py:Toy, whose configs `train` cannot train and confirm cannot seed"
+            InputError,
+            match="the trainable has a config of its own, which `train` cannot train and confirm cannot seed",
         ) as caught:
             confirm(run_dir.root, top=1, seeds=1)
         assert len(caught.value.faults) == 1

@@ -549,6 +549,38 @@ def test_set_means_the_longest_searched_path(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "overrides", "expected"),
+    [
+        (None, [], None),
+        (False, [], None),
+        (True, [], (3, 3, "val")),
+        ({}, [], (3, 3, "val")),
+        ({"top": 2, "split": "test"}, ["search.confirm.seeds=5"], (2, 5, "test")),
+        (True, ["search.confirm.top=1"], (1, 3, "val")),
+        (True, ["search.confirm=false"], None),
+    ],
+)
+def test_a_search_says_whether_it_is_confirmed(folder: Path, given: Any, overrides: list[str], expected: Any) -> None:
+    spec = spec_of(folder, changed(search={"confirm": given}), overrides)
+    confirm = spec.search.confirm
+    assert (confirm and (confirm.top, confirm.seeds, confirm.split)) == expected
+    assert parse_space(yaml.safe_load(spec.to_yaml()), folder) == spec
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"space": {"train.seed": {"type": "int", "low": 0, "high": 9}}}, "train.seed is searched"),
+        ({"search": {"confirm": {"split": "test"}}, "objective__metric": "loss"}, "loss cannot be had of the test"),
+        ({"trainable": "t.py:Small", "config": None, "space": None}, "the trainable has a config of its own"),
+    ],
+)
+def test_what_keeps_a_search_from_being_confirmed(folder: Path, changes: dict[str, Any], expected: str) -> None:
+    faults = faults_of(folder, changed(**{"search": {"confirm": True}, **changes}))
+    assert [fault for fault in faults if fault.startswith(f"space.yaml: search.confirm: {expected}")]
+
+
+@pytest.mark.parametrize(
     ("given", "expected"),
     [
         ("search.trials", "has no =; write --set dotted.path=value"),
@@ -771,6 +803,9 @@ def test_half_a_gpu_and_a_number_at_a_time(folder: Path) -> None:
         ({"algorithm": "tpee"}, "did you mean tpe?"),
         ({"seed": -1}, "search.seed: -1 must be greater than or equal to 0"),
         ({"trials": 1.5}, "search.trials: 1.5 must be a whole number"),
+        ({"confirm": 3}, "search.confirm: 3 must be a mapping"),
+        ({"confirm": {"tops": 3}}, "search.confirm.tops: is not known here; did you mean top?"),
+        ({"confirm": {"seeds": 0}}, "search.confirm.seeds: 0 must be greater than or equal to 1; the default is 3"),
     ],
 )
 def test_wrong_search_settings(folder: Path, section: Any, expected: str) -> None:

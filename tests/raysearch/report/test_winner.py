@@ -1,5 +1,6 @@
 import pytest
 
+from raysearch.confirm_settings import Split
 from raysearch.confirmation import Confirmation, ConfirmedTrial
 from raysearch.report.parts import Facts, Table, Text
 from raysearch.report.view import SearchView
@@ -95,6 +96,10 @@ def test_nothing_wins_before_the_first_report() -> None:
     assert winner_info(SearchView(history_of(trial(BETTER, [], "running")), "miou")) is None
 
 
+def confirmed(number: int, *values: float) -> ConfirmedTrial:
+    return ConfirmedTrial(number, 3, values, values)
+
+
 class TestConfirmed:
     """The search's pick is trial 2; new seeds prefer trial 1."""
 
@@ -103,14 +108,12 @@ class TestConfirmed:
     )
 
     @staticmethod
-    def confirmation_of(*trials: ConfirmedTrial) -> Confirmation:
+    def confirmation_of(*trials: ConfirmedTrial, split: Split = "val") -> Confirmation:
         seeds = tuple(range(1, 1 + len(trials[0].values)))
-        return Confirmation(top=2, seeds=seeds, trials=trials, diverged=(), default_number=0)
+        return Confirmation("max", split, 2, seeds, trials, diverged=(), default_number=0)
 
     def test_selection_and_confirmed_score_stand_side_by_side(self) -> None:
-        confirmation = self.confirmation_of(
-            ConfirmedTrial(1, 3, (0.75, 0.5)), ConfirmedTrial(2, 3, (0.5, 0.5)), ConfirmedTrial(0, 3, (0.5, 0.25))
-        )
+        confirmation = self.confirmation_of(confirmed(1, 0.75, 0.5), confirmed(2, 0.5, 0.5), confirmed(0, 0.5, 0.25))
         info = winner_info(SearchView(self.HISTORY, "miou", max_iters=3, confirmation=confirmation))
         assert info is not None
         assert (info.trial, info.value, info.search_pick, info.seeds) == (1, 0.65, 2, (1, 2))
@@ -127,10 +130,11 @@ class TestConfirmed:
             ("selection miou", "0.65", "trial 1, iteration 2 of 3"),
             ("confirmed miou", "0.625 ± 0.18", "trial 1, mean over 2 seeds"),
             ("default, confirmed", "0.375 ± 0.18", "trial 0, mean over 2 seeds"),
-            ("difference", "+0.25", "95% interval +0.25 to +0.25: better"),
+            ("difference", "+0.25", "95% interval -0.3512 to +0.8512: not distinguishable"),
         ]
         assert isinstance(explained, Text)
         assert "mean over 2 seeds (1, 2)" in explained.text
+        assert "hold for all pairs of the 3 configs at once" in explained.text
         assert picked == Text("By its selection score alone, trial 2 would have won.")
         assert isinstance(table, Table)
         assert table.header == (
@@ -142,12 +146,12 @@ class TestConfirmed:
         )
         assert table.rows == (
             ("1", "0.65", "0.625", "0.1768", "—"),
-            ("2", "0.7", "0.5", "0", "+0.125, 95% interval -1.463 to +1.713: not distinguishable"),
-            ("0 (default)", "0.4", "0.375", "0.1768", "+0.25, 95% interval +0.25 to +0.25: better"),
+            ("2", "0.7", "0.5", "0", "+0.125, 95% interval -0.4762 to +0.7262: not distinguishable"),
+            ("0 (default)", "0.4", "0.375", "0.1768", "+0.25, 95% interval -0.3512 to +0.8512: not distinguishable"),
         )
 
     def test_one_seed_shows_no_spread_and_a_pick_that_was_not_confirmed_is_told(self) -> None:
-        confirmation = self.confirmation_of(ConfirmedTrial(1, 3, (0.75,)), ConfirmedTrial(0, 3, (0.5,)))
+        confirmation = self.confirmation_of(confirmed(1, 0.75), confirmed(0, 0.5))
         parts = winner_parts(winner_info(SearchView(self.HISTORY, "miou", confirmation=confirmation)))
         assert isinstance(parts[0], Facts)
         assert [(f.value, f.remark) for f in parts[0].facts[1:]] == [
@@ -159,10 +163,26 @@ class TestConfirmed:
         assert parts[2].text.endswith("It is not among the confirmed: confirm again to compare it.")
 
     def test_a_default_that_wins_has_no_difference_to_itself(self) -> None:
-        confirmation = self.confirmation_of(ConfirmedTrial(0, 3, (0.75, 0.5)), ConfirmedTrial(2, 3, (0.5, 0.5)))
+        confirmation = self.confirmation_of(confirmed(0, 0.75, 0.5), confirmed(2, 0.5, 0.5))
         info = winner_info(SearchView(self.HISTORY, "miou", confirmation=confirmation))
         assert info is not None
         assert (info.trial, info.is_default, info.value) == (0, True, 0.4)
         facts = winner_parts(info)[0]
         assert isinstance(facts, Facts)
         assert [f.name for f in facts.facts] == ["selection miou", "confirmed miou"]
+
+    def test_figures_of_test_images_stand_beside_the_validation_mean(self) -> None:
+        one, other = ConfirmedTrial(1, 3, (0.5, 0.5), (0.75, 0.5)), ConfirmedTrial(0, 3, (0.5, 0.25), (0.5, 0.25))
+        confirmation = self.confirmation_of(one, other, split="test")
+        parts = winner_parts(winner_info(SearchView(self.HISTORY, "miou", confirmation=confirmation)))
+        facts, explained, table = parts[0], parts[1], parts[3]
+        assert isinstance(facts, Facts)
+        assert [(f.name, f.value) for f in facts.facts[:2]] == [
+            ("selection miou", "0.65"),
+            ("confirmed miou of the test images", "0.5 ± 0"),
+        ]
+        assert isinstance(explained, Text)
+        assert explained.text.endswith("the test images have chosen nothing.")
+        assert isinstance(table, Table)
+        assert table.header[1:4] == ("selection score", "validation mean", "confirmed mean, test images")
+        assert [row[1:4] for row in table.rows] == [("0.65", "0.625", "0.5"), ("0.4", "0.375", "0.375")]
