@@ -84,7 +84,9 @@ class TrialHistory:
     error: str | None = None
     ended: float | None = None
     end_order: int | None = None
-    """How many trials had ended before."""
+    """How many trials had ended, or paused, before it first did either."""
+    is_paused: bool = False
+    """Waits at a rung for being let on; its status is still running."""
     peak_memory_bytes: int | None = None
     memory_limit_bytes: int | None = None
     """What it could have taken."""
@@ -100,6 +102,11 @@ class TrialHistory:
         if self.status != "infeasible":
             return 0.0
         return UNKNOWN_VIOLATION if self.excess is None else self.excess
+
+    @property
+    def effective_status(self) -> Status:
+        """The status, or that of a stopped trial while it is paused: what it is unless it is taken up again."""
+        return "stopped" if self.is_paused else self.status
 
     @property
     def last(self) -> Report | None:
@@ -168,13 +175,21 @@ class History:
             case 8:
                 trial = self.trials[record["trial_id"]]
                 trial.workers_lost = record["user_attr"].get("workers_lost", trial.workers_lost)
+                trial.is_paused = record["user_attr"].get("paused", trial.is_paused)
+                if trial.is_paused:
+                    self._note_order(trial)
             case 6:
                 trial = self.trials[record["trial_id"]]
                 trial.status, trial.error, trial.ended = extra["status"], extra["error"], extra["time"]
                 trial.peak_memory_bytes = _largest(trial.peak_memory_bytes, extra.get("peak_memory_bytes"))
                 trial.needed_memory_bytes, trial.excess = extra.get("needed_memory_bytes"), extra.get("excess")
-                trial.end_order = self._num_ended
-                self._num_ended += 1
+                trial.is_paused = False
+                self._note_order(trial)
+
+    def _note_order(self, trial: TrialHistory) -> None:
+        if trial.end_order is None:
+            trial.end_order = self._num_ended
+            self._num_ended += 1
 
     def best_trial(self) -> TrialHistory | None:
         """The first of `ranked`."""
@@ -376,6 +391,17 @@ def report_record(
 def reported_trial(record: Mapping[str, Any]) -> int | None:
     """The number of the trial whose report a line is; None for every other line."""
     return int(record["trial_id"]) if record["op_code"] == _INTERMEDIATE else None
+
+
+def paused_record(number: int, is_paused: bool) -> dict[str, Any]:
+    """A trial gives its worker back at a rung, or is taken up again."""
+    return _record(_TRIAL_ATTR, trial_id=number, user_attr={"paused": is_paused})
+
+
+def paused_trial(record: Mapping[str, Any]) -> int | None:
+    """The number of the trial that a line says pauses; None for every other line."""
+    is_pause = record["op_code"] == _TRIAL_ATTR and record["user_attr"].get("paused", False)
+    return int(record["trial_id"]) if is_pause else None
 
 
 def worker_lost_record(number: int, workers_lost: int) -> dict[str, Any]:

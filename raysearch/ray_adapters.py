@@ -463,15 +463,20 @@ class JournalScheduler(FIFOScheduler):
         """Take reports for `search`."""
         super().__init__()
         self._search = search
+        self._stopped: set[str] = set()
+        """Tune's trials that were told to stop: each is one leg of a trial of the search, which may pause."""
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Write the report down and decide on it."""
-        decision = self._take(trial, result)
-        return str(TrialScheduler.STOP if decision is Decision.STOP else TrialScheduler.CONTINUE)
+        if self._take(trial, result) is Decision.CONTINUE:
+            return str(TrialScheduler.CONTINUE)
+        self._stopped.add(trial.trial_id)
+        return str(TrialScheduler.STOP)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """Write a last report down; Tune brings results that say `done` here only, and stopped ones once more."""
-        self._take(trial, result)
+        if trial.trial_id not in self._stopped:
+            self._take(trial, result)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """A trial's worker is gone: the wrapper reports every other trouble itself."""

@@ -6,7 +6,7 @@ written a moment or a month ago. Every fact is written before it is acted on.
 
 import enum
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,9 @@ from raysearch.algorithms import suggest
 from raysearch.journal import History, Journal, Report, Status, TrialHistory
 from raysearch.schedulers import build_scheduler
 from raysearch.schedulers.audit import is_audited
+from raysearch.schedulers.successive_halving import PromotingHalving
 from raysearch.space import SearchSpec
+from trainables.protocol import DRAWS
 
 _MAX_WORKERS_LOST = 3
 """Workers that may die under one trial before the trial itself is held to be the cause."""
@@ -26,6 +28,8 @@ class Decision(enum.Enum):
 
     CONTINUE = "continue"
     STOP = "stop"
+    PAUSE = "pause"
+    """Its worker is free; a later proposal may take it up again where it stands."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Search:
         self._journal = journal
         self._scheduler = build_scheduler(spec, spec.objectives[0].mode)
         self._verdicts: dict[int, Status] = {}
+        self._to_pause: set[int] = set()
         self._exhausted = False
         records = list(lines.read_records(journal.path))
         if records:
@@ -60,8 +65,8 @@ class Search:
                 self._apply(record)
         else:
             self._begin()
-        self._end_what_was_decided()
-        self._waiting = [trial.number for trial in self.history.trials if trial.status == "running"]
+        self._do_what_was_decided()
+        self._waiting = [trial.number for trial in self.running if not trial.is_paused]
 
     def _begin(self) -> None:
         mode = self.spec.objectives[0].mode
@@ -78,6 +83,10 @@ class Search:
         return [trial for trial in self.history.trials if trial.status == "running"]
 
     @property
+    def _paused(self) -> list[int]:
+        return [trial.number for trial in self.running if trial.is_paused]
+
+    @property
     def _may_start(self) -> int:
         return 0 if self._exhausted else max(0, self.history.target_trials - len(self.history.trials))
 
@@ -86,11 +95,38 @@ class Search:
         self._write([lines.target_record(self.history.target_trials + num_trials)])
 
     def propose(self) -> Proposal | None:
-        """The next trial: one that was interrupted, else a new one; None while there is nothing to start."""
+        """The next trial: one that was interrupted, else one that a rung lets on, else a new one.
+
+        Returns:
+            None while there is nothing to start. When nothing runs either, the paused trials end as stopped.
+        """
         if self._waiting:
             return self._proposal(self._waiting.pop(0))
-        if self._may_start == 0:
+        number = self._promotable(self._paused)
+        if number is not None:
+            return self._take_up(number)
+        if self._may_start > 0 and (proposal := self._start()) is not None:
+            return proposal
+        paused = self._paused
+        if not paused or len(paused) < len(self.running):
             return None
+        number = self._promotable(paused, at_least=1)
+        if number is not None:
+            return self._take_up(number)
+        for number in paused:
+            self.end(number, "stopped")
+        return None
+
+    def _promotable(self, paused: Collection[int], at_least: int = 0) -> int | None:
+        rule = self._scheduler
+        return rule.promotable(paused, at_least=at_least) if isinstance(rule, PromotingHalving) else None
+
+    def _take_up(self, number: int) -> Proposal:
+        self._write([lines.paused_record(number, False)])
+        return self._proposal(number)
+
+    def _start(self) -> Proposal | None:
+        """A new trial; None when the space holds nothing untried."""
         number = len(self.history.trials)
         is_default = number == 0 and self.spec.trainable.config_model is not None
         values = self.spec.default_values() if is_default else suggest(self.spec, self.history, number)
@@ -118,8 +154,10 @@ class Search:
         memory_limit_bytes: int | None = None,
     ) -> Decision:
         """Take a report in and decide on it; a trial that is over is ended in the same breath."""
-        if self.history.trials[number].status != "running":
+        trial = self.history.trials[number]
+        if trial.status != "running":
             return Decision.STOP
+        assert not trial.is_paused, "it has no worker that could report"
         if not math.isfinite(value):
             self.end(number, "infeasible", f"{self.spec.objectives[0].metric} is {value} at iteration {iteration}")
             return Decision.STOP
@@ -127,7 +165,10 @@ class Search:
         violations = self.spec.violations(self.history.trials[number].values, reported)
         report = Report(iteration, value, metrics, checkpoint, seconds, done, violations)
         self._write([lines.report_record(number, report, peak_memory_bytes, memory_limit_bytes)])
-        return Decision.STOP if self._end_what_was_decided() else Decision.CONTINUE
+        self._do_what_was_decided()
+        if number in self._paused:
+            return Decision.PAUSE
+        return Decision.CONTINUE if trial.status == "running" else Decision.STOP
 
     def end(
         self,
@@ -190,24 +231,32 @@ class Search:
     def _apply(self, record: Mapping[str, Any]) -> None:
         """Take one line in; everything this object knows comes through here."""
         self.history.apply(record)
+        if (pausing := lines.paused_trial(record)) is not None:
+            self._to_pause.discard(pausing)
         number = lines.reported_trial(record)
         if number is None:
             return
         trial = self.history.trials[number]
         report = trial.reports[record["step"]]
         max_iters = self.spec.max_iters
-        stop = self._scheduler.observe(number, report.iteration, report.value)
+        draws = report.metrics.get(f"{self.spec.objectives[0].metric}{DRAWS}", ())
+        stop = self._scheduler.observe(number, report.iteration, report.value, draws)
         if report.done or (max_iters is not None and report.iteration >= max_iters):
             self._verdicts[number] = "completed"
-        elif stop and not (trial.is_default or trial.is_audited):
+        elif not stop or trial.is_default or trial.is_audited:
+            return
+        elif not isinstance(self._scheduler, PromotingHalving):
             self._verdicts[number] = "stopped"
+        elif self._promotable([*self._paused, number]) != number:  # else it would be taken up again at once
+            self._to_pause.add(number)
 
-    def _end_what_was_decided(self) -> bool:
-        """Write the endings that the reports so far imply and that a kill may have kept from being written."""
-        decided = [trial.number for trial in self.running if trial.number in self._verdicts]
-        for number in decided:
-            self.end(number, self._verdicts[number])
-        return bool(decided)
+    def _do_what_was_decided(self) -> None:
+        """Write what the reports so far imply of endings and pauses, and a kill may have kept from being written."""
+        for trial in self.running:
+            if trial.number in self._verdicts:
+                self.end(trial.number, self._verdicts[trial.number])
+            elif trial.number in self._to_pause:
+                self._write([lines.paused_record(trial.number, True)])
 
 
 def _contains(distribution: Any, value: Any) -> bool:

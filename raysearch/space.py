@@ -78,12 +78,18 @@ class SchedulerSettings(Section):
     """Whether and when trials are stopped early; each rule is a file of `raysearch/schedulers`, with its source."""
 
     name: Literal["asha", "hyperband", "pasha", "median", "none"] = "asha"
+    form: Literal["stopping", "promotion"] = "stopping"
+    """What a rung of `asha` does with a trial that it does not let on: stops it for good, or pauses it, to take it up
+    again from its checkpoint once it is among the best."""
     grace_iters: Count | None = None
     """Iterations of the first rung, before which no trial is stopped; absent: so that three rungs fit, but beyond the
     warm-up."""
     reduction_factor: Annotated[Int, Field(ge=2)] = 3
     """One trial in so many passes a rung, and the next rung lies so many times further. The median rule has no rungs:
     there it only says where an absent `grace_iters` lies."""
+    slack: Annotated[Float, Field(ge=0)] | Literal["auto"] = 0.0
+    """How far behind the last trial that a rung lets on another still goes on, in units of the metric; `auto`: one
+    standard error of their difference, where trials report `METRIC_draws`. The median rule has none."""
     max_iters: Count | None = None
     """The full budget; absent: the config's own."""
     audit_fraction: Annotated[Float, Field(ge=0, le=1)] = 0.05
@@ -593,6 +599,7 @@ def _budget(
     if own is not None and max_iters is not None and max_iters > own:
         what = f"{max_iters} is beyond the config's own budget of {own} iterations, the horizon of its schedule"
         faults.add(("scheduler", "max_iters"), what, f"give at most {own}, or raise the budget in config")
+    _check_rule(scheduler, faults)
     if scheduler.name == "none":
         return max_iters, None
     if max_iters is None:
@@ -612,6 +619,16 @@ def _budget(
     else:
         _check_room(scheduler, max_iters, smallest, faults)
     return max_iters, _first_rung(scheduler, max_iters, smallest)
+
+
+def _check_rule(scheduler: SchedulerSettings, faults: FaultList) -> None:
+    """Options that the rule does not have."""
+    if scheduler.form == "promotion" and scheduler.name != "asha":
+        what = f"promotion, but {scheduler.name} has the stopping form alone"
+        faults.add(("scheduler", "form"), what, "set scheduler.name to asha, or form to stopping")
+    if scheduler.slack and scheduler.name in ("median", "none"):
+        what = f"{scheduler.slack}, but {scheduler.name} has no rungs that it could apply to"
+        faults.add(("scheduler", "slack"), what, "set scheduler.name to asha, hyperband or pasha, or slack to 0")
 
 
 def _first_rung(scheduler: SchedulerSettings, max_iters: int, smallest: int) -> int:

@@ -54,16 +54,18 @@ def suggest(spec: SearchSpec, history: History, seed: int) -> dict[str, Any]:
 def _finished_points(
     history: History, numeric: dict[str, FloatDistribution | IntDistribution], dimensions: int
 ) -> list[tuple[np.ndarray[Any, np.dtype[np.float64]], float]]:
-    """Points of the unit cube with their places among all, in the order in which their trials ended.
+    """Points of the unit cube with their places among all, in the order in which their trials ended, or paused.
 
     Only the order of losses matters to the evolution: what can win comes first, as `History.ranked` has it, then what
     was infeasible, by the violated amount.
     """
-    finished = [t for t in history.trials if t.status not in ("running", "failed") and set(numeric) <= set(t.params)]
+    finished = [
+        t for t in history.trials if t.end_order is not None and t.status != "failed" and set(numeric) <= set(t.params)
+    ]
     standings = {t.number: (t.violation > 0.0, *(history.standing(t) or (t.violation, 0.0))) for t in finished}
     places = {standing: float(place) for place, standing in enumerate(sorted(set(standings.values())))}
     points = []
-    for trial in sorted(finished, key=lambda t: -1 if t.end_order is None else t.end_order):
+    for trial in sorted(finished, key=lambda t: t.end_order or 0):
         point = np.full(dimensions, 0.5)
         point[: len(numeric)] = [to_unit(d, trial.params[path]) for path, d in numeric.items()]
         points.append((point, places[standings[trial.number]]))

@@ -75,8 +75,8 @@ def _study(history: History, sampler: BaseSampler, seed: int, frozen: Any) -> op
 
 def _window(history: History, seed: int) -> list[TrialHistory]:
     """The trials a sampler sees, in the order of their numbers."""
-    running = [trial for trial in history.trials if trial.status == "running"]
-    ended = [trial for trial in history.trials if trial.status not in ("running", "failed")]
+    running = [trial for trial in history.trials if trial.effective_status == "running"]
+    ended = [trial for trial in history.trials if trial.effective_status not in ("running", "failed")]
     if len(ended) > _NUM_BEST + _NUM_OTHERS:
         ended.sort(key=lambda trial: history.standing(trial) or (math.inf, math.inf))
         ended = ended[:_NUM_BEST] + random.Random(seed).sample(ended[_NUM_BEST:], _NUM_OTHERS)
@@ -86,7 +86,7 @@ def _window(history: History, seed: int) -> list[TrialHistory]:
 def _as_tpe_learns(trial: TrialHistory, history: History, constraints: Sequence[str]) -> FrozenTrial | None:
     curve = {iteration: report.value for iteration, report in sorted(trial.reports.items())}
     best = trial.best(history.mode)
-    match trial.status:
+    match trial.effective_status:
         case "running":
             return _frozen(trial, TrialState.RUNNING, None, curve)
         case "completed" if best is not None:
@@ -100,7 +100,7 @@ def _as_tpe_learns(trial: TrialHistory, history: History, constraints: Sequence[
 
 def _as_gp_learns(trial: TrialHistory, history: History, constraints: Sequence[str]) -> FrozenTrial | None:
     best = trial.best(history.mode)
-    match trial.status:
+    match trial.effective_status:
         case "running":
             return _frozen(trial, TrialState.RUNNING, None, {})
         case "completed" | "stopped" if best is not None:

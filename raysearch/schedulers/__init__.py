@@ -1,27 +1,32 @@
 """Early-stopping rules: when a trial has shown enough to be stopped."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from raysearch.journal import Mode
 from raysearch.schedulers.hyperband import Hyperband
 from raysearch.schedulers.median_stopping import MedianStopping
 from raysearch.schedulers.progressive_halving import ProgressiveHalving
-from raysearch.schedulers.successive_halving import SuccessiveHalving, rung_iterations
+from raysearch.schedulers.successive_halving import PromotingHalving, SuccessiveHalving, rung_iterations
 from raysearch.space import SearchSpec
 
 
 class Scheduler(Protocol):
     """An early-stopping rule: told every report in the order of the journal, it says who is to stop."""
 
-    def observe(self, number: int, iteration: int, value: float) -> bool:
-        """Take trial `number`'s value at `iteration` in; True when the trial should stop there."""
+    def observe(self, number: int, iteration: int, value: float, draws: Sequence[float] = ()) -> bool:
+        """Take trial `number`'s value at `iteration` in, with draws of it over other samples where it reports them.
+
+        Returns:
+            Whether the trial should stop there (pause, where the rule is a `PromotingHalving`).
+        """
         ...
 
 
 class NeverStop:
     """Every trial runs to its full budget."""
 
-    def observe(self, number: int, iteration: int, value: float) -> bool:
+    def observe(self, number: int, iteration: int, value: float, draws: Sequence[float] = ()) -> bool:
         """Never stops."""
         return False
 
@@ -31,24 +36,21 @@ def build_scheduler(spec: SearchSpec, mode: Mode) -> Scheduler:
     settings = spec.scheduler
     if settings.name == "none":
         return NeverStop()
-    grace_iters, max_iters, factor = spec.grace_iters, spec.max_iters, settings.reduction_factor
+    grace_iters, max_iters = spec.grace_iters, spec.max_iters
     assert grace_iters is not None, "the space file was checked for it"
     assert max_iters is not None, "the space file was checked for it"
-    match settings.name:
-        case "asha":
-            return SuccessiveHalving(mode=mode, grace_iters=grace_iters, max_iters=max_iters, reduction_factor=factor)
-        case "hyperband":
-            return Hyperband(
-                mode=mode,
-                grace_iters=grace_iters,
-                max_iters=max_iters,
-                reduction_factor=factor,
-                seed=spec.search.seed,
-            )
-        case "pasha":
-            return ProgressiveHalving(mode=mode, grace_iters=grace_iters, max_iters=max_iters, reduction_factor=factor)
-        case "median":
-            return MedianStopping(mode=mode, grace_iters=grace_iters)
+    if settings.name == "median":
+        return MedianStopping(mode=mode, grace_iters=grace_iters)
+    rungs = {"grace_iters": grace_iters, "max_iters": max_iters, "reduction_factor": settings.reduction_factor}
+    match settings.name, settings.form:
+        case "asha", "stopping":
+            return SuccessiveHalving(mode=mode, slack=settings.slack, **rungs)
+        case "asha", "promotion":
+            return PromotingHalving(mode=mode, slack=settings.slack, **rungs)
+        case "hyperband", _:
+            return Hyperband(mode=mode, slack=settings.slack, seed=spec.search.seed, **rungs)
+        case _:
+            return ProgressiveHalving(mode=mode, slack=settings.slack, **rungs)
 
 
 def rungs_of(spec: SearchSpec) -> tuple[int, ...]:

@@ -1,10 +1,12 @@
 """Asynchronous Hyperband (Li et al., arXiv 1810.05934, of the Hyperband of Li et al., arXiv 1603.06560)."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from raysearch.journal import Mode
+from raysearch.schedulers.rung import Slack
 from raysearch.schedulers.successive_halving import SuccessiveHalving, rung_iterations
 
 _STREAM = 2
@@ -17,10 +19,13 @@ class Hyperband:
     With s_max rungs below the full budget, bracket s in s_max, ..., 0 has the last s of them: bracket s_max stops as
     early as plain successive halving does, bracket 0 never. Hyperband gives bracket s
     n_s = ceil((s_max + 1) / (s + 1) * eta^s) trials (algorithm 1); here a trial's bracket is drawn with these weights
-    from the seed and its number, so that it is known whatever else runs.
+    from the seed and its number, so that it is known whatever else runs. Brackets have the stopping form;
+    the promotion form is that of plain successive halving alone.
     """
 
-    def __init__(self, *, mode: Mode, grace_iters: int, max_iters: int, reduction_factor: int, seed: int) -> None:
+    def __init__(
+        self, *, mode: Mode, grace_iters: int, max_iters: int, reduction_factor: int, seed: int, slack: Slack = 0.0
+    ) -> None:
         """Set the brackets up.
 
         Args:
@@ -29,10 +34,17 @@ class Hyperband:
             max_iters: The maximum resource R, in iterations.
             reduction_factor: eta.
             seed: The seed of the search.
+            slack: How far behind the best 1/eta of a rung a trial still goes on.
         """
         rungs = rung_iterations(grace_iters, max_iters, reduction_factor)
         self.brackets = [
-            SuccessiveHalving(mode=mode, grace_iters=first_rung, max_iters=max_iters, reduction_factor=reduction_factor)
+            SuccessiveHalving(
+                mode=mode,
+                grace_iters=first_rung,
+                max_iters=max_iters,
+                reduction_factor=reduction_factor,
+                slack=slack,
+            )
             for first_rung in (*rungs, max_iters)
         ]
         """By s, from s_max down to 0."""
@@ -40,9 +52,9 @@ class Hyperband:
         self._shares = np.array(sizes) / sum(sizes)
         self._seed = seed
 
-    def observe(self, number: int, iteration: int, value: float) -> bool:
+    def observe(self, number: int, iteration: int, value: float, draws: Sequence[float] = ()) -> bool:
         """Enter trial `number` at every rung of its bracket that it has reached; True when one would not let it on."""
-        return self.brackets[self.bracket_of(number)].observe(number, iteration, value)
+        return self.brackets[self.bracket_of(number)].observe(number, iteration, value, draws)
 
     def bracket_of(self, number: int) -> int:
         """Place of a trial's bracket in `brackets`."""

@@ -1,6 +1,7 @@
 """The median stopping rule (Golovin et al., Google Vizier, KDD 2017)."""
 
 from bisect import bisect_right, insort
+from collections.abc import Sequence
 from statistics import median
 
 from raysearch.journal import Mode
@@ -34,8 +35,8 @@ class MedianStopping:
         self._averages: dict[int, list[float]] = {}
         """By step: the running averages of the trials that have reached it, sorted."""
 
-    def observe(self, number: int, iteration: int, value: float) -> bool:
-        """Enter trial `number`'s report; True when the trial falls behind the median."""
+    def observe(self, number: int, iteration: int, value: float, draws: Sequence[float] = ()) -> bool:
+        """Enter trial `number`'s report, whatever its noise; True when the trial falls behind the median."""
         curve = self._curves.setdefault(number, [])
         last, average = curve[-1] if curve else (0, 0.0)
         if iteration <= last:

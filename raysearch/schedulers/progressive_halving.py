@@ -1,12 +1,13 @@
 """PASHA, progressive successive halving (Bohdal et al., ICLR 2023, arXiv 2207.06940), in a stopping form."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations, pairwise
 
 import numpy as np
 
 from raysearch.journal import Mode
-from raysearch.schedulers.successive_halving import is_let_on, rung_iterations
+from raysearch.schedulers.rung import Rung, Slack
+from raysearch.schedulers.successive_halving import rung_iterations
 
 _PERCENTILE = 90
 """N: epsilon is this percentile of the distances between trials that noise alone tells apart."""
@@ -25,7 +26,9 @@ class ProgressiveHalving:
     less than the full budget: train it to the end, as the paper does.
     """
 
-    def __init__(self, *, mode: Mode, grace_iters: int, max_iters: int, reduction_factor: int) -> None:
+    def __init__(
+        self, *, mode: Mode, grace_iters: int, max_iters: int, reduction_factor: int, slack: Slack = 0.0
+    ) -> None:
         """Set the rungs.
 
         Args:
@@ -33,32 +36,32 @@ class ProgressiveHalving:
             grace_iters: The minimum resource r, in iterations.
             max_iters: The maximum resource R, in iterations; the last rung.
             reduction_factor: eta; a rung below the top lets one in eta on.
+            slack: How far behind those a trial still passes a rung below the top.
         """
         self._sign = 1.0 if mode == "min" else -1.0
-        self._reduction_factor = reduction_factor
         self.rungs = (*rung_iterations(grace_iters, max_iters, reduction_factor), max_iters)
         assert len(self.rungs) > 2, "the space file was checked for room to grow"
         self.top = 1
         """K_t, the place of the top rung in `rungs`."""
-        self._losses: list[dict[int, float]] = [{} for _ in self.rungs]
+        self._rungs = [Rung(reduction_factor, slack) for _ in self.rungs]
         self._curves: dict[int, dict[int, float]] = {}
 
-    def observe(self, number: int, iteration: int, value: float) -> bool:
+    def observe(self, number: int, iteration: int, value: float, draws: Sequence[float] = ()) -> bool:
         """Enter trial `number` at every rung it has reached; True when one of those would not let it on."""
         loss = self._sign * value
         self._curves.setdefault(number, {}).setdefault(iteration, loss)
         stop = False
-        for k, (rung, losses) in enumerate(zip(self.rungs, self._losses, strict=True)):
-            if iteration < rung or number in losses:
+        for k, (first_iteration, rung) in enumerate(zip(self.rungs, self._rungs, strict=True)):
+            if iteration < first_iteration or number in rung:
                 continue
-            losses[number] = loss
+            rung.enter(number, loss, draws)
             if k == self.top and k + 1 < len(self.rungs) and not self._top_is_stable():
                 self.top += 1
-            stop |= k >= self.top or not is_let_on(number, losses, self._reduction_factor)
+            stop |= k >= self.top or not rung.lets_on(number)
         return stop
 
     def _top_is_stable(self) -> bool:
-        below, top = self._losses[self.top - 1], self._losses[self.top]
+        below, top = self._rungs[self.top - 1].losses, self._rungs[self.top].losses
         epsilon = noise_level({number: self._curves[number] for number in top})
         return soft_ranks_agree({number: below[number] for number in top}, top, epsilon)
 

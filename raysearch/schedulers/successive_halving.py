@@ -1,19 +1,23 @@
-"""Asynchronous successive halving in its stopping form (Li et al., MLSys 2020, arXiv 1810.05934)."""
+"""Asynchronous successive halving (Li et al., MLSys 2020, arXiv 1810.05934), stopping trials or pausing them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Sequence
 
 from raysearch.journal import Mode
+from raysearch.schedulers.rung import Rung, Slack
 
 
 class SuccessiveHalving:
     """Rungs at r, r*eta, r*eta^2, ... iterations below the full budget R; a rung lets the best 1/eta of its trials on.
 
-    A trial's value at a rung is that of its first report at or beyond the rung. The decision counts the trials that
-    reached the rung so far, the deciding one included, and always lets the best on. Rungs are keyed by trial number, so
-    a trial that repeats a report after a restart decides as it did before.
+    This is the stopping form: a trial that a rung does not let on stops there for good. A trial's value at a rung is
+    that of its first report at or beyond the rung. The decision counts the trials that reached the rung so far, the
+    deciding one included, and always lets the best on. Rungs are keyed by trial number, so a trial that repeats a
+    report after a restart decides as it did before.
     """
 
-    def __init__(self, *, mode: Mode, grace_iters: int, max_iters: int, reduction_factor: int) -> None:
+    def __init__(
+        self, *, mode: Mode, grace_iters: int, max_iters: int, reduction_factor: int, slack: Slack = 0.0
+    ) -> None:
         """Set the rungs.
 
         Args:
@@ -21,29 +25,55 @@ class SuccessiveHalving:
             grace_iters: The minimum resource r, in iterations.
             max_iters: The maximum resource R, in iterations.
             reduction_factor: eta; a rung lets one in eta on.
+            slack: How far behind those a trial still goes on.
         """
-        assert 1 <= grace_iters <= max_iters and reduction_factor >= 2
+        assert 1 <= grace_iters <= max_iters
         self._sign = 1.0 if mode == "min" else -1.0
-        self._reduction_factor = reduction_factor
         self.rungs = rung_iterations(grace_iters, max_iters, reduction_factor)
-        self._losses: dict[int, dict[int, float]] = {rung: {} for rung in self.rungs}
+        self._rungs = {iteration: Rung(reduction_factor, slack) for iteration in self.rungs}
 
-    def observe(self, number: int, iteration: int, value: float) -> bool:
+    def observe(self, number: int, iteration: int, value: float, draws: Sequence[float] = ()) -> bool:
         """Enter trial `number` at every rung it has reached; True when one of those would not let it on."""
-        stop = False
-        for rung in self.rungs:
-            losses = self._losses[rung]
-            if iteration < rung or number in losses:
-                continue
-            losses[number] = self._sign * value
-            stop |= not is_let_on(number, losses, self._reduction_factor)
-        return stop
+        entered = self._enter(number, iteration, value, draws)
+        return any(not rung.lets_on(number) for rung in entered)
+
+    def _enter(self, number: int, iteration: int, value: float, draws: Sequence[float]) -> list[Rung]:
+        """The rungs that a trial reaches for the first time."""
+        reached = [self._rungs[r] for r in self.rungs if r <= iteration and number not in self._rungs[r]]
+        for rung in reached:
+            rung.enter(number, self._sign * value, draws)
+        return reached
 
 
-def is_let_on(number: int, losses: Mapping[int, float], reduction_factor: int) -> bool:
-    """Whether a trial is among the best 1/reduction_factor of a rung, of which there is always one; ties go on."""
-    num_let_on = max(1, len(losses) // reduction_factor)
-    return losses[number] <= sorted(losses.values())[num_let_on - 1]
+class PromotingHalving(SuccessiveHalving):
+    """The same rungs in the promotion form (algorithm 2): a trial pauses at every rung until it is let on.
+
+    Whenever a worker is free, the highest rung that has a paused trial among its best 1/eta lets the best of these on;
+    a new trial starts only where no rung does. Nothing is lost by coming at the wrong time: a trial that better ones
+    were ahead of waits, and goes on once enough others have turned out worse.
+    """
+
+    def observe(self, number: int, iteration: int, value: float, draws: Sequence[float] = ()) -> bool:
+        """Enter trial `number` at every rung it has reached; True when it should pause at one."""
+        return bool(self._enter(number, iteration, value, draws))
+
+    def promotable(self, paused: Collection[int], *, at_least: int = 0) -> int | None:
+        """The paused trial that goes on next; none while no rung lets one on.
+
+        Args:
+            paused: Every trial that is paused now.
+            at_least: How many trials a rung lets on though they are more than 1/eta of it. The paper has 0; with 1 at
+                the end of a search, the best trial of a small one runs to the full budget too.
+        """
+        waiting = set(paused)
+        for iteration in reversed(self.rungs):
+            rung = self._rungs[iteration]
+            here = [number for number in waiting if number in rung]
+            waiting.difference_update(here)  # in a lower rung they have been let on already
+            let_on = rung.let_on(here, at_least)
+            if let_on:
+                return let_on[0]
+        return None
 
 
 def rung_iterations(grace_iters: int, max_iters: int, reduction_factor: int) -> tuple[int, ...]:

@@ -35,7 +35,7 @@ def search(out: Path, trainable: str, space: dict[str, Any], **sections: Any) ->
         "space": space,
         "objective": {"metric": "score", "mode": "max"},
         "search": {"algorithm": "random", "trials": 6, "seed": 0},
-        "scheduler": {"name": "asha", "grace_iters": 2, "reduction_factor": 2, "max_iters": 8},
+        "scheduler": ASHA,
         "resources": {"cpu": 1, "concurrent": 1},
     }
     document.update(sections)
@@ -43,6 +43,7 @@ def search(out: Path, trainable: str, space: dict[str, Any], **sections: Any) ->
     return result, read_history(out / "study.journal")
 
 
+ASHA = {"name": "asha", "grace_iters": 2, "reduction_factor": 2, "max_iters": 8}
 X = {"x": {"type": "float", "low": 0.0, "high": 1.0}}
 
 
@@ -231,6 +232,25 @@ def test_the_same_seed_gives_the_same_search_at_concurrency_1(tmp_path: Path) ->
         ]
 
     assert what(first) == what(second)
+
+
+def test_paused_trials_free_their_worker_and_go_on_from_their_checkpoint(tmp_path: Path) -> None:
+    promotion = {**ASHA, "form": "promotion", "audit_fraction": 0}
+    sections = {"search": {"algorithm": "random", "trials": 8, "seed": 0}, "scheduler": promotion}
+    _, history = search(tmp_path / "run", "Curve", X, **sections)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "study.journal").read_text().splitlines()]
+    taken_up = [line["trial_id"] for line in lines if line.get("user_attr", {}).get("paused") is False]
+    assert taken_up
+    assert {t.status for t in history.trials} == {"completed", "stopped"}
+    for trial in history.trials:
+        reports = [line["step"] for line in lines if line["op_code"] == 7 and line["trial_id"] == trial.number]
+        assert reports == list(range(1, len(reports) + 1)), "no report twice: it went on from its last checkpoint"
+        assert [r.metrics["extra"] for _, r in sorted(trial.reports.items())] == reports
+    ranked = sorted(history.trials, key=lambda t: t.values["x"])
+    assert ranked[0].status == "completed", "the best ran to the full budget"
+    assert {len(list(folder.iterdir())) for folder in (tmp_path / "run" / "trials").iterdir()} == {1}
+    _, at_once = search(tmp_path / "two", "Curve", X, **sections, resources={"concurrent": 2})
+    assert {t.status for t in at_once.trials} == {"completed", "stopped"}
 
 
 @pytest.mark.gpu

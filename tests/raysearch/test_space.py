@@ -684,6 +684,17 @@ def test_a_value_unused_under_its_own_condition(folder: Path) -> None:
             0,
             "two rungs below the full budget; give grace_iters of at most 1499",
         ),
+        (
+            {"name": "hyperband", "form": "promotion"},
+            0,
+            "scheduler.form: promotion, but hyperband has the stopping form alone; set scheduler.name to asha",
+        ),
+        (
+            {"name": "median", "slack": "auto"},
+            0,
+            "scheduler.slack: auto, but median has no rungs that it could apply to; set scheduler.name to asha",
+        ),
+        ({"slack": -0.1}, 0, "scheduler.slack"),
         ({"name": "pasha"}, 1499, "scheduler: 1500 of 4500 iterations is the first rung, but pasha needs two rungs"),
         ({}, 4500, "the warm-up ends at iteration 4500, the full budget at 4500: no rung fits between"),
     ],

@@ -1,6 +1,6 @@
 import pytest
 
-from raysearch.schedulers.successive_halving import SuccessiveHalving, rung_iterations
+from raysearch.schedulers.successive_halving import PromotingHalving, SuccessiveHalving, rung_iterations
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,86 @@ def test_a_repeated_report_changes_nothing() -> None:
 def test_ties_go_on_together() -> None:
     rule = halving()
     assert not any(rule.observe(number, 2, 0.5) for number in range(4))
+
+
+# With slack
+
+
+def test_a_trial_within_the_slack_of_the_cut_goes_on() -> None:
+    rule = SuccessiveHalving(mode="max", grace_iters=2, max_iters=16, reduction_factor=2, slack=0.1)
+    assert not rule.observe(0, 2, 0.5)
+    assert not rule.observe(1, 2, 0.41), "0.09 behind the only one that is let on"
+    assert rule.observe(2, 2, 0.39)
+    assert not rule.observe(3, 2, 0.6)
+    assert rule.observe(4, 2, 0.39), "the cut of five is the second, 0.5, and not what slack let through"
+
+
+def test_the_noise_of_a_difference_is_paired() -> None:
+    rule = SuccessiveHalving(mode="max", grace_iters=2, max_iters=16, reduction_factor=2, slack="auto")
+    assert not rule.observe(0, 2, 0.5, [0.3, 0.5, 0.7])
+    # 0.01, 0 and 0.02 lower, draw by draw: a standard error of 0.01, however far apart the draws are.
+    assert not rule.observe(1, 2, 0.491, [0.29, 0.5, 0.68])
+    assert rule.observe(2, 2, 0.489, [0.29, 0.5, 0.68])
+    assert not rule.observe(3, 2, 0.3, [0.1, 0.2, 0.9]), "to trial 1, now the cut: 0.19 and 0.3 lower, 0.22 higher"
+    assert rule.observe(4, 2, 0.4905), "nothing is known of its noise"
+    assert rule.observe(5, 2, 0.4904, [0.29, 0.5]), "nor of that of its difference to trial 4, now the cut"
+
+
+# Promotion
+
+
+def promoting(**settings: object) -> PromotingHalving:
+    return PromotingHalving(mode="max", grace_iters=2, max_iters=16, reduction_factor=2, **settings)  # type: ignore[arg-type]
+
+
+def test_a_trial_pauses_at_every_rung_once() -> None:
+    rule = promoting()
+    assert [rule.observe(0, iteration, 0.5) for iteration in (1, 2, 2, 3, 4, 5, 8, 16)] == [
+        False, True, False, False, True, False, True, False,
+    ]  # fmt: skip
+
+
+def test_the_best_half_of_a_rung_is_promoted_best_first() -> None:
+    rule = promoting()
+    rule.observe(0, 2, 0.5)
+    assert rule.promotable([0]) is None, "half of one is none"
+    rule.observe(1, 2, 0.4)
+    assert rule.promotable([0, 1]) == 0
+    assert rule.promotable([1]) is None, "0 is running"
+    rule.observe(2, 2, 0.6)
+    rule.observe(3, 2, 0.7)
+    assert rule.promotable([1, 2, 3]) == 3
+    assert rule.promotable([1, 2]) == 2
+    assert rule.promotable([1]) is None, "of four, 0.7 and 0.6 go on; 0 went on when it was the best"
+
+
+def test_the_highest_rung_comes_first() -> None:
+    rule = promoting()
+    for number, value in enumerate([0.5, 0.4, 0.6, 0.7]):
+        rule.observe(number, 2, value)
+    rule.observe(0, 4, 0.9)
+    assert rule.promotable([0, 1, 2, 3]) == 3, "the second rung has one trial alone"
+    rule.observe(3, 4, 0.8)
+    assert rule.promotable([0, 1, 2, 3]) == 0
+    assert rule.promotable([1, 2, 3]) == 2, "3 waits in the second rung; in the first it has been let on"
+
+
+def test_a_small_rung_lets_its_best_on_when_asked_to() -> None:
+    rule = promoting()
+    rule.observe(0, 2, 0.5)
+    assert rule.promotable([0], at_least=1) == 0
+    rule.observe(1, 2, 0.6)
+    assert rule.promotable([0], at_least=1) is None, "the best has gone on"
+
+
+def test_slack_promotes_who_is_close_after_the_best() -> None:
+    rule = promoting(slack=0.1)
+    for number, value in enumerate([0.5, 0.4, 0.45]):
+        rule.observe(number, 2, value)
+    assert rule.promotable([0, 1, 2]) == 0
+    assert rule.promotable([1, 2]) == 2
+    rule.observe(3, 2, 0.6)
+    assert rule.promotable([1, 2]) == 2
+    assert rule.promotable([1]) == 1, "0.1 behind the second of four"
+    rule.observe(4, 2, 0.61)
+    assert rule.promotable([1]) is None

@@ -68,7 +68,7 @@ def run_trial(search: Search, proposal: Proposal, after_report: Callable[[], Non
             done=False,
         )
         after_report()
-        if decision is Decision.STOP:
+        if decision is not Decision.CONTINUE:
             return
 
 
