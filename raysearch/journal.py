@@ -9,8 +9,8 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -63,6 +63,16 @@ class Report:
     """Every constraint on what is reported, in words -> by how much it is violated; at most 0 where it holds."""
 
 
+@dataclass(frozen=True)
+class FirstPoint:
+    """Searched values from before the search, to be tried before anything is proposed."""
+
+    values: Mapping[str, Any]
+    """By dotted path, inactive ones left out."""
+    origin: str
+    """Where they come from, in words."""
+
+
 @dataclass
 class TrialHistory:
     """All that is known of one trial."""
@@ -95,6 +105,8 @@ class TrialHistory:
     excess: float | None = None
     """Where it was infeasible: how far it went beyond what there was, relative to that, if that is known."""
     workers_lost: int = 0
+    origin: str | None = None
+    """Where the values come from, where no algorithm proposed them."""
 
     @property
     def violation(self) -> float:
@@ -131,6 +143,9 @@ class History:
 
     def __init__(self) -> None:
         self.trials: list[TrialHistory] = []
+        self.evidence: list[TrialHistory] = []
+        """Ended trials of earlier searches, which algorithms learn from and nothing else counts; numbered below 0."""
+        self.first_points: list[FirstPoint] = []
         self.mode: Mode = "max"
         self.target_trials: int = 0
         self.name: str = ""
@@ -144,6 +159,8 @@ class History:
                 self.name = record["study_name"]
                 self.mode = "min" if record["directions"][0] == StudyDirection.MINIMIZE.value else "max"
                 self.target_trials = extra["trials"]
+                self.evidence = _replayed(record, extra.get("evidence", ()))
+                self.first_points = [FirstPoint(**point) for point in extra.get("first_points", ())]
             case 2:
                 self.target_trials = int(record["user_attr"].get("trials", self.target_trials))
             case 4:
@@ -157,6 +174,7 @@ class History:
                         started=extra["time"],
                         is_default=extra["is_default"],
                         is_audited=extra.get("is_audited", False),  # journals of before know no audit
+                        origin=record["user_attrs"].get("origin"),
                     )
                 )
             case 7:
@@ -191,6 +209,11 @@ class History:
             trial.end_order = self._num_ended
             self._num_ended += 1
 
+    @property
+    def known_trials(self) -> list[TrialHistory]:
+        """All that an algorithm may learn from: the evidence, then the search's own trials."""
+        return [*self.evidence, *self.trials]
+
     def best_trial(self) -> TrialHistory | None:
         """The first of `ranked`."""
         return next(iter(self.ranked()), None)
@@ -216,6 +239,20 @@ class History:
         """Whether a trial can win and holds every constraint on what is reported."""
         standing = self.standing(trial)
         return standing is not None and standing[0] == 0.0
+
+
+def _replayed(study: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[TrialHistory]:
+    """The trials that some lines tell of, as if they were those of a search that went before."""
+    earlier = History()
+    if records:
+        bare = {key: value for key, value in study["raysearch"].items() if key not in ("evidence", "first_points")}
+        for record in ({**study, "raysearch": bare}, *records):
+            earlier.apply(record)
+    for trial in earlier.trials:
+        assert trial.end_order is not None, "evidence has ended"
+        trial.number -= len(earlier.trials)
+        trial.end_order -= len(earlier.trials)
+    return earlier.trials
 
 
 def _largest(known: int | None, new: int | None) -> int | None:
@@ -330,10 +367,41 @@ def _length_of_whole_lines(path: Path) -> int:
     return 0
 
 
-def study_record(name: str, mode: Mode, trials: int) -> dict[str, Any]:
-    """The first line of a search: its name, its direction, how many trials it may start."""
+def study_record(
+    name: str,
+    mode: Mode,
+    trials: int,
+    evidence: Sequence[Mapping[str, Any]] = (),
+    first_points: Sequence[FirstPoint] = (),
+) -> dict[str, Any]:
+    """The first line of a search: its name, its direction, how many trials it may start, what it takes over.
+
+    Evidence is the lines of ended trials, by `lines_of_trials`.
+    """
     direction = StudyDirection.MINIMIZE if mode == "min" else StudyDirection.MAXIMIZE
-    return _record(_CREATE_STUDY, study_name=name, directions=[direction.value], raysearch={"trials": trials})
+    extra: dict[str, Any] = {"trials": trials}
+    if evidence:
+        extra["evidence"] = list(evidence)
+    if first_points:
+        extra["first_points"] = [asdict(point) for point in first_points]
+    return _record(_CREATE_STUDY, study_name=name, directions=[direction.value], raysearch=extra)
+
+
+def lines_of_trials(
+    records: Iterable[Mapping[str, Any]], starts: Mapping[int, Mapping[str, Any]], first_number: int
+) -> list[Mapping[str, Any]]:
+    """The lines of the trials that `starts` names, each begun by the line given there, renumbered."""
+    renumbered = {number: index for index, number in enumerate(sorted(starts), start=first_number)}
+    kept: list[Mapping[str, Any]] = []
+    num_started = 0
+    for record in records:
+        if record["op_code"] == _CREATE_TRIAL:
+            if num_started in starts:
+                kept.append(starts[num_started])
+            num_started += 1
+        elif record.get("trial_id") in renumbered:
+            kept.append({**record, "trial_id": renumbered[record["trial_id"]]})
+    return kept
 
 
 def target_record(trials: int) -> dict[str, Any]:
@@ -347,10 +415,11 @@ def start_record(
     values: Mapping[str, Any],
     is_default: bool,
     is_audited: bool = False,
+    origin: str | None = None,
 ) -> dict[str, Any]:
-    """A trial starts: the suggestion, whole, in one line."""
+    """A trial starts: the suggestion, whole, in one line; `origin` says where values come from that none proposed."""
     now = time.time()
-    user_attrs: dict[str, Any] = {"origin": "default config"} if is_default else {}
+    user_attrs: dict[str, Any] = {} if origin is None else {"origin": origin}
     if is_audited:
         user_attrs["audited"] = True
     return _record(

@@ -1,5 +1,6 @@
 """The searched values: one parameter a path, with its range in Optuna's words and the conditions on it."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -93,7 +94,7 @@ def conditions_hold(
                 for value in _as_list(allowed):
                     if not _can_take(by_path[gate], value, fixed):
                         what = f"when: {gate} is never {show(value)}"
-                        faults.add(place, what, f"it is searched over {_range(by_path[gate].distribution)}")
+                        faults.add(place, what, f"it is searched over {range_of(by_path[gate].distribution)}")
             elif gate in searched:
                 continue  # its own fault is told already
             elif fixed is ABSENT:
@@ -150,6 +151,33 @@ def probes(distribution: BaseDistribution) -> Iterator[tuple[str, Any]]:
             yield from ((f"low = {low}", low), (f"high = {high}", high), (f"{middle} (between low and high)", middle))
         case FloatDistribution(low=low, high=high):
             yield from ((f"low = {low}", low), (f"high = {high}", high))
+        case _:
+            raise AssertionError(distribution)
+
+
+def nearest_value(distribution: BaseDistribution, value: Any) -> Any:
+    """The value of a distribution that lies nearest to a given one: for a choice that one itself, else ABSENT."""
+    match distribution:
+        case CategoricalDistribution(choices=choices):
+            return next((choice for choice in choices if _same(choice, value)), ABSENT)
+        case FloatDistribution(low=low, high=high, step=step) | IntDistribution(low=low, high=high, step=step):
+            if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+                return ABSENT
+            within = min(max(value, low), high)
+            if step is not None:
+                within = min(low + step * round((within - low) / step), high)
+            return float(within) if isinstance(distribution, FloatDistribution) else within
+        case _:
+            raise AssertionError(distribution)
+
+
+def range_of(distribution: BaseDistribution) -> str:
+    """The choices or the limits, in words."""
+    match distribution:
+        case CategoricalDistribution(choices=choices):
+            return ", ".join(show(choice) for choice in choices)
+        case FloatDistribution(low=low, high=high) | IntDistribution(low=low, high=high):
+            return f"{low} to {high}"
         case _:
             raise AssertionError(distribution)
 
@@ -222,16 +250,6 @@ def _can_take(gate: Parameter, value: Any, fixed: Any) -> bool:
         case _:
             raise AssertionError(gate.distribution)
     return taken or (bool(gate.when) and _same(fixed, value))  # an inactive gate keeps the config's value
-
-
-def _range(distribution: BaseDistribution) -> str:
-    match distribution:
-        case CategoricalDistribution(choices=choices):
-            return ", ".join(show(choice) for choice in choices)
-        case FloatDistribution(low=low, high=high) | IntDistribution(low=low, high=high):
-            return f"{low} to {high}"
-        case _:
-            raise AssertionError(distribution)
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -7,17 +7,32 @@ from ray import tune
 from raysearch.errors import Fault, InputError
 from raysearch.parameters import probes, with_gates_open
 from raysearch.space import SearchSpec
+from raysearch.warm_start import read_prior
 from trainables.config import Config
 from trainables.data.preflight import inspect
 from trainables.dotted_paths import with_values
 
 
 def preflight(spec: SearchSpec) -> list[str]:
-    """What the trainable itself has to say before anything starts, of the config and of every choice in the space.
+    """What is worth knowing before anything starts, one line each.
 
     Raises:
-        InputError: every fault of the data and the choices.
+        InputError: every fault of the data, the choices and what the search is to take over.
     """
+    notices: list[str] = []
+    faults: list[Fault] = []
+    for look in (_trainable_notices, lambda spec: read_prior(spec).notices):
+        try:
+            notices += look(spec)
+        except InputError as error:
+            faults += error.faults
+    if faults:
+        raise InputError(faults)
+    return notices
+
+
+def _trainable_notices(spec: SearchSpec) -> list[str]:
+    """What the trainable itself has to say, of the config and of every choice in the space."""
     loaded = spec.trainable
     if isinstance(loaded.target, type) and not issubclass(loaded.target, tune.Trainable):
         what = f"{loaded.target.__name__} is no subclass of ray.tune.Trainable"

@@ -12,11 +12,12 @@ from typing import Any
 
 from raysearch import journal as lines
 from raysearch.algorithms import suggest
-from raysearch.journal import History, Journal, Report, Status, TrialHistory
+from raysearch.journal import FirstPoint, History, Journal, Report, Status, TrialHistory
 from raysearch.schedulers import build_scheduler
 from raysearch.schedulers.audit import is_audited
 from raysearch.schedulers.successive_halving import PromotingHalving
 from raysearch.space import SearchSpec
+from raysearch.warm_start import read_prior
 from trainables.protocol import DRAWS
 
 _MAX_WORKERS_LOST = 3
@@ -50,7 +51,7 @@ class Search:
         """Open a search on its journal; an empty one is begun.
 
         Raises:
-            InputError: a line of the journal is damaged.
+            InputError: a line of the journal is damaged; or a new search cannot read what it is to take over.
         """
         self.spec = spec
         self.history = History()
@@ -69,8 +70,8 @@ class Search:
         self._waiting = [trial.number for trial in self.running if not trial.is_paused]
 
     def _begin(self) -> None:
-        mode = self.spec.objectives[0].mode
-        self._write([lines.study_record(self.spec.name, mode, self.spec.search.trials)])
+        mode, search, prior = self.spec.objectives[0].mode, self.spec.search, read_prior(self.spec)
+        self._write([lines.study_record(self.spec.name, mode, search.trials, prior.evidence, prior.first_points)])
 
     @property
     def finished(self) -> bool:
@@ -129,14 +130,26 @@ class Search:
         """A new trial; None when the space holds nothing untried."""
         number = len(self.history.trials)
         is_default = number == 0 and self.spec.trainable.config_model is not None
-        values = self.spec.default_values() if is_default else suggest(self.spec, self.history, number)
+        first = self._first_point(number)
+        origin = None
+        values: Mapping[str, Any] | None
+        if is_default:
+            values, origin = self.spec.default_values(), "default config"
+        elif first is not None:
+            values, origin = first.values, first.origin
+        else:
+            values = suggest(self.spec, self.history, number)
         if values is None:
             self._exhausted = True
             return None
         distributions = {parameter.path: parameter.distribution for parameter in self.spec.parameters}
         params = {path: value for path, value in values.items() if _contains(distributions[path], value)}
         self._write(
-            [lines.start_record(params, distributions, values, is_default, self._is_audited(number, is_default))]
+            [
+                lines.start_record(
+                    params, distributions, values, is_default, self._is_audited(number, is_default), origin
+                )
+            ]
         )
         return self._proposal(number)
 
@@ -210,6 +223,11 @@ class Search:
             self.end(number, "failed", f"its worker died {trial.workers_lost} times; the last time: {error}")
         else:
             self._waiting.append(number)
+
+    def _first_point(self, number: int) -> FirstPoint | None:
+        """What trial `number` tries instead of a proposal; a default trial comes before all first points."""
+        index = number - (self.spec.trainable.config_model is not None)
+        return self.history.first_points[index] if 0 <= index < len(self.history.first_points) else None
 
     def _is_audited(self, number: int, is_default: bool) -> bool:
         """Whether a stop will be passed over; the default trial runs through anyway, and without a rule all do."""

@@ -57,6 +57,14 @@ def _switch(value: Any) -> Any:
     return ({} if value else None) if isinstance(value, bool) else value
 
 
+def _as_several(value: Any) -> Any:
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{show(value)} is {kind_of(value)}; give a path, or a list of paths")
+    return value
+
+
 class Objective(Section):
     """What makes one trial better than another."""
 
@@ -70,6 +78,11 @@ class SearchSettings(Section):
     algorithm: Literal["tpe", "random", "qmc", "grid", "cmaes", "gp"] = "tpe"
     trials: Count = 32
     seed: Annotated[Int, Field(ge=0)] = 0
+    warm_start: Annotated[tuple[str, ...], BeforeValidator(_as_several)] = ()
+    """Folders of earlier runs, tables of notes (CSV, Parquet) and config files that the search begins with; see
+    `raysearch/warm_start.py`."""
+    first_points: Annotated[Int, Field(ge=0)] = 5
+    """Of the points that `warm_start` holds without evidence, so many are tried before anything is proposed."""
     confirm: Annotated[ConfirmSettings | None, BeforeValidator(_switch)] = None
     """Confirm a finished search at once, and how; `true` is as every default says, `false` is not at all."""
 
@@ -253,7 +266,7 @@ def _parse(
         if key not in _KEYS:
             faults.add((key,), "is not known here", nearest(key, _KEYS))
     # A relative path starts where it was written: each of these may come whole from an override.
-    folders = {"trainable": base_dir, "config": base_dir, "space": base_dir}
+    folders = {"trainable": base_dir, "config": base_dir, "space": base_dir, "search": base_dir}
     config_overrides, space_overrides = _apply_overrides(document, set_values, folders, cwd, faults)
     flags = read_flags(trailing, cwd)
     faults.extend(flags.faults)
@@ -271,6 +284,7 @@ def _parse(
         _override_space(searched, override, cwd, tree, faults)
 
     objectives = _objectives(document, trainable, faults)
+    _make_sources_absolute(document.get("search"), folders["search"])
     search = read_section(document.get("search"), ("search",), SearchSettings, faults)
     scheduler = read_section(document.get("scheduler"), ("scheduler",), SchedulerSettings, faults)
     resources = read_section(document.get("resources"), ("resources",), ResourceSettings, faults)
@@ -345,6 +359,8 @@ def _apply_overrides(
             section = document[key] if document.get(key) is not None else {}
             if isinstance(section, dict):
                 document[key] = with_values(section, {rest: override.value})
+                if (key, rest) == ("search", "warm_start"):
+                    folders["search"] = cwd
                 faults.note_origin((key, *rest.split(".")), text)
             else:
                 faults.extend([Fault(text, f"{key} is {kind_of(section)} in the file", f"set {key} as a whole")])
@@ -559,6 +575,15 @@ def _override_space(
         value = {**words.get(key, {}), gate: override.value} if gate else override.value
         searched[path] = {**words, **_absolute_words(path, {key: value}, cwd, tree)}
         faults.note_origin(("space", path, key), override.text)
+
+
+def _make_sources_absolute(search: Any, folder: Path) -> None:
+    """Make the paths under `warm_start` absolute in place."""
+    if isinstance(search, dict) and isinstance(search.get("warm_start"), str | list):
+        given = search["warm_start"]
+        several = given if isinstance(given, list) else [given]
+        absolute = [os.path.abspath(folder / Path(s).expanduser()) if isinstance(s, str) else s for s in several]
+        search["warm_start"] = absolute if isinstance(given, list) else absolute[0]
 
 
 def _check_algorithm(search: SearchSettings, parameters: Sequence[Parameter], faults: FaultList) -> None:

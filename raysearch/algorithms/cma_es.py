@@ -59,9 +59,8 @@ def _finished_points(
     Only the order of losses matters to the evolution: what can win comes first, as `History.ranked` has it, then what
     was infeasible, by the violated amount.
     """
-    finished = [
-        t for t in history.trials if t.end_order is not None and t.status != "failed" and set(numeric) <= set(t.params)
-    ]
+    ended = [trial for trial in history.known_trials if trial.end_order is not None and trial.status != "failed"]
+    finished = [trial for trial in ended if set(numeric) <= set(trial.params)]
     standings = {t.number: (t.violation > 0.0, *(history.standing(t) or (t.violation, 0.0))) for t in finished}
     places = {standing: float(place) for place, standing in enumerate(sorted(set(standings.values())))}
     points = []

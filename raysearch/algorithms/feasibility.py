@@ -32,7 +32,7 @@ class Feasibility:
     def __init__(self, spec: SearchSpec, history: History) -> None:
         self._distributions = {parameter.path: parameter.distribution for parameter in spec.parameters}
         self._ended = [
-            trial for trial in history.trials if trial.effective_status in ("completed", "stopped", "infeasible")
+            trial for trial in history.known_trials if trial.effective_status in ("completed", "stopped", "infeasible")
         ]
         num_infeasible = sum(trial.status == "infeasible" for trial in self._ended)
         self.cautious = num_infeasible > _AFFORDED * len(self._ended)

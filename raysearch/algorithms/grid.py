@@ -26,5 +26,5 @@ def _grid_of(distribution: BaseDistribution) -> list[Any]:
         case IntDistribution(low=low, high=high, step=step):
             return list(range(low, high + 1, step))
         case FloatDistribution(low=low, high=high, step=float(step)):
-            return [low + step * i for i in range(round((high - low) / step) + 1)]
+            return [min(low + step * i, high) for i in range(round((high - low) / step) + 1)]
     raise AssertionError("the space file was checked for a step")

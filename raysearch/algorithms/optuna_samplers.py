@@ -18,8 +18,8 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 _NUM_BEST = 25
 _NUM_OTHERS = 250
-"""Ended trials that a sampler sees: the best, and a seeded draw of the rest. Its cost then does not grow with a search
-of thousands, and its proposals are no worse for it."""
+"""Ended trials that a sampler sees, evidence included: the best, and a seeded draw of the rest. Its cost then does not
+grow with a search of thousands, and its proposals are no worse for it."""
 
 
 def suggest_at_random(spec: SearchSpec, seed: int) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def _study(history: History, sampler: BaseSampler, seed: int, frozen: Any) -> op
 def _window(history: History, seed: int) -> list[TrialHistory]:
     """The trials a sampler sees, in the order of their numbers."""
     running = [trial for trial in history.trials if trial.effective_status == "running"]
-    ended = [trial for trial in history.trials if trial.effective_status not in ("running", "failed")]
+    ended = [trial for trial in history.known_trials if trial.effective_status not in ("running", "failed")]
     if len(ended) > _NUM_BEST + _NUM_OTHERS:
         ended.sort(key=lambda trial: history.standing(trial) or (math.inf, math.inf))
         ended = ended[:_NUM_BEST] + random.Random(seed).sample(ended[_NUM_BEST:], _NUM_OTHERS)
@@ -106,7 +106,7 @@ def _as_gp_learns(trial: TrialHistory, history: History, constraints: Sequence[s
         case "completed" | "stopped" if best is not None:
             return _frozen(trial, TrialState.COMPLETE, best.value, {}, _violations(trial, history, constraints))
         case "infeasible":
-            values = [b.value for t in history.trials if t.status != "infeasible" and (b := t.best(history.mode))]
+            values = [b.value for t in history.known_trials if t.status != "infeasible" and (b := t.best(history.mode))]
             worst = (max if history.mode == "min" else min)(values, default=0.0)
             return _frozen(trial, TrialState.COMPLETE, worst, {}, _violations(trial, history, constraints))
     return None
