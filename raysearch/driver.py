@@ -113,6 +113,7 @@ def _tune(spec: SearchSpec, search: Search, run_dir: RunDir, interruption: "_Int
         return {
             "number": proposal.number,
             "folder": str(run_dir.trial(proposal.number)),
+            "shared_folder": str(run_dir.shared),
             "title": _title(search.history.trials[proposal.number]),
             "config": proposal.config,
             "reports": [list(report) for report in proposal.restorable],

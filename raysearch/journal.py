@@ -21,6 +21,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from raysearch.errors import Fault, InputError
+from trainables.protocol import ITERATIONS_SHARED
 
 Status = Literal["running", "completed", "stopped", "infeasible", "failed"]
 Mode = Literal["max", "min"]
@@ -129,6 +130,11 @@ class TrialHistory:
         """The constraints on what is reported that its best report does not hold, with the violated amounts."""
         best = self.best(mode)
         return {} if best is None else {text: amount for text, amount in best.violations.items() if amount > 0.0}
+
+    @property
+    def iterations_shared(self) -> int:
+        """Training iterations that another trial had trained already."""
+        return sum(int(report.metrics.get(ITERATIONS_SHARED, 0)) for report in self.reports.values())
 
     def best(self, mode: Mode) -> Report | None:
         """The report with the best value; the earliest of equals."""

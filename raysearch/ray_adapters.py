@@ -39,7 +39,7 @@ from ray.tune.utils import flatten_dict
 from raysearch import memory
 from raysearch.journal import Mode, Status
 from raysearch.search import Decision, Proposal, Search
-from trainables.protocol import CONFIG_USED, ITERATION
+from trainables.protocol import CONFIG_USED, ITERATION, SharesBeginning
 
 _log = logging.getLogger("raysearch")
 
@@ -162,10 +162,12 @@ class TrialActor(tune.Trainable):
     def _begin(self, config: dict[str, Any]) -> None:
         self._clock = time.perf_counter()
         self._folder = Path(config["folder"])
+        self._shared_folder = Path(config["shared_folder"])
         self._given = config["config"]
         self._title = config["title"]
         self._ending: TrialReport | None = None
         self._num_reports = 0
+        self._has_begun = False
         self._last: str | None = None
         self._best: tuple[float, str] | None = None
         memory.reset_peak()
@@ -201,12 +203,19 @@ class TrialActor(tune.Trainable):
         assert self._trainable is not None
         self._drop_superseded_checkpoints()
         try:
+            self._share_beginning()
             result = self._trainable.train()
             if RESULT_DUPLICATE in result:
                 return TrialReport(ending="completed")
             return self._take(result)
         except Exception as error:
             return self._ending_of(error)
+
+    def _share_beginning(self) -> None:
+        """Once, in the first step and not in the set-up, which Ray may do twice and does not wait for as long."""
+        is_new, self._has_begun = not self._has_begun and self._last is None, True
+        if is_new and isinstance(self._trainable, SharesBeginning):
+            self._trainable.share_beginning(self._shared_folder, self._folder.name)
 
     def _take(self, result: dict[str, Any]) -> TrialReport:
         metric = self.context.metric

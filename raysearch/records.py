@@ -24,7 +24,8 @@ def trials_table(history: History) -> pa.Table:
     Columns: `trial`, `status`, every searched value under its dotted path (null where its condition did not hold),
     `value` (the best so far), `best_iteration`, `iterations`, `seconds` (of the trial's own running),
     `peak_memory_bytes`, `error`, `audited` (let through past every stop), `breaks` (constraints on what is reported),
-    `origin` (where values come from that no algorithm proposed).
+    `origin` (where values come from that no algorithm proposed), `iterations_shared` (those of `iterations` that another
+    trial had trained already).
     """
     paths = list(dict.fromkeys(path for trial in history.trials for path in trial.values))
     rows = [_trial_row(trial, history) for trial in history.trials]
@@ -44,6 +45,7 @@ def trials_table(history: History) -> pa.Table:
         ("audited", pa.bool_()),
         ("breaks", pa.string()),
         ("origin", pa.string()),
+        ("iterations_shared", pa.int64()),
     ):
         columns[name] = pa.array([row[name] for row in rows], kind)
     return pa.table(columns)
@@ -63,6 +65,7 @@ def _trial_row(trial: TrialHistory, history: History) -> dict[str, Any]:
         "audited": trial.is_audited,
         "breaks": "; ".join(trial.broken(history.mode)) or None,
         "origin": trial.origin,
+        "iterations_shared": trial.iterations_shared,
     }
 
 

@@ -101,6 +101,11 @@ class RunDir:
         return self.root / "trials"
 
     @property
+    def shared(self) -> Path:
+        """Checkpoints of the iterations that trials have in common."""
+        return self.root / "shared"
+
+    @property
     def confirmed_table(self) -> Path:
         """One row a confirmed config and seed."""
         return self.root / "confirmed.parquet"

@@ -42,7 +42,7 @@ from raysearch.trial_config import (
 )
 from trainables.dotted_paths import ABSENT, assign, leaves, lookup, with_values
 from trainables.openseg_json import Flags, read_flags
-from trainables.protocol import HasMetricEntries, HasThreads
+from trainables.protocol import HasMetricEntries, HasSharedValues, HasThreads
 
 DEFAULT_TRAINABLE = "trainables.contrastive_segmentation:ContrastiveSegmentation"
 
@@ -157,6 +157,8 @@ class SearchSpec:
     def trial_config(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The nested config of a trial: the base config with values set at dotted paths.
 
+        Where the config has shared iterations, the base's own values at these paths hold in them.
+
         Raises:
             InputError: a path does not exist, or the values break a rule of the config.
         """
@@ -169,7 +171,13 @@ class SearchSpec:
         config = with_values(self.config, values)
         validated = tree.validate(config, (), faults)
         faults.raise_any(config)
-        return config if validated is None else dumped(validated)
+        if validated is None:
+            return config
+        if isinstance(validated, HasSharedValues):
+            shared = validated.with_shared_values({path: lookup(self.config, path) for path in values})
+            assert isinstance(shared, BaseModel), "with_shared_values returns the config it was asked of"
+            validated = shared
+        return dumped(validated)
 
     def default_values(self) -> dict[str, Any]:
         """The base config's own values at the searched paths; without those that it does not hold."""

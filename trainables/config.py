@@ -4,9 +4,12 @@ Every section belongs to one part of the trial; a part is built from its own sec
 `Config()` trains on images that the product draws itself, so it is complete without a single value given.
 """
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from trainables.dotted_paths import with_values
 
 IGNORE_INDEX = 255
 """The class index of pixels that enter neither loss nor score."""
@@ -14,6 +17,7 @@ IGNORE_INDEX = 255
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Size = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
+Scalar = bool | int | float | str | None
 
 
 class _Section(BaseModel):
@@ -261,6 +265,12 @@ class TrainConfig(_Section):
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Decay an iteration of a moving average of the weights, which is then what is scored and kept; 0: the weights
     as they are. Early scores of the average tell more of the last one."""
+    shared_iters: Annotated[int, Field(ge=0)] = 0
+    """Iterations at the beginning in which `shared_values` hold in place of the config's own: all trials of a search
+    then have them in common, and they are trained once."""
+    shared_values: tuple[tuple[str, Scalar], ...] = ()
+    """Pairs of a dotted path and its value in the shared iterations. A search fills in what its base config holds
+    where it searches."""
     num_threads: Annotated[int, Field(ge=1)] | None = None
     """CPU threads; part of the result, since sums differ with it. Absent: what the machine offers."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -272,6 +282,15 @@ class TrainConfig(_Section):
         if self.report_iters > self.max_iters:
             raise ValueError(
                 f"report_iters = {self.report_iters} is beyond max_iters = {self.max_iters}; nothing would be reported"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _shared_iterations_end(self) -> Self:
+        if self.shared_iters >= self.max_iters:
+            raise ValueError(
+                f"shared_iters = {self.shared_iters} is not below max_iters = {self.max_iters}; "
+                "the config's own values would never hold"
             )
         return self
 
@@ -301,6 +320,47 @@ class Config(_Section):
             raise ValueError("loss.ce_coef is 0 and loss.combination is product; their product trains nothing")
         return self
 
+    @model_validator(mode="after")
+    def _shared_values_can_change(self) -> Self:
+        fixed = [path for path, _ in self.train.shared_values if not _may_change(path)]
+        if fixed:
+            raise ValueError(f"train.shared_values names {fixed[0]}, which cannot change during a training; remove it")
+        try:
+            beginning = self.beginning()
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            path = ".".join(map(str, first["loc"]))
+            raise ValueError(f"train.shared_values: {path}: {first['msg']}; mend or remove it") from None
+        if (beginning.contrast.loss_weight > 0.0) != (self.contrast.loss_weight > 0.0):
+            raise ValueError(
+                "train.shared_values sets contrast.loss_weight to 0 or from 0, but the projection head is there for "
+                "the whole training or not at all; remove it"
+            )
+        return self
+
+    def beginning(self) -> "Config":
+        """The config that holds in the first `train.shared_iters` iterations."""
+        if self.train.shared_iters == 0 or not self.train.shared_values:
+            return self
+        own = {"train.shared_iters": 0, "train.shared_values": []}
+        return Config.model_validate(
+            with_values(self.model_dump(mode="json"), {**dict(self.train.shared_values), **own})
+        )
+
+    def with_shared_values(self, values: Mapping[str, Any]) -> "Config":
+        """This config with values by dotted path that hold in its shared iterations, where it names none yet.
+
+        Values that a training cannot change on its way are left out: there the config's own hold from the start.
+        """
+        if self.train.shared_iters == 0:
+            return self
+        shared = {path: value for path, value in values.items() if _may_change(path)}
+        weight = shared.get("contrast.loss_weight")
+        if weight is not None and (weight > 0.0) != (self.contrast.loss_weight > 0.0):
+            del shared["contrast.loss_weight"]
+        pairs = tuple((shared | dict(self.train.shared_values)).items())
+        return self.model_copy(update={"train": self.train.model_copy(update={"shared_values": pairs})})
+
     def unused(self) -> dict[str, str]:
         """Dotted path of every value (or section) that this config does not use, with the reason."""
         reasons: dict[str, str] = {}
@@ -308,6 +368,10 @@ class Config(_Section):
             reasons["data.drawn"] = "data.dir is given"
         if self.train.micro_batch_size is not None and self.train.micro_batch_size >= self.train.batch_size:
             reasons["train.micro_batch_size"] = "train.batch_size is not larger"
+        if self.train.shared_iters == 0:
+            reasons["train.shared_values"] = "train.shared_iters is 0"
+        if not self.train.shared_values:
+            reasons["train.shared_iters"] = "train.shared_values is empty"
         others = [f"contrast.{name}" for name in ContrastConfig.model_fields if name != "loss_weight"]
         if self.contrast.loss_weight == 0.0:
             reasons |= dict.fromkeys(others, "contrast.loss_weight is 0")
@@ -363,8 +427,10 @@ class Config(_Section):
         return self.train.max_iters
 
     def warmup_end(self) -> int:
-        """The iteration at which the contrast term joins the loss; 0 when it is there from the start or never."""
-        return self.contrast.warmup_iters if self.contrast.loss_weight > 0.0 else 0
+        """The iteration from which on all of the config holds: the contrast has joined the loss, if it ever does, and
+        the shared iterations are over; 0 when that is so from the start."""
+        contrast_starts = self.contrast.warmup_iters if self.contrast.loss_weight > 0.0 else 0
+        return max(contrast_starts, self.train.shared_iters)
 
     def metric_entries(self) -> dict[str, tuple[str, ...]]:
         """The classes, by name or number: a report's `iou` has one number each."""
@@ -375,3 +441,18 @@ class Config(_Section):
         if self.train.num_threads is not None:
             return self
         return self.model_copy(update={"train": self.train.model_copy(update={"num_threads": num_threads})})
+
+
+def _may_change(path: str) -> bool:
+    """Whether a training can go on with another value of a path: what decides neither data nor network nor their seed."""
+    match path.split("."):
+        case ["loss", _] | ["data", "augmentation", _]:
+            return True
+        case ["contrast", name]:
+            return name != "proj_dim"
+        case ["optim", name]:
+            return name != "name"
+        case ["train", name]:
+            return name in ("batch_size", "micro_batch_size", "freeze_norm")
+        case _:
+            return False

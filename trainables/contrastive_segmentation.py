@@ -9,7 +9,8 @@ from ray import tune
 from trainables.config import Config as TrialConfig
 from trainables.models import build_model, warm_model
 from trainables.preflight import preflight
-from trainables.protocol import CONFIG_USED
+from trainables.protocol import CONFIG_USED, ITERATIONS_SHARED
+from trainables.shared_beginning import take_up_beginning
 from trainables.trainer import METRICS, Trainer
 
 
@@ -42,10 +43,16 @@ class ContrastiveSegmentation(tune.Trainable):
         self._trainer = Trainer(validated, build_network=warm_model if is_free else build_model)
         if is_free:
             cls._holder = weakref.ref(self._trainer)
+        self._iterations_shared = 0
+
+    def share_beginning(self, folder: Path, owner: str) -> None:
+        """Take up the iterations that other trials have trained already, or train them for the others."""
+        self._iterations_shared = take_up_beginning(self._trainer, folder, owner)
 
     def step(self) -> dict[str, Any]:
         """Train to the next report."""
         report = self._trainer.run_to_report()
+        report[ITERATIONS_SHARED], self._iterations_shared = self._iterations_shared, 0
         return {**report, CONFIG_USED: self._trainer.config_used(), "done": self._trainer.done}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

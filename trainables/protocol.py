@@ -5,6 +5,8 @@ the nested config of its trial and reports a dictionary of metrics. Everything b
 declares is checked before anything starts.
 """
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel
@@ -18,6 +20,8 @@ ITERATION = "iteration"
 DRAWS = "_draws"
 """What follows a metric's name in the key under which a report gives the draws of its bootstrap, a list of numbers:
 the score over other samples, the same ones for every trial. Rungs take the noise of a difference from them."""
+ITERATIONS_SHARED = "iterations_shared"
+"""Key of a report: training iterations since the report before that another trial had trained already."""
 
 
 @runtime_checkable
@@ -45,6 +49,29 @@ class HasPreflight(Protocol):
         Raises:
             InputError: every fault that would break a trial with this config.
         """
+        ...
+
+
+@runtime_checkable
+class SharesBeginning(Protocol):
+    """A trainable whose first iterations may be those of other trials too."""
+
+    def share_beginning(self, folder: Path, owner: str) -> None:
+        """Called once, before the first step of a trial that takes up no checkpoint of its own.
+
+        Args:
+            folder: Of the run; all its trials share it.
+            owner: The trial's name in the run.
+        """
+        ...
+
+
+@runtime_checkable
+class HasSharedValues(Protocol):
+    """A config whose training may begin with other values than those it goes on with."""
+
+    def with_shared_values(self, values: Mapping[str, Any]) -> "HasSharedValues":
+        """The config with the search's base values by dotted path filled in for the shared iterations."""
         ...
 
 

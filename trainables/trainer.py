@@ -92,14 +92,31 @@ class Trainer:
         proj_dim = config.contrast.proj_dim if config.contrast.loss_weight > 0.0 else None
         self.network = build_network(config.model, config.data.num_classes, proj_dim, config.train.seed)
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._average = _moving_average(self.network, config.train.ema_decay)
+        self.iteration = 0
+        self._recent_losses = torch.empty(0, 3, dtype=torch.float64)
+        """Loss and its two terms in every iteration since the last report that was made."""
+        self._build(config.beginning())
+
+    def _build(self, config: Config) -> None:
+        """Everything but the network, by the config that is in force from here on."""
+        self._in_force = config
         counts = class_pixel_counts(self._train_split, config.data)
         self.segmentation_loss = build_segmentation_loss(config.loss, counts).to(self.device)
         contrast_loss = build_contrast_loss(config.contrast, config.data.num_classes)
         self.contrast_loss = None if contrast_loss is None else contrast_loss.to(self.device)
         self.optimizer = build_optimizer(config.optim, self.network)
-        self._average = _moving_average(self.network, config.train.ema_decay)
-        self.iteration = 0
         self._batches: Iterator[tuple[Tensor, Tensor]] | None = None
+
+    def _end_beginning(self) -> None:
+        """Go on by the config's own values; the optimiser's momenta stay, and the memory where it has the same shape."""
+        momenta, contrast_loss = self.optimizer.state, self.contrast_loss
+        self._build(self.config)
+        self.optimizer.state.update(momenta)
+        if self.contrast_loss is not None and contrast_loss is not None:
+            kept, own = contrast_loss.state_dict(), self.contrast_loss.state_dict()
+            if {key: rows.shape for key, rows in kept.items()} == {key: rows.shape for key, rows in own.items()}:
+                self.contrast_loss.load_state_dict(kept)
 
     @property
     def done(self) -> bool:
@@ -128,8 +145,14 @@ class Trainer:
         """
         assert not self.done, "the full budget is spent"
         config = self.config.train
-        end = min(self.iteration + config.report_iters - self.iteration % config.report_iters, config.max_iters)
-        report = self._train_until(end)
+        start = self.iteration
+        end = min(start + config.report_iters - start % config.report_iters, config.max_iters)
+        started = time.perf_counter()
+        num_anchors = self.train_to(end)
+        seconds = time.perf_counter() - started
+        report_before = (end - 1) // config.report_iters * config.report_iters
+        loss, loss_segmentation, loss_contrast = self._recent_losses[report_before - end :].mean(dim=0).tolist()
+        self._recent_losses = self._recent_losses[:0]
         confusion = self.evaluate()
         draws = confusion.miou_draws(NUM_DRAWS)
         return {
@@ -139,42 +162,6 @@ class Trainer:
             f"miou{DRAWS}": [round(float(draw), 6) for draw in draws],
             "pixel_accuracy": float(confusion.pixel_accuracy()),
             "iou": [float(iou) for iou in confusion.iou()],
-            **report,
-        }
-
-    def _train_until(self, end: int) -> dict[str, Any]:
-        config = self.config
-        if self._batches is None:
-            self._batches = iter(
-                TrainBatches(
-                    self._train_split,
-                    config.data,
-                    batch_size=config.train.batch_size,
-                    seed=config.train.seed,
-                    start_iteration=self.iteration,
-                    max_iters=config.train.max_iters,
-                )
-            )
-        start = self.iteration
-        steps: list[Tensor] = []
-        num_anchors = 0
-        started = time.perf_counter()
-        self.network.train()
-        if config.train.freeze_norm:
-            for norm in self._batch_norms():
-                norm.eval()
-        while self.iteration < end:
-            images, labels = next(self._batches)
-            step = self._step(images, labels)
-            steps.append(torch.stack([step.loss, step.segmentation, step.contrast]).detach())
-            num_anchors = step.num_anchors
-            self.iteration += 1
-        losses = torch.stack(steps).double().cpu()  # waits for the accelerator, once a report
-        wrong = (~losses[:, 0].isfinite()).nonzero().flatten().tolist()
-        if wrong:
-            raise FloatingPointError(f"the loss is {losses[wrong[0], 0]} at iteration {start + wrong[0] + 1}")
-        loss, loss_segmentation, loss_contrast = losses.mean(dim=0).tolist()
-        return {
             "loss": loss,
             "loss_segmentation": loss_segmentation,
             "loss_contrast": loss_contrast,
@@ -182,12 +169,62 @@ class Trainer:
             "contrast_active": self._contrast_active(self.iteration - 1),
             "contrast_grad_norm": self._projection_grad_norm(),
             "num_anchors": num_anchors,
-            "images_per_second": len(steps) * config.train.batch_size / (time.perf_counter() - started),
+            "images_per_second": (end - start) * self._in_force.train.batch_size / seconds,
         }
+
+    def train_to(self, end: int) -> int:
+        """Train to an iteration without scoring anything.
+
+        Returns:
+            The number of anchors in the last iteration.
+
+        Raises:
+            FloatingPointError: as `run_to_report`.
+        """
+        steps: list[Tensor] = []
+        num_anchors = 0
+        self._set_training_mode()
+        while self.iteration < end:
+            if self._in_force is not self.config and self.iteration == self.config.train.shared_iters:
+                self._end_beginning()
+                self._set_training_mode()
+            if self._batches is None:
+                self._batches = self._batches_from_here()
+            images, labels = next(self._batches)
+            step = self._step(images, labels)
+            steps.append(torch.stack([step.loss, step.segmentation, step.contrast]).detach())
+            num_anchors = step.num_anchors
+            self.iteration += 1
+        losses = torch.stack(steps).double().cpu()  # waits for the accelerator, once a call
+        wrong = (~losses[:, 0].isfinite()).nonzero().flatten().tolist()
+        if wrong:
+            iteration = end - len(steps) + wrong[0] + 1
+            raise FloatingPointError(f"the loss is {losses[wrong[0], 0]} at iteration {iteration}")
+        self._recent_losses = torch.cat([self._recent_losses, losses])
+        return num_anchors
+
+    def _set_training_mode(self) -> None:
+        self.network.train()
+        if self._in_force.train.freeze_norm:
+            for norm in self._batch_norms():
+                norm.eval()
+
+    def _batches_from_here(self) -> Iterator[tuple[Tensor, Tensor]]:
+        config = self._in_force
+        return iter(
+            TrainBatches(
+                self._train_split,
+                config.data,
+                batch_size=config.train.batch_size,
+                seed=config.train.seed,
+                start_iteration=self.iteration,
+                max_iters=config.train.max_iters,
+            )
+        )
 
     def _step(self, images: Tensor, labels: Tensor) -> _Step:
         """One iteration, of a batch of images (B, 3, H, W) and labels (B, H, W)."""
-        config, iteration = self.config, self.iteration
+        config, iteration = self._in_force, self.iteration
         factor = poly_lr(
             iteration,
             max_iters=config.train.max_iters,
@@ -249,7 +286,7 @@ class Trainer:
         return SegmentationOutput._make(None if maps is None else maps.float() for maps in output)
 
     def _losses(self, output: SegmentationOutput, labels: Tensor) -> _Step:
-        config = self.config
+        config = self._in_force
         segmentation = self.segmentation_loss(output.logits, output.aux_logits, labels)
         loss = config.loss.ce_coef * segmentation
         if not self._contrast_active(self.iteration):
@@ -267,7 +304,7 @@ class Trainer:
         return [module for module in self.network.modules() if isinstance(module, _BatchNorm)]
 
     def _contrast_active(self, iteration: int) -> bool:
-        return self.contrast_loss is not None and iteration >= self.config.contrast.warmup_iters
+        return self.contrast_loss is not None and iteration >= self._in_force.contrast.warmup_iters
 
     def _projection_grad_norm(self) -> float:
         if self.network.projection is None:
@@ -301,6 +338,7 @@ class Trainer:
             "network": None if self._average is None else self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "contrast": None if self.contrast_loss is None else self.contrast_loss.state_dict(),
+            "recent_losses": self._recent_losses,
         }
         torch.save(state, folder / TRAINER_FILE)
         (folder / CONFIG_FILE).write_text(json.dumps(self.config.model_dump(mode="json"), indent=2), encoding="utf-8")
@@ -311,30 +349,32 @@ class Trainer:
             torch.load(folder / MODEL_FILE, map_location=self.device, weights_only=True)
         )
         state = torch.load(folder / TRAINER_FILE, map_location=self.device, weights_only=True)
+        config, self.iteration = self.config, state["iteration"]
+        self._build(config.beginning() if self.iteration <= config.train.shared_iters else config)
         if self._average is not None:
             self.network.load_state_dict(state["network"])
             self._average.n_averaged.fill_(state["iteration"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.contrast_loss is not None:
+        if self.contrast_loss is not None and self._contrast_active(self.iteration - 1):
             self.contrast_loss.load_state_dict(state["contrast"])
-        self.iteration = state["iteration"]
-        self._batches = None
+        self._recent_losses = state["recent_losses"].cpu()
 
     def config_used(self) -> dict[str, Any]:
         """The nested config as the parts in use state it: what is trained with, not what was asked for."""
-        contrast = self.config.contrast if self.contrast_loss is None else self.contrast_loss.config
-        used = self.config.model_copy(
+        given = self._in_force
+        used = given.model_copy(
             update={
                 "model": self.network.config,
                 "loss": self.segmentation_loss.config,
-                "contrast": contrast,
-                "optim": _optim_used(self.config.optim, self.optimizer),
-                "train": self.config.train.model_copy(
-                    update={} if self.config.train.num_threads is None else {"num_threads": torch.get_num_threads()}
+                "contrast": given.contrast if self.contrast_loss is None else self.contrast_loss.config,
+                "optim": _optim_used(given.optim, self.optimizer),
+                "train": given.train.model_copy(
+                    update={} if given.train.num_threads is None else {"num_threads": torch.get_num_threads()}
                 ),
             }
         )
-        return used.model_dump(mode="json")
+        # In the shared iterations the parts are right by what holds there; any other departure is told as it is.
+        return (self.config if used == given else used).model_dump(mode="json")
 
 
 def pick_device(config: Config) -> torch.device:

@@ -40,6 +40,8 @@ NEEDS: dict[str, dict[str, Any]] = {
     "loss.rmi_weight": {"loss.segmentation": "rmi"},
     "loss.aux_coef": {"model.head": "ocr"},
     "model.hrnet_fuse": {"model.backbone": "hrnet_w18_small"},
+    "train.shared_iters": {"train.shared_values": [["optim.lr", 0.01]]},
+    "train.shared_values": {"train.shared_iters": 2},
 }
 """What must be so beside `EVERYTHING_USED` for the remaining values to be used."""
 
@@ -108,6 +110,8 @@ OTHER_VALUES: dict[str, Any] = {
     "train.freeze_norm": True,
     "train.ema_decay": 0.7,
     "train.precision": "bf16",
+    "train.shared_iters": 1,
+    "train.shared_values": [["optim.lr", 0.01]],
 }
 """Another value of every option that changes a training or its score; `data.dir` and `model.weights` are files."""
 
@@ -224,7 +228,8 @@ class TestUnused:
 
         behind = [path for path in PATHS if any(f"{path}.".startswith(f"{named}.") for named in unused)]
         assert behind
-        others = {path: OTHER_VALUES[path] for path in behind if path in OTHER_VALUES}
+        # `train.shared_iters` and `train.shared_values` are each the gate of the other.
+        others = {path: OTHER_VALUES[path] for path in behind if path in OTHER_VALUES.keys() - {"train.shared_iters"}}
         trained = [Trainer(tiny(values)) for values in (closed, {**closed, **others})]
         # The cross entropy is still reported where it does not enter the loss.
         ignored = {"loss_segmentation"} if gate == "loss.ce_coef" else set()

@@ -413,12 +413,12 @@ class TestBatchInParts:
         trainer = Trainer(tiny({**BATCH_IN_PARTS, "train.micro_batch_size": 4}))
         sizes = []
         trainer.network.backbone.register_forward_pre_hook(lambda module, images: sizes.append(len(images[0])))
-        trainer._train_until(1)
+        trainer.train_to(1)
         assert sizes == [3, 3, 3, 3]
 
     def test_takes_batch_statistics_up_once_a_part(self) -> None:
         trainer = Trainer(tiny({**BATCH_IN_PARTS, "train.freeze_norm": False, "train.micro_batch_size": 2}))
-        trainer._train_until(1)
+        trainer.train_to(1)
         taken = [int(norm.num_batches_tracked) for norm in trainer.network.modules() if isinstance(norm, _BatchNorm)]
         assert len(taken) > 5
         assert set(taken) == {3}
