@@ -11,7 +11,7 @@ from tests.trainables.tiny import comparable, differing, remaining_reports, stat
 from trainables.config import Config
 from trainables.contrastive_segmentation import ContrastiveSegmentation
 from trainables.errors import InputError
-from trainables.protocol import CONFIG_USED, ITERATION, DeclaresConfig, DeclaresMetrics, HasPreflight
+from trainables.protocol import CONFIG_USED, ITERATION, ITERATIONS_SHARED, DeclaresConfig, DeclaresMetrics, HasPreflight
 from trainables.trainer import METRICS, Trainer
 
 
@@ -39,6 +39,7 @@ def test_its_reports_are_those_of_the_trainer() -> None:
     steps = [running.step() for _ in range(3)]
     assert [step.pop("done") for step in steps] == [False, False, True]
     assert [step.pop(CONFIG_USED) for step in steps] == [config.model_dump(mode="json")] * 3
+    assert [step.pop(ITERATIONS_SHARED) for step in steps] == [0, 0, 0]
     assert [step[ITERATION] for step in steps] == [2, 4, 6]
     assert all(step.keys() >= METRICS for step in steps)
     assert [comparable(step) for step in steps] == remaining_reports(Trainer(config))

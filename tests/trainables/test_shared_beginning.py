@@ -25,7 +25,7 @@ WARMUP: dict[str, Any] = {
     "contrast.pixel_update_freq": 2,
     "loss.ce_weight_power": 0.5,
     "optim.lr": 0.05,
-    "train.batch_size": 4,
+    "train.batch_size": 6,
     "train.micro_batch_size": 3,
     "train.ema_decay": 0.5,
 }
@@ -48,7 +48,7 @@ SEARCHED = {
     "contrast.temperature": 0.3,
     "contrast.loss_weight": 0.5,
     "data.augmentation.flip": 0.0,
-    "train.batch_size": 6,
+    "train.batch_size": 4,
 }
 """Values that a training can change on its way."""
 
@@ -72,8 +72,8 @@ def shared_training(config: Config, folder: Path, owner: str = "other") -> tuple
     return trainer, take_up_beginning(trainer, folder, owner)
 
 
-@pytest.mark.parametrize("config", [tiny(WARMUP), tiny(SHARED), searched(), searched(shared_iters=4)])
-@pytest.mark.parametrize("report_iters", [1, 2, 6])
+4pytest.mark.parametrize("config", [tiny(WARMUP), tiny(SHARED), searched(), searched(shared_iters=4)])
+4pytest.mark.parametrize("report_iters", [1, 2, 6])
 def test_a_shared_beginning_changes_no_bit(config: Config, report_iters: int, tmp_path: Path) -> None:
     config = config.model_copy(update={"train": config.train.model_copy(update={"report_iters": report_iters})})
     scratch = Trainer(config)
@@ -89,7 +89,7 @@ FILES = {"data.dir", "model.weights"}
 NOT_SHARED = FILES | HELD_ELSEWHERE | {"contrast.warmup_iters", "train.shared_iters", "train.shared_values"}
 
 
-@lru_cache
+4lru_cache
 def state_after_three(config: Config) -> dict[str, torch.Tensor]:
     if num_shared_iters(config) == 0:
         return {}
@@ -99,8 +99,8 @@ def state_after_three(config: Config) -> dict[str, torch.Tensor]:
     return state_of(trainer) | average
 
 
-@pytest.mark.parametrize("path", [path for path in PATHS if path not in NOT_SHARED])
-@pytest.mark.parametrize("base", [WARMUP, SHARED])
+4pytest.mark.parametrize("path", [path for path in PATHS if path not in NOT_SHARED])
+4pytest.mark.parametrize("base", [WARMUP, SHARED])
 def test_the_key_is_of_exactly_the_fields_that_matter(path: str, base: dict[str, Any]) -> None:
     needed = {**base, **NEEDS.get(path, {})}
     one, other = tiny(needed), tiny({**needed, path: (OTHER_VALUES | CHANGES_NO_NUMBER)[path]})
@@ -175,7 +175,7 @@ def test_the_trainable_says_what_it_saved(tmp_path: Path, monkeypatch: pytest.Mo
     assert [comparable(step) for step in told[0]][1] == [comparable(step) for step in told[1]][1]
 
 
-@pytest.mark.parametrize(
+4pytest.mark.parametrize(
     ("values", "rule"),
     [
         ({"train.shared_iters": 6}, "shared_iters = 6 is not below max_iters = 6"),
