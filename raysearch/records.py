@@ -24,8 +24,8 @@ def trials_table(history: History) -> pa.Table:
     Columns: `trial`, `status`, every searched value under its dotted path (null where its condition did not hold),
     `value` (the best so far), `best_iteration`, `iterations`, `seconds` (of the trial's own running),
     `peak_memory_bytes`, `error`, `audited` (let through past every stop), `breaks` (constraints on what is reported),
-    `origin` (where values come from that no algorithm proposed), `iterations_shared` (those of `iterations` that another
-    trial had trained already).
+    `origin` (where values come from that no algorithm proposed), `iterations_shared` (those of `iterations` that
+    another trial had trained already).
     """
     paths = list(dict.fromkeys(path for trial in history.trials for path in trial.values))
     rows = [_trial_row(trial, history) for trial in history.trials]

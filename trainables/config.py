@@ -427,8 +427,10 @@ class Config(_Section):
         return self.train.max_iters
 
     def warmup_end(self) -> int:
-        """The iteration from which on all of the config holds: the contrast has joined the loss, if it ever does, and
-        the shared iterations are over; 0 when that is so from the start."""
+        """The iteration from which on all of the config holds; 0 when that is so from the start.
+
+        By then the contrast has joined the loss, if it ever does, and the shared iterations are over.
+        """
         contrast_starts = self.contrast.warmup_iters if self.contrast.loss_weight > 0.0 else 0
         return max(contrast_starts, self.train.shared_iters)
 
@@ -444,7 +446,7 @@ class Config(_Section):
 
 
 def _may_change(path: str) -> bool:
-    """Whether a training can go on with another value of a path: what decides neither data nor network nor their seed."""
+    """Whether a training can go on with another value of a path: it decides neither data, nor network, nor seed."""
     match path.split("."):
         case ["loss", _] | ["data", "augmentation", _]:
             return True

@@ -109,7 +109,7 @@ class Trainer:
         self._batches: Iterator[tuple[Tensor, Tensor]] | None = None
 
     def _end_beginning(self) -> None:
-        """Go on by the config's own values; the optimiser's momenta stay, and the memory where it has the same shape."""
+        """Go on by the config's own values; the optimiser's momenta stay, and so does a memory of the same shape."""
         momenta, contrast_loss = self.optimizer.state, self.contrast_loss
         self._build(self.config)
         self.optimizer.state.update(momenta)

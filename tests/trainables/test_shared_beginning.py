@@ -72,8 +72,8 @@ def shared_training(config: Config, folder: Path, owner: str = "other") -> tuple
     return trainer, take_up_beginning(trainer, folder, owner)
 
 
-4pytest.mark.parametrize("config", [tiny(WARMUP), tiny(SHARED), searched(), searched(shared_iters=4)])
-4pytest.mark.parametrize("report_iters", [1, 2, 6])
+@pytest.mark.parametrize("config", [tiny(WARMUP), tiny(SHARED), searched(), searched(shared_iters=4)])
+@pytest.mark.parametrize("report_iters", [1, 2, 6])
 def test_a_shared_beginning_changes_no_bit(config: Config, report_iters: int, tmp_path: Path) -> None:
     config = config.model_copy(update={"train": config.train.model_copy(update={"report_iters": report_iters})})
     scratch = Trainer(config)
@@ -89,7 +89,7 @@ FILES = {"data.dir", "model.weights"}
 NOT_SHARED = FILES | HELD_ELSEWHERE | {"contrast.warmup_iters", "train.shared_iters", "train.shared_values"}
 
 
-4lru_cache
+@lru_cache
 def state_after_three(config: Config) -> dict[str, torch.Tensor]:
     if num_shared_iters(config) == 0:
         return {}
@@ -99,8 +99,8 @@ def state_after_three(config: Config) -> dict[str, torch.Tensor]:
     return state_of(trainer) | average
 
 
-4pytest.mark.parametrize("path", [path for path in PATHS if path not in NOT_SHARED])
-4pytest.mark.parametrize("base", [WARMUP, SHARED])
+@pytest.mark.parametrize("path", [path for path in PATHS if path not in NOT_SHARED])
+@pytest.mark.parametrize("base", [WARMUP, SHARED])
 def test_the_key_is_of_exactly_the_fields_that_matter(path: str, base: dict[str, Any]) -> None:
     needed = {**base, **NEEDS.get(path, {})}
     one, other = tiny(needed), tiny({**needed, path: (OTHER_VALUES | CHANGES_NO_NUMBER)[path]})
@@ -175,7 +175,7 @@ def test_the_trainable_says_what_it_saved(tmp_path: Path, monkeypatch: pytest.Mo
     assert [comparable(step) for step in told[0]][1] == [comparable(step) for step in told[1]][1]
 
 
-4pytest.mark.parametrize(
+@pytest.mark.parametrize(
     ("values", "rule"),
     [
         ({"train.shared_iters": 6}, "shared_iters = 6 is not below max_iters = 6"),
