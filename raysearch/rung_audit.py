@@ -18,8 +18,6 @@ TRUSTED = 0.5
 
 Verdict = Literal["too few", "tied", "misleading", "unclear", "trusted"]
 
-_QUANTILE = float(norm.ppf(0.975))
-
 
 @dataclass(frozen=True)
 class RungAudit:
@@ -84,8 +82,10 @@ def audit_rungs(history: History, rungs: Sequence[int], max_iters: int | None) -
     return SearchAudit(full, bool(rungs), audits)
 
 
-def spearman(first: Sequence[float], second: Sequence[float]) -> tuple[float, tuple[float, float]] | None:
-    """Spearman's rho and its 95 % interval; None with fewer than 4 pairs, or where one side is constant.
+def spearman(
+    first: Sequence[float], second: Sequence[float], confidence: float = 0.95
+) -> tuple[float, tuple[float, float]] | None:
+    """Spearman's rho and its interval; None with fewer than 4 pairs, or where one side is constant.
 
     The interval is Fisher's, with the standard error of Bonett and Wright (Psychometrika, 2000):
     atanh(rho) +- z * sqrt((1 + rho^2 / 2) / (n - 3)). A perfect order, whose atanh is infinite, is taken to be one
@@ -97,7 +97,7 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> tuple[float, tu
     rho = float(spearmanr(first, second).statistic)
     largest = 1 - 12 / (n**3 - n)
     bounded = min(max(rho, -largest), largest)
-    half_width = _QUANTILE * math.sqrt((1 + bounded**2 / 2) / (n - 3))
+    half_width = float(norm.ppf(0.5 + confidence / 2)) * math.sqrt((1 + bounded**2 / 2) / (n - 3))
     low, high = math.tanh(math.atanh(bounded) - half_width), math.tanh(math.atanh(bounded) + half_width)
     return rho, (min(low, rho), max(high, rho))
 

@@ -13,8 +13,9 @@ from typing import Any
 from raysearch import journal as lines
 from raysearch.algorithms import suggest
 from raysearch.journal import FirstPoint, History, Journal, Report, Status, TrialHistory
-from raysearch.schedulers import build_scheduler
+from raysearch.schedulers import Scheduler, build_scheduler
 from raysearch.schedulers.audit import is_audited
+from raysearch.schedulers.pilots import AfterPilots
 from raysearch.schedulers.successive_halving import PromotingHalving
 from raysearch.space import SearchSpec
 from raysearch.warm_start import read_prior
@@ -119,8 +120,13 @@ class Search:
         return None
 
     def _promotable(self, paused: Collection[int], at_least: int = 0) -> int | None:
-        rule = self._scheduler
+        rule = self._rule
         return rule.promotable(paused, at_least=at_least) if isinstance(rule, PromotingHalving) else None
+
+    @property
+    def _rule(self) -> Scheduler | None:
+        """The rule that decides by now; None while pilots run."""
+        return self._scheduler.rule if isinstance(self._scheduler, AfterPilots) else self._scheduler
 
     def _take_up(self, number: int) -> Proposal:
         self._write([lines.paused_record(number, False)])
@@ -263,7 +269,7 @@ class Search:
             self._verdicts[number] = "completed"
         elif not stop or trial.is_default or trial.is_audited:
             return
-        elif not isinstance(self._scheduler, PromotingHalving):
+        elif not isinstance(self._rule, PromotingHalving):
             self._verdicts[number] = "stopped"
         elif self._promotable([*self._paused, number]) != number:  # else it would be taken up again at once
             self._to_pause.add(number)

@@ -94,9 +94,11 @@ class SchedulerSettings(Section):
     form: Literal["stopping", "promotion"] = "stopping"
     """What a rung of `asha` does with a trial that it does not let on: stops it for good, or pauses it, to take it up
     again from its checkpoint once it is among the best."""
-    grace_iters: Count | None = None
+    grace_iters: Count | Literal["auto"] | None = None
     """Iterations of the first rung, before which no trial is stopped; absent: so that three rungs fit, but beyond the
-    warm-up."""
+    warm-up; `auto`: where the order of the first trials begins to foretell their final one."""
+    pilot_trials: Annotated[Int, Field(ge=5)] = 6
+    """Trials that must have reached the full budget before `auto` tells; until then none is stopped."""
     reduction_factor: Annotated[Int, Field(ge=2)] = 3
     """One trial in so many passes a rung, and the next rung lies so many times further. The median rule has no rungs:
     there it only says where an absent `grace_iters` lies."""
@@ -144,7 +146,7 @@ class SearchSpec:
     max_iters: int | None
     """The full budget of a trial in iterations, where it is known."""
     grace_iters: int | None
-    """The first rung; none without early stopping."""
+    """The first rung, or with `grace_iters: auto` the earliest there may be; none without early stopping."""
     constraints: tuple[Constraint, ...] = ()
     notices: tuple[str, ...] = field(default=(), compare=False)
     """What is worth knowing of the file that `config` names, one line each."""
@@ -643,6 +645,9 @@ def _budget(
     if warmup_end >= max_iters:
         what = f"the warm-up ends at iteration {warmup_end}, the full budget at {max_iters}: no rung fits between"
         faults.add(("scheduler",), what, "shorten the warm-up, or set scheduler.name to none")
+    elif scheduler.grace_iters == "auto":
+        _check_pilots(scheduler, faults)
+        return max_iters, smallest
     elif scheduler.grace_iters is not None and scheduler.grace_iters < smallest:
         what = f"{scheduler.grace_iters} is not beyond the warm-up, which ends at iteration {warmup_end}"
         faults.add(("scheduler", "grace_iters"), what, f"give at least {smallest}")
@@ -664,8 +669,16 @@ def _check_rule(scheduler: SchedulerSettings, faults: FaultList) -> None:
         faults.add(("scheduler", "slack"), what, "set scheduler.name to asha, hyperband or pasha, or slack to 0")
 
 
+def _check_pilots(scheduler: SchedulerSettings, faults: FaultList) -> None:
+    """A first rung that is found may lie anywhere, and some rules do not take every one."""
+    if scheduler.name == "pasha":
+        what = "auto may find a rung so late that pasha has none to grow to"
+        faults.add(("scheduler", "grace_iters"), what, "give a number, or set scheduler.name to asha")
+
+
 def _first_rung(scheduler: SchedulerSettings, max_iters: int, smallest: int) -> int:
-    return scheduler.grace_iters or max(smallest, max_iters // scheduler.reduction_factor**2)
+    given = scheduler.grace_iters
+    return given if isinstance(given, int) else max(smallest, max_iters // scheduler.reduction_factor**2)
 
 
 def _check_room(scheduler: SchedulerSettings, max_iters: int, smallest: int, faults: FaultList) -> None:

@@ -70,7 +70,7 @@ def search_view(history: History, spec: SearchSpec, run_dir: RunDir) -> SearchVi
     return SearchView(
         history=history,
         metric=spec.objectives[0].metric,
-        rungs=rungs_of(spec),
+        rungs=rungs_of(spec, history),
         max_iters=spec.max_iters,
         best=best_document(history, spec, confirmation),
         commands=commands if spec.trainable.config_model is Config else (),  # `train` knows no other config

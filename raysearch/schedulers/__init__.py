@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from raysearch.journal import Mode
+from raysearch.journal import History, Mode
 from raysearch.schedulers.hyperband import Hyperband
 from raysearch.schedulers.median_stopping import MedianStopping
+from raysearch.schedulers.pilots import AfterPilots, pilot_rung
 from raysearch.schedulers.progressive_halving import ProgressiveHalving
 from raysearch.schedulers.successive_halving import PromotingHalving, SuccessiveHalving, rung_iterations
 from raysearch.space import SearchSpec
@@ -39,6 +40,17 @@ def build_scheduler(spec: SearchSpec, mode: Mode) -> Scheduler:
     grace_iters, max_iters = spec.grace_iters, spec.max_iters
     assert grace_iters is not None, "the space file was checked for it"
     assert max_iters is not None, "the space file was checked for it"
+
+    def build(first_rung: int) -> Scheduler:
+        return _build_rule(spec, mode, first_rung, max_iters)
+
+    if settings.grace_iters == "auto":
+        return AfterPilots(settings.pilot_trials, smallest=grace_iters, max_iters=max_iters, build=build)
+    return build(grace_iters)
+
+
+def _build_rule(spec: SearchSpec, mode: Mode, grace_iters: int, max_iters: int) -> Scheduler:
+    settings = spec.scheduler
     if settings.name == "median":
         return MedianStopping(mode=mode, grace_iters=grace_iters)
     rungs = {"grace_iters": grace_iters, "max_iters": max_iters, "reduction_factor": settings.reduction_factor}
@@ -53,8 +65,16 @@ def build_scheduler(spec: SearchSpec, mode: Mode) -> Scheduler:
             return ProgressiveHalving(mode=mode, slack=settings.slack, **rungs)
 
 
-def rungs_of(spec: SearchSpec) -> tuple[int, ...]:
+def first_rung(spec: SearchSpec, history: History) -> int | None:
+    """The iteration before which no trial is stopped; none without a rule, or while the pilots are not through."""
+    if spec.scheduler.grace_iters != "auto" or spec.grace_iters is None or spec.max_iters is None:
+        return spec.grace_iters
+    return pilot_rung(history, spec.scheduler.pilot_trials, smallest=spec.grace_iters, max_iters=spec.max_iters)
+
+
+def rungs_of(spec: SearchSpec, history: History) -> tuple[int, ...]:
     """Iterations below the full budget at which trials are compared; none for a rule that compares at every report."""
-    if spec.scheduler.name in ("none", "median") or spec.grace_iters is None or spec.max_iters is None:
+    first = first_rung(spec, history)
+    if spec.scheduler.name in ("none", "median") or first is None or spec.max_iters is None:
         return ()
-    return rung_iterations(spec.grace_iters, spec.max_iters, spec.scheduler.reduction_factor)
+    return rung_iterations(first, spec.max_iters, spec.scheduler.reduction_factor)

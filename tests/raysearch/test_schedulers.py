@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from raysearch.journal import Journal
+from raysearch.journal import History, Journal
 from raysearch.schedulers import Scheduler, build_scheduler, rungs_of
 from raysearch.schedulers.hyperband import Hyperband, bracket_sizes
 from raysearch.schedulers.median_stopping import MedianStopping
@@ -116,7 +116,7 @@ def test_a_repeated_report_changes_nothing(tmp_path: Path, rule: str) -> None:
     ("rule", "rungs"), [("asha", (2, 4)), ("hyperband", (2, 4)), ("pasha", (2, 4)), ("median", ())]
 )
 def test_the_report_is_told_the_rungs(tmp_path: Path, rule: str, rungs: tuple[int, ...]) -> None:
-    assert rungs_of(spec_of(tmp_path, rule)) == rungs
+    assert rungs_of(spec_of(tmp_path, rule), History()) == rungs
 
 
 # Median

@@ -695,6 +695,8 @@ def test_a_value_unused_under_its_own_condition(folder: Path) -> None:
             "scheduler.slack: auto, but median has no rungs that it could apply to; set scheduler.name to asha",
         ),
         ({"slack": -0.1}, 0, "scheduler.slack"),
+        ({"name": "pasha", "grace_iters": "auto"}, 0, "scheduler.grace_iters: auto may find a rung so late that pasha"),
+        ({"grace_iters": "auto", "pilot_trials": 4}, 0, "pilot_trials: 4 must be greater than or equal to 5"),
         ({"name": "pasha"}, 1499, "scheduler: 1500 of 4500 iterations is the first rung, but pasha needs two rungs"),
         ({}, 4500, "the warm-up ends at iteration 4500, the full budget at 4500: no rung fits between"),
     ],
@@ -728,6 +730,7 @@ def test_the_latest_searched_warmup_counts(folder: Path) -> None:
         ({}, 600, 4500, 601),
         ({"name": "none"}, 600, 4500, None),
         ({"grace_iters": 4500}, 0, 4500, 4500),
+        ({"grace_iters": "auto"}, 600, 4500, 601),
     ],
 )
 def test_budget_and_first_rung(
