@@ -324,6 +324,8 @@ def _finish(result: "SearchResult") -> None:
             _say(f"confirmed:   {best.mean:.4f}{images}  ({whose})")
             for line in lead_lines(result.confirmed):
                 _say(f"             {line}")
+        if result.misleading is not None:
+            _note(result.misleading)
         _say(f"best config: {result.best_config}")
         _say(f"checkpoint:  {result.best_checkpoint or 'none (the trainable writes no checkpoints)'}")
         _say(f"tables:      {result.run_dir / 'trials.parquet'}, {result.run_dir / 'results.parquet'}")

@@ -34,6 +34,7 @@ from raysearch.outcome import SearchResult, search_result, write_outcome
 from raysearch.preflight import preflight
 from raysearch.ray_adapters import JournalScheduler, JournalSearcher, SearchHalted, TrialContext, wrap
 from raysearch.run_dir import RunDir
+from raysearch.schedulers import first_rung
 from raysearch.search import Proposal, Search
 from raysearch.space import SearchSpec, load_space
 
@@ -176,6 +177,7 @@ class _Watch(tune.Callback):
         self._interruption = interruption
         self._say = say
         self._said = {trial.number for trial in search.history.trials if trial.status != "running"}
+        self._first_rung = first_rung(search.spec, search.history)
         self._written = time.monotonic()
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
@@ -184,12 +186,26 @@ class _Watch(tune.Callback):
                 self._said.add(trial.number)
                 self._say(_line(trial, self._search))
                 _tidy_trial(trial, self._search, self._run_dir)
+        if self._first_rung is None:
+            self._find_first_rung()
         now = time.monotonic()
         if now - self._written > _TABLES_EVERY_S:
             records.write_tables(self._search.history, self._run_dir)
             self._written = time.monotonic()
         if self._interruption.signal is not None:
             raise _Interrupted
+
+    def _find_first_rung(self) -> None:
+        """Say where the first rung lies, once the pilots have shown it."""
+        spec = self._search.spec
+        self._first_rung = first_rung(spec, self._search.history)
+        if self._first_rung is None:
+            return
+        pilots = f"the order of {spec.scheduler.pilot_trials} full trials"
+        if self._first_rung == spec.max_iters:
+            self._say(f"no rungs: {pilots} was not clear before iteration {spec.max_iters}; no trial will be stopped")
+        else:
+            self._say(f"first rung: iteration {self._first_rung}, from which on {pilots} was largely the final one")
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

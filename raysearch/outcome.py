@@ -9,6 +9,8 @@ from raysearch.journal import History
 from raysearch.records import write_tables
 from raysearch.report import write_report
 from raysearch.run_dir import RunDir
+from raysearch.rung_audit import audit_rungs
+from raysearch.schedulers import rungs_of
 from raysearch.space import SearchSpec
 
 
@@ -33,6 +35,8 @@ class SearchResult:
     """The signal that interrupted it."""
     confirmed: Confirmation | None = None
     """Where configs of the search were confirmed, the best of them is the best config."""
+    misleading: str | None = None
+    """What the rung audit says, where early scores mislead."""
     broken: tuple[str, ...] = ()
     """Constraints on what is reported that the best trial breaks, since no trial holds all of them."""
 
@@ -50,6 +54,7 @@ def search_result(history: History, spec: SearchSpec, run_dir: RunDir, interrupt
     best = winner.best(history.mode) if winner else None
     default = next((trial for trial in history.trials if trial.is_default), None)
     default_best = default.best(history.mode) if default else None
+    audit = audit_rungs(history, rungs_of(spec, history), spec.max_iters)
     ended = sum(trial.status != "running" for trial in history.trials)
     return SearchResult(
         run_dir=run_dir.root,
@@ -63,5 +68,6 @@ def search_result(history: History, spec: SearchSpec, run_dir: RunDir, interrupt
         finished=interrupted_by is None and ended == len(history.trials),
         interrupted_by=interrupted_by,
         confirmed=read_confirmation(run_dir, history),
+        misleading=audit.conclusion if audit.misleads else None,
         broken=tuple(winner.broken(history.mode)) if winner else (),
     )

@@ -18,6 +18,13 @@ TRUSTED = 0.5
 
 Verdict = Literal["too few", "tied", "misleading", "unclear", "trusted"]
 
+_CONCLUSIONS: dict[Verdict, str] = {
+    "misleading": f"Early scores mislead at {{}}: their order is not the final one (correlation below {TRUSTED}).",
+    "unclear": f"Early scores may mislead at {{}}: a correlation below {TRUSTED} is not ruled out.",
+    "trusted": f"Early scores can be trusted at {{}}: their order is largely the final one (above {TRUSTED}).",
+}
+"""By falling gravity."""
+
 
 @dataclass(frozen=True)
 class RungAudit:
@@ -58,6 +65,28 @@ class SearchAudit:
     """Whether the iterations are those of rungs; else they are the quarter points of the budget."""
     rungs: tuple[RungAudit, ...]
     """By iteration."""
+
+    @property
+    def misleads(self) -> bool:
+        """Whether the early scores of some rung have another order than the final ones, beyond doubt."""
+        return any(rung.verdict == "misleading" for rung in self.rungs)
+
+    @property
+    def conclusion(self) -> str:
+        """The gravest thing that can be said, in a sentence."""
+        if self.full_iteration is None:
+            return "No trial has completed yet: there is no final score to compare early ones with."
+        if not self.rungs:
+            return f"No report lies before iteration {self.full_iteration}: there is no early score to compare."
+        noun = "rung" if self.at_rungs else "iteration"
+        for verdict, sentence in _CONCLUSIONS.items():
+            found = [str(rung.iteration) for rung in self.rungs if rung.verdict == verdict]
+            if found:
+                return sentence.format(f"{noun if len(found) == 1 else f'{noun}s'} {', '.join(found)}")
+        if any(rung.verdict == "tied" for rung in self.rungs):
+            return "All trials score the same: there is no order to compare."
+        most = max(rung.num_trials for rung in self.rungs)
+        return f"Too few trials to tell: {most} ran to the full budget, and it takes {MIN_TRIALS}."
 
 
 def audit_rungs(history: History, rungs: Sequence[int], max_iters: int | None) -> SearchAudit:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from raysearch.report.parts import MISSING, Part, Plot, Table, Text, counted, new_figure, shown
 from raysearch.report.view import SearchView
-from raysearch.rung_audit import MIN_TRIALS, TRUSTED, RungAudit, SearchAudit, Verdict, audit_rungs
+from raysearch.rung_audit import TRUSTED, RungAudit, SearchAudit, Verdict, audit_rungs
 
 _SAYS: dict[Verdict, str] = {
     "too few": "too few trials to tell",
@@ -22,12 +22,10 @@ def rung_audit_info(view: SearchView) -> SearchAudit:
 
 def rung_audit_parts(info: SearchAudit) -> list[Part]:
     """A sentence, a table, and the correlations with their intervals over the iterations."""
-    if info.full_iteration is None:
-        return [Text("No trial has completed yet: there is no final score to compare early ones with.")]
     if not info.rungs:
-        return [Text(f"No report lies before iteration {info.full_iteration}: there is no early score to compare.")]
+        return [Text(info.conclusion)]
     noun = "rung" if info.at_rungs else "iteration"
-    parts: list[Part] = [Text(_conclusion(info.rungs, noun)), _table(info, noun)]
+    parts: list[Part] = [Text(info.conclusion), _table(info, noun)]
     told = [rung for rung in info.rungs if rung.interval is not None]
     if told:
         parts.append(_plot(told, noun))
@@ -42,25 +40,6 @@ def rung_audit_parts(info: SearchAudit) -> list[Part]:
             )
         )
     return parts
-
-
-def _conclusion(rungs: Sequence[RungAudit], noun: str) -> str:
-    """The gravest thing that can be said."""
-    for verdict, sentence in (
-        (
-            "misleading",
-            f"Early scores mislead at {{}}: their order is not the final one (correlation below {TRUSTED}).",
-        ),
-        ("unclear", f"Early scores may mislead at {{}}: a correlation below {TRUSTED} is not ruled out."),
-        ("trusted", f"Early scores can be trusted at {{}}: their order is largely the final one (above {TRUSTED})."),
-    ):
-        found = [str(rung.iteration) for rung in rungs if rung.verdict == verdict]
-        if found:
-            return sentence.format(f"{noun if len(found) == 1 else f'{noun}s'} {', '.join(found)}")
-    if any(rung.verdict == "tied" for rung in rungs):
-        return "All trials score the same: there is no order to compare."
-    most = max(rung.num_trials for rung in rungs)
-    return f"Too few trials to tell: {most} ran to the full budget, and it takes {MIN_TRIALS}."
 
 
 def _table(info: SearchAudit, noun: str) -> Table:

@@ -253,6 +253,24 @@ def test_paused_trials_free_their_worker_and_go_on_from_their_checkpoint(tmp_pat
     assert {t.status for t in at_once.trials} == {"completed", "stopped"}
 
 
+def test_the_first_rung_is_said_once_it_is_found(tmp_path: Path) -> None:
+    document = {
+        "name": "test",
+        "trainable": "trials.py:Curve",
+        "space": X,
+        "objective": {"metric": "score", "mode": "max"},
+        "search": {"algorithm": "random", "trials": 10, "seed": 0},
+        "scheduler": {**ASHA, "grace_iters": "auto", "audit_fraction": 0},
+        "resources": {"cpu": 1, "concurrent": 1},
+    }
+    said: list[str] = []
+    driver.run(parse_space(document, HERE), tmp_path / "run", say=said.append)
+    line = "first rung: iteration 1, from which on the order of 6 full trials was largely the final one"
+    assert said.count(line) == 1
+    ended = [index for index, text in enumerate(said) if text.startswith("trial ")]
+    assert ended[5] < said.index(line) < ended[6]
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_two_trials_share_a_gpu(tmp_path: Path) -> None:
