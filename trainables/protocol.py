@@ -23,6 +23,10 @@ the score over other samples, the same ones for every trial. Rungs take the nois
 ITERATIONS_SHARED = "iterations_shared"
 """Key of a report: training iterations since the report before that another trial had trained already."""
 
+TOOK_EFFECT = "took_effect"
+"""What stands before a dotted path, with a slash between, in the key under which a report says in what share of the
+iterations since the report before that value of the config had a say. At 0, lifting it would have changed nothing."""
+
 
 @runtime_checkable
 class DeclaresConfig(Protocol):

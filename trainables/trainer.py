@@ -28,11 +28,11 @@ from trainables.data import (
 )
 from trainables.errors import Fault, InputError
 from trainables.evaluation import evaluate
-from trainables.losses import build_contrast_loss, build_segmentation_loss
+from trainables.losses import LIMITS, build_contrast_loss, build_segmentation_loss
 from trainables.metrics import ImageConfusion
 from trainables.models import SegmentationOutput, Segmenter, build_model
 from trainables.optim import build_optimizer, poly_lr, set_learning_rate
-from trainables.protocol import DRAWS
+from trainables.protocol import DRAWS, TOOK_EFFECT
 
 METRICS = frozenset(
     {
@@ -66,6 +66,8 @@ class _Step(NamedTuple):
     segmentation: Tensor
     contrast: Tensor
     num_anchors: int
+    took_effect: frozenset[str] = frozenset()
+    """Limits of the contrast that had a say in it."""
 
 
 class Trainer:
@@ -96,6 +98,8 @@ class Trainer:
         self.iteration = 0
         self._recent_losses = torch.empty(0, 3, dtype=torch.float64)
         """Loss and its two terms in every iteration since the last report that was made."""
+        self._recent_effects = torch.empty(0, len(LIMITS), dtype=torch.bool)
+        """Which limits of the contrast had a say in each of these iterations."""
         self._build(config.beginning())
 
     def _build(self, config: Config) -> None:
@@ -152,7 +156,8 @@ class Trainer:
         seconds = time.perf_counter() - started
         report_before = (end - 1) // config.report_iters * config.report_iters
         loss, loss_segmentation, loss_contrast = self._recent_losses[report_before - end :].mean(dim=0).tolist()
-        self._recent_losses = self._recent_losses[:0]
+        effects = self._effects(self._recent_effects[report_before - end :])
+        self._recent_losses, self._recent_effects = self._recent_losses[:0], self._recent_effects[:0]
         confusion = self.evaluate()
         draws = confusion.miou_draws(NUM_DRAWS)
         return {
@@ -169,6 +174,7 @@ class Trainer:
             "contrast_active": self._contrast_active(self.iteration - 1),
             "contrast_grad_norm": self._projection_grad_norm(),
             "num_anchors": num_anchors,
+            **effects,
             "images_per_second": (end - start) * self._in_force.train.batch_size / seconds,
         }
 
@@ -182,6 +188,7 @@ class Trainer:
             FloatingPointError: as `run_to_report`.
         """
         steps: list[Tensor] = []
+        effects: list[list[bool]] = []
         num_anchors = 0
         self._set_training_mode()
         while self.iteration < end:
@@ -193,6 +200,7 @@ class Trainer:
             images, labels = next(self._batches)
             step = self._step(images, labels)
             steps.append(torch.stack([step.loss, step.segmentation, step.contrast]).detach())
+            effects.append([name in step.took_effect for name in LIMITS])
             num_anchors = step.num_anchors
             self.iteration += 1
         losses = torch.stack(steps).double().cpu()  # waits for the accelerator, once a call
@@ -201,6 +209,7 @@ class Trainer:
             iteration = end - len(steps) + wrong[0] + 1
             raise FloatingPointError(f"the loss is {losses[wrong[0], 0]} at iteration {iteration}")
         self._recent_losses = torch.cat([self._recent_losses, losses])
+        self._recent_effects = torch.cat([self._recent_effects, torch.tensor(effects)])
         return num_anchors
 
     def _set_training_mode(self) -> None:
@@ -298,13 +307,22 @@ class Trainer:
         term = self.contrast_loss(output.embeddings, output.logits, labels, generator)
         weighted = config.contrast.loss_weight * term.loss
         is_product = config.loss.combination == "product" and term.num_anchors > 0
-        return _Step(loss * weighted if is_product else loss + weighted, segmentation, term.loss, term.num_anchors)
+        loss = loss * weighted if is_product else loss + weighted
+        # In shared iterations the limits in force are not the config's own.
+        took_effect = term.took_effect if self._in_force is self.config else frozenset[str]()
+        return _Step(loss, segmentation, term.loss, term.num_anchors, took_effect)
 
     def _batch_norms(self) -> list[_BatchNorm]:
         return [module for module in self.network.modules() if isinstance(module, _BatchNorm)]
 
     def _contrast_active(self, iteration: int) -> bool:
         return self.contrast_loss is not None and iteration >= self._in_force.contrast.warmup_iters
+
+    def _effects(self, effects: Tensor) -> dict[str, float]:
+        """In what share of some iterations, (n, limits) bool, each limit of the contrast that is in use had a say."""
+        unused = self.config.unused()
+        shares = zip((f"contrast.{name}" for name in LIMITS), effects.double().mean(dim=0).tolist(), strict=True)
+        return {f"{TOOK_EFFECT}/{path}": share for path, share in shares if path not in unused}
 
     def _projection_grad_norm(self) -> float:
         if self.network.projection is None:
@@ -339,6 +357,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "contrast": None if self.contrast_loss is None else self.contrast_loss.state_dict(),
             "recent_losses": self._recent_losses,
+            "recent_effects": self._recent_effects,
         }
         torch.save(state, folder / TRAINER_FILE)
         (folder / CONFIG_FILE).write_text(json.dumps(self.config.model_dump(mode="json"), indent=2), encoding="utf-8")
@@ -357,7 +376,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.contrast_loss is not None and self._contrast_active(self.iteration - 1):
             self.contrast_loss.load_state_dict(state["contrast"])
-        self._recent_losses = state["recent_losses"].cpu()
+        self._recent_losses, self._recent_effects = state["recent_losses"].cpu(), state["recent_effects"].cpu()
 
     def config_used(self) -> dict[str, Any]:
         """The nested config as the parts in use state it: what is trained with, not what was asked for."""

@@ -21,6 +21,7 @@ from trainables.errors import InputError
 from trainables.losses import build_contrast_loss, build_segmentation_loss
 from trainables.models import build_model, warm_model
 from trainables.optim import build_optimizer
+from trainables.protocol import TOOK_EFFECT
 from trainables.trainer import CONFIG_FILE, METRICS, MODEL_FILE, TRAINER_FILE, Trainer, pick_device
 
 VARIANTS = {
@@ -263,10 +264,34 @@ class TestContrast:
             moved = differing(plain_weights, {key: weights[key] for key in plain_weights})
             assert bool(moved) is active
             if not active:
-                assert comparable(report) == comparable(expected)
+                common_part = {key: value for key, value in comparable(report).items() if key in expected}
+                assert common_part == comparable(expected)
+                assert not any(value for key, value in report.items() if key.startswith(TOOK_EFFECT))
                 assert not differing(untouched, {key: state_of(trainer)[key] for key in untouched})
                 assert trainer.contrast_loss is not None
                 assert not any(tensor.any() for tensor in trainer.contrast_loss.state_dict().values())
+
+    @pytest.mark.parametrize(
+        ("values", "expected"),
+        [
+            # At most 10 groups of 2 images, and 64 embeddings in each: 1000 // 10 = 100 views are more than there are.
+            ({"contrast.max_samples": 1000, "contrast.max_views": 2}, {"max_views": 1.0, "max_samples": 0.0}),
+            ({"contrast.max_samples": 4, "contrast.max_views": 100}, {"max_views": 0.0, "max_samples": 1.0}),
+            ({"contrast.max_keys": 4, "contrast.max_samples": 40}, {"max_keys": 0.0}),
+            ({"contrast.max_keys": 100, "contrast.max_samples": 4}, {"max_keys": 1.0}),
+            ({"contrast.min_pixels": 1}, {"min_pixels": 0.0}),
+            ({"contrast.memory": True, "contrast.memory_size": 500}, {"memory_size": 0.0}),
+            ({"contrast.memory": True, "contrast.memory_size": 1}, {"memory_size": 1.0}),
+            ({"contrast.warmup_iters": 3, "contrast.max_views": 1}, {"max_views": 0.25}),
+        ],
+    )
+    def test_a_report_says_which_of_its_limits_had_a_say(
+        self, values: dict[str, Any], expected: dict[str, float]
+    ) -> None:
+        report = Trainer(tiny({"train.max_iters": 4, "train.report_iters": 4, **values})).run_to_report()
+        told = {key: value for key, value in report.items() if key.startswith(TOOK_EFFECT)}
+        assert {name: told[f"{TOOK_EFFECT}/contrast.{name}"] for name in expected} == expected
+        assert (f"{TOOK_EFFECT}/contrast.memory_size" in told) is ("contrast.memory" in values)
 
     def test_the_gradient_norm_is_that_of_the_weighted_contrast_term(self) -> None:
         config = tiny(

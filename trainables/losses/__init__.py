@@ -10,12 +10,14 @@ from torch import nn
 from trainables.config import ContrastConfig, LossConfig
 from trainables.losses.ce_lovasz import CrossEntropyLovasz
 from trainables.losses.class_weights import class_weights
-from trainables.losses.contrast import PixelContrast
+from trainables.losses.contrast import LIMITS, PixelContrast
 from trainables.losses.cross_entropy import CrossEntropy
 from trainables.losses.lovasz import LovaszSoftmax
 from trainables.losses.ohem import OhemCrossEntropy
 from trainables.losses.rmi import RegionMutualInformation
 from trainables.losses.segmentation import SegmentationLoss
+
+__all__ = ["LIMITS", "build_contrast_loss", "build_segmentation_loss"]
 
 
 def build_segmentation_loss(

@@ -21,6 +21,9 @@ class Anchors(NamedTuple):
     """(N,) int64, the class of every anchor."""
     num_groups: int
     """Number of (image, class) groups the anchors were drawn from."""
+    took_effect: frozenset[str] = frozenset()
+    """Which of `max_samples`, `max_views`, `min_pixels` and `replacement` had a say: without the others, the anchors
+    would be the same."""
 
 
 def sample_anchors(config: ContrastConfig, labels: Tensor, predictions: Tensor, generator: torch.Generator) -> Anchors:
@@ -46,20 +49,30 @@ def sample_anchors(config: ContrastConfig, labels: Tensor, predictions: Tensor, 
 
     sizes = counts.view(len(labels), NUM_LABELS, 2).sum(2)
     sizes[:, IGNORE_INDEX] = 0
+    num_present = int((sizes > 0).sum())
     members = (sizes.flatten() >= config.min_pixels).nonzero().squeeze(1)
-    if len(members) > config.max_samples:
-        shuffled = torch.randperm(len(members), generator=generator, device=generator.device)
+    num_qualified = len(members)
+    if num_qualified > config.max_samples:
+        shuffled = torch.randperm(num_qualified, generator=generator, device=generator.device)
         members = members[shuffled[: config.max_samples].to(members.device)]
-    num_views = min(config.max_samples // max(1, len(members)), config.max_views)
+    share = config.max_samples // max(1, len(members))
+    num_views = min(share, config.max_views)
 
     quotas = torch.zeros_like(counts).view(-1, 2)
     quotas[members] = STRATEGIES[config.strategy](counts.view(-1, 2)[members], num_views)
 
     order, ranks = shuffle_within_groups(halves, counts, generator)
     positions = order[ranks < quotas.flatten()[halves[order]]]
+    limits = {
+        "max_samples": num_qualified > 0 and (share < config.max_views or num_qualified > config.max_samples),
+        "max_views": num_qualified > 0 and config.max_views < share,
+        "min_pixels": num_qualified < num_present,
+        "replacement": len(positions) < len(members) * num_views,
+    }
     if config.replacement:
         positions = _go_round(positions, groups.flatten()[positions], num_views)
-    return Anchors(positions, labels.flatten()[positions], len(members))
+    took_effect = frozenset(name for name, had_a_say in limits.items() if had_a_say)
+    return Anchors(positions, labels.flatten()[positions], len(members), took_effect)
 
 
 def semi_hard(counts: Tensor, num_views: int) -> Tensor:

@@ -11,6 +11,9 @@ from trainables.losses.anchor_sampling import sample_anchors, sample_pool
 from trainables.losses.memory_bank import MemoryBank
 from trainables.losses.pixel_contrast import pixel_contrast_loss
 
+LIMITS = ("max_samples", "max_views", "min_pixels", "replacement", "max_keys", "memory_size")
+"""Settings that may change nothing, depending on the batches."""
+
 
 class ContrastTerm(NamedTuple):
     """The contrast of one batch."""
@@ -21,6 +24,8 @@ class ContrastTerm(NamedTuple):
     """Number of anchors, repeated ones as often; with 0 the loss is a differentiable 0."""
     num_groups: int
     """Number of (image, class) groups that gave anchors."""
+    took_effect: frozenset[str] = frozenset()
+    """Which of `LIMITS` had a say; without the others, the loss would be the same."""
 
 
 class PixelContrast(nn.Module):
@@ -64,9 +69,14 @@ class PixelContrast(nn.Module):
             keys_are_anchors=True,
             memory=None if self.bank is None else self.bank.keys(),
         )
+        took_effect = set(chosen.took_effect)
+        if len(pool) > 0:
+            took_effect.add("max_keys")
         if self.bank is not None:
             self.bank.update(embeddings.detach(), labels, generator)
-        return ContrastTerm(loss, num_anchors, chosen.num_groups)
+            if self.bank.has_overwritten():
+                took_effect.add("memory_size")
+        return ContrastTerm(loss, num_anchors, chosen.num_groups, frozenset(took_effect))
 
 
 def _resize_nearest(classes: Tensor, size: torch.Size) -> Tensor:

@@ -57,6 +57,10 @@ class MemoryBank(nn.Module):
         image, pixel = chosen // labels.shape[1], chosen % labels.shape[1]
         _push(self.pixels, self.pixels_written, embeddings[image, :, pixel], labels.flatten()[chosen])
 
+    def has_overwritten(self) -> bool:
+        """Whether a queue has ever lost a row to a newer one; until then, the size of the bank changes nothing."""
+        return bool((torch.maximum(self.segments_written, self.pixels_written) > self.config.memory_size).any())
+
     def keys(self) -> tuple[Tensor, Tensor]:
         """The rows written so far, (M, D) float32, segments first, and their classes, (M,) int64."""
         slots = torch.arange(self.config.memory_size, device=self.segments.device)

@@ -287,6 +287,45 @@ def test_under_replacement_every_group_gives_the_same_number(
     assert len(anchors.positions) == anchors.num_groups * num_views <= max_samples
 
 
+@settings(deadline=None, max_examples=100)
+@given(
+    seed=st.integers(0, 10_000),
+    strategy=st.sampled_from(list(STRATEGIES)),
+    max_samples=st.integers(1, 80),
+    max_views=st.integers(1, 30),
+    min_pixels=st.integers(1, 8),
+    replacement=st.booleans(),
+)
+def test_a_limit_without_effect_can_be_lifted(
+    seed: int, strategy: str, max_samples: int, max_views: int, min_pixels: int, replacement: bool
+) -> None:
+    labels, predictions = _random_maps(seed, 2, 40)
+    options = {"max_samples": max_samples, "max_views": max_views, "min_pixels": min_pixels, "replacement": replacement}
+    anchors, _ = _sample(labels, predictions, seed, strategy=strategy, **options)
+    lifted = {"max_samples": 10**6, "max_views": 10**6, "min_pixels": 1, "replacement": not replacement}
+    for name in lifted.keys() - anchors.took_effect:
+        without, _ = _sample(labels, predictions, seed, strategy=strategy, **{**options, name: lifted[name]})
+        assert torch.equal(without.positions, anchors.positions)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"max_samples": 40, "max_views": 3}, {"max_views"}),
+        ({"max_samples": 8, "max_views": 4}, set()),
+        ({"max_samples": 6, "max_views": 4}, {"max_samples"}),
+        ({"max_samples": 1, "max_views": 1}, {"max_samples"}),
+        ({"max_samples": 40, "max_views": 4, "min_pixels": 5}, {"max_views", "min_pixels"}),
+        ({"max_samples": 40, "max_views": 5}, {"max_views", "replacement"}),
+        ({"max_samples": 40, "max_views": 20, "min_pixels": 11}, {"min_pixels"}),
+    ],
+)
+def test_which_limits_took_effect(options: dict[str, int], expected: set[str]) -> None:
+    """One image with 4 pixels of class 0 and 10 of class 1."""
+    anchors, _ = _sample(torch.tensor([[0] * 4 + [1] * 10]), **options)
+    assert anchors.took_effect == expected
+
+
 def test_replacement_changes_nothing_where_groups_are_long_enough() -> None:
     labels, predictions = _random_maps(0, 3, 200)
     plain, _ = _sample(labels, predictions, max_samples=40, max_views=4)

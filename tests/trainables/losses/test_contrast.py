@@ -147,7 +147,7 @@ def test_without_anchors_a_pool_is_a_differentiable_zero() -> None:
     batch = Batch()
     term = _term(PixelContrast(_config(max_keys=40, min_pixels=1000), NUM_CLASSES), batch)
     term.loss.backward()
-    assert term == ContrastTerm(term.loss, 0, 0)
+    assert term[:3] == (term.loss, 0, 0)
     assert term.loss.item() == 0.0
     assert batch.embeddings.grad is not None
     assert (batch.embeddings.grad == 0.0).all()
@@ -237,7 +237,7 @@ def test_no_anchors_is_a_differentiable_zero(reason: str, memory: bool) -> None:
     for seed in range(2):
         term = _term(contrast, batch, seed)
         (term.loss + batch.embeddings.square().sum()).backward()
-        assert term == ContrastTerm(term.loss, 0, 0)
+        assert term[:3] == (term.loss, 0, 0)
         assert term.loss.item() == 0.0
     assert batch.embeddings.grad is not None
     torch.testing.assert_close(batch.embeddings.grad, 4 * batch.embeddings.detach())
@@ -286,6 +286,19 @@ def test_it_is_float32_under_autocast(memory: bool) -> None:
             terms.append(_term(contrast, batch))
     assert terms[0].loss.dtype == terms[1].loss.dtype == torch.float32
     assert terms[0].loss.item() == terms[1].loss.item()
+
+
+def test_keys_and_memory_say_when_they_took_effect() -> None:
+    def effects(num_batches: int = 1, **options: object) -> frozenset[str]:
+        contrast = PixelContrast(_config(**options), NUM_CLASSES)
+        return [_term(contrast, Batch(seed), seed) for seed in range(num_batches)][-1].took_effect
+
+    assert not {"max_keys", "memory_size"} & effects(max_keys=24)
+    assert "max_keys" in effects(max_keys=25)
+    # Two segments and at most 20 pixels a batch and class enter the bank.
+    assert "memory_size" not in effects(memory=True, memory_size=44, num_batches=2)
+    assert "memory_size" in effects(memory=True, memory_size=2)
+    assert "memory_size" in effects(memory=True, memory_size=12, num_batches=6)
 
 
 def test_channels_last_embeddings_give_the_same() -> None:
