@@ -179,7 +179,7 @@ def test_the_default_trainable_from_space_file_to_trained_config(tmp_path: Path)
     tiny = {
         "data": {"drawn": {"num_train": 8, "num_val": 4, "size": [48, 64]}, "augmentation": {"crop_size": [32, 32]}},
         "contrast": {"proj_dim": 8, "memory": True, "memory_size": 50},
-        "train": {"max_iters": 8, "report_iters": 2, "batch_size": 2},
+        "train": {"max_iters": 8, "report_iters": 2, "batch_size": 2, "shared_iters": 3},
     }
     (tmp_path / "config.json").write_text(json.dumps(tiny))
     (tmp_path / "space.yaml").write_text(
@@ -189,11 +189,11 @@ def test_the_default_trainable_from_space_file_to_trained_config(tmp_path: Path)
                 "config": "config.json",
                 "space": {
                     "optim.lr": {"type": "float", "low": "1e-3", "high": 1e-1, "log": True},
-                    "model.dropout": {"type": "float", "low": 0.0, "high": 0.5},
+                    "optim.poly_power": {"type": "float", "low": 0.5, "high": 1.0},
                 },
                 "objective": {"metric": "miou", "mode": "max"},
                 "search": {"algorithm": "tpe", "trials": 5},
-                "scheduler": {"name": "asha", "grace_iters": 2, "reduction_factor": 2},
+                "scheduler": {"name": "asha", "grace_iters": 4, "reduction_factor": 2},
                 "resources": {"cpu": 1, "concurrent": 1},
             }
         )
@@ -210,6 +210,7 @@ def test_the_default_trainable_from_space_file_to_trained_config(tmp_path: Path)
     trials = pq.read_table(run / "trials.parquet").to_pylist()
     assert (trials[0]["optim.lr"], trials[0]["status"]) == (0.01, "completed")
     assert trials[block["trial"]]["value"] == block["value"] == max(row["value"] for row in trials)
+    assert [row["iterations_shared"] for row in trials] == [0, 3, 3, 3, 3]
 
     exported = raysearch("export", run)
     assert json.loads(exported.stdout) == best
@@ -230,7 +231,12 @@ def test_the_default_trainable_from_space_file_to_trained_config(tmp_path: Path)
     assert not any("config" in name for name in table.column_names)
     results = table.to_pylist()
     for number in sorted({block["trial"], 0, len(trials) - 1}):
-        pairs = ["optim.lr", str(trials[number]["optim.lr"]), "model.dropout", str(trials[number]["model.dropout"])]
+        pairs = [
+            "optim.lr",
+            str(trials[number]["optim.lr"]),
+            "optim.poly_power",
+            str(trials[number]["optim.poly_power"]),
+        ]
         trained = raysearch("train", run / "best_config.json", *pairs, "--out", tmp_path / f"train-{number}")
         assert trained.returncode == 0, trained.stdout + trained.stderr
         again = {
