@@ -1,0 +1,1 @@
+"""Searches compared in virtual time, over learning curves that were measured once."""

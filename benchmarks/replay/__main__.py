@@ -1,0 +1,67 @@
+"""Searches compared in virtual time: python -m benchmarks.replay [TABLE.parquet] [--seeds 30] [--workers 1 8 64].
+
+A surrogate of trainings that were run stands in for training, so that a search of days takes seconds; every tool's own
+code proposes, stops and names its best. Figure: training iterations, and virtual time, until the incumbent's true score
+at the full budget is within the tolerance of the best known. A search that does not get there counts at the budget.
+"""
+
+import argparse
+import os
+import time
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from benchmarks.replay import table as tables
+from benchmarks.replay.comparison import jobs_of, run_all, table_lines
+from benchmarks.replay.simulator import Outcome, Setting
+from benchmarks.replay.surrogate import Surrogate
+from benchmarks.replay.tools import TOOLS
+
+_TABLE = Path(__file__).parent / "camvid.parquet"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("table", type=Path, nargs="?", default=_TABLE)
+    parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 64])
+    parser.add_argument("--tools", nargs="+", choices=TOOLS, default=list(TOOLS))
+    parser.add_argument("--tolerance", type=float, default=0.01, help="in mIoU")
+    parser.add_argument("--max-iterations", type=int, default=160_000)
+    parser.add_argument("--startup-s", type=float, default=5.0)
+    parser.add_argument("--processes", type=int, default=2)
+    arguments = parser.parse_args()
+    began = time.perf_counter()
+    table = tables.read(arguments.table)
+    surrogate = Surrogate(table)
+    print(f"{table.task.name}: {len(table.points)} trials, best known {surrogate.best_known:.4f} mIoU\n")
+    print("\n".join(_error_lines(surrogate)), flush=True)
+    setting = Setting(1, arguments.tolerance, arguments.max_iterations, arguments.startup_s)
+    groups = {
+        num_workers: jobs_of(replace(setting, num_workers=num_workers), arguments.tools, arguments.seeds)
+        for num_workers in arguments.workers
+    }
+    found = run_all([job for jobs in groups.values() for job in jobs], surrogate, arguments.processes)
+    for num_workers, jobs in groups.items():
+        outcomes: dict[str, list[Outcome]] = {}
+        for job, outcome in islice(found, len(jobs)):
+            outcomes.setdefault(job.side, []).append(outcome)
+        print(f"\n{num_workers} workers, {time.perf_counter() - began:.0f} s\n")
+        print("\n".join(table_lines(outcomes, reference=next(iter(outcomes)))), flush=True)
+    print(f"\nload average {os.getloadavg()[0]:.1f}")
+
+
+def _error_lines(surrogate: Surrogate) -> list[str]:
+    lines = [
+        "| report | R² | RMSE | rank correlation with the final score: trials | simulated |",
+        "|---|---|---|---|---|",
+    ]
+    for e in surrogate.errors():
+        cells = f"{e.r2:.2f} | {e.rmse:.4f} | {e.correlation_data:.2f} | {e.correlation_surrogate:.2f}"
+        lines.append(f"| {e.iteration} | {cells} |")
+    return lines
+
+
+if __name__ == "__main__":
+    main()

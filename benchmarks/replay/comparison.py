@@ -1,0 +1,132 @@
+"""Many searches, each in the world of its seed, and what they took: medians, spreads, ratios."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.replay.simulator import Outcome, Setting, Simulation
+from benchmarks.replay.surrogate import Curve, Surrogate
+from benchmarks.replay.tools import OURS, opened
+
+_NUM_BOOTSTRAPS = 2000
+
+
+@dataclass(frozen=True)
+class Job:
+    """One search: a tool (ours with or without a shared beginning), a seed, a setting."""
+
+    tool: str
+    shared: bool
+    seed: int
+    setting: Setting
+
+    @property
+    def side(self) -> str:
+        if self.tool != OURS:
+            return self.tool
+        return f"{OURS}, sharing on" if self.shared else f"{OURS}, sharing off"
+
+
+def jobs_of(setting: Setting, tools: Sequence[str], num_seeds: int) -> list[Job]:
+    """The searches of one table, side by side."""
+    sides = [(tool, shared) for tool in tools for shared in ((True, False) if tool == OURS else (False,))]
+    return [Job(tool, shared, seed, setting) for tool, shared in sides for seed in range(num_seeds)]
+
+
+def run_all(jobs: Sequence[Job], surrogate: Surrogate, num_processes: int) -> Iterator[tuple[Job, Outcome]]:
+    """Run searches in processes of low priority; in their order."""
+    with get_context("spawn").Pool(num_processes, _begin, (surrogate,)) as pool:
+        yield from zip(jobs, pool.imap(_run, jobs), strict=True)
+
+
+class SurrogateWorld:
+    """The world of one seed: every config trains as the surrogate says, with residuals of this world's own."""
+
+    def __init__(self, surrogate: Surrogate, seed: int) -> None:
+        self.iterations = surrogate.iterations
+        self._surrogate = surrogate
+        self._seed = seed
+        self._curves: dict[tuple[Any, ...], Curve] = {}
+        self._regrets: dict[tuple[Any, ...], float] = {}
+
+    def curve(self, values: Mapping[str, Any]) -> Curve:
+        key = self._key(values)
+        if key not in self._curves:
+            self._curves[key] = self._surrogate.curve(values, self._seed)
+        return self._curves[key]
+
+    def regret(self, values: Mapping[str, Any]) -> float:
+        key = self._key(values)
+        if key not in self._regrets:
+            self._regrets[key] = self._surrogate.best_known - self._surrogate.true_score(values)
+        return self._regrets[key]
+
+    def _key(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        return tuple(values[path] for path in self._surrogate.task.space)
+
+
+_shown: list[Surrogate] = []
+"""The surrogate of a process that runs searches."""
+
+
+def _begin(surrogate: Surrogate) -> None:
+    _shown.append(surrogate)
+    os.nice(10)
+
+
+def _run(job: Job) -> Outcome:
+    surrogate = _shown[0]
+    task = surrogate.task
+    with opened(job.tool, task.spec, job.seed) as tool:
+        world = SurrogateWorld(surrogate, job.seed)
+        shared_iters = task.shared_iters if job.shared else 0
+        return Simulation(tool, world, job.setting, shared_iters=shared_iters).run()
+
+
+def table_lines(outcomes: Mapping[str, Sequence[Outcome]], reference: str) -> list[str]:
+    """A table: medians and quartiles, and the ratio of every side's median to the reference's with its interval."""
+    lines = [
+        f"| | iterations | virtual hours | trials | failed | iterations, {reference} = 1 | hours, {reference} = 1 |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    references = _iterations(outcomes[reference]), _hours(outcomes[reference])
+    for side, found in outcomes.items():
+        iterations, hours = _iterations(found), _hours(found)
+        cells = [
+            side,
+            spread(iterations, ".0f"),
+            spread(hours, ".2f"),
+            f"{np.median([outcome.num_trials for outcome in found]):.0f}",
+            f"{sum(not outcome.reached for outcome in found)} of {len(found)}",
+            ratio(iterations, references[0]),
+            ratio(hours, references[1]),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _iterations(outcomes: Sequence[Outcome]) -> npt.NDArray[np.float64]:
+    return np.array([outcome.iterations for outcome in outcomes])
+
+
+def _hours(outcomes: Sequence[Outcome]) -> npt.NDArray[np.float64]:
+    return np.array([outcome.seconds for outcome in outcomes]) / 3600
+
+
+def spread(values: npt.NDArray[np.float64], form: str) -> str:
+    """Median and quartiles."""
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+    return f"{middle:{form}} ({low:{form}} to {high:{form}})"
+
+
+def ratio(own: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> str:
+    """The ratio of two medians and its 95 % interval, both sides resampled."""
+    rng = np.random.default_rng(0)
+    medians = [np.median(rng.choice(values, (_NUM_BOOTSTRAPS, len(values))), axis=1) for values in (own, other)]
+    low, high = np.quantile(medians[0] / medians[1], [0.025, 0.975])
+    return f"{np.median(own) / np.median(other):.2f} ({low:.2f} to {high:.2f})"
