@@ -71,6 +71,18 @@ def run(tmp_path: Path) -> tuple[SearchSpec, RunDir]:
     return spec, run_dir
 
 
+def test_the_summary_tells_the_iterations_that_were_shared() -> None:
+    curve = [0.1, 0.2, 0.3]
+    shared = [trial({"optim.lr": lr}, curve, metrics={"iterations_shared": 0}) for lr in (0.01, 0.02, 0.03)]
+    for number in (1, 2):
+        first = shared[number].reports[1]
+        shared[number].reports[1] = replace(first, metrics={"iterations_shared": 1})
+    html = render_page(SearchView(history_of(*shared), "miou"), "shared")
+    assert "2 of 9 iterations shared, not trained again" in _Page(html).text
+    html = render_page(SearchView(history_of(shared[0]), "miou"), "alone")
+    assert "shared, not trained again" not in _Page(html).text
+
+
 def test_a_finished_search_has_every_panel_in_order(run: tuple[SearchSpec, RunDir]) -> None:
     spec, run_dir = run
     run_search(spec, run_dir.journal)
