@@ -326,6 +326,9 @@ def _finish(result: "SearchResult") -> None:
                 _say(f"             {line}")
         if result.misleading is not None:
             _note(result.misleading)
+        saved, whole = result.iterations_shared
+        if saved:
+            _say(f"shared:      {saved} of {whole} iterations, which were trained once")
         _say(f"best config: {result.best_config}")
         _say(f"checkpoint:  {result.best_checkpoint or 'none (the trainable writes no checkpoints)'}")
         _say(f"tables:      {result.run_dir / 'trials.parquet'}, {result.run_dir / 'results.parquet'}")

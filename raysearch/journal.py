@@ -220,6 +220,12 @@ class History:
         """All that an algorithm may learn from: the evidence, then the search's own trials."""
         return [*self.evidence, *self.trials]
 
+    @property
+    def iterations_shared(self) -> tuple[int, int]:
+        """Training iterations that no trial had to train again, and iterations of all trials."""
+        whole = sum(trial.last.iteration for trial in self.trials if trial.last)
+        return sum(trial.iterations_shared for trial in self.trials), whole
+
     def best_trial(self) -> TrialHistory | None:
         """The first of `ranked`."""
         return next(iter(self.ranked()), None)

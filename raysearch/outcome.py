@@ -29,6 +29,8 @@ class SearchResult:
     default_value: float | None
     """The value of the config as it stands in the space file; None where the trainable has no `Config`."""
     num_trials: int
+    iterations_shared: tuple[int, int]
+    """Training iterations that no trial had to train again, and iterations of all trials."""
     finished: bool
     """False when the search or its confirmation was interrupted; `resume` goes on."""
     interrupted_by: int | None = None
@@ -65,6 +67,7 @@ def search_result(history: History, spec: SearchSpec, run_dir: RunDir, interrupt
         best_checkpoint=run_dir.best_checkpoint if run_dir.best_checkpoint.is_dir() else None,
         default_value=default_best.value if default_best else None,
         num_trials=len(history.trials),
+        iterations_shared=history.iterations_shared,
         finished=interrupted_by is None and ended == len(history.trials),
         interrupted_by=interrupted_by,
         confirmed=read_confirmation(run_dir, history),

@@ -108,8 +108,8 @@ def _summary(view: SearchView) -> str:
         parts.append(f"started {datetime.fromtimestamp(trials[0].started, UTC):%Y-%m-%d %H:%M} UTC")
         seconds = sum(report.seconds for trial in trials for report in trial.reports.values())
         parts.append(f"{_duration(seconds)} of training")
-        if saved := sum(trial.iterations_shared for trial in trials):
-            whole = sum(trial.last.iteration for trial in trials if trial.last)
+        saved, whole = view.history.iterations_shared
+        if saved:
             parts.append(f"{saved:,} of {whole:,} iterations shared, not trained again")
     return " · ".join(parts)
 

@@ -211,6 +211,7 @@ def test_the_default_trainable_from_space_file_to_trained_config(tmp_path: Path)
     assert (trials[0]["optim.lr"], trials[0]["status"]) == (0.01, "completed")
     assert trials[block["trial"]]["value"] == block["value"] == max(row["value"] for row in trials)
     assert [row["iterations_shared"] for row in trials] == [0, 3, 3, 3, 3]
+    assert f"shared:      12 of {sum(row['iterations'] for row in trials)} iterations" in done.stdout
 
     exported = raysearch("export", run)
     assert json.loads(exported.stdout) == best
