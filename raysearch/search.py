@@ -93,7 +93,10 @@ class Search:
         return 0 if self._exhausted else max(0, self.history.target_trials - len(self.history.trials))
 
     def extend(self, num_trials: int) -> None:
-        """Let the search start this many trials more."""
+        """Let the search start this many trials more, as if it had been longer from the start.
+
+        But where trials pause at rungs, those that the end of the shorter search took up or stopped stay as they are.
+        """
         self._write([lines.target_record(self.history.target_trials + num_trials)])
 
     def propose(self) -> Proposal | None:

@@ -229,12 +229,12 @@ def _start_line(point: _Point, spec: SearchSpec) -> dict[str, Any]:
 
 def _evidence_notice(name: str, trials: Sequence[TrialHistory], spec: SearchSpec) -> str:
     mode, metric, algorithm = spec.objectives[0].mode, spec.objectives[0].metric, spec.search.algorithm
-    same = f"{name}: {_counted(trials)} would be the same here"
+    same = f"{name}: {_counted(trials)} of the same circumstances"
     if algorithm not in _LEARNERS:
         return f"{same}; {algorithm} does not learn from scores"
     values = [best.value for trial in trials if trial.status != "infeasible" and (best := trial.best(mode))]
     best_value = f" (best {metric} {(min if mode == 'min' else max)(values):.4g})" if values else ""
-    return f"{same}; {algorithm} learns from them{best_value}, but none is a trial of this search"
+    return f"{same}{best_value}; {algorithm} learns from them, but none is a trial of this search"
 
 
 def _nearest_point(given: Mapping[str, Any], spec: SearchSpec) -> _Point:

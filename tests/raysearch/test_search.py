@@ -1,5 +1,6 @@
 import random
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -94,18 +95,19 @@ def test_every_started_trial_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "scheduler"),
+    ("algorithm", "rule"),
     [
-        *((algorithm, "asha") for algorithm in ALGORITHMS),
-        *(("random", name) for name in ("hyperband", "pasha", "median")),
+        *((algorithm, {"name": "asha"}) for algorithm in ALGORITHMS),
+        *(("random", {"name": name}) for name in ("hyperband", "pasha", "median", "none")),
+        ("random", {"name": "asha", "grace_iters": "auto"}),
     ],
 )
 def test_extending_a_search_is_as_if_it_had_been_longer_from_the_start(
-    algorithm: str, scheduler: str, tmp_path: Path
+    algorithm: str, rule: dict[str, Any], tmp_path: Path
 ) -> None:
     """12 trials and 12 more are 24: suggestions, decisions and tables."""
     half = 7 if algorithm == "gp" else 12
-    rule = {"name": scheduler, "grace_iters": 2, "reduction_factor": 2, "max_iters": 8}
+    rule = {"grace_iters": 2, "reduction_factor": 2, "max_iters": 8, **rule}
     long = run_search(spec_for(algorithm, tmp_path, trials=2 * half, scheduler=rule), tmp_path / "long.journal")
     short = spec_for(algorithm, tmp_path, trials=half, scheduler=rule)
     assert len(run_search(short, tmp_path / "short.journal").trials) == half
