@@ -1,0 +1,214 @@
+"""Trains the tables of the replay: python -m benchmarks.replay.train_table TASK FOLDER [--data DIR] [--processes N].
+
+`camvid` is a small HRNet on CamVid at a quarter of its size, two minutes a trial on one thread; `drawn` a tiny
+EfficientNet on the images that the product draws itself, fifteen seconds a trial. Trial 0 is the task's config as it
+stands, the others are points of a scrambled Sobol sequence; all share one seed and the first iterations. At every
+report the weights and their moving average are scored image by image. Trials that FOLDER holds are not trained again;
+the table is written from all that it holds.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import qmc
+from torch import nn
+
+from benchmarks.replay import table
+from benchmarks.replay.table import Task, TrialRow
+from trainables.config import Config
+from trainables.data import evaluation_samples, open_split
+from trainables.dotted_paths import with_values
+from trainables.evaluation import predictions
+from trainables.metrics import ConfusionMatrix
+from trainables.shared_beginning import take_up_beginning
+from trainables.trainer import Trainer
+
+CAMVID = ["sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist"]
+
+_SPACE: Mapping[str, dict[str, Any]] = {
+    "optim.lr": {"type": "float", "low": 0.005, "high": 0.5, "log": True},
+    "optim.poly_power": {"type": "float", "low": 0.3, "high": 1.5},
+    "loss.ce_weight_power": {"type": "float", "low": 0.0, "high": 1.0},
+    "contrast.loss_weight": {"type": "float", "low": 0.01, "high": 1.0, "log": True},
+    "contrast.temperature": {"type": "float", "low": 0.05, "high": 0.5, "log": True},
+    "contrast.max_samples": {"type": "int", "low": 256, "high": 4096, "log": True},
+    "contrast.max_views": {"type": "int", "low": 4, "high": 256, "log": True},
+}
+
+TASKS: Mapping[str, Task] = {
+    "camvid": Task(
+        name="camvid",
+        config=with_values(
+            {},
+            {
+                "data.label_class_ids": list(range(11)),
+                "data.class_names": CAMVID,
+                "data.image_scale": 0.25,
+                "data.augmentation.crop_size": [96, 128],
+                "model.backbone": "hrnet_w18_small",
+                "model.output_stride": 4,
+                "loss.ce_weight_power": 0.5,
+                "contrast.warmup_iters": 100,
+                "contrast.max_views": 32,
+                "optim.lr": 0.05,
+                "train.max_iters": 400,
+                "train.report_iters": 50,
+                "train.shared_iters": 100,
+                "train.batch_size": 6,
+                "train.num_threads": 1,
+                "train.ema_decay": 0.98,
+            },
+        ),
+        space=dict(_SPACE),
+        shared_iters=100,
+    ),
+    "drawn": Task(
+        name="drawn",
+        config=with_values(
+            {},
+            {
+                "contrast.warmup_iters": 50,
+                "train.max_iters": 200,
+                "train.report_iters": 25,
+                "train.shared_iters": 50,
+                "train.num_threads": 1,
+                "train.ema_decay": 0.96,
+            },
+        ),
+        space={**_SPACE, "optim.lr": {"type": "float", "low": 0.001, "high": 0.5, "log": True}},
+        shared_iters=50,
+    ),
+}
+"""A quarter of the budget is shared; the average spans 50 iterations of `camvid`, 25 of `drawn`."""
+
+
+def values_of(task: Task, trial: int) -> dict[str, Any]:
+    """The searched values of a trial; none for trial 0, which is the config as it stands."""
+    if trial == 0:
+        return {}
+    points = qmc.Sobol(len(task.space), scramble=True, rng=np.random.default_rng(0)).random(128)
+    values: dict[str, Any] = {}
+    for u, (path, words) in zip(points[trial], task.space.items(), strict=True):
+        low, high = words["low"], words["high"]
+        value = np.exp(np.log(low) + u * np.log(high / low)) if words.get("log") else low + u * (high - low)
+        values[path] = round(float(value)) if words["type"] == "int" else float(value)
+    return values
+
+
+def config_of(task: Task, trial: int, data: str | None) -> Config:
+    """The config of a trial, as the search of a space file with the task's config and space would make it."""
+    nested = with_values(task.spec.trial_config(values_of(task, trial)), {"data.dir": data})
+    return Config.model_validate(nested)
+
+
+def train(name: str, trial: int, folder: Path, data: str | None) -> str:
+    """Train a trial and write `NNN.npz`: confusions (reports, images, K, K) of the `raw` weights and their `ema`."""
+    task, started = TASKS[name], time.perf_counter()
+    trainer = Trainer(config_of(task, trial, data))
+    rows: list[dict[str, Any]] = []
+    raw, average = [], []
+    try:
+        take_up_beginning(trainer, folder / "shared", str(trial))
+        while not trainer.done:
+            before = time.perf_counter()
+            trainer.train_to(trainer.iteration + trainer.config.train.report_iters)
+            rows.append({"iteration": trainer.iteration, "seconds": time.perf_counter() - before})
+            raw.append(confusions(trainer.network, trainer.config))
+            average.append(confusions(trainer.scored_network, trainer.config))
+    except FloatingPointError as error:
+        rows.append({"error": str(error)})
+    meta = json.dumps({"trial": trial, "values": values_of(task, trial), "rows": rows})
+    part = folder / f".{trial:03d}.npz"
+    np.savez_compressed(part, raw=np.array(raw, np.int32), ema=np.array(average, np.int32), meta=meta)
+    os.replace(part, folder / f"{trial:03d}.npz")
+    return f"trial {trial}: {time.perf_counter() - started:.0f} s"
+
+
+def confusions(network: nn.Module, config: Config) -> npt.NDArray[np.int64]:
+    """Confusion matrices (N, K, K) of the validation images, one an image."""
+    found = []
+    for batch, predicted in predictions(
+        network,
+        evaluation_samples(open_split(config.data, "val"), config.data),
+        config.evaluation,
+        padding_multiple=network.padding_multiple,  # type: ignore[arg-type]
+        crop_size=config.data.augmentation.crop_size,
+        device=next(network.parameters()).device,
+        precision=config.train.precision,
+    ):
+        for sample, classes in zip(batch, predicted, strict=True):
+            confusion = ConfusionMatrix(config.data.num_classes)
+            confusion.update(classes, sample.label)
+            found.append(confusion.counts)
+    return np.stack(found)
+
+
+def rows_of(task: Task, file: Path) -> list[TrialRow]:
+    """The rows of the table that a trained trial makes."""
+    with np.load(file) as stored:
+        meta = json.loads(str(stored["meta"]))
+        raw, average = ious(stored["raw"]), ious(stored["ema"])
+    values = {**task.spec.default_values(), **meta["values"]}
+    rows = []
+    for report, row in enumerate(meta["rows"]):
+        if "error" in row:
+            iteration = int(row["error"].rsplit(" ", 1)[1])
+            rows.append(TrialRow(meta["trial"], values, iteration, 0.0, error=row["error"]))
+            continue
+        batch = task.spec.config["train"]["batch_size"]
+        reports = task.spec.config["train"]["report_iters"]
+        seconds = row.get("seconds", reports * batch / row.get("images_per_second", 1.0))
+        rows.append(
+            TrialRow(
+                trial=meta["trial"],
+                values=values,
+                iteration=row["iteration"],
+                seconds=seconds,
+                miou=float(np.nanmean(raw[report])),
+                miou_ema=float(np.nanmean(average[report])),
+                iou_ema=average[report].tolist(),
+            )
+        )
+    return rows
+
+
+def ious(confusions: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """IoU of every report and class, (R, K), of confusion matrices (R, N, K, K); NaN for absent classes."""
+    counts = confusions.sum(axis=1, dtype=np.int64)
+    hits = np.diagonal(counts, axis1=1, axis2=2).astype(float)
+    unions = counts.sum(axis=1) + counts.sum(axis=2) - hits
+    return np.divide(hits, unions, out=np.full(hits.shape, np.nan), where=unions > 0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=TASKS)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--data", help="the folder of the dataset, for camvid")
+    parser.add_argument("--trials", type=int, default=96)
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    arguments = parser.parse_args()
+    task, folder = TASKS[arguments.task], arguments.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [trial for trial in range(arguments.trials) if not (folder / f"{trial:03d}.npz").exists()]
+    with ProcessPoolExecutor(arguments.processes) as pool:
+        count = len(missing)
+        calls = [[arguments.task] * count, missing, [folder] * count, [arguments.data] * count]
+        for line in pool.map(train, *calls):
+            print(line, flush=True)
+    rows = [row for file in sorted(folder.glob("[0-9]*.npz")) for row in rows_of(task, file)]
+    path = Path(__file__).with_name(f"{arguments.task}.parquet")
+    table.write(path, task, rows)
+    print(f"{len({row.trial for row in rows})} trials, {path.stat().st_size / 1e6:.2f} MB: {path.name}")
+
+
+if __name__ == "__main__":
+    main()
