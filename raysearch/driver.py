@@ -91,7 +91,10 @@ def _search(spec: SearchSpec, run_dir: RunDir, *, add_trials: int = 0, address: 
             say(f"{run_dir.root}: the search has finished; `--add-trials N` extends it")
         missing = search.history.target_trials - len(search.history.trials)
         if search.finished and missing > 0:
-            say(f"ended {missing} trials early: no further values were found that are untried and hold all constraints")
+            say(
+                f"ended {missing} trials early: no further values were found that are untried, hold every constraint "
+                "and are predicted to fit into memory"
+            )
         write_outcome(search.history, spec, run_dir)
         _tidy(search, run_dir)
         done = search.finished and _confirm(search, run_dir, interruption, say)
@@ -108,6 +111,7 @@ def _tune(spec: SearchSpec, search: Search, run_dir: RunDir, interruption: "_Int
         cpu=spec.resources.cpu,
         gpu=spec.resources.gpu,
         share=share,
+        memory_bytes=spec.resources.memory_bytes,
     )
 
     def start(proposal: Proposal) -> dict[str, Any]:

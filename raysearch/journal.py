@@ -102,9 +102,11 @@ class TrialHistory:
     memory_limit_bytes: int | None = None
     """What it could have taken."""
     needed_memory_bytes: int | None = None
-    """Where it ran out of memory: it needs at least so much, if that is known."""
+    """Where it ran out of memory: it needs at least so much; None where it did not."""
     excess: float | None = None
     """Where it was infeasible: how far it went beyond what there was, relative to that, if that is known."""
+    memory_estimate: tuple[str, float] | None = None
+    """What its config said that its memory grows with."""
     workers_lost: int = 0
     origin: str | None = None
     """Where the values come from, where no algorithm proposed them."""
@@ -181,6 +183,7 @@ class History:
                         is_default=extra["is_default"],
                         is_audited=extra.get("is_audited", False),  # journals of before know no audit
                         origin=record["user_attrs"].get("origin"),
+                        memory_estimate=tuple(extra["memory_estimate"]) if extra.get("memory_estimate") else None,
                     )
                 )
             case 7:
@@ -225,6 +228,11 @@ class History:
         """Training iterations that no trial had to train again, and iterations of all trials."""
         whole = sum(trial.last.iteration for trial in self.trials if trial.last)
         return sum(trial.iterations_shared for trial in self.trials), whole
+
+    @property
+    def num_ended(self) -> int:
+        """How many trials have ended."""
+        return self._num_ended
 
     def best_trial(self) -> TrialHistory | None:
         """The first of `ranked`."""
@@ -428,6 +436,7 @@ def start_record(
     is_default: bool,
     is_audited: bool = False,
     origin: str | None = None,
+    memory_estimate: tuple[str, float] | None = None,
 ) -> dict[str, Any]:
     """A trial starts: the suggestion, whole, in one line; `origin` says where values come from that none proposed."""
     now = time.time()
@@ -444,7 +453,13 @@ def start_record(
         user_attrs=user_attrs,
         system_attrs={},
         intermediate_values={},
-        raysearch={"values": dict(values), "is_default": is_default, "is_audited": is_audited, "time": now},
+        raysearch={
+            "values": dict(values),
+            "is_default": is_default,
+            "is_audited": is_audited,
+            "memory_estimate": memory_estimate,
+            "time": now,
+        },
     )
 
 

@@ -88,8 +88,10 @@ class TrialReport:
     done: bool = False
     peak_memory_bytes: int | None = None
     memory_limit_bytes: int | None = None
-    shortage: memory.Shortage | None = None
-    """Where memory ran out, how far beyond what there was, if that is known."""
+    needed_memory_bytes: int | None = None
+    """Where memory ran out: the trial needs at least so much."""
+    excess: float | None = None
+    """Where memory ran out: how far beyond what there was, relative to that, if that is known."""
     ending: Status | None = None
     error: str | None = None
     details: str | None = None
@@ -258,13 +260,13 @@ class TrialActor(tune.Trainable):
         if isinstance(error, OSError) and error.errno in _DISK_FULL:
             return TrialReport(halt=f"{self._folder}: {error.strerror}")
         if memory.is_out_of_memory(error):
-            limit = self._memory_limit()
+            peak, short = memory.peak_bytes(), memory.shortage(error, self._memory_limit())
             return TrialReport(
                 ending="infeasible",
                 error=f"out of memory: {error}",
-                peak_memory_bytes=memory.peak_bytes(),
-                memory_limit_bytes=limit,
-                shortage=memory.shortage(error, limit),
+                peak_memory_bytes=peak,
+                needed_memory_bytes=(peak or 0) if short is None else short.needed_bytes,
+                excess=None if short is None else short.excess,
             )
         if isinstance(error, FloatingPointError):
             return TrialReport(ending="infeasible", error=str(error))
@@ -492,9 +494,9 @@ class JournalScheduler(FIFOScheduler):
         error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
         lines = str(error).strip().splitlines() or [type(error).__name__]
         if isinstance(error, ray.exceptions.OutOfMemoryError) or "running low on memory" in str(error):
-            self._search.end(
-                _number(trial), "infeasible", "out of memory: the machine ran low and Ray ended the worker"
-            )
+            what = "out of memory: the machine ran low and Ray ended the worker"
+            peak = self._search.history.trials[_number(trial)].peak_memory_bytes
+            self._search.end(_number(trial), "infeasible", what, needed_memory_bytes=peak or 0)
         else:
             self._search.worker_lost(_number(trial), lines[-1])
 
@@ -506,14 +508,13 @@ class JournalScheduler(FIFOScheduler):
             if report.details is not None:
                 _log.error("trial %d failed\n%s", _number(trial), report.details)
             if report.ending is not None:
-                short = report.shortage
                 self._search.end(
                     _number(trial),
                     report.ending,
                     report.error,
                     peak_memory_bytes=report.peak_memory_bytes,
-                    needed_memory_bytes=None if short is None else short.needed_bytes,
-                    excess=None if short is None else short.excess,
+                    needed_memory_bytes=report.needed_memory_bytes,
+                    excess=report.excess,
                 )
                 return Decision.STOP
             assert report.iteration is not None and report.value is not None

@@ -60,7 +60,8 @@ class Search:
         self._scheduler = build_scheduler(spec, spec.objectives[0].mode)
         self._verdicts: dict[int, Status] = {}
         self._to_pause: set[int] = set()
-        self._exhausted = False
+        self._exhausted_at: int | None = None
+        """How many trials had ended when no further values were found."""
         records = list(lines.read_records(journal.path))
         if records:
             for record in records:
@@ -90,7 +91,9 @@ class Search:
 
     @property
     def _may_start(self) -> int:
-        return 0 if self._exhausted else max(0, self.history.target_trials - len(self.history.trials))
+        if self._exhausted_at == self.history.num_ended:
+            return 0
+        return max(0, self.history.target_trials - len(self.history.trials))
 
     def extend(self, num_trials: int) -> None:
         """Let the search start this many trials more, as if it had been longer from the start.
@@ -149,17 +152,13 @@ class Search:
         else:
             values = suggest(self.spec, self.history, number)
         if values is None:
-            self._exhausted = True
+            self._exhausted_at = self.history.num_ended
             return None
         distributions = {parameter.path: parameter.distribution for parameter in self.spec.parameters}
         params = {path: value for path, value in values.items() if _contains(distributions[path], value)}
-        self._write(
-            [
-                lines.start_record(
-                    params, distributions, values, is_default, self._is_audited(number, is_default), origin
-                )
-            ]
-        )
+        is_audited = self._is_audited(number, is_default)
+        estimate = self.spec.memory_estimate({} if is_default else values)
+        self._write([lines.start_record(params, distributions, values, is_default, is_audited, origin, estimate)])
         return self._proposal(number)
 
     def report(

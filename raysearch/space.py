@@ -42,7 +42,7 @@ from raysearch.trial_config import (
 )
 from trainables.dotted_paths import ABSENT, assign, leaves, lookup, with_values
 from trainables.openseg_json import Flags, read_flags
-from trainables.protocol import HasMetricEntries, HasSharedValues, HasThreads
+from trainables.protocol import HasMemoryEstimate, HasMetricEntries, HasSharedValues, HasThreads
 
 DEFAULT_TRAINABLE = "trainables.contrastive_segmentation:ContrastiveSegmentation"
 
@@ -125,6 +125,14 @@ class ResourceSettings(Section):
     cpu: Annotated[Float, Field(gt=0), AfterValidator(_grantable)] = 1.0
     gpu: Annotated[Float, Field(ge=0), AfterValidator(_grantable)] = 0.0
     concurrent: Literal["auto"] | Count = "auto"
+    memory_gb: Annotated[Float, Field(gt=0)] | None = None
+    """Memory that one trial may take, of its GPU or without one of the machine, in GB of 2^30 bytes; absent: its share
+    of what is found where it runs."""
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The same in bytes."""
+        return None if self.memory_gb is None else int(self.memory_gb * 2**30)
 
 
 @dataclass(frozen=True)
@@ -180,6 +188,18 @@ class SearchSpec:
             assert isinstance(shared, BaseModel), "with_shared_values returns the config it was asked of"
             validated = shared
         return dumped(validated)
+
+    def memory_estimate(self, values: Mapping[str, Any]) -> tuple[str, float] | None:
+        """What the config of a trial says that its memory grows with (`HasMemoryEstimate`); None where it does not."""
+        model = self.trainable.config_model
+        if model is None or not issubclass(model, HasMemoryEstimate):
+            return None
+        try:
+            config = model.model_validate(with_values(self.config, values), by_name=True)
+        except ValidationError:
+            return None  # its trial tells what is wrong
+        name, amount = config.memory_estimate()
+        return name, float(amount)
 
     def default_values(self) -> dict[str, Any]:
         """The base config's own values at the searched paths; without those that it does not hold."""

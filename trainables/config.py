@@ -14,6 +14,10 @@ from trainables.dotted_paths import with_values
 IGNORE_INDEX = 255
 """The class index of pixels that enter neither loss nor score."""
 
+_FLOATS_PER_PIXEL = 500
+"""Activations per pixel of an image, of the order of what networks of common sizes keep for the backward pass: 110
+(`test_efficientnet`), 190 (`hrnet_w18_small`), 1200 (`hrnet_w48`), 2000 (`resnet101s` at stride 8)."""
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Size = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
@@ -433,6 +437,27 @@ class Config(_Section):
         """
         contrast_starts = self.contrast.warmup_iters if self.contrast.loss_weight > 0.0 else 0
         return max(contrast_starts, self.train.shared_iters)
+
+    def memory_estimate(self) -> tuple[str, float]:
+        """The network with its precision, and roughly the bytes of a step that depend on the batch.
+
+        Activations of the images that pass the network at once, outputs of the whole batch, and what the contrast
+        holds: anchors, keys and memory bank. Weights, optimiser and scoring are the same in all trials of a network.
+        """
+        model, train, contrast = self.model, self.train, self.contrast
+        height, width = self.data.augmentation.crop_size
+        pixels, stride = height * width, model.output_stride or (8 if model.head == "deeplab_v3" else 4)
+        floats = min(train.micro_batch_size or train.batch_size, train.batch_size) * pixels * _FLOATS_PER_PIXEL
+        channels = self.data.num_classes
+        if contrast.loss_weight > 0.0:
+            channels += contrast.proj_dim
+            rows = max(contrast.max_samples, contrast.max_keys)
+            if contrast.memory:
+                rows += 2 * self.data.num_classes * contrast.memory_size
+            floats += 2 * rows * contrast.proj_dim
+        floats += 2 * train.batch_size * (pixels // stride**2) * channels
+        name = f"{model.backbone} {model.head} {model.output_stride} {model.head_channels} {train.precision}"
+        return name, 4.0 * floats
 
     def metric_entries(self) -> dict[str, tuple[str, ...]]:
         """The classes, by name or number: a report's `iou` has one number each."""

@@ -107,6 +107,19 @@ class HasThreads(Protocol):
 
 
 @runtime_checkable
+class HasMemoryEstimate(Protocol):
+    """A config that tells what its peak memory grows with: what would not fit need not be started to be known."""
+
+    def memory_estimate(self) -> tuple[str, float]:
+        """A name, and a number that the peak memory of all configs with that name grows with, about linearly.
+
+        The unit is free: the search learns from measured peaks what it is worth. The name tells apart what has a scale
+        of its own, such as networks.
+        """
+        ...
+
+
+@runtime_checkable
 class HasBudget(Protocol):
     """A config that knows its full budget in iterations."""
 

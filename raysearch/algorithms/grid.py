@@ -1,7 +1,7 @@
 """Grid search: every combination once, the first parameter of the file changing slowest."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -10,13 +10,15 @@ from raysearch.algorithms.unit_cube import active_values
 from raysearch.space import SearchSpec
 
 
-def suggest(spec: SearchSpec, tried: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The first combination that holds every constraint and was not tried; None when all were."""
+def suggest(
+    spec: SearchSpec, tried: Sequence[Mapping[str, Any]], may_start: Callable[[Mapping[str, Any]], bool]
+) -> dict[str, Any] | None:
+    """The first combination that was not tried and may be; None when there is none."""
     paths = [parameter.path for parameter in spec.parameters]
     grids = [_grid_of(parameter.distribution) for parameter in spec.parameters]
     combinations = (dict(zip(paths, values, strict=True)) for values in itertools.product(*grids))
     active = (active_values(spec, values) for values in combinations)
-    return next((values for values in active if values not in tried and spec.allows(values)), None)
+    return next((values for values in active if values not in tried and may_start(values)), None)
 
 
 def _grid_of(distribution: BaseDistribution) -> list[Any]:

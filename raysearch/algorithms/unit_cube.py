@@ -1,7 +1,7 @@
 """Parameters and points of the unit cube, for algorithms that see numbers only."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -55,15 +55,17 @@ def active_values(spec: SearchSpec, values: Mapping[str, Any]) -> dict[str, Any]
     return {parameter.path: kept[parameter.path] for parameter in spec.parameters if parameter.path in kept}
 
 
-_MAX_DRAWS = 1000
-"""Draws at random after which none is taken to hold every constraint."""
+_MAX_DRAWS = 4000
+"""Draws at random after which none is taken to be fit."""
 
 
-def draw_allowed(spec: SearchSpec, seed: int) -> dict[str, Any] | None:
-    """The first of many independent draws that holds every constraint; None where none does."""
+def draw_at_random(
+    spec: SearchSpec, seed: int, may_start: Callable[[Mapping[str, Any]], bool]
+) -> dict[str, Any] | None:
+    """The first of many independent draws that may be started; None where none may."""
     rng = np.random.default_rng(seed)
     draws = (
         active_values(spec, {p.path: from_unit(p.distribution, rng.random()) for p in spec.parameters})
         for _ in range(_MAX_DRAWS)
     )
-    return next(filter(spec.allows, draws), None)
+    return next(filter(may_start, draws), None)

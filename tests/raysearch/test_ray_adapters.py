@@ -40,7 +40,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def actor(folder: Path, trainable: type[Counting] = Counting, **context_values: Any) -> TrialActor:
     context = TrialContext(trainable, metric="score", mode="max", seed=0, cpu=1, gpu=0, **context_values)
-    return wrap(context)(config={"folder": str(folder), "config": {}, "title": "trial 0", "reports": []})
+    config = {"folder": str(folder), "config": {}, "title": "trial 0", "reports": []}
+    return wrap(context)(config={**config, "shared_folder": str(folder.with_name("shared"))})
 
 
 def checkpoints(folder: Path) -> list[str]:
@@ -72,9 +73,9 @@ def test_a_trial_out_of_memory_says_how_much_it_lacked(folder: Path) -> None:
     report = actor(folder, Hungry, memory_bytes=10**14).step()["raysearch"]
     assert report.ending == "infeasible"
     assert report.error.startswith("out of memory: Unable to allocate 728. TiB")
-    held = report.shortage.needed_bytes - 728 * 2**40
+    held = report.needed_memory_bytes - 728 * 2**40
     assert 1e7 < held < 1e11, "what the process held besides"
-    assert report.shortage.excess == pytest.approx(report.shortage.needed_bytes / 10**14 - 1)
+    assert report.excess == pytest.approx(report.needed_memory_bytes / 10**14 - 1)
 
 
 def test_every_report_carries_the_memory_and_its_limit(folder: Path) -> None:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from tests.trainables.tiny import remaining_reports, tiny
 from trainables.config import Config
 from trainables.data import draw_split
+from trainables.dotted_paths import with_values
 from trainables.models import build_model
 from trainables.trainer import Trainer
 
@@ -393,6 +394,42 @@ class TestWhatASearchAsks:
         assert config.with_threads(3) == tiny({"train.num_threads": 3})
         assert config.train.num_threads is None
         assert tiny({"train.num_threads": 2}).with_threads(3).train.num_threads == 2
+
+
+LARGER = {
+    "train.batch_size": 16,
+    "train.micro_batch_size": 4,
+    "data.augmentation.crop_size": (128, 96),
+    "data.label_class_ids": (0, 1, 2, 3, 4, 5),
+    "contrast.max_samples": 4096,
+    "contrast.max_keys": 4096,
+    "contrast.proj_dim": 128,
+    "contrast.memory": True,
+}
+"""Values that take more memory than those of a config with parts of 2 images and the defaults otherwise."""
+
+
+@pytest.mark.parametrize("path", LARGER)
+def test_the_memory_estimate_grows_with_what_takes_memory(path: str) -> None:
+    parts = {"train.micro_batch_size": 2}
+    name, small = Config.model_validate(with_values({}, parts)).memory_estimate()
+    larger = Config.model_validate(with_values({}, {**parts, path: LARGER[path]})).memory_estimate()
+    assert larger[0] == name
+    assert larger[1] > small
+
+
+def test_the_memory_estimate_counts_the_images_at_once_and_leaves_out_what_is_not_used() -> None:
+    """A batch of 8 crops of 96x96: 500 floats a pixel, 2 * 4 classes at stride 4."""
+    config = Config.model_validate({"contrast": {"loss_weight": 0.0, "max_samples": 9999}})
+    assert config.memory_estimate()[1] == 4 * (8 * 96 * 96 * 500 + 2 * 8 * 24 * 24 * 4)
+    names = {Config.model_validate({"model": {"output_stride": stride}}).memory_estimate()[0] for stride in (4, 8)}
+    assert len(names) == 2, "a network at another stride has a scale of its own"
+
+
+def test_the_numbers_of_a_reported_iou_have_the_names_of_the_classes() -> None:
+    assert Config().metric_entries() == {"iou": ("0", "1", "2", "3")}
+    data = {"label_class_ids": [0, 7, 9], "reduce_zero_label": True, "class_names": ["a", "b"]}
+    assert Config.model_validate({"data": data}).metric_entries() == {"iou": ("a", "b")}
 
 
 def test_files_are_marked_as_such_for_who_resolves_paths() -> None:

@@ -1,0 +1,118 @@
+"""Which configs would not fit into memory, by the peaks of the trials so far: what is predicted not to is not started.
+
+A config may estimate its memory in a unit of its own (`HasMemoryEstimate`); the search learns what the unit is worth.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from scipy.stats import theilslopes
+
+from raysearch.journal import History, TrialHistory
+from raysearch.space import SearchSpec
+
+_MIN_TRIALS = 3
+"""Fewer measured peaks give no line with a spread."""
+
+_MAX_TRIALS = 200
+"""Of more, the latest are taken: every pair of them has a slope."""
+
+
+@dataclass(frozen=True)
+class _Line:
+    """Peak memory over estimates of one name, in bytes."""
+
+    intercept: float
+    slope: float
+    spread: float
+
+    def at(self, estimate: float) -> float:
+        """The peak at an estimate."""
+        return self.intercept + self.slope * estimate
+
+    def reaches(self, peak: float) -> float:
+        """The estimate at which the line reaches a peak; infinite where it never does, on either side."""
+        if self.slope > 0.0:
+            return (peak - self.intercept) / self.slope
+        return math.inf if self.intercept <= peak else -math.inf
+
+
+class PredictedMemory:
+    """What the trials of a search say of the memory of a config that was not tried.
+
+    Everything is said of configs whose estimates have one name. Where a trial ran out of memory and none with as large
+    an estimate fitted, no larger one fits. And the peaks of the trials that fitted are taken to lie on a line over
+    their estimates, by the median of the slopes of all pairs (Theil 1950, Sen 1968); a trial that ran out of memory
+    says that it needs at least so much, and counts where the line says less. A config does not fit where the line,
+    less twice the median distance of the trials from it, is beyond the limit; where the line with it on top is below
+    the limit, a trial that ran out of memory nevertheless says nothing of others. There is a line once three trials
+    have fitted with two different estimates.
+
+    The limit is `resources.memory_gb`; without it, the least that a trial could have taken where it ran, or the
+    largest peak that fitted, if that is more.
+    """
+
+    def __init__(self, spec: SearchSpec, history: History) -> None:
+        self._spec = spec
+        measured = [trial for trial in history.trials if trial.memory_estimate is not None]
+        fitted = [trial for trial in measured if trial.status in ("completed", "stopped") and trial.peak_memory_bytes]
+        short = [trial for trial in measured if trial.needed_memory_bytes is not None]
+        self.limit_bytes = _limit(spec, history, fitted)
+        self._too_large = {
+            name: _too_large(_of(name, fitted), _of(name, short), self.limit_bytes)
+            for name in {_estimate(trial)[0] for trial in (*fitted, *short)}
+        }
+
+    def fits(self, values: Mapping[str, Any]) -> bool:
+        """Whether nothing speaks against a trial with these searched values."""
+        estimate = self._spec.memory_estimate(values) if self._too_large else None
+        return estimate is None or estimate[1] < self._too_large.get(estimate[0], math.inf)
+
+
+def _limit(spec: SearchSpec, history: History, fitted: Sequence[TrialHistory]) -> int | None:
+    if spec.resources.memory_bytes is not None:
+        return spec.resources.memory_bytes
+    limits = [trial.memory_limit_bytes for trial in history.trials if trial.memory_limit_bytes is not None]
+    return max([min(limits), *(trial.peak_memory_bytes or 0 for trial in fitted)]) if limits else None
+
+
+def _of(name: str, trials: Sequence[TrialHistory]) -> list[TrialHistory]:
+    return [trial for trial in trials if _estimate(trial)[0] == name][-_MAX_TRIALS:]
+
+
+def _estimate(trial: TrialHistory) -> tuple[str, float]:
+    assert trial.memory_estimate is not None
+    return trial.memory_estimate
+
+
+def _too_large(fitted: Sequence[TrialHistory], short: Sequence[TrialHistory], limit_bytes: int | None) -> float:
+    """The least estimate that does not fit."""
+    peaks = [(_estimate(trial)[1], float(trial.peak_memory_bytes or 0)) for trial in fitted]
+    needed = [(_estimate(trial)[1], float(trial.needed_memory_bytes or 0)) for trial in short]
+    line = None if limit_bytes is None else _line(peaks, needed)
+    fits = max((estimate for estimate, _ in peaks), default=-math.inf)
+    too_large = math.inf
+    if line is not None and limit_bytes is not None:
+        fits = max(fits, line.reaches(limit_bytes - line.spread))
+        too_large = line.reaches(limit_bytes + line.spread)
+    return min([too_large, *(estimate for estimate, _ in needed if estimate > fits)])
+
+
+def _line(peaks: Sequence[tuple[float, float]], needed: Sequence[tuple[float, float]]) -> _Line | None:
+    """The line through peaks over estimates, and through what was needed where the peaks alone say less."""
+    if len(peaks) < _MIN_TRIALS or len({estimate for estimate, _ in peaks}) < 2:
+        return None
+    line = _theil_sen(peaks)
+    above = [(estimate, least) for estimate, least in needed if least > line.at(estimate)]
+    return _theil_sen([*peaks, *above]) if above else line
+
+
+def _theil_sen(points: Sequence[tuple[float, float]]) -> _Line:
+    estimates, peaks = zip(*points, strict=True)
+    slope = max(0.0, float(theilslopes(peaks, estimates).slope))
+    intercept = median(peak - slope * estimate for estimate, peak in points)
+    distances = [abs(peak - intercept - slope * estimate) for estimate, peak in points]
+    return _Line(intercept, slope, spread=2.0 * median(distances))
