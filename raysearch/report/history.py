@@ -34,6 +34,10 @@ class HistoryInfo:
     incumbents: tuple[tuple[int, float], ...]
     """Number and value of every trial that was better than all that could win before it, by number."""
     num_trials: int
+    num_first_points: int
+    """Trials that tried a point from before the search."""
+    num_evidence: int
+    """Trials of earlier searches that the algorithm could learn from."""
 
 
 def history_info(view: SearchView) -> HistoryInfo:
@@ -53,7 +57,15 @@ def history_info(view: SearchView) -> HistoryInfo:
         if standing is not None and standing < leading:
             leading = standing
             incumbents.append((point.number, point.value))
-    return HistoryInfo(view.metric, tuple(points), tuple(incumbents), len(view.history.trials))
+    trials = view.history.trials
+    return HistoryInfo(
+        metric=view.metric,
+        points=tuple(points),
+        incumbents=tuple(incumbents),
+        num_trials=len(trials),
+        num_first_points=sum(trial.origin is not None and not trial.is_default for trial in trials),
+        num_evidence=len(view.history.evidence),
+    )
 
 
 def history_parts(info: HistoryInfo) -> list[Part]:
@@ -96,6 +108,11 @@ def history_parts(info: HistoryInfo) -> list[Part]:
     parts: list[Part] = [Plot(figure, f"Best {info.metric} of every trial, by trial number.")]
     if silent:
         parts.append(Text(f"{counted(silent, 'trial')} without a value {'is' if silent == 1 else 'are'} not drawn."))
+    if info.num_first_points:
+        parts.append(Text(f"{counted(info.num_first_points, 'trial')} tried points of notes or of earlier runs."))
+    if info.num_evidence:
+        earlier = counted(info.num_evidence, "trial")
+        parts.append(Text(f"{earlier} of earlier runs, not drawn here, could be learned from."))
     return parts
 
 

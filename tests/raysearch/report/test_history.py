@@ -36,6 +36,19 @@ def test_incumbents_are_the_trials_that_led() -> None:
     assert text == Text("1 trial without a value is not drawn.")
 
 
+def test_what_came_from_before_the_search_is_counted_and_not_drawn() -> None:
+    history = history_of(trial(X, [0.3], is_default=True), trial(X, [0.4]), trial(X, [0.2]))
+    history.trials[0].origin, history.trials[1].origin = "default config", "first point: notes.csv row 2"
+    history.evidence = history_of(trial(X, [0.9]), trial(X, [0.8])).trials
+    info = history_info(SearchView(history, "miou"))
+    assert [point.value for point in info.points] == [0.3, 0.4, 0.2]
+    assert info.incumbents == ((0, 0.3), (1, 0.4))
+    assert history_parts(info)[1:] == [
+        Text("1 trial tried points of notes or of earlier runs."),
+        Text("2 trials of earlier runs, not drawn here, could be learned from."),
+    ]
+
+
 def test_a_smaller_loss_leads() -> None:
     history = history_of(trial(X, [2.0]), trial(X, [3.0]), trial(X, [1.0]), mode="min")
     assert history_info(SearchView(history, "loss")).incumbents == ((0, 2.0), (2, 1.0))
