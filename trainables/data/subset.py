@@ -1,5 +1,7 @@
 """A part of a split that stands for all of it: the images that reports score where not all are scored."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,10 +19,14 @@ def stratified_images(split: DecodedSplit, config: DataConfig, num_images: int |
     """
     if num_images is None or num_images >= len(split):
         return list(range(len(split)))
-    pixels = class_histograms(split.histograms, config)
+    return stratified_choice(class_histograms(split.histograms, config), num_images)
+
+
+def stratified_choice(pixels: NDArray[np.int64], num_images: int) -> list[int]:
+    """`num_images` of N images, ascending, by the pixels (N, K) that they have of every class."""
     wanted = _properties(pixels)
-    names = [f"{i:09d}" for i in range(len(split))]
-    share = num_images / len(split)
+    names = [f"{i:09d}" for i in range(len(pixels))]
+    share = num_images / len(pixels)
     chosen = stratified(wanted, names, {"chosen": share, "others": 1 - share}, seed=0)
     return _exactly(num_images, chosen["chosen"].tolist(), chosen["others"].tolist(), wanted)
 
@@ -30,15 +36,42 @@ def subset_notices(split: DecodedSplit, config: DataConfig, num_images: int | No
     if num_images is None or num_images >= len(split):
         return []
     pixels = class_histograms(split.histograms, config)
-    num_with = (pixels > 0).sum(axis=0)
-    num_chosen = (pixels[stratified_images(split, config, num_images)] > 0).sum(axis=0)
+    chosen = pixels[stratified_choice(pixels, num_images)]
     names = config.class_names or [f"class {k}" for k in range(config.num_classes)]
     where = f"evaluation.num_images = {num_images}"
-    return [
+    lines = [
         f"{where}: {name} is in none of the images that reports score, and in {count} of the {len(split)}"
-        for name, count, kept in zip(names, num_with, num_chosen, strict=True)
+        for name, count, kept in zip(names, (pixels > 0).sum(axis=0), (chosen > 0).sum(axis=0), strict=True)
         if count > 0 and kept == 0
     ]
+    noise = difference_noise(chosen)
+    if noise > DECISIVE_DIFFERENCE:
+        enough = min(len(split), math.ceil(num_images * (noise / DECISIVE_DIFFERENCE) ** 2))
+        lines.append(
+            f"{where}: the choice of images alone moves the difference of two scores by about {noise:.3f} mIoU, more "
+            f"than the {DECISIVE_DIFFERENCE} that rungs decide on; {enough} images would be enough"
+        )
+    return lines
+
+
+DECISIVE_DIFFERENCE = 0.01
+"""A difference of mIoU that a rung should tell from chance: on CamVid half the trials were 0.012 to 0.024 or more from
+the cut of a rung (`benchmarks/rung_audit.py`)."""
+
+_IMAGE_DEVIATION = 0.06
+"""Standard deviation, from image to image, of the difference of two networks' IoU of a class: 0.04 early in a training
+to 0.07 at its end on CamVid, whatever the number of images (`benchmarks/rung_audit.py`)."""
+
+
+def difference_noise(pixels: NDArray[np.int64]) -> float:
+    """The expected standard error of the difference of two networks' mIoU on images with pixels (N, K) of every class.
+
+    No network is asked: the IoU of a class is a mean over images by their pixels of the class, so it has the noise of
+    n_k = (sum p)^2 / sum p^2 images of equal weight, and the mIoU that of a mean over classes.
+    """
+    present = pixels[:, pixels.any(axis=0)].astype(np.float64)
+    num_effective = present.sum(axis=0) ** 2 / (present**2).sum(axis=0)
+    return float(_IMAGE_DEVIATION * math.sqrt((1 / num_effective).sum()) / max(1, present.shape[1]))
 
 
 def _properties(pixels: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -5,7 +5,7 @@ from trainables.config import DataConfig, DrawnConfig
 from trainables.data import open_split, stratified_images
 from trainables.data.decoded import DecodedSplit
 from trainables.data.labels import class_histograms
-from trainables.data.subset import subset_notices
+from trainables.data.subset import difference_noise, subset_notices
 
 
 def drawn(num_val: int = 40) -> tuple[DecodedSplit, DataConfig]:
@@ -88,3 +88,21 @@ def test_a_class_that_the_choice_lacks_is_noticed() -> None:
     line = f"evaluation.num_images = 1: {lost} is in none of the images that reports score, and in {count} of the 20"
     assert line in found
     assert subset_notices(split, config, None) == subset_notices(split, config, 20) == []  # type: ignore[arg-type]
+
+
+def test_the_noise_is_that_of_so_many_images_of_equal_weight() -> None:
+    # Four classes with the same pixels in nine images: 0.06 / sqrt(4 * 9).
+    assert difference_noise(np.full((9, 4), 50)) == pytest.approx(0.01)
+    # Of one class with 3, 1 and 0 pixels: (3 + 1)^2 / (9 + 1) = 1.6 images.
+    assert difference_noise(np.array([[3, 0], [1, 0], [0, 0]])) == pytest.approx(0.06 / 1.6**0.5)
+
+
+def test_a_choice_too_small_to_tell_configs_apart_is_noticed() -> None:
+    pixels = np.full((50, 4), 100)
+    config = DataConfig(label_class_ids=(0, 1, 2, 3))
+    line = (
+        "evaluation.num_images = 4: the choice of images alone moves the difference of two scores by about 0.015 mIoU, "
+        "more than the 0.01 that rungs decide on; 9 images would be enough"
+    )
+    assert subset_notices(Labels(pixels), config, 4) == [line]  # type: ignore[arg-type]
+    assert subset_notices(Labels(pixels), config, 10) == []  # type: ignore[arg-type]

@@ -1,0 +1,302 @@
+"""Whether early scores foretell final ones, before and after each measure that is to make them.
+
+    python -m benchmarks.rung_audit                    the tables, from rung_audit.parquet beside this file
+    python -m benchmarks.rung_audit --reduce FOLDER    writes that file from what the line below has trained
+    python -m benchmarks.replay.train_table camvid FOLDER --data CAMVID
+
+The trials share one seed and the first 100 of 400 iterations. Every 50 iterations their weights and the moving average
+of these are scored image by image; the confusions of all images are too large to keep, the scores of parts are not.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raysearch.rung_audit import spearman
+from raysearch.schedulers import NeverStop, Scheduler
+from raysearch.schedulers.pilots import AfterPilots
+from raysearch.schedulers.rung import Slack
+from raysearch.schedulers.successive_halving import SuccessiveHalving
+from trainables.data.subset import difference_noise, stratified_choice
+from trainables.metrics import bootstrap_miou
+
+TABLE = Path(__file__).with_suffix(".parquet")
+SIZES = (12, 25)
+"""Images of the parts of the validation images that are tried; there are 101 in all."""
+NUM_RANDOM = 20
+"""Random parts of every size."""
+NUM_DRAWS = 100
+NUM_ORDERS = 300
+"""Orders of the trials over which a rule is averaged."""
+TOP = 0.1
+ETA = 3
+
+Floats = npt.NDArray[np.float64]
+
+
+# Reducing
+
+
+def reduce(folder: Path) -> None:
+    """Write the table: a row a trial, iteration and kind of weights, with the scores on all images and on parts."""
+    rows = [row for file in sorted(folder.glob("[0-9]*.npz")) for row in _rows(file)]
+    schema = pa.schema(
+        [
+            ("trial", pa.int32()),
+            ("iteration", pa.int32()),
+            ("weights", pa.string()),
+            ("miou", pa.float64()),
+            *((f"stratified_{size}", pa.float64()) for size in SIZES),
+            *((f"random_{size}", pa.list_(pa.float32())) for size in SIZES),
+            ("draws", pa.list_(pa.float32())),
+            *((f"draws_{size}", pa.list_(pa.float32())) for size in SIZES),
+        ]
+    )
+    metadata = {_EXPECTED_NOISE: json.dumps(_expected_noise(folder))}
+    pq.write_table(
+        pa.Table.from_pylist(rows, schema.with_metadata(metadata)), TABLE, compression="zstd", compression_level=19
+    )
+    print(f"{len({row['trial'] for row in rows})} trials, {TABLE.stat().st_size / 1e6:.2f} MB in {TABLE.name}")
+
+
+_EXPECTED_NOISE = b"expected noise of a difference, by number of images"
+
+
+def _expected_noise(folder: Path) -> dict[int, float]:
+    """What `difference_noise` expects of all images and of every stratified part, from the labels alone."""
+    with np.load(next(folder.glob("[0-9]*.npz"))) as stored:
+        labels = stored["raw"][0].sum(axis=2)
+    chosen = {size: stratified_choice(labels, size) for size in (*SIZES, len(labels))}
+    return {size: difference_noise(labels[images]) for size, images in chosen.items()}
+
+
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
+    with np.load(file) as stored:
+        meta = json.loads(str(stored["meta"]))
+        by_weights = {"raw": stored["raw"], "average": stored["ema"]}
+    if any("error" in row for row in meta["rows"]):
+        return  # a diverged trial has no final score
+    labels = by_weights["raw"][0].sum(axis=2)  # (N, K) pixels of every class
+    parts = {size: stratified_choice(labels, size) for size in SIZES}
+    rng = np.random.default_rng(0)
+    by_chance = {size: [rng.permutation(len(labels))[:size] for _ in range(NUM_RANDOM)] for size in SIZES}
+    for weights, confusions in by_weights.items():
+        for row, counts in zip(meta["rows"], confusions, strict=True):
+            hits = np.diagonal(counts, axis1=1, axis2=2).astype(np.int64)
+            unions = counts.sum(axis=1, dtype=np.int64) + counts.sum(axis=2, dtype=np.int64) - hits
+            yield {
+                "trial": meta["trial"],
+                "iteration": row["iteration"],
+                "weights": weights,
+                "miou": _miou(hits, unions),
+                "draws": _draws(hits, unions) if weights == "average" else [],
+                **{f"stratified_{n}": _miou(hits[part], unions[part]) for n, part in parts.items()},
+                **{f"random_{n}": [_miou(hits[p], unions[p]) for p in chosen] for n, chosen in by_chance.items()},
+                **{
+                    f"draws_{n}": _draws(hits[part], unions[part]) if weights == "average" else []
+                    for n, part in parts.items()
+                },
+            }
+
+
+def _miou(hits: npt.NDArray[np.int64], unions: npt.NDArray[np.int64]) -> float:
+    hit, union = hits.sum(axis=0), unions.sum(axis=0)
+    return float((hit[union > 0] / union[union > 0]).mean())
+
+
+def _draws(hits: npt.NDArray[np.int64], unions: npt.NDArray[np.int64]) -> list[float]:
+    return [float(draw) for draw in bootstrap_miou(hits, unions, NUM_DRAWS)]
+
+
+# Tables
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of T trials at R iterations, the last of which is the full budget."""
+
+    iterations: tuple[int, ...]
+    raw: dict[str, Floats]
+    """Column -> (T, R), or (T, R, ...) where it holds lists; of the weights as they are."""
+    average: dict[str, Floats]
+    """The same of their moving average."""
+    expected_noise: dict[int, float]
+    """Of a difference of two scores, by number of images, from the labels alone."""
+
+    @classmethod
+    def read(cls) -> "Scores":
+        table = pq.read_table(TABLE)
+        rows, noise = table.to_pylist(), json.loads(table.schema.metadata[_EXPECTED_NOISE])
+        iterations = tuple(sorted({row["iteration"] for row in rows}))
+        trials = sorted({row["trial"] for row in rows})
+        by_key = {(row["weights"], row["trial"], row["iteration"]): row for row in rows}
+
+        def columns(weights: str) -> dict[str, Floats]:
+            grid = [[by_key[weights, trial, iteration] for iteration in iterations] for trial in trials]
+            names = [name for name in rows[0] if name not in ("trial", "iteration", "weights")]
+            return {name: np.array([[row[name] for row in rows_of] for rows_of in grid]) for name in names}
+
+        expected = {int(size): expected for size, expected in noise.items()}
+        return cls(iterations, columns("raw"), columns("average"), expected)
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        return self.iterations[:-1]
+
+    def __len__(self) -> int:
+        return len(self.average["miou"])
+
+
+def correlations(scores: Scores) -> None:
+    """Rank correlation of every rung with the final score on all images, of the same weights."""
+    print(
+        f"\nRank correlation with the final score, {len(scores)} trials (95 % interval); random: mean of {NUM_RANDOM}\n"
+    )
+    print(f"| scored at the rung | {' | '.join(map(str, scores.rungs))} |\n|---|{'---|' * len(scores.rungs)}")
+    for name, columns in (("weights", scores.raw), ("moving average", scores.average)):
+        final = columns["miou"][:, -1]
+        print(_line(f"{name}, all images", [_rho(columns["miou"][:, r], final) for r in range(len(scores.rungs))]))
+        for size in SIZES:
+            part = columns[f"stratified_{size}"]
+            print(_line(f"{name}, {size} stratified", [_rho(part[:, r], final) for r in range(len(scores.rungs))]))
+            random = columns[f"random_{size}"]
+            rhos = [[_correlation(random[:, r, k], final) for k in range(NUM_RANDOM)] for r in range(len(scores.rungs))]
+            cells = [f"{np.mean(rho):.2f} ({min(rho):.2f} to {max(rho):.2f})" for rho in rhos]
+            print(_line(f"{name}, {size} random", cells))
+
+
+def _correlation(first: Floats, second: Floats) -> float:
+    found = spearman(first.tolist(), second.tolist())
+    assert found is not None
+    return found[0]
+
+
+def _rho(first: Floats, second: Floats) -> str:
+    found = spearman(first.tolist(), second.tolist())
+    assert found is not None
+    return f"{found[0]:.2f} ({found[1][0]:.2f} to {found[1][1]:.2f})"
+
+
+def _line(name: str, cells: Sequence[str]) -> str:
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def noise(scores: Scores) -> None:
+    """How far chance moves a score and a difference, against the differences that a rung decides on."""
+    print(f"\nNoise in 0.001 mIoU of the moving average, medians; the cut lets one in {ETA} on\n")
+    print(f"| | {' | '.join(map(str, scores.rungs))} |\n|---|{'---|' * len(scores.rungs)}")
+    miou = scores.average["miou"]
+    for size in (None, *reversed(SIZES)):
+        draws = scores.average["draws" if size is None else f"draws_{size}"]
+        images = "all images" if size is None else f"{size} stratified"
+        alone, paired = [], []
+        for r in range(len(scores.rungs)):
+            cut = _cut(miou[:, r])
+            others = np.arange(len(miou)) != cut
+            alone.append(np.median(draws[:, r].std(axis=1, ddof=1)))
+            paired.append(np.median((draws[others, r] - draws[cut, r]).std(axis=1, ddof=1)))
+        print(_line(f"standard error of a score, {images}", _thousandths(alone)))
+        print(_line(f"... of its difference to the cut, {images}", _thousandths(paired)))
+        expected = scores.expected_noise[size or max(scores.expected_noise)]
+        print(_line("... as expected from the labels alone", _thousandths([expected] * len(scores.rungs))))
+    gaps, changes = [], []
+    for r in range(len(scores.rungs)):
+        cut = _cut(miou[:, r])
+        others = np.arange(len(miou)) != cut
+        gaps.append(np.median(np.abs(miou[others, r] - miou[cut, r])))
+        change = (miou[others, -1] - miou[cut, -1]) - (miou[others, r] - miou[cut, r])
+        changes.append(np.median(np.abs(change)))
+    print(_line("difference to the cut", _thousandths(gaps)))
+    print(_line("change of that difference until the end", _thousandths(changes)))
+
+
+def _cut(values: Floats) -> int:
+    return int(np.argsort(-values, kind="stable")[max(1, len(values) // ETA) - 1])
+
+
+def _thousandths(values: Sequence[Any]) -> list[str]:
+    return [f"{1000 * value:.1f}" for value in values]
+
+
+def slack(scores: Scores) -> None:
+    """What a rung with slack stops of the trials that are the best in the end, and what it costs."""
+    top = max(1, round(TOP * len(scores)))
+    print(f"\nOne rung that lets one in {ETA} on, {NUM_ORDERS} orders: share of the final best {top} that it stops,")
+    print("and iterations of the search relative to full trials; moving average, all images\n")
+    print(f"| slack | {' | '.join(map(str, scores.rungs))} |\n|---|{'---|' * len(scores.rungs)}")
+    slacks: tuple[Slack, ...] = (0.0, 0.003, 0.01, "auto")
+    for given in slacks:
+        cells = [_stopped(scores.average, scores.iterations, _halving(rung, scores, given)) for rung in scores.rungs]
+        print(_line(str(given), cells))
+    cells = [_stopped(scores.raw, scores.iterations, _halving(rung, scores, 0.0)) for rung in scores.rungs]
+    print(_line("0.0, weights as they are", cells))
+
+
+def _halving(rung: int, scores: Scores, slack: Slack) -> Callable[[], Scheduler]:
+    full = scores.iterations[-1]
+    return lambda: SuccessiveHalving(mode="max", grace_iters=rung, max_iters=full, reduction_factor=ETA, slack=slack)
+
+
+def pilots(scores: Scores) -> None:
+    """Which first rung full pilot trials find, and what the search then loses and saves."""
+    full, smallest = scores.iterations[-1], scores.iterations[0]
+    print(f"\n`grace_iters: auto` over {NUM_ORDERS} orders; the earliest rung there may be is {smallest}\n")
+    print("| pilots, weights | first rung: share of the orders | best stopped; iterations |\n|---|---|---|")
+    for name, columns in (("weights", scores.raw), ("moving average", scores.average)):
+        for num_pilots in (5, 6, 8, 12):
+            found: list[int] = []
+
+            def build(first: int, found: list[int] = found) -> Scheduler:
+                found.append(first)
+                if first >= full:
+                    return NeverStop()
+                return SuccessiveHalving(mode="max", grace_iters=first, max_iters=full, reduction_factor=ETA)
+
+            outcome = _stopped(
+                columns,
+                scores.iterations,
+                lambda n=num_pilots, b=build: AfterPilots(n, smallest=smallest, max_iters=full, build=b),
+            )
+            shares = ", ".join(f"{rung}: {found.count(rung) / len(found):.0%}" for rung in scores.iterations)
+            print(f"| {num_pilots}, {name} | {shares} | {outcome} |")
+
+
+def _stopped(columns: dict[str, Floats], iterations: Sequence[int], build: Callable[[], Scheduler]) -> str:
+    """The share of the best in the end that a rule stops, and the iterations it spends relative to full trials."""
+    miou, draws = columns["miou"], columns["draws"]
+    top = set(np.argsort(-miou[:, -1], kind="stable")[: max(1, round(TOP * len(miou)))].tolist())
+    num_stopped, spent = 0, 0
+    for order in range(NUM_ORDERS):
+        rule = build()
+        for trial in np.random.default_rng(order).permutation(len(miou)).tolist():
+            for r, iteration in enumerate(iterations):
+                if rule.observe(trial, iteration, float(miou[trial, r]), draws[trial, r]) and r + 1 < len(iterations):
+                    num_stopped += trial in top
+                    break
+            spent += iteration
+    share = num_stopped / NUM_ORDERS / len(top)
+    return f"{share:.0%}; {spent / NUM_ORDERS / len(miou) / iterations[-1]:.0%}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reduce", type=Path, metavar="FOLDER")
+    folder = parser.parse_args().reduce
+    if folder is not None:
+        reduce(folder)
+        return
+    scores = Scores.read()
+    for table in (correlations, noise, slack, pilots):
+        table(scores)
+
+
+if __name__ == "__main__":
+    main()
