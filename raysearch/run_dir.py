@@ -110,6 +110,11 @@ class RunDir:
         """One row a confirmed config and seed."""
         return self.root / "confirmed.parquet"
 
+    @property
+    def importance_table(self) -> Path:
+        """One row a searched value and method of telling its importance."""
+        return self.root / "importance.parquet"
+
     def confirm_training(self, number: int, seed: int) -> Path:
         """The folder of the training that repeats one trial's config with a seed of its own."""
         return self.root / "confirm" / f"trial-{number}-seed-{seed}"

@@ -1,98 +1,87 @@
-"""Panel: how much each searched value decides whether a trial is among the best."""
+"""Panel: how much each searched value decides the score, and which did nothing."""
 
-import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
 from html import escape
 
-import optuna
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-from optuna.trial import TrialState, create_trial
-
-from raysearch.journal import Mode, TrialHistory
-from raysearch.report.parts import STATUS_COLORS, Part, Plot, Text, new_figure
+from raysearch.importances import MIN_TRIALS, Importance, Importances, Method
+from raysearch.report.parts import MISSING, STATUS_COLORS, Part, Plot, Table, Text, counted, new_figure
 from raysearch.report.view import SearchView
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-MIN_TRIALS = 10
-"""Fewer trials leave less than three in the best quarter."""
-
-_BEST = 0.25
-"""The part of the trials that counts as good."""
+_NAMES: dict[Method, str] = {"fanova": "fANOVA", "ped_anova": "PED-ANOVA"}
+_COLORS: dict[Method, str] = {"fanova": STATUS_COLORS["completed"], "ped_anova": STATUS_COLORS["stopped"]}
 
 
-@dataclass(frozen=True)
-class ImportanceInfo:
-    """Shares of the searched values in what makes a trial good."""
-
-    num_trials: int
-    """The trials that were compared, or that could have been."""
-    iteration: int | None
-    """Where they were compared: the furthest iteration that `MIN_TRIALS` trials have reached; None if too few."""
-    shares: tuple[tuple[str, float], ...]
-    """Path and share, the largest first; they sum to 1. None where nothing tells good trials from the others."""
+def importance_info(view: SearchView) -> Importances:
+    """Every searched value by both methods."""
+    return view.importances
 
 
-def importance_info(view: SearchView) -> ImportanceInfo:
-    """PED-ANOVA importances (Watanabe et al., IJCAI 2023, arXiv 2304.10255) of trials at equal iterations.
-
-    Trials are compared by the best value they had at one iteration, stopped ones too: the few that early stopping let
-    on to the full budget resemble one another too much to tell what made them good.
-    """
-    scored = [trial for trial in view.history.trials if trial.reports and trial.status not in ("failed", "infeasible")]
-    if len(scored) < MIN_TRIALS:
-        return ImportanceInfo(len(scored), None, ())
-    iteration = sorted((max(trial.reports) for trial in scored), reverse=True)[MIN_TRIALS - 1]
-    compared = [trial for trial in scored if max(trial.reports) >= iteration]
-    study = optuna.create_study(direction="minimize" if view.mode == "min" else "maximize")
-    for trial in compared:
-        value = _value_at(trial, iteration, view.mode)
-        study.add_trial(
-            create_trial(state=TrialState.COMPLETE, value=value, params=trial.params, distributions=trial.distributions)
-        )
-    paths = [path for path in view.paths if any(path in trial.params for trial in compared)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that few trials tell little is said on the page
-        evaluator = PedAnovaImportanceEvaluator(target_quantile=_BEST)
-        importances = get_param_importances(study, evaluator=evaluator, params=paths, normalize=False)
-    total = sum(importances.values())
-    shares = [(path, importance / total) for path, importance in importances.items()] if total > 0 else []
-    return ImportanceInfo(len(compared), iteration, tuple(shares))
-
-
-def _value_at(trial: TrialHistory, iteration: int, mode: Mode) -> float:
-    """The best value up to the first report at or beyond an iteration."""
-    until = min(reported for reported in trial.reports if reported >= iteration)
-    values = [report.value for report in trial.reports.values() if report.iteration <= until]
-    return min(values) if mode == "min" else max(values)
-
-
-def importance_parts(info: ImportanceInfo) -> list[Part]:
-    """The shares as bars."""
+def importance_parts(info: Importances) -> list[Part]:
+    """Sentences on what did nothing, and the shares as bars with their intervals and as a table."""
+    idle = [
+        f"{path} took no effect: it had a say in no iteration of any of {counted(num_trials, 'trial')}, as they count."
+        for path, num_trials in info.idle
+    ]
     if info.iteration is None:
-        return [Text(f"Too few trials: {info.num_trials} have a value to compare, {MIN_TRIALS} are needed.")]
+        few = f"Too few trials: {info.num_trials} have a value to compare, {MIN_TRIALS} are needed."
+        return [Text(line) for line in (few, *idle)]
     compared = f"{info.num_trials} trials compared at iteration {info.iteration}"
-    if not info.shares:
-        return [Text(f"No searched value tells the best of {compared} from the others.")]
-    rows = info.shares[::-1]
-    figure = new_figure(60 + 34 * len(rows), showlegend=False, bargap=0.35)
-    figure.add_bar(
-        x=[round(share, 4) for _, share in rows],
-        y=[escape(path) for path, _ in rows],
-        orientation="h",
-        marker={"color": STATUS_COLORS["completed"]},
-        text=[f"{share:.0%}" for _, share in rows],
-        textposition="outside",
-        cliponaxis=False,
-        hoverinfo="skip",
+    if not any(row.share > 0.0 for row in info.rows):
+        return [Text(line) for line in (f"No searched value tells the {compared} apart.", *idle)]
+    shares = (
+        f"Shares in the score of {compared}: of its variance, what a value decides by itself (fANOVA); of what sets "
+        "the best quarter apart (PED-ANOVA); with 95 % intervals over draws of the trials."
     )
-    figure.update_xaxes(visible=False, range=[0, 1.3 * rows[-1][1]])
+    hint = " With so few trials they are a hint." if info.num_trials < 2 * MIN_TRIALS else ""
+    parts: list[Part] = [Text(shares + hint), *(Text(line) for line in idle)]
+    fanova, ped_anova = info.of("fanova"), info.of("ped_anova")
+    unshown = [path for path in fanova if {fanova[path].verdict, ped_anova[path].verdict} == {"no effect shown"}]
+    if unshown:
+        parts.append(
+            Text(
+                f"No effect is shown of {', '.join(unshown)}: shuffled among the trials, the same values have a share "
+                "that is no smaller for sure, by either method. More trials may show one."
+            )
+        )
+    return [*parts, _plot(info, list(fanova)), _table(fanova, ped_anova)]
+
+
+def _plot(info: Importances, paths: Sequence[str]) -> Plot:
+    figure = new_figure(90 + 44 * len(paths), barmode="group", bargap=0.35)
+    for method in ("ped_anova", "fanova"):  # bars of a group are drawn from below
+        rows = [info.of(method)[path] for path in reversed(paths)]
+        figure.add_bar(
+            x=[round(row.share, 4) for row in rows],
+            y=[escape(row.path) for row in rows],
+            name=_NAMES[method],
+            orientation="h",
+            marker={"color": _COLORS[method]},
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": [round(row.interval[1] - row.share, 4) for row in rows],
+                "arrayminus": [round(row.share - row.interval[0], 4) for row in rows],
+                "thickness": 1,
+            },
+            hovertemplate=f"%{{y}}<br>{_NAMES[method]} %{{x:.0%}}<extra></extra>",
+        )
+    figure.update_layout(legend={"traceorder": "reversed"})
+    figure.update_xaxes(tickformat=".0%", rangemode="tozero", zeroline=False)
     figure.update_yaxes(automargin=True, ticksuffix="  ", showgrid=False, type="category")
-    text = f"Share of each searched value in what sets the best quarter of {compared} apart (PED-ANOVA)."
-    hint = " With so few trials it is a hint." if info.num_trials < 2 * MIN_TRIALS else ""
-    return [Text(text + hint), Plot(figure, "Importance of every searched value.")]
+    return Plot(figure, "Importance of every searched value by both methods, with intervals.")
+
+
+def _table(fanova: dict[str, Importance], ped_anova: dict[str, Importance]) -> Table:
+    def cells(row: Importance | None) -> tuple[str, str]:
+        if row is None:
+            return MISSING, MISSING
+        return f"{row.share:.1%} ({row.interval[0]:.1%} to {row.interval[1]:.1%})", row.verdict
+
+    rows = tuple((path, *cells(fanova[path]), *cells(ped_anova.get(path))) for path in fanova)
+    header = ("searched value", "fANOVA share", "", "PED-ANOVA share", "")
+    return Table(header, rows, text_columns=(0, 2, 4), summary="Shares, intervals and verdicts")
 
 
 def panel(view: SearchView) -> list[Part]:
-    """How much each searched value decides whether a trial is among the best."""
+    """How much each searched value decides the score."""
     return importance_parts(importance_info(view))

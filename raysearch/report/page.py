@@ -13,6 +13,7 @@ from plotly.offline import get_plotlyjs
 
 from raysearch.confirmation import read_confirmation
 from raysearch.export import best_document
+from raysearch.importances import write_importances
 from raysearch.journal import History
 from raysearch.report import (
     failures,
@@ -46,13 +47,15 @@ PANELS: tuple[tuple[str, Callable[[SearchView], list[Part]]], ...] = (
 
 
 def write_report(history: History, spec: SearchSpec, run_dir: RunDir) -> Path:
-    """Write the page of a search, finished or not; the same journal and the same confirmed
-    scores give the same page.
+    """Write the page of a search, finished or not, and `importance.parquet`, which it shows; the same journal and the
+    same confirmed scores give the same page.
 
     Returns:
         The file, `report.html` in the folder of the run.
     """
-    page = render_page(search_view(history, spec, run_dir), spec.name)
+    view = search_view(history, spec, run_dir)
+    write_importances(view.importances, run_dir)
+    page = render_page(view, spec.name)
     part = run_dir.report.with_name(f".{run_dir.report.name}.part")
     part.write_text(page, encoding="utf-8")
     os.replace(part, run_dir.report)

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from raysearch.confirmation import Confirmation, winning_trial
+from raysearch.importances import Importances, importances
 from raysearch.journal import History, Mode, TrialHistory
 
 
@@ -36,6 +37,11 @@ class SearchView:
     def paths(self) -> tuple[str, ...]:
         """Every searched path that a trial has used, by first use."""
         return tuple(dict.fromkeys(path for trial in self.history.trials for path in trial.values))
+
+    @cached_property
+    def importances(self) -> Importances:
+        """How much every searched value decides the score; takes seconds, once."""
+        return importances(self.history, self.paths)
 
     @cached_property
     def winner(self) -> TrialHistory | None:

@@ -1,74 +1,67 @@
-import random
-
-from raysearch.report.importance import MIN_TRIALS, importance_info, importance_parts
-from raysearch.report.parts import Plot, Text
-from raysearch.report.view import SearchView
-from tests.raysearch.report.histories import history_of, trial
+from raysearch.importances import Importance, Importances, Method, Verdict
+from raysearch.report.importance import importance_parts
+from raysearch.report.parts import Plot, Table, Text
 
 
-def draw(rng: random.Random) -> dict[str, float]:
-    return {"optim.lr": 10 ** rng.uniform(-3, -1), "views": rng.randint(0, 10)}
+def row(path: str, method: Method, share: float, verdict: Verdict = "effect") -> Importance:
+    return Importance(path, method, share, (share / 2, share * 1.25), verdict)
 
 
-def test_the_value_that_decides_has_the_larger_share() -> None:
-    rng = random.Random(0)
-    drawn = [draw(rng) for _ in range(60)]
-    for decisive in ("optim.lr", "views"):
-        for mode in ("max", "min"):
-            history = history_of(*(trial(values, [values[decisive]]) for values in drawn), mode=mode)
-            info = importance_info(SearchView(history, "miou"))
-            assert info.shares[0][0] == decisive
-            assert info.shares[0][1] > 0.7
-            assert abs(sum(share for _, share in info.shares) - 1) < 1e-12
+def importances_of(num_trials: int = 40, **verdicts: tuple[Verdict, Verdict]) -> Importances:
+    """Equal shares of some values, with what fANOVA and PED-ANOVA say of each."""
+    share = 0.8 / len(verdicts)
+    rows = [row(path, "fanova", share, one) for path, (one, _) in verdicts.items()]
+    rows += [row(path, "ped_anova", share, other) for path, (_, other) in verdicts.items()]
+    idle = tuple((path, num_trials) for path, of_methods in verdicts.items() if "took no effect" in of_methods)
+    return Importances(num_trials, 500, tuple(rows), idle)
 
 
-def test_what_comes_after_the_iteration_compared_is_not_heard() -> None:
-    rng = random.Random(0)
-    drawn = [draw(rng) for _ in range(40)]
-    until = [trial(values, [0.0, values["optim.lr"]], "stopped") for values in drawn]
-    beyond = [
-        trial(values, [0.0, values["optim.lr"], *([2 + rng.random()] if n < MIN_TRIALS - 1 else [])])
-        for n, values in enumerate(drawn)
-    ]
-    stopped, completed = (importance_info(SearchView(history_of(*trials), "miou")) for trials in (until, beyond))
-    assert (stopped.num_trials, stopped.iteration) == (40, 2)
-    assert completed == stopped
-    assert stopped.shares[0][0] == "optim.lr"
+def texts(info: Importances) -> list[str]:
+    return [part.text for part in importance_parts(info) if isinstance(part, Text)]
 
 
-def test_the_furthest_iteration_that_enough_trials_reached_is_taken() -> None:
-    rng = random.Random(0)
-    trials = [trial(draw(rng), [rng.random()] * (3 if n < MIN_TRIALS else 1)) for n in range(30)]
-    info = importance_info(SearchView(history_of(*trials), "miou"))
-    assert (info.num_trials, info.iteration) == (MIN_TRIALS, 3)
+def test_what_did_nothing_and_what_was_not_shown_are_told_apart() -> None:
+    info = importances_of(
+        lr=("effect", "effect"),
+        views=("took no effect", "took no effect"),
+        dropout=("no effect shown", "no effect shown"),
+        flip=("no effect shown", "effect"),
+    )
+    shares, idle, unshown = texts(info)
+    assert shares.startswith("Shares in the score of 40 trials compared at iteration 500: ")
+    assert idle == "views took no effect: it had a say in no iteration of any of 40 trials, as they count."
+    assert unshown.startswith("No effect is shown of dropout: shuffled among the trials, the same values have a share")
 
 
-def test_trials_that_cannot_win_do_not_count() -> None:
-    trials = [trial({"views": n}, [0.1 * n]) for n in range(MIN_TRIALS - 1)]
-    others = [
-        trial({"views": 1}, [0.9], "infeasible"),
-        trial({"views": 1}, [], "failed"),
-        trial({"views": 1}, [], "running"),
-    ]
-    info = importance_info(SearchView(history_of(*trials, *others), "miou"))
-    assert (info.num_trials, info.iteration, info.shares) == (MIN_TRIALS - 1, None, ())
-    assert importance_parts(info) == [Text("Too few trials: 9 have a value to compare, 10 are needed.")]
-
-
-def test_equal_values_tell_nothing() -> None:
-    info = importance_info(SearchView(history_of(*(trial({"views": n}, [0.5]) for n in range(11))), "miou"))
-    assert info.shares == ()
-    (text,) = importance_parts(info)
-    assert isinstance(text, Text)
-    assert text.text.startswith("No searched value tells the best of 11 trials")
+def test_shares_stand_in_a_figure_and_a_table_with_their_intervals() -> None:
+    info = importances_of(lr=("effect", "effect"), flip=("no effect shown", "effect"))
+    plot, table = importance_parts(info)[-2:]
+    assert isinstance(plot, Plot)
+    assert [list(bars.y) for bars in plot.figure.data] == [["flip", "lr"]] * 2
+    assert [list(bars.x) for bars in plot.figure.data] == [[0.4, 0.4]] * 2
+    assert list(plot.figure.data[0].error_x.array) == [0.1, 0.1]
+    assert list(plot.figure.data[0].error_x.arrayminus) == [0.2, 0.2]
+    assert isinstance(table, Table)
+    assert table.rows == (
+        ("lr", "40.0% (20.0% to 50.0%)", "effect", "40.0% (20.0% to 50.0%)", "effect"),
+        ("flip", "40.0% (20.0% to 50.0%)", "no effect shown", "40.0% (20.0% to 50.0%)", "effect"),
+    )
 
 
 def test_few_trials_are_called_a_hint() -> None:
     for num_trials, hint in ((19, True), (20, False)):
-        info = importance_info(
-            SearchView(history_of(*(trial({"views": n % 11}, [n]) for n in range(num_trials))), "miou")
-        )
-        text, plot = importance_parts(info)
-        assert isinstance(text, Text)
-        assert ("hint" in text.text) is hint
-        assert isinstance(plot, Plot)
+        assert ("hint" in texts(importances_of(num_trials, lr=("effect", "effect")))[0]) is hint
+
+
+def test_too_few_trials_still_tell_what_took_no_effect() -> None:
+    assert texts(Importances(9, None, (), (("views", 1),))) == [
+        "Too few trials: 9 have a value to compare, 10 are needed.",
+        "views took no effect: it had a say in no iteration of any of 1 trial, as they count.",
+    ]
+
+
+def test_equal_values_tell_nothing() -> None:
+    rows = (row("views", "fanova", 0.0, "no effect shown"), row("views", "ped_anova", 0.0, "no effect shown"))
+    assert texts(Importances(11, 1, rows, ())) == [
+        "No searched value tells the 11 trials compared at iteration 1 apart."
+    ]

@@ -63,6 +63,12 @@ class _Page(HTMLParser):
             self.text += data
 
 
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How sure the importances are is of no matter here."""
+    monkeypatch.setattr("raysearch.importances._NUM_DRAWS", 2)
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> tuple[SearchSpec, RunDir]:
     spec = toy_spec(tmp_path)
@@ -96,7 +102,13 @@ def test_a_finished_search_has_every_panel_in_order(run: tuple[SearchSpec, RunDi
     assert list(json.loads(page.figures)) == drawn
     assert len(drawn) == 5
     assert path.stat().st_size < 8_000_000
-    assert sorted(p.name for p in run_dir.root.iterdir()) == ["report.html", "space.yaml", "study.journal", "trials"]
+    assert sorted(p.name for p in run_dir.root.iterdir()) == [
+        "importance.parquet",
+        "report.html",
+        "space.yaml",
+        "study.journal",
+        "trials",
+    ]
 
 
 def test_the_page_asks_the_network_for_nothing(run: tuple[SearchSpec, RunDir]) -> None:
