@@ -30,6 +30,12 @@ _WORKER_ID = "raysearch"
 _CREATE_STUDY, _STUDY_ATTR, _CREATE_TRIAL, _TRIAL_STATE, _INTERMEDIATE, _TRIAL_ATTR, _SYSTEM_ATTR = 0, 2, 4, 6, 7, 8, 9
 """Operation codes of Optuna's journal format that are written here."""
 
+_DIRECTION_OF_MODE: dict[Mode, int] = {
+    "min": StudyDirection.MINIMIZE.value,
+    "max": StudyDirection.MAXIMIZE.value,
+}
+_MODE_OF_DIRECTION: dict[int, Mode] = {direction: mode for mode, direction in _DIRECTION_OF_MODE.items()}
+
 _STATE_OF_STATUS: dict[Status, TrialState] = {
     "completed": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
@@ -37,6 +43,9 @@ _STATE_OF_STATUS: dict[Status, TrialState] = {
     "failed": TrialState.FAIL,
 }
 """The state in which Optuna learns from an ending; an infeasible trial carries a violated constraint besides."""
+
+PEAK_MEMORY = "peak_memory_bytes"
+"""The one objective that no trainable reports: it is measured around every trial."""
 
 CONSTRAINT = "feasible"
 """Name of the constraint that an infeasible trial violates."""
@@ -51,9 +60,9 @@ class Report:
 
     iteration: int
     value: float
-    """The objective's metric."""
+    """The objective's metric; of several objectives, the first one's."""
     metrics: Mapping[str, Any]
-    """Everything else that was reported: numbers and lists of numbers."""
+    """Everything else that was reported, further objectives among it: numbers and lists of numbers."""
     checkpoint: str | None
     """Name of the checkpoint that was written just before the report."""
     seconds: float
@@ -155,9 +164,17 @@ class History:
         """Ended trials of earlier searches, which algorithms learn from and nothing else counts; numbered below 0."""
         self.first_points: list[FirstPoint] = []
         self.mode: Mode = "max"
+        """Of the objective; of several, of the first."""
+        self.further: tuple[tuple[str, Mode], ...] = ()
+        """Metric and mode of every objective after the first."""
         self.target_trials: int = 0
         self.name: str = ""
         self._num_ended = 0
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """Of every objective."""
+        return (self.mode, *(mode for _, mode in self.further))
 
     def apply(self, record: Mapping[str, Any]) -> None:
         """Take one line in."""
@@ -165,7 +182,8 @@ class History:
         match record["op_code"]:
             case 0:
                 self.name = record["study_name"]
-                self.mode = "min" if record["directions"][0] == StudyDirection.MINIMIZE.value else "max"
+                self.mode, *further = (_MODE_OF_DIRECTION[direction] for direction in record["directions"])
+                self.further = tuple(zip(extra.get("further", ()), further, strict=True))
                 self.target_trials = extra["trials"]
                 self.evidence = _replayed(record, extra.get("evidence", ()))
                 self.first_points = [FirstPoint(**point) for point in extra.get("first_points", ())]
@@ -254,6 +272,20 @@ class History:
         if best is None or trial.status in ("failed", "infeasible"):
             return None
         return sum(trial.broken(self.mode).values()), best.value if self.mode == "min" else -best.value
+
+    def values_of(self, trial: TrialHistory) -> tuple[float, ...] | None:
+        """A trial's objectives, at the report that counts: the one that is best in the first objective."""
+        best = trial.best(self.mode)
+        return None if best is None else self.values_at(trial, best)
+
+    def values_at(self, trial: TrialHistory, report: Report) -> tuple[float, ...]:
+        """A trial's objectives at one of its reports; its peak memory, which only grows, is that of all of them."""
+        measured: dict[str, Any] = {**report.metrics, PEAK_MEMORY: trial.peak_memory_bytes}
+        return (report.value, *(float(measured[metric]) for metric, _ in self.further))
+
+    def losses(self, values: Sequence[float]) -> tuple[float, ...]:
+        """The objectives as losses, of which small is good."""
+        return tuple(value if mode == "min" else -value for value, mode in zip(values, self.modes, strict=True))
 
     def is_admissible(self, trial: TrialHistory) -> bool:
         """Whether a trial can win and holds every constraint on what is reported."""
@@ -393,18 +425,22 @@ def study_record(
     trials: int,
     evidence: Sequence[Mapping[str, Any]] = (),
     first_points: Sequence[FirstPoint] = (),
+    further: Sequence[tuple[str, Mode]] = (),
 ) -> dict[str, Any]:
-    """The first line of a search: its name, its direction, how many trials it may start, what it takes over.
+    """The first line of a search: its name, its directions, how many trials it may start, what it takes over.
 
-    Evidence is the lines of ended trials, by `lines_of_trials`.
+    Evidence is the lines of ended trials, by `lines_of_trials`; `further` is metric and mode of the objectives after
+    the first.
     """
-    direction = StudyDirection.MINIMIZE if mode == "min" else StudyDirection.MAXIMIZE
+    directions = [_DIRECTION_OF_MODE[one] for one in (mode, *(mode for _, mode in further))]
     extra: dict[str, Any] = {"trials": trials}
     if evidence:
         extra["evidence"] = list(evidence)
     if first_points:
         extra["first_points"] = [asdict(point) for point in first_points]
-    return _record(_CREATE_STUDY, study_name=name, directions=[direction.value], raysearch=extra)
+    if further:
+        extra["further"] = [metric for metric, _ in further]
+    return _record(_CREATE_STUDY, study_name=name, directions=directions, raysearch=extra)
 
 
 def lines_of_trials(
@@ -508,7 +544,7 @@ def worker_lost_record(number: int, workers_lost: int) -> dict[str, Any]:
 def end_records(
     number: int,
     status: Status,
-    value: float | None,
+    values: Sequence[float] | None,
     error: str | None,
     *,
     peak_memory_bytes: int | None = None,
@@ -516,7 +552,7 @@ def end_records(
     excess: float | None = None,
     broken: Mapping[str, float] | None = None,
 ) -> list[dict[str, Any]]:
-    """A trial ends; what Optuna must know of it comes first, since an ended trial takes no more."""
+    """A trial ends with its objectives; what Optuna must know of it comes first, since an ended trial takes no more."""
     before = []
     violations = dict(broken or {})
     if status == "infeasible":
@@ -530,7 +566,7 @@ def end_records(
         _TRIAL_STATE,
         trial_id=number,
         state=_STATE_OF_STATUS[status].value,
-        values=None if value is None or status == "failed" else [value],
+        values=None if values is None or status == "failed" else list(values),
         datetime_complete=_iso(now),
         raysearch={
             "status": status,

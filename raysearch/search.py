@@ -15,6 +15,7 @@ from raysearch.algorithms import suggest
 from raysearch.journal import FirstPoint, History, Journal, Report, Status, TrialHistory
 from raysearch.schedulers import Scheduler, build_scheduler
 from raysearch.schedulers.audit import is_audited
+from raysearch.schedulers.nondominated_halving import NondominatedHalving
 from raysearch.schedulers.pilots import AfterPilots
 from raysearch.schedulers.successive_halving import PromotingHalving
 from raysearch.space import SearchSpec
@@ -72,8 +73,13 @@ class Search:
         self._waiting = [trial.number for trial in self.running if not trial.is_paused]
 
     def _begin(self) -> None:
-        mode, search, prior = self.spec.objectives[0].mode, self.spec.search, read_prior(self.spec)
-        self._write([lines.study_record(self.spec.name, mode, search.trials, prior.evidence, prior.first_points)])
+        spec, prior = self.spec, read_prior(self.spec)
+        first, *others = spec.objectives
+        further = [(other.metric, other.mode) for other in others]
+        study = lines.study_record(
+            spec.name, first.mode, spec.search.trials, prior.evidence, prior.first_points, further
+        )
+        self._write([study])
 
     @property
     def finished(self) -> bool:
@@ -130,7 +136,7 @@ class Search:
         return rule.promotable(paused, at_least=at_least) if isinstance(rule, PromotingHalving) else None
 
     @property
-    def _rule(self) -> Scheduler | None:
+    def _rule(self) -> Scheduler | NondominatedHalving | None:
         """The rule that decides by now; None while pilots run."""
         return self._scheduler.rule if isinstance(self._scheduler, AfterPilots) else self._scheduler
 
@@ -179,9 +185,13 @@ class Search:
         if trial.status != "running":
             return Decision.STOP
         assert not trial.is_paused, "it has no worker that could report"
-        if not math.isfinite(value):
-            self.end(number, "infeasible", f"{self.spec.objectives[0].metric} is {value} at iteration {iteration}")
-            return Decision.STOP
+        for metric, told in self._objectives_told(value, metrics, peak_memory_bytes):
+            if not isinstance(told, int | float):
+                self.end(number, "failed", f"it reported no number as {metric} at iteration {iteration}")
+                return Decision.STOP
+            if not math.isfinite(told):
+                self.end(number, "infeasible", f"{metric} is {told} at iteration {iteration}")
+                return Decision.STOP
         reported = {**metrics, self.spec.objectives[0].metric: value}
         violations = self.spec.violations(self.history.trials[number].values, reported)
         report = Report(iteration, value, metrics, checkpoint, seconds, done, violations)
@@ -207,12 +217,11 @@ class Search:
             return
         if status == "completed" and not trial.reports:
             status, error = "failed", f"it ended without reporting {self.spec.objectives[0].metric}"
-        best = trial.best(self.history.mode)
         self._write(
             lines.end_records(
                 number,
                 status,
-                None if best is None else best.value,
+                self.history.values_of(trial),
                 error,
                 peak_memory_bytes=peak_memory_bytes,
                 needed_memory_bytes=needed_memory_bytes,
@@ -231,6 +240,14 @@ class Search:
             self.end(number, "failed", f"its worker died {trial.workers_lost} times; the last time: {error}")
         else:
             self._waiting.append(number)
+
+    def _objectives_told(
+        self, value: float, metrics: Mapping[str, Any], peak_memory_bytes: int | None
+    ) -> list[tuple[str, Any]]:
+        """Metric and value of every objective, as a report has them."""
+        measured = {**metrics, lines.PEAK_MEMORY: peak_memory_bytes}
+        first, *others = (objective.metric for objective in self.spec.objectives)
+        return [(first, value), *((metric, measured.get(metric)) for metric in others)]
 
     def _first_point(self, number: int) -> FirstPoint | None:
         """What trial `number` tries instead of a proposal; a default trial comes before all first points."""
@@ -265,8 +282,12 @@ class Search:
         trial = self.history.trials[number]
         report = trial.reports[record["step"]]
         max_iters = self.spec.max_iters
-        draws = report.metrics.get(f"{self.spec.objectives[0].metric}{DRAWS}", ())
-        stop = self._scheduler.observe(number, report.iteration, report.value, draws)
+        if isinstance(self._scheduler, NondominatedHalving):
+            losses = self.history.losses(self.history.values_at(trial, report))
+            stop = self._scheduler.observe(number, report.iteration, losses)
+        else:
+            draws = report.metrics.get(f"{self.spec.objectives[0].metric}{DRAWS}", ())
+            stop = self._scheduler.observe(number, report.iteration, report.value, draws)
         if report.done or (max_iters is not None and report.iteration >= max_iters):
             self._verdicts[number] = "completed"
         elif not stop or trial.is_default or trial.is_audited:

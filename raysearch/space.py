@@ -7,7 +7,7 @@ import copy
 import hashlib
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from raysearch.confirm_settings import ConfirmSettings, obstacle
 from raysearch.constraints import Constraint, read_constraints
 from raysearch.errors import Fault, InputError
 from raysearch.faults import FaultList, Place
+from raysearch.journal import PEAK_MEMORY
 from raysearch.parameters import Parameter, conditions_hold, gates_first, read_parameters
 from raysearch.sections import Count, Float, Int, Section, read_section
 from raysearch.strict_yaml import dump, kind_of, read_mapping
@@ -75,7 +76,7 @@ class Objective(Section):
 class SearchSettings(Section):
     """How configs are proposed, and how many."""
 
-    algorithm: Literal["tpe", "random", "qmc", "grid", "cmaes", "gp"] = "tpe"
+    algorithm: Literal["tpe", "random", "qmc", "grid", "cmaes", "gp", "nsga2"] = "tpe"
     trials: Count = 32
     seed: Annotated[Int, Field(ge=0)] = 0
     warm_start: Annotated[tuple[str, ...], BeforeValidator(_as_several)] = ()
@@ -107,6 +108,8 @@ class SchedulerSettings(Section):
     standard error of their difference, where trials report `METRIC_draws`. The median rule has none."""
     max_iters: Count | None = None
     """The full budget; absent: the config's own."""
+    by: Literal["first", "nondominated_rank"] = "first"
+    """With several objectives: whether a rung of `asha` judges by the first alone, or by who dominates whom in all."""
     audit_fraction: Annotated[Float, Field(ge=0, le=1)] = 0.05
     """The share of trials, drawn from the seed, that are let through past every stop to keep the rung audit honest."""
 
@@ -146,6 +149,7 @@ class SearchSpec:
     parameters: tuple[Parameter, ...]
     """In the order of the file."""
     objectives: tuple[Objective, ...]
+    """The first is the main one: where one number is needed, it is that."""
     search: SearchSettings
     scheduler: SchedulerSettings
     resources: ResourceSettings
@@ -322,6 +326,7 @@ def _parse(
     parameters = read_parameters(searched, tree, faults)
     if search is not None:
         _check_algorithm(search, parameters, faults)
+        _check_several(objectives, search, scheduler, faults)
         _check_confirm(search, trainable, searched, objectives, faults)
     survey = None
     if trainable is not None and base is not None and conditions_hold(parameters, searched, tree, base, faults):
@@ -537,22 +542,36 @@ def _remove(config: dict[str, Any], place: Place) -> None:
 def _objectives(
     document: dict[str, Any], trainable: LoadedTrainable | None, faults: FaultList
 ) -> tuple[Objective, ...]:
-    place = ("objective",)
     given = document.get("objective")
     if not given:
-        faults.add(place, "is missing", "give one, such as {metric: miou, mode: max}")
+        faults.add(("objective",), "is missing", "give one, such as {metric: miou, mode: max}")
         return ()
     several = given if isinstance(given, list) else [given]
-    if len(several) > 1:
-        faults.add(place, f"names {len(several)} objectives", "one objective is supported; keep one")
     reported = trainable.metrics if trainable is not None else None
-    for one in several:
+    objectives = []
+    metrics: list[str] = []
+    for index, one in enumerate(several):
+        place = ("objective", str(index)) if len(several) > 1 else ("objective",)
+        objective = read_section(one, place, Objective, faults)
         metric = one.get("metric") if isinstance(one, dict) else None
-        if isinstance(metric, str) and reported is not None and metric not in reported:
-            what = f"{show(metric)} is never reported by the trainable"
-            faults.add((*place, "metric"), what, nearest(metric, sorted(reported)))
-    objectives = [read_section(one, place, Objective, faults) for one in several]
+        if isinstance(metric, str):
+            _check_metric(metric, metrics, reported, (*place, "metric"), faults)
+            metrics.append(metric)
+        objectives.append(objective)
     return tuple(objective for objective in objectives if objective is not None)
+
+
+def _check_metric(
+    metric: str, before: Sequence[str], reported: Collection[str] | None, place: Place, faults: FaultList
+) -> None:
+    """Whether a metric can be an objective after those before it."""
+    if metric in before:
+        faults.add(place, f"{show(metric)} is an objective already", "name every metric once")
+    elif metric == PEAK_MEMORY and not before:
+        what = f"{metric} only grows while a trial trains, so the first report would be the best"
+        faults.add(place, what, "name another objective before it")
+    elif reported is not None and metric not in {*reported, PEAK_MEMORY}:
+        faults.add(place, f"{show(metric)} is never reported by the trainable", nearest(metric, sorted(reported)))
 
 
 def _raw_space(document: dict[str, Any], folder: Path, tree: ConfigTree, faults: FaultList) -> dict[str, Any]:
@@ -625,6 +644,29 @@ def _check_algorithm(search: SearchSettings, parameters: Sequence[Parameter], fa
         if isinstance(distribution, FloatDistribution) and distribution.step is None:
             what = "a float without step, in a search by grid"
             faults.add(("space", parameter.path), what, "give a step, or list the values as choices")
+
+
+def _check_several(
+    objectives: Sequence[Objective], search: SearchSettings, scheduler: SchedulerSettings | None, faults: FaultList
+) -> None:
+    """Not every algorithm and rule knows what to do with several objectives."""
+    if len(objectives) > 1 and search.algorithm == "cmaes":
+        what = f"cmaes knows one objective, and there are {len(objectives)}"
+        faults.add(("search", "algorithm"), what, "use tpe, nsga2 or gp")
+    if scheduler is None or scheduler.by == "first":
+        return
+    place = ("scheduler", "by")
+    if len(objectives) == 1:
+        faults.add(place, f"{scheduler.by} of one objective", "leave it out, or name several objectives")
+    if (scheduler.name, scheduler.form) != ("asha", "stopping"):
+        named = f"{scheduler.name}, {scheduler.form}" if scheduler.name == "asha" else scheduler.name
+        what = f"{scheduler.by} is a rule of asha in its stopping form, not of {named}"
+        faults.add(place, what, "set by to first")
+    if scheduler.slack:
+        faults.add(("scheduler", "slack"), f"{scheduler.slack}, but ranks have no slack", "set slack to 0")
+    if scheduler.grace_iters == "auto":
+        what = f"auto looks at the first objective alone, {scheduler.by} at all of them"
+        faults.add(("scheduler", "grace_iters"), what, "give the first rung in iterations, or set by to first")
 
 
 def _check_confirm(

@@ -70,6 +70,8 @@ def _draw(spec: SearchSpec, history: History, index: int, seed: int, num_rejecte
             return optuna_samplers.suggest_by_tpe(spec, history, seed)
         case "gp":
             return optuna_samplers.suggest_by_gp(spec, history, seed)
+        case "nsga2":
+            return optuna_samplers.suggest_by_nsga2(spec, history, seed)
         case "cmaes":
             return cma_es.suggest(spec, history, seed)
         case "qmc":

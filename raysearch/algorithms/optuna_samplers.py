@@ -8,10 +8,12 @@ from typing import Any
 
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from raysearch.journal import CONSTRAINT, History, TrialHistory
+from raysearch.pareto import best_places
 from raysearch.space import SearchSpec
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -20,6 +22,9 @@ _NUM_BEST = 25
 _NUM_OTHERS = 250
 """Ended trials that a sampler sees, evidence included: the best, and a seeded draw of the rest. Its cost then does not
 grow with a search of thousands, and its proposals are no worse for it."""
+
+_POPULATION = 8
+"""Parents of NSGA-II: few enough for searches of some dozen trials."""
 
 
 def suggest_at_random(spec: SearchSpec, seed: int) -> dict[str, Any]:
@@ -31,7 +36,8 @@ def suggest_by_tpe(spec: SearchSpec, history: History, seed: int) -> dict[str, A
     """Multivariate TPE; `group` lets parameters that appear only under a condition have densities of their own.
 
     Stopped trials are told with their curves, infeasible ones as violating a constraint by what was measured, running
-    ones by the constant liar.
+    ones by the constant liar. Curves have no place among several objectives: there a stopped trial is told with what it
+    reached.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -43,6 +49,32 @@ def suggest_by_gp(spec: SearchSpec, history: History, seed: int) -> dict[str, An
     """A Gaussian process; it learns from ended trials only, so a stopped one is told with the best it reached."""
     sampler = GPSampler(seed=seed, deterministic_objective=False, warn_independent_sampling=False)
     return _ask(spec, _study(history, sampler, seed, _as_gp_learns))
+
+
+def suggest_by_nsga2(spec: SearchSpec, history: History, seed: int) -> dict[str, Any]:
+    """NSGA-II (Deb et al., 2002), steady state: the parents are the best of all trials that have ended so far.
+
+    Parameters that appear only under a condition have no parents: they are drawn at random.
+    """
+    always = {parameter.path for parameter in spec.parameters if not parameter.when}
+
+    def as_parent(trial: TrialHistory, history: History, constraints: Sequence[str]) -> FrozenTrial | None:
+        is_whole = trial.effective_status != "running" and always <= trial.params.keys()
+        return _as_gp_learns(trial, history, constraints) if is_whole else None
+
+    return _ask(spec, _study(history, _SteadyStateNSGAII(population_size=_POPULATION, seed=seed), seed, as_parent))
+
+
+class _SteadyStateNSGAII(NSGAIISampler):
+    """One generation of children, whose parents survive from all trials that have ended."""
+
+    def get_trial_generation(self, study: optuna.Study, trial: FrozenTrial) -> int:
+        """0, drawn at random, until a population has ended; 1 from then on."""
+        return int(len(self.get_population(study, 0)) >= _POPULATION)
+
+    def get_population(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
+        """Every trial that has ended."""
+        return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
 
 def _ask(spec: SearchSpec, study: optuna.Study) -> dict[str, Any]:
@@ -66,7 +98,8 @@ def _draw(trial: optuna.Trial, path: str, distribution: optuna.distributions.Bas
 
 
 def _study(history: History, sampler: BaseSampler, seed: int, frozen: Any) -> optuna.Study:
-    study = optuna.create_study(sampler=sampler, direction="minimize" if history.mode == "min" else "maximize")
+    directions = [StudyDirection.MINIMIZE if mode == "min" else StudyDirection.MAXIMIZE for mode in history.modes]
+    study = optuna.create_study(sampler=sampler, directions=directions)
     trials = _window(history, seed)
     names = _constraint_names(trials)
     study.add_trials([f for trial in trials if (f := frozen(trial, history, names)) is not None])
@@ -78,38 +111,56 @@ def _window(history: History, seed: int) -> list[TrialHistory]:
     running = [trial for trial in history.trials if trial.effective_status == "running"]
     ended = [trial for trial in history.known_trials if trial.effective_status not in ("running", "failed")]
     if len(ended) > _NUM_BEST + _NUM_OTHERS:
-        ended.sort(key=lambda trial: history.standing(trial) or (math.inf, math.inf))
+        ended = _best_first(ended, history)
         ended = ended[:_NUM_BEST] + random.Random(seed).sample(ended[_NUM_BEST:], _NUM_OTHERS)
     return sorted(running + ended, key=lambda trial: trial.number)
 
 
+def _best_first(ended: list[TrialHistory], history: History) -> list[TrialHistory]:
+    """Trials with the best in front; with several objectives, the best `_NUM_BEST` in order, the others as they are."""
+    if not history.further:
+        return sorted(ended, key=lambda trial: history.standing(trial) or (math.inf, math.inf))
+    admissible = [trial for trial in ended if history.is_admissible(trial)]
+    losses = [history.losses(history.values_of(trial) or ()) for trial in admissible]
+    best = [admissible[place] for place in best_places(losses, _NUM_BEST)]
+    numbers = {trial.number for trial in best}
+    return best + [trial for trial in ended if trial.number not in numbers]
+
+
 def _as_tpe_learns(trial: TrialHistory, history: History, constraints: Sequence[str]) -> FrozenTrial | None:
     curve = {iteration: report.value for iteration, report in sorted(trial.reports.items())}
-    best = trial.best(history.mode)
+    violations = _violations(trial, history, constraints)
+    values = history.values_of(trial)
     match trial.effective_status:
         case "running":
             return _frozen(trial, TrialState.RUNNING, None, curve)
-        case "completed" if best is not None:
-            return _frozen(trial, TrialState.COMPLETE, best.value, curve, _violations(trial, history, constraints))
-        case "stopped" if best is not None:
-            return _frozen(trial, TrialState.PRUNED, curve[max(curve)], curve, _violations(trial, history, constraints))
+        case "stopped" if values is not None and not history.further:
+            return _frozen(trial, TrialState.PRUNED, [curve[max(curve)]], curve, violations)
+        case "completed" | "stopped" if values is not None:
+            return _frozen(trial, TrialState.COMPLETE, values, curve, violations)
         case "infeasible":
-            return _frozen(trial, TrialState.PRUNED, None, curve, _violations(trial, history, constraints))
+            return _frozen(trial, TrialState.PRUNED, None, curve, violations)
     return None
 
 
 def _as_gp_learns(trial: TrialHistory, history: History, constraints: Sequence[str]) -> FrozenTrial | None:
-    best = trial.best(history.mode)
+    violations = _violations(trial, history, constraints)
+    values = history.values_of(trial)
     match trial.effective_status:
         case "running":
             return _frozen(trial, TrialState.RUNNING, None, {})
-        case "completed" | "stopped" if best is not None:
-            return _frozen(trial, TrialState.COMPLETE, best.value, {}, _violations(trial, history, constraints))
+        case "completed" | "stopped" if values is not None:
+            return _frozen(trial, TrialState.COMPLETE, values, {}, violations)
         case "infeasible":
-            values = [b.value for t in history.known_trials if t.status != "infeasible" and (b := t.best(history.mode))]
-            worst = (max if history.mode == "min" else min)(values, default=0.0)
-            return _frozen(trial, TrialState.COMPLETE, worst, {}, _violations(trial, history, constraints))
+            return _frozen(trial, TrialState.COMPLETE, _worst(history), {}, violations)
     return None
+
+
+def _worst(history: History) -> list[float]:
+    """The worst that a trial reached in each objective, infeasible ones aside."""
+    reached = [v for t in history.known_trials if t.status != "infeasible" and (v := history.values_of(t)) is not None]
+    columns = zip(*reached, strict=True) if reached else [(0.0,)] * len(history.modes)
+    return [(max if mode == "min" else min)(column) for mode, column in zip(history.modes, columns, strict=True)]
 
 
 def _constraint_names(trials: Sequence[TrialHistory]) -> list[str]:
@@ -129,13 +180,13 @@ def _violations(trial: TrialHistory, history: History, constraints: Sequence[str
 def _frozen(
     trial: TrialHistory,
     state: TrialState,
-    value: float | None,
+    values: Sequence[float] | None,
     curve: Mapping[int, float],
     constraints: dict[str, float] | None = None,
 ) -> FrozenTrial:
     return create_trial(
         state=state,
-        value=value,
+        values=values,
         params=trial.params,
         distributions={name: trial.distributions[name] for name in trial.params},
         intermediate_values=dict(curve),

@@ -6,6 +6,7 @@ from typing import Protocol
 from raysearch.journal import History, Mode
 from raysearch.schedulers.hyperband import Hyperband
 from raysearch.schedulers.median_stopping import MedianStopping
+from raysearch.schedulers.nondominated_halving import NondominatedHalving
 from raysearch.schedulers.pilots import AfterPilots, pilot_rung
 from raysearch.schedulers.progressive_halving import ProgressiveHalving
 from raysearch.schedulers.successive_halving import PromotingHalving, SuccessiveHalving, rung_iterations
@@ -32,7 +33,7 @@ class NeverStop:
         return False
 
 
-def build_scheduler(spec: SearchSpec, mode: Mode) -> Scheduler:
+def build_scheduler(spec: SearchSpec, mode: Mode) -> Scheduler | NondominatedHalving:
     """The early-stopping rule that a space file names."""
     settings = spec.scheduler
     if settings.name == "none":
@@ -40,6 +41,9 @@ def build_scheduler(spec: SearchSpec, mode: Mode) -> Scheduler:
     grace_iters, max_iters = spec.grace_iters, spec.max_iters
     assert grace_iters is not None, "the space file was checked for it"
     assert max_iters is not None, "the space file was checked for it"
+    if settings.by == "nondominated_rank":
+        factor = settings.reduction_factor
+        return NondominatedHalving(grace_iters=grace_iters, max_iters=max_iters, reduction_factor=factor)
 
     def build(first_rung: int) -> Scheduler:
         return _build_rule(spec, mode, first_rung, max_iters)

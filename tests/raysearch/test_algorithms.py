@@ -13,7 +13,7 @@ from raysearch.journal import History, Report, TrialHistory
 from raysearch.space import SearchSpec
 from tests.raysearch.toy import facts, run_search, toy_spec
 
-ALGORITHMS = ["tpe", "random", "qmc", "grid", "cmaes", "gp"]
+ALGORITHMS = ["tpe", "random", "qmc", "grid", "cmaes", "gp", "nsga2"]
 
 GRID_SPACE = {
     "x": {"type": "float", "low": 0.0, "high": 1.0, "step": 0.25},

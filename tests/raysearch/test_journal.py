@@ -13,7 +13,8 @@ from optuna.trial import TrialState
 from raysearch import journal as lines
 from raysearch.errors import InputError
 from raysearch.journal import Journal, read_history
-from tests.raysearch.toy import run_search, toy_spec
+from raysearch.pareto import pareto_set
+from tests.raysearch.toy import SCORE_AND_COST, run_search, toy_spec
 
 
 def test_optuna_reads_the_same_search(tmp_path: Path) -> None:
@@ -35,6 +36,33 @@ def test_optuna_reads_the_same_search(tmp_path: Path) -> None:
     best = history.best_trial()
     assert best is not None
     assert study.best_trial.number == best.number
+
+
+def test_optuna_reads_several_objectives(tmp_path: Path) -> None:
+    history = run_search(toy_spec(tmp_path, objective=SCORE_AND_COST), tmp_path / "study.journal")
+
+    study = optuna.load_study(
+        study_name="toy", storage=JournalStorage(JournalFileBackend(str(tmp_path / "study.journal")))
+    )
+
+    assert study.directions == [optuna.study.StudyDirection.MAXIMIZE, optuna.study.StudyDirection.MINIMIZE]
+    for ours, theirs in zip(history.trials, study.trials, strict=True):
+        assert theirs.values == (None if not ours.reports else list(history.values_of(ours) or ()))
+        assert theirs.intermediate_values == {i: r.value for i, r in ours.reports.items()}
+    assert {t.status for t in history.trials} == {"completed", "stopped", "infeasible"}
+    for trial in history.trials:
+        if trial.status == "stopped":  # Optuna counts completed trials only
+            trial.status = "failed"
+    assert {t.number for t in study.best_trials} == {t.number for t in pareto_set(history)}
+    assert len(study.best_trials) > 1
+
+
+def test_one_objective_is_recorded_as_it_always_was(tmp_path: Path) -> None:
+    run_search(toy_spec(tmp_path), tmp_path / "study.journal")
+    first = (tmp_path / "study.journal").read_text().splitlines()[0]
+    assert first == (
+        '{"op_code":0,"worker_id":"raysearch","study_name":"toy","directions":[2],"raysearch":{"trials":24}}'
+    )
 
 
 def test_a_torn_last_line_is_cut_on_opening_and_passed_over_in_reading(tmp_path: Path) -> None:

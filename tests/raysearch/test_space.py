@@ -761,7 +761,16 @@ def test_asha_needs_a_budget(folder: Path) -> None:
         ({"metric": "miou"}, "objective.mode: is missing"),
         ("miou", "objective: is text; it must be a mapping of metric, mode"),
         ({}, "objective: is missing"),
-        ([{"metric": "miou", "mode": "max"}, {"metric": "loss", "mode": "min"}], "one objective is supported"),
+        ({"metric": "peak_memory_bytes", "mode": "min"}, "peak_memory_bytes only grows while a trial trains"),
+        (
+            [{"metric": "miou", "mode": "max"}, {"metric": "los", "mode": "min"}],
+            'objective.1.metric: "los" is never reported by the trainable; did you mean loss?',
+        ),
+        (
+            [{"metric": "miou", "mode": "max"}, {"metric": "miou", "mode": "min"}],
+            'objective.1.metric: "miou" is an objective already; name every metric once',
+        ),
+        ([{"metric": "miou", "mode": "max"}, {"metric": "loss"}], "objective.1.mode: is missing"),
     ],
 )
 def test_wrong_objectives(folder: Path, objective: Any, expected: str) -> None:
@@ -773,6 +782,46 @@ def test_wrong_objectives(folder: Path, objective: Any, expected: str) -> None:
 
 def test_a_list_of_one_objective(folder: Path) -> None:
     assert spec_of(folder, changed(objective=[BASE["objective"]])).objectives == spec_of(folder).objectives
+
+
+SEVERAL = [BASE["objective"], {"metric": "loss", "mode": "min"}, {"metric": "peak_memory_bytes", "mode": "min"}]
+
+
+def test_several_objectives(folder: Path) -> None:
+    spec = spec_of(folder, changed(objective=SEVERAL))
+    assert [(one.metric, one.mode) for one in spec.objectives] == [
+        ("miou", "max"),
+        ("loss", "min"),
+        ("peak_memory_bytes", "min"),
+    ]
+    assert spec.scheduler.by == "first"
+    (folder / "again.yaml").write_text(spec.to_yaml())
+    assert load_space(folder / "again.yaml") == spec
+
+
+def test_cmaes_knows_one_objective(folder: Path) -> None:
+    (fault,) = faults_of(folder, changed(objective=SEVERAL, search={"algorithm": "cmaes"}))
+    assert "search.algorithm: cmaes knows one objective, and there are 3; use tpe, nsga2 or gp" in fault
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"objective": BASE["objective"]}, "scheduler.by: nondominated_rank of one objective"),
+        ({"name": "median"}, "scheduler.by: nondominated_rank is a rule of asha in its stopping form, not of median"),
+        ({"form": "promotion"}, "scheduler.by: nondominated_rank is a rule of asha in its stopping form, not of asha,"),
+        ({"slack": 0.1}, "scheduler.slack: 0.1, but ranks have no slack; set slack to 0"),
+        ({"grace_iters": "auto"}, "scheduler.grace_iters: auto looks at the first objective alone"),
+    ],
+)
+def test_nondominated_ranks_need_several_objectives_and_plain_asha(
+    folder: Path, changes: dict[str, Any], expected: str
+) -> None:
+    by_rank = {"by": "nondominated_rank"}
+    assert spec_of(folder, changed(objective=SEVERAL, scheduler=by_rank)).scheduler.by == "nondominated_rank"
+    objective = changes.pop("objective", SEVERAL)
+    (fault,) = faults_of(folder, changed(objective=objective, scheduler={**by_rank, **changes}))
+    assert expected in fault
 
 
 def test_grid_needs_steps_and_cmaes_numbers(folder: Path) -> None:

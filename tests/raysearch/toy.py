@@ -20,7 +20,7 @@ class Toy:
         kind: str = "a"
         slope: float = 0.5
 
-    METRICS = frozenset({"score", "loss"})
+    METRICS = frozenset({"score", "loss", "cost"})
 """
 
 SPACE: dict[str, Any] = {
@@ -29,6 +29,9 @@ SPACE: dict[str, Any] = {
     "kind": {"type": "categorical", "choices": ["a", "b"]},
     "slope": {"type": "float", "low": 0.1, "high": 1.0, "when": {"kind": "b"}},
 }
+
+
+SCORE_AND_COST = [{"metric": "score", "mode": "max"}, {"metric": "cost", "mode": "min"}]
 
 
 def toy_spec(folder: Path, **sections: Any) -> SearchSpec:
@@ -54,6 +57,11 @@ def score(config: dict[str, Any], iteration: int) -> float:
     return 1 - (config["x"] - 0.6) ** 2 - 0.01 * abs(math.log(config["n"] / 20)) + bonus - 0.5 / iteration
 
 
+def cost(config: dict[str, Any]) -> float:
+    """Grows with x, and so is at odds with the score."""
+    return float(config["x"] ** 2 + (0.1 if config["kind"] == "b" else 0.0))
+
+
 def run_trial(search: Search, proposal: Proposal, after_report: Callable[[], None] = lambda: None) -> None:
     """Run one trial from the newest checkpoint the journal knows to where the search stops it."""
     first = max((iteration for iteration, _, _ in proposal.restorable), default=0) + 1
@@ -62,7 +70,7 @@ def run_trial(search: Search, proposal: Proposal, after_report: Callable[[], Non
             proposal.number,
             iteration=iteration,
             value=score(proposal.config, iteration),
-            metrics={"loss": 1.0 / iteration},
+            metrics={"loss": 1.0 / iteration, "cost": cost(proposal.config)},
             checkpoint=f"checkpoint-{iteration}",
             seconds=0.5,
             done=False,
