@@ -491,6 +491,8 @@ class JournalScheduler(FIFOScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """A trial's worker is gone: the wrapper reports every other trouble itself."""
+        if trial.trial_id in self._stopped:
+            return  # the search needs this worker no more: the trial has ended, or pauses
         error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
         lines = str(error).strip().splitlines() or [type(error).__name__]
         if isinstance(error, ray.exceptions.OutOfMemoryError) or "running low on memory" in str(error):
