@@ -3,7 +3,8 @@
 A trial runs out of memory for x > 0.6, and its value rises up to x = 0.6. Every side searches the same spaces with the
 same seeds, one trial at a time, without Ray and without a default config to start from: stock Optuna told as Tune's
 `OptunaSearch` tells it (an error is a trial that failed, which its TPE passes over), raysearch's algorithms with a
-violated constraint alone, and raysearch as it is.
+violated constraint alone, raysearch as it is, and raysearch with a config that says that its memory grows with x: there
+memory is 1 GiB and 10 for each unit of x, on a card of 7 GiB, and the first trial is the config as it stands, x = 0.1.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from unittest import mock
 
 import optuna
 from optuna.trial import TrialState
+from pydantic import BaseModel
 
 from raysearch.journal import Journal
 from raysearch.search import Search
@@ -73,6 +75,18 @@ class Formula:
     """The trainable that a space file must name; a formula stands for it."""
 
 
+class SizedFormula:
+    """The same, with a config that knows what its memory grows with."""
+
+    class Config(BaseModel):
+        x: float = 0.1
+        lr: float = 1e-4
+        kind: str = "a"
+
+        def memory_estimate(self) -> tuple[str, float]:
+            return "", self.x
+
+
 def search_stock(problem: str, algorithm: str, seed: int) -> Outcome:
     value, _, optimum = PROBLEMS[problem]
     sampler = _stock_sampler(algorithm, seed)
@@ -101,19 +115,29 @@ def _stock_sampler(algorithm: str, seed: int) -> optuna.samplers.BaseSampler:
             return optuna.samplers.RandomSampler(seed=seed)
 
 
-def search_ours(problem: str, algorithm: str, seed: int) -> Outcome:
+def search_ours(problem: str, algorithm: str, seed: int, trainable: type = Formula) -> Outcome:
     value, _, optimum = PROBLEMS[problem]
     values: list[float | None] = []
     with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "journal") as journal:
-        search = Search(_spec(problem, algorithm, seed), journal)
+        search = Search(_spec(problem, algorithm, seed, trainable), journal)
         start = time.perf_counter()
         while (proposal := search.propose()) is not None:
-            values.append(value(proposal.config) if proposal.config["x"] <= EDGE else None)
+            x = proposal.config["x"]
+            values.append(value(proposal.config) if x <= EDGE else None)
+            needed = int((1.0 + 10.0 * x) * 2**30)
             if values[-1] is None:
-                search.end(proposal.number, "infeasible", "out of memory")
+                search.end(proposal.number, "infeasible", "out of memory", needed_memory_bytes=needed)
             else:
                 search.report(
-                    proposal.number, iteration=1, value=values[-1], metrics={}, checkpoint=None, seconds=0.0, done=True
+                    proposal.number,
+                    iteration=1,
+                    value=values[-1],
+                    metrics={},
+                    checkpoint=None,
+                    seconds=0.0,
+                    done=True,
+                    peak_memory_bytes=needed,
+                    memory_limit_bytes=int((1.0 + 10.0 * EDGE) * 2**30),
                 )
     return _outcome(values, optimum, time.perf_counter() - start)
 
@@ -123,13 +147,22 @@ def search_with_constraint_alone(problem: str, algorithm: str, seed: int) -> Out
         return search_ours(problem, algorithm, seed)
 
 
-SIDES = {"stock": search_stock, "constraint alone": search_with_constraint_alone, "ours": search_ours}
+def search_with_estimate(problem: str, algorithm: str, seed: int) -> Outcome:
+    return search_ours(problem, algorithm, seed, SizedFormula)
 
 
-def _spec(problem: str, algorithm: str, seed: int) -> SearchSpec:
+SIDES = {
+    "stock": search_stock,
+    "constraint alone": search_with_constraint_alone,
+    "ours": search_ours,
+    "ours, memory estimated": search_with_estimate,
+}
+
+
+def _spec(problem: str, algorithm: str, seed: int, trainable: type = Formula) -> SearchSpec:
     document = {
         "name": "infeasible",
-        "trainable": f"{__spec__.name if __spec__ else __name__}:Formula",
+        "trainable": f"{__spec__.name if __spec__ else __name__}:{trainable.__name__}",
         "space": PROBLEMS[problem][1],
         "objective": {"metric": "value", "mode": "max"},
         "search": {"algorithm": algorithm, "trials": NUM_TRIALS, "seed": seed},
@@ -150,6 +183,7 @@ def main() -> None:
     parser.add_argument("--algorithms", nargs="+", choices=ALGORITHMS, default=["tpe"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     print(f"{NUM_TRIALS} trials, seeds 0 to {arguments.seeds - 1}; median (lowest to highest)\n")
@@ -157,7 +191,8 @@ def main() -> None:
     print("|---|---|---|---|---|")
     for problem in arguments.problems:
         for algorithm in arguments.algorithms:
-            for side, run in SIDES.items():
+            for side in arguments.sides:
+                run = SIDES[side]
                 outcomes = [run(problem, algorithm, seed) for seed in range(arguments.seeds)]
                 lost = _spread([outcome.num_infeasible for outcome in outcomes], "d")
                 best = _spread([outcome.best for outcome in outcomes], ".1%")

@@ -247,11 +247,6 @@ class History:
         whole = sum(trial.last.iteration for trial in self.trials if trial.last)
         return sum(trial.iterations_shared for trial in self.trials), whole
 
-    @property
-    def num_ended(self) -> int:
-        """How many trials have ended."""
-        return self._num_ended
-
     def best_trial(self) -> TrialHistory | None:
         """The first of `ranked`."""
         return next(iter(self.ranked()), None)

@@ -61,8 +61,8 @@ class Search:
         self._scheduler = build_scheduler(spec, spec.objectives[0].mode)
         self._verdicts: dict[int, Status] = {}
         self._to_pause: set[int] = set()
-        self._exhausted_at: int | None = None
-        """How many trials had ended when no further values were found."""
+        self._exhausted = False
+        """No further values were found, and no trial has ended since."""
         records = list(lines.read_records(journal.path))
         if records:
             for record in records:
@@ -97,9 +97,7 @@ class Search:
 
     @property
     def _may_start(self) -> int:
-        if self._exhausted_at == self.history.num_ended:
-            return 0
-        return max(0, self.history.target_trials - len(self.history.trials))
+        return 0 if self._exhausted else max(0, self.history.target_trials - len(self.history.trials))
 
     def extend(self, num_trials: int) -> None:
         """Let the search start this many trials more, as if it had been longer from the start.
@@ -158,7 +156,7 @@ class Search:
         else:
             values = suggest(self.spec, self.history, number)
         if values is None:
-            self._exhausted_at = self.history.num_ended
+            self._exhausted = True
             return None
         distributions = {parameter.path: parameter.distribution for parameter in self.spec.parameters}
         params = {path: value for path, value in values.items() if _contains(distributions[path], value)}
@@ -217,6 +215,7 @@ class Search:
             return
         if status == "completed" and not trial.reports:
             status, error = "failed", f"it ended without reporting {self.spec.objectives[0].metric}"
+        self._exhausted = False  # what the trial tells of memory may let others fit
         self._write(
             lines.end_records(
                 number,

@@ -58,7 +58,7 @@ class PredictedMemory:
     def __init__(self, spec: SearchSpec, history: History) -> None:
         self._spec = spec
         measured = [trial for trial in history.trials if trial.memory_estimate is not None]
-        fitted = [trial for trial in measured if trial.status in ("completed", "stopped") and trial.peak_memory_bytes]
+        fitted = [t for t in measured if t.effective_status in ("completed", "stopped") and t.peak_memory_bytes]
         short = [trial for trial in measured if trial.needed_memory_bytes is not None]
         self.limit_bytes = _limit(spec, history, fitted)
         self._too_large = {
