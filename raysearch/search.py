@@ -12,6 +12,7 @@ from typing import Any
 
 from raysearch import journal as lines
 from raysearch.algorithms import suggest
+from raysearch.algorithms.predicted_memory import PredictedMemory
 from raysearch.journal import FirstPoint, History, Journal, Report, Status, TrialHistory
 from raysearch.schedulers import Scheduler, build_scheduler
 from raysearch.schedulers.audit import is_audited
@@ -249,9 +250,15 @@ class Search:
         return [(first, value), *((metric, measured.get(metric)) for metric in others)]
 
     def _first_point(self, number: int) -> FirstPoint | None:
-        """What trial `number` tries instead of a proposal; a default trial comes before all first points."""
+        """What trial `number` tries instead of a proposal, unless it is predicted not to fit into memory.
+
+        A default trial comes before all first points.
+        """
         index = number - (self.spec.trainable.config_model is not None)
-        return self.history.first_points[index] if 0 <= index < len(self.history.first_points) else None
+        if not 0 <= index < len(self.history.first_points):
+            return None
+        point = self.history.first_points[index]
+        return point if PredictedMemory(self.spec, self.history).fits(point.values) else None
 
     def _is_audited(self, number: int, is_default: bool) -> bool:
         """Whether a stop will be passed over; the default trial runs through anyway, and without a rule all do."""

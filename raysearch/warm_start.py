@@ -2,7 +2,8 @@
 
 **Evidence** is the ended trials of an earlier run folder that would be the same trials here: the trainable has the same
 name, objectives, full budget and constraints on reports agree, and the complete config is, value by value, the config
-of a point of this space. Algorithms learn from it as from ended trials of the search; nothing else counts it.
+of a point of this space. Algorithms learn from it as from ended trials of the search; nothing else counts it. What was
+infeasible is evidence only where a trial has the same resources.
 
 All else gives **first points**: trials of other circumstances, tables of notes (which never hold a whole config), files
 of one config. Their scores say in which order to try them and nothing more. Scores of two sources, or of two datasets
@@ -176,6 +177,8 @@ def _read_run(path: Path, spec: SearchSpec) -> _Source:
     for trial in history.trials:
         config = {} if earlier is None else with_values(earlier.config, {} if trial.is_default else trial.values)
         point = _nearest_point(trial.values if earlier is None else _searched_values(config, spec), spec)
+        if trial.status == "infeasible" and earlier is not None and _room(earlier) != _room(spec):
+            continue
         if not differences and trial.status not in ("running", "failed"):
             elsewhere = _differing_paths(config, with_values(spec.config, point.values))
             if not elsewhere and spec.allows(point.values):
@@ -207,6 +210,11 @@ def _differences(earlier: SearchSpec, spec: SearchSpec) -> list[str]:
         ("what reports must hold", _constraints(earlier), _constraints(spec)),
     )
     return [f"{name} is {there} there and {here} here" for name, there, here in compared if there != here]
+
+
+def _room(spec: SearchSpec) -> tuple[float | None, ...]:
+    """What one trial occupies: elsewhere, what ran out of memory here may fit."""
+    return spec.resources.cpu, spec.resources.gpu, spec.resources.memory_gb
 
 
 def _objectives(spec: SearchSpec) -> str:

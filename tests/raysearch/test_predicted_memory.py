@@ -93,6 +93,20 @@ def config_with(estimate: float, kind: str = "a") -> dict[str, Any]:
     return {"x": estimate / 1000.0, "n": 1, "kind": kind}
 
 
+def test_a_first_point_that_will_not_fit_makes_room_for_a_proposal(tmp_path: Path) -> None:
+    """20 of 8 GiB in the first row, 22 in the second, which is therefore not started, 2 in the third."""
+    (tmp_path / "notes.csv").write_text("x,n,kind,score\n0.9,40,a,3\n1.0,40,a,2\n0.1,1,a,1\n")
+    settings = {"algorithm": "random", "trials": 4, "seed": 0, "warm_start": "notes.csv"}
+    history = search(spec_of(tmp_path, search=settings), tmp_path / "study.journal")
+    assert [trial.origin for trial in history.trials] == [
+        "default config",
+        "first point: notes.csv row 2 (score 3)",
+        None,
+        "first point: notes.csv row 4 (score 1)",
+    ]
+    assert 1 in lost(history)
+
+
 def test_the_line_through_the_peaks_says_what_fits(tmp_path: Path) -> None:
     """Peaks of 1 + estimate / 1000 GiB, and one outlier: 3 GiB are reached at 2000."""
     spec = spec_of(tmp_path, resources={"memory_gb": 3})

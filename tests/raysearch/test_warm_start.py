@@ -161,6 +161,15 @@ def test_what_breaks_a_constraint_is_neither_evidence_nor_tried(workplace: Path,
     assert any("passed over: it breaks a constraint" in notice for notice in prior.notices)
 
 
+def test_what_did_not_fit_is_evidence_for_the_same_resources_only(workplace: Path, earlier: History) -> None:
+    statuses = [trial.status for trial in earlier.trials]
+    assert statuses.count("infeasible") > 0
+    prior = read_prior(warm(workplace, "earlier", resources={"cpu": 1, "gpu": 1}))
+    assert num_trials(prior.evidence) == len(statuses) - statuses.count("infeasible")
+    prior = read_prior(warm(workplace, "earlier", resources={"cpu": 1, "concurrent": 2}))
+    assert num_trials(prior.evidence) == len(statuses)
+
+
 def test_a_run_that_no_longer_loads_gives_first_points(workplace: Path, earlier: History, tmp_path: Path) -> None:
     shutil.copytree(workplace / "earlier", tmp_path / "earlier")
     space = tmp_path / "earlier" / "space.yaml"
