@@ -15,7 +15,7 @@ from typing import Any
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from raysearch.faults import FaultList
-from raysearch.journal import UNKNOWN_VIOLATION
+from raysearch.journal import PEAK_MEMORY, UNKNOWN_VIOLATION
 from raysearch.parameters import Parameter
 from raysearch.strict_yaml import kind_of
 from raysearch.trial_config import ConfigTree, nearest, show
@@ -154,13 +154,17 @@ class _Names:
             if entry.isdecimal() and int(entry) < len(known):
                 return Side(factor, metric=list_name, entry=int(entry))
             return f"the trainable reports no {name}", nearest(name, [f"{list_name}.{other}" for other in known])
-        if self.metrics is not None and name in self.metrics:
+        if name == PEAK_MEMORY or (self.metrics is not None and name in self.metrics):
             return Side(factor, metric=name)
         if self.metrics is None and not entry:
             return Side(factor, metric=name)
         if self.metrics is None and entry.isdecimal():
             return Side(factor, metric=list_name, entry=int(entry))
-        reported = [*(self.metrics or ()), *(f"{key}.{one}" for key, ones in self.entries.items() for one in ones)]
+        reported = [
+            *(self.metrics or ()),
+            PEAK_MEMORY,
+            *(f"{key}.{one}" for key, ones in self.entries.items() for one in ones),
+        ]
         paths = self.tree.paths or tuple(parameter.path for parameter in self.parameters)
         fix = nearest(name, [*paths, *sorted(reported)])
         return f"{name} is neither in the trial config nor reported", fix

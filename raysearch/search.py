@@ -191,8 +191,8 @@ class Search:
             if not math.isfinite(told):
                 self.end(number, "infeasible", f"{metric} is {told} at iteration {iteration}")
                 return Decision.STOP
-        reported = {**metrics, self.spec.objectives[0].metric: value}
-        violations = self.spec.violations(self.history.trials[number].values, reported)
+        reported = {**metrics, lines.PEAK_MEMORY: peak_memory_bytes, self.spec.objectives[0].metric: value}
+        violations = self.spec.violations(trial.values, reported)
         report = Report(iteration, value, metrics, checkpoint, seconds, done, violations)
         self._write([lines.report_record(number, report, peak_memory_bytes, memory_limit_bytes)])
         self._do_what_was_decided()

@@ -88,6 +88,7 @@ def test_null_in_the_config_holds_every_constraint(tmp_path: Path) -> None:
         ("loss <= 2 * loss_segmentation", {"loss": 1.5, "loss_segmentation": 0.5}, 0.5),
         ("iou.bicyclist >= 0.15", {"iou": [0.9, 0.4, math.nan]}, UNKNOWN_VIOLATION),
         ("iou.bicyclist >= 0.15", {}, UNKNOWN_VIOLATION),
+        ("peak_memory_bytes <= 1e9", {"peak_memory_bytes": 1_500_000_000}, 5e8),
     ],
 )
 def test_by_how_much_a_report_breaks_a_floor(
@@ -261,7 +262,10 @@ def test_the_best_so_far_and_a_confirmation_hold_the_floors(tmp_path: Path) -> N
     history = search_with_floor(tmp_path, "loss <= 0.5", [[0.9, 0.8], [0.3, 0.4], [0.5, 0.1], [0.95, 0.9]])
     assert history_info(SearchView(history, "score")).incumbents == ((0, 0.9), (1, 0.3), (2, 0.5))
     run_dir = RunDir(tmp_path)
-    rows = [{"trial": number, "seed": 1, "value": value, "iteration": 8} for number, value in ((0, 0.9), (2, 0.5))]
+    rows = [
+        {"trial": number, "seed": 1, "value": value, "iteration": 8, "split": "val", "val_value": value}
+        for number, value in ((0, 0.9), (2, 0.5))
+    ]
     write_confirmed(rows, 1, run_dir)
     confirmation = read_confirmation(run_dir, history)
     assert confirmation is not None
