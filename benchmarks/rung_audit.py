@@ -34,7 +34,7 @@ SIZES = (12, 25)
 NUM_RANDOM = 20
 """Random parts of every size."""
 NUM_DRAWS = 100
-NUM_ORDERS = 300
+NUM_ORDERS = 100
 """Orders of the trials over which a rule is averaged."""
 TOP = 0.1
 ETA = 3
@@ -251,7 +251,7 @@ def pilots(scores: Scores) -> None:
     print(f"\n`grace_iters: auto` over {NUM_ORDERS} orders; the earliest rung there may be is {smallest}\n")
     print("| pilots, weights | first rung: share of the orders | best stopped; iterations |\n|---|---|---|")
     for name, columns in (("weights", scores.raw), ("moving average", scores.average)):
-        for num_pilots in (5, 6, 8, 12):
+        for num_pilots in (6, 12):
             found: list[int] = []
 
             def build(first: int, found: list[int] = found) -> Scheduler:

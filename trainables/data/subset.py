@@ -55,7 +55,7 @@ def subset_notices(split: DecodedSplit, config: DataConfig, num_images: int | No
 
 
 DECISIVE_DIFFERENCE = 0.01
-"""A difference of mIoU that a rung should tell from chance: on CamVid half the trials were 0.012 to 0.024 or more from
+"""A difference of mIoU that a rung should tell from chance: on CamVid half the trials were 0.012 to 0.023 or more from
 the cut of a rung (`benchmarks/rung_audit.py`)."""
 
 _IMAGE_DEVIATION = 0.06
