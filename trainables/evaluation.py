@@ -5,7 +5,9 @@ only then is the rest brought to the size of the label.
 """
 
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Literal, Protocol, TypeVar
 
 import torch
@@ -67,6 +69,25 @@ def evaluate(
     ):
         confusion.update(predicted, torch.stack([sample.label for sample in batch]))
     return confusion
+
+
+@contextmanager
+def forward_seconds(network: nn.Module, device: torch.device) -> Iterator[list[float]]:
+    """Measure every forward pass of a network, in seconds, until an accelerator has done its work."""
+    seconds: list[float] = []
+
+    def now() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    begin = network.register_forward_pre_hook(lambda *_: seconds.append(-now()))
+    end = network.register_forward_hook(lambda *_: seconds.append(seconds.pop() + now()))
+    try:
+        yield seconds
+    finally:
+        begin.remove()
+        end.remove()
 
 
 def predictions(

@@ -37,7 +37,7 @@ class DeclaresConfig(Protocol):
 
 @runtime_checkable
 class DeclaresMetrics(Protocol):
-    """A trainable that names the metrics it reports: the objective must be one of them."""
+    """A trainable that names the metrics it reports: every objective must be one of them, or `peak_memory_bytes`."""
 
     METRICS: frozenset[str]
 

@@ -27,7 +27,7 @@ from trainables.data import (
     stratified_images,
 )
 from trainables.errors import Fault, InputError
-from trainables.evaluation import evaluate
+from trainables.evaluation import evaluate, forward_seconds
 from trainables.losses import LIMITS, build_contrast_loss, build_segmentation_loss
 from trainables.metrics import ImageConfusion
 from trainables.models import SegmentationOutput, Segmenter, build_model
@@ -42,6 +42,7 @@ METRICS = frozenset(
         "loss_segmentation",
         "loss_contrast",
         "images_per_second",
+        "seconds_per_image",
     }
 )
 """Numbers of a report that a search may make its objective."""
@@ -141,8 +142,9 @@ class Trainer:
         Returns:
             The report: `iteration`, the metrics, `iou` (K floats, NaN for classes that do not occur), the draws of
             `miou` over other images with their standard deviation `miou_se`, the learning rate of the last iteration,
-            whether contrast was active in it, and the norm of the gradient that reached the projection head, which is
-            the contrast term's alone.
+            whether contrast was active in it, the norm of the gradient that reached the projection head, which is the
+            contrast term's alone, and the time that the network took for one validation image, all views of it. Times
+            are measurements: they differ from run to run, and with what else the machine does.
 
         Raises:
             FloatingPointError: the loss of an iteration is not a finite number; the message counts iterations from 1.
@@ -158,7 +160,8 @@ class Trainer:
         loss, loss_segmentation, loss_contrast = self._recent_losses[report_before - end :].mean(dim=0).tolist()
         effects = self._effects(self._recent_effects[report_before - end :])
         self._recent_losses, self._recent_effects = self._recent_losses[:0], self._recent_effects[:0]
-        confusion = self.evaluate()
+        with forward_seconds(self.scored_network, self.device) as forward:
+            confusion = self.evaluate()
         draws = confusion.miou_draws(NUM_DRAWS)
         return {
             "iteration": self.iteration,
@@ -176,6 +179,7 @@ class Trainer:
             "num_anchors": num_anchors,
             **effects,
             "images_per_second": (end - start) * self._in_force.train.batch_size / seconds,
+            "seconds_per_image": sum(forward) / len(self._val_images),
         }
 
     def train_to(self, end: int) -> int:

@@ -769,4 +769,5 @@ def test_a_report_holds_every_metric() -> None:
     assert report.keys() >= METRICS
     assert all(isinstance(report[name], float) for name in METRICS)
     assert report["images_per_second"] > 0.0
+    assert report["seconds_per_image"] > 0.0
     assert len(report["iou"]) == 4

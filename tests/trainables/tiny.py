@@ -32,7 +32,7 @@ def tiny(values: Mapping[str, Any] | None = None) -> Config:
 
 def comparable(report: Mapping[str, Any]) -> dict[str, Any]:
     """A report without its time; None for the IoU of an absent class, since NaN is not equal to itself."""
-    kept = {key: value for key, value in report.items() if key != "images_per_second"}
+    kept = {key: value for key, value in report.items() if key not in ("images_per_second", "seconds_per_image")}
     return {**kept, "iou": [None if math.isnan(iou) else iou for iou in report["iou"]]}
 
 
