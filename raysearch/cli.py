@@ -49,6 +49,8 @@ Out = Annotated[Path | None, typer.Option("--out", help="Folder to write.", show
 Address = Annotated[
     str | None, typer.Option("--address", help="Of a Ray cluster; a local one otherwise.", show_default=False)
 ]
+_MAX_PARETO_ROWS = 12
+
 _TAKES_FLAGS = {"ignore_unknown_options": True}
 """Options that a command does not know go to its pairs: they may be flags of the original trainer."""
 Checkpoint = Annotated[Path, typer.Option(help="Folder of a checkpoint.", show_default=False)]
@@ -306,6 +308,17 @@ def _note(line: str) -> None:
     _say(f"note: {line}")
 
 
+def _say_pareto_set(result: "SearchResult") -> None:
+    table = Table("trial", *map(escape, result.objectives), "config", title="Pareto set", title_justify="left")
+    for point in result.pareto_set[:_MAX_PARETO_ROWS]:
+        numbers = (f"{value:.4g}" for value in point.values)
+        table.add_row(str(point.trial), *numbers, escape(str(point.config.relative_to(result.run_dir))))
+    _out.print(table)
+    left = len(result.pareto_set) - _MAX_PARETO_ROWS
+    if left > 0:
+        _say(f"{left} more in {result.run_dir / 'pareto.parquet'}")
+
+
 def _finish(result: "SearchResult") -> None:
     """Print what a search found and where it lies, and leave with its exit code."""
     from raysearch.confirmation import lead_lines
@@ -329,6 +342,8 @@ def _finish(result: "SearchResult") -> None:
         saved, whole = result.iterations_shared
         if saved:
             _say(f"shared:      {saved} of {whole} iterations, which were trained once")
+        if result.pareto_set:
+            _say_pareto_set(result)
         _say(f"best config: {result.best_config}")
         _say(f"checkpoint:  {result.best_checkpoint or 'none (the trainable writes no checkpoints)'}")
         _say(f"tables:      {result.run_dir / 'trials.parquet'}, {result.run_dir / 'results.parquet'}")

@@ -341,7 +341,11 @@ def _line(trial: TrialHistory, search: Search) -> str:
     history = search.history
     metric = search.spec.objectives[0].metric
     best = trial.best(history.mode)
-    score = f"{metric} {best.value:.4f} at iteration {best.iteration}" if best else f"no {metric}"
+    score = f"no {metric}"
+    if best is not None:
+        values = zip(history.further, history.values_at(trial, best)[1:], strict=True)
+        further = "".join(f", {name} {value:.4g}" for (name, _), value in values)
+        score = f"{metric} {best.value:.4f}{further} at iteration {best.iteration}"
     leader = history.best_trial()
     mark = " *" if leader is not None and leader.number == trial.number else ""
     what = "default config" if trial.is_default else _title(trial).split(": ", 1)[-1]

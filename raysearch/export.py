@@ -1,4 +1,7 @@
-"""The best trial as files that train, evaluate and load again: `best_config.json` and `best_checkpoint/`."""
+"""The best trial as files that train, evaluate and load again: `best_config.json` and `best_checkpoint/`.
+
+Of a search for several objectives every trial of the Pareto set too, as `pareto/trial-NNNNN.json`.
+"""
 
 import json
 import os
@@ -11,7 +14,9 @@ from typing import Any
 
 from raysearch.confirmation import Confirmation, confirmed_entry, read_confirmation, winning_trial
 from raysearch.errors import Fault, InputError
-from raysearch.journal import History, read_history
+from raysearch.journal import History, Report, TrialHistory, read_history
+from raysearch.pareto import pareto_set
+from raysearch.records import pareto_table, write_table
 from raysearch.run_dir import RunDir
 from raysearch.space import SearchSpec, load_space
 from raysearch.trial_config import ConfigTree
@@ -31,9 +36,7 @@ def write_best(history: History, spec: SearchSpec, run_dir: RunDir) -> None:
     document = best_document(history, spec, confirmation)
     if document is None:
         return
-    part = run_dir.best_config.with_name(f".{run_dir.best_config.name}.part")
-    part.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, run_dir.best_config)
+    _write_document(document, run_dir.best_config)
     winner = winning_trial(history, confirmation)
     best = winner.best(history.mode) if winner else None
     if winner and best and best.checkpoint:
@@ -41,6 +44,30 @@ def write_best(history: History, spec: SearchSpec, run_dir: RunDir) -> None:
         if confirmation is not None and winner is not history.best_trial() and not source.is_dir():
             source = run_dir.confirm_training(winner.number, confirmation.seeds[0]) / "checkpoint"
         _replace_folder(source, run_dir.best_checkpoint)
+
+
+def write_pareto_set(history: History, spec: SearchSpec, run_dir: RunDir) -> None:
+    """Write a config for every trial of the Pareto set, and a table of them; nothing for a search for one objective."""
+    if not history.further:
+        return
+    run_dir.pareto.mkdir(exist_ok=True)
+    written = set()
+    for trial in pareto_set(history):
+        best = trial.best(history.mode)
+        assert best is not None, "it has reported, or it would not be in the set"
+        path = run_dir.pareto_config(trial.number)
+        _write_document(_document(trial, best, history, spec), path)
+        written.add(path)
+    for path in run_dir.pareto.glob("trial-*.json"):
+        if path not in written:
+            path.unlink()
+    write_table(pareto_table(history), run_dir.pareto_table)
+
+
+def _write_document(document: dict[str, Any], path: Path) -> None:
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    os.replace(part, path)
 
 
 def best_config_text(run_dir: RunDir) -> str:
@@ -101,26 +128,35 @@ def best_document(
     best = winner.best(history.mode) if winner else None
     if winner is None or best is None:
         return None
-    config = spec.trial_config({} if winner.is_default else winner.values)
+    document = _document(winner, best, history, spec)
+    if confirmation is not None:
+        document["raysearch"]["confirmed"] = confirmed_entry(confirmation, spec.objectives[0].metric, history)
+    return document
+
+
+def _document(trial: TrialHistory, best: Report, history: History, spec: SearchSpec) -> dict[str, Any]:
+    """A trial's complete config with the block that says where it comes from; `best` is its best report."""
+    config = spec.trial_config({} if trial.is_default else trial.values)
     default = next((trial for trial in history.trials if trial.is_default), None)
     default_best = default.best(history.mode) if default else None
     train = config.get("train")
     train = train if isinstance(train, dict) else {}
-    metric = spec.objectives[0].metric
+    metrics = [objective.metric for objective in spec.objectives]
+    several = dict(zip(metrics, history.values_at(trial, best), strict=True)) if history.further else None
     return {
         **config,
         "raysearch": {
-            "metric": metric,
+            "metric": metrics[0],
             "value": best.value,
+            **({"objectives": several} if several else {}),
             "iteration": best.iteration,
-            "trial": winner.number,
+            "trial": trial.number,
             "seed": train.get("seed", spec.search.seed),
             "default_value": default_best.value if default_best else None,
             "num_threads": train.get("num_threads"),
             "space_sha256": spec.sha256(),
             "versions": versions(),
-            **({"breaks": broken} if (broken := list(winner.broken(history.mode))) else {}),
-            **({"confirmed": confirmed_entry(confirmation, metric, history)} if confirmation else {}),
+            **({"breaks": broken} if (broken := list(trial.broken(history.mode))) else {}),
         },
     }
 

@@ -4,14 +4,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raysearch.confirmation import Confirmation, read_confirmation
-from raysearch.export import write_best
+from raysearch.export import write_best, write_pareto_set
 from raysearch.journal import History
+from raysearch.pareto import pareto_set
 from raysearch.records import write_tables
 from raysearch.report import write_report
 from raysearch.run_dir import RunDir
 from raysearch.rung_audit import audit_rungs
 from raysearch.schedulers import rungs_of
 from raysearch.space import SearchSpec
+
+
+@dataclass(frozen=True)
+class ParetoPoint:
+    """One trial of the Pareto set."""
+
+    trial: int
+    values: tuple[float, ...]
+    """By objective."""
+    config: Path
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,10 @@ class SearchResult:
     """Where configs of the search were confirmed, the best of them is the best config."""
     misleading: str | None = None
     """What the rung audit says, where early scores mislead."""
+    objectives: tuple[str, ...] = ()
+    """The metrics of a search for several objectives."""
+    pareto_set: tuple[ParetoPoint, ...] = ()
+    """What no other trial beats in all of them, the best by the first first."""
     broken: tuple[str, ...] = ()
     """Constraints on what is reported that the best trial breaks, since no trial holds all of them."""
 
@@ -47,6 +62,7 @@ def write_outcome(history: History, spec: SearchSpec, run_dir: RunDir) -> None:
     """Write every file of the run's folder that a reader opens; the journal and `confirmed.parquet` alone are read."""
     write_tables(history, run_dir)
     write_best(history, spec, run_dir)
+    write_pareto_set(history, spec, run_dir)
     write_report(history, spec, run_dir)
 
 
@@ -57,6 +73,7 @@ def search_result(history: History, spec: SearchSpec, run_dir: RunDir, interrupt
     default = next((trial for trial in history.trials if trial.is_default), None)
     default_best = default.best(history.mode) if default else None
     audit = audit_rungs(history, rungs_of(spec, history), spec.max_iters)
+    front = pareto_set(history) if history.further else []
     ended = sum(trial.status != "running" for trial in history.trials)
     return SearchResult(
         run_dir=run_dir.root,
@@ -72,5 +89,10 @@ def search_result(history: History, spec: SearchSpec, run_dir: RunDir, interrupt
         interrupted_by=interrupted_by,
         confirmed=read_confirmation(run_dir, history),
         misleading=audit.conclusion if audit.misleads else None,
+        objectives=tuple(objective.metric for objective in spec.objectives) if history.further else (),
+        pareto_set=tuple(
+            ParetoPoint(trial.number, history.values_of(trial) or (), run_dir.pareto_config(trial.number))
+            for trial in front
+        ),
         broken=tuple(winner.broken(history.mode)) if winner else (),
     )

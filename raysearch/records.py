@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysearch.journal import History, TrialHistory
+from raysearch.journal import PEAK_MEMORY, History, TrialHistory
+from raysearch.pareto import pareto_set
 from raysearch.run_dir import RunDir
 
 
@@ -25,7 +26,8 @@ def trials_table(history: History) -> pa.Table:
     `value` (the best so far), `best_iteration`, `iterations`, `seconds` (of the trial's own running),
     `peak_memory_bytes`, `error`, `audited` (let through past every stop), `breaks` (constraints on what is reported),
     `origin` (where values come from that no algorithm proposed), `iterations_shared` (those of `iterations` that
-    another trial had trained already).
+    another trial had trained already); of several objectives, every one after the first under its metric, at the report
+    of `value` (as `objective.METRIC` beside a column of that name; peak memory is there anyway).
     """
     paths = list(dict.fromkeys(path for trial in history.trials for path in trial.values))
     rows = [_trial_row(trial, history) for trial in history.trials]
@@ -48,7 +50,19 @@ def trials_table(history: History) -> pa.Table:
         ("iterations_shared", pa.int64()),
     ):
         columns[name] = pa.array([row[name] for row in rows], kind)
+    values = [history.values_of(trial) for trial in history.trials]
+    for place, (metric, _) in enumerate(history.further, start=1):
+        if metric != PEAK_MEMORY:
+            name = metric if metric not in columns else f"objective.{metric}"
+            columns[name] = pa.array(
+                [None if of_trial is None else of_trial[place] for of_trial in values], pa.float64()
+            )
     return pa.table(columns)
+
+
+def pareto_table(history: History) -> pa.Table:
+    """The rows of `trials_table` of the Pareto set, the best by the first objective first."""
+    return trials_table(history).take([trial.number for trial in pareto_set(history)])
 
 
 def _trial_row(trial: TrialHistory, history: History) -> dict[str, Any]:

@@ -76,6 +76,20 @@ class RunDir:
         return self.root / "best_config.json"
 
     @property
+    def pareto(self) -> Path:
+        """The configs of the Pareto set, where there are several objectives."""
+        return self.root / "pareto"
+
+    @property
+    def pareto_table(self) -> Path:
+        """One row a trial of the Pareto set."""
+        return self.root / "pareto.parquet"
+
+    def pareto_config(self, number: int) -> Path:
+        """The config of one trial of the Pareto set."""
+        return self.pareto / f"trial-{number:05d}.json"
+
+    @property
     def best_checkpoint(self) -> Path:
         """The weights of the best trial at its best iteration."""
         return self.root / "best_checkpoint"

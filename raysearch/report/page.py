@@ -21,6 +21,7 @@ from raysearch.report import (
     importance,
     learning_curves,
     parallel_coordinates,
+    pareto_set,
     reproduce,
     rung_audit,
     winner,
@@ -43,7 +44,7 @@ PANELS: tuple[tuple[str, Callable[[SearchView], list[Part]]], ...] = (
     ("Failures", failures.panel),
     ("Reproduce", reproduce.panel),
 )
-"""Title and panel, in the order of the page."""
+"""Title and panel of every search, in the order of the page."""
 
 
 def write_report(history: History, spec: SearchSpec, run_dir: RunDir) -> Path:
@@ -85,7 +86,8 @@ def render_page(view: SearchView, name: str) -> str:
     """The page as HTML."""
     figures: dict[str, Any] = {}
     sections = "\n".join(
-        f"<section>\n<h2>{escape(title)}</h2>\n{_html(panel(view), figures)}\n</section>" for title, panel in PANELS
+        f"<section>\n<h2>{escape(title)}</h2>\n{_html(panel(view), figures)}\n</section>"
+        for title, panel in _panels(view)
     )
     return PAGE.format(
         title=escape(name),
@@ -96,6 +98,12 @@ def render_page(view: SearchView, name: str) -> str:
         figures=_script_json(figures),
         script=SCRIPT,
     )
+
+
+def _panels(view: SearchView) -> list[tuple[str, Callable[[SearchView], list[Part]]]]:
+    """Those of every search, and after the winner the Pareto set of a search for several objectives."""
+    several = [("Pareto set", pareto_set.panel)] if view.history.further else []
+    return [PANELS[0], *several, *PANELS[1:]]
 
 
 def _summary(view: SearchView) -> str:

@@ -1,0 +1,98 @@
+"""Panel: the trials that no other one beats in all objectives, among all others; for searches that have several."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import plotly.graph_objects as go
+
+from raysearch.journal import Status
+from raysearch.pareto import pareto_set
+from raysearch.report.parts import STATUS_COLORS, WINNER_COLOR, Part, Plot, Table, Text, counted, new_figure, shown
+from raysearch.report.view import SearchView
+
+
+@dataclass(frozen=True)
+class ObjectivesPoint:
+    """The objectives of one trial."""
+
+    number: int
+    status: Status
+    values: tuple[float, ...]
+    iteration: int
+    """Of the report that counts."""
+
+
+@dataclass(frozen=True)
+class ParetoSetInfo:
+    """The Pareto set and the rest."""
+
+    metrics: tuple[str, ...]
+    front: tuple[ObjectivesPoint, ...]
+    """The best by the first objective first."""
+    others: tuple[ObjectivesPoint, ...]
+    """Every other trial that has reported, by number."""
+
+
+def pareto_set_info(view: SearchView) -> ParetoSetInfo:
+    """The objectives of every trial that has reported."""
+    history = view.history
+    front = pareto_set(history)
+    numbers = {trial.number for trial in front}
+    points = {
+        trial.number: ObjectivesPoint(trial.number, trial.status, history.values_at(trial, best), best.iteration)
+        for trial in history.trials
+        if (best := trial.best(history.mode)) is not None
+    }
+    return ParetoSetInfo(
+        metrics=(view.metric, *(metric for metric, _ in history.further)),
+        front=tuple(points[trial.number] for trial in front),
+        others=tuple(point for number, point in points.items() if number not in numbers),
+    )
+
+
+def pareto_set_parts(info: ParetoSetInfo) -> list[Part]:
+    """The first two objectives as points, the Pareto set as a line through its points, and as a table."""
+    if not info.front:
+        return [Text("No trial that counts has reported yet.")]
+    text = (
+        f"{counted(len(info.front), 'trial')} that no other one beats in all of {', '.join(info.metrics)}. Each has its"
+        " complete config in pareto/. A trial counts with its best report by the first objective, a stopped one with"
+        " what it had reached."
+    )
+    figure = new_figure(380, hovermode="closest")
+    figure.update_xaxes(title=escape(info.metrics[1]), automargin=True, zeroline=False)
+    figure.update_yaxes(title=escape(info.metrics[0]), automargin=True, zeroline=False)
+    for status, color in STATUS_COLORS.items():
+        points = [point for point in info.others if point.status == status]
+        if points:
+            _add_points(figure, points, status, mode="markers", marker={"color": color, "size": 8})
+    line = {"color": WINNER_COLOR, "width": 2}
+    mode = "lines+markers" if len(info.metrics) == 2 else "markers"
+    marker = {"color": WINNER_COLOR, "size": 10}
+    _add_points(figure, info.front, "Pareto set", mode=mode, marker=marker, line=line)
+    rows = tuple(
+        (str(point.number), point.status, *map(shown, point.values), str(point.iteration)) for point in info.front
+    )
+    return [
+        Text(text),
+        Plot(figure, f"{info.metrics[0]} of every trial over its {info.metrics[1]}."),
+        Table(("trial", "status", *info.metrics, "iteration"), rows, text_columns=(1,)),
+    ]
+
+
+def _add_points(figure: go.Figure, points: Sequence[ObjectivesPoint], name: str, **style: Any) -> None:
+    figure.add_scatter(
+        x=[point.values[1] for point in points],
+        y=[point.values[0] for point in points],
+        customdata=[point.number for point in points],
+        name=name,
+        hovertemplate="trial %{customdata}<br>%{y:.4g} at %{x:.4g}<extra></extra>",
+        **style,
+    )
+
+
+def panel(view: SearchView) -> list[Part]:
+    """The trials that no other one beats in all objectives."""
+    return pareto_set_parts(pareto_set_info(view))
