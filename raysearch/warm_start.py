@@ -33,7 +33,7 @@ from raysearch.trial_config import Beside, ConfigTree, plain, read_config_file, 
 from trainables.dotted_paths import ABSENT, leaves, lookup, with_values
 from trainables.openseg_json import read_flags
 
-_LEARNERS = ("tpe", "gp", "cmaes", "nsga2")
+_LEARNERS = ("auto", "tpe", "gp", "curve_gp", "cmaes", "nsga2")
 """Algorithms that learn from scores."""
 
 

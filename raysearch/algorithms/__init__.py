@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from raysearch.algorithms import cma_es, grid, optuna_samplers, quasi_random
+from raysearch.algorithms import cma_es, curve_gp, grid, optuna_samplers, quasi_random
 from raysearch.algorithms.feasibility import Feasibility
 from raysearch.algorithms.predicted_memory import PredictedMemory
 from raysearch.algorithms.unit_cube import draw_at_random
@@ -65,13 +65,18 @@ def suggest(spec: SearchSpec, history: History, number: int) -> dict[str, Any] |
 
 
 def _draw(spec: SearchSpec, history: History, index: int, seed: int, num_rejected: int) -> dict[str, Any] | None:
-    match spec.search.algorithm:
+    algorithm = spec.search.algorithm
+    if algorithm == "auto":
+        algorithm = "curve_gp" if len(spec.objectives) == 1 else "tpe"
+    match algorithm:
         case "tpe":
             return optuna_samplers.suggest_by_tpe(spec, history, seed)
         case "gp":
             return optuna_samplers.suggest_by_gp(spec, history, seed)
         case "nsga2":
             return optuna_samplers.suggest_by_nsga2(spec, history, seed)
+        case "curve_gp":
+            return curve_gp.suggest(spec, history, seed, index, num_rejected)
         case "cmaes":
             return cma_es.suggest(spec, history, seed)
         case "qmc":

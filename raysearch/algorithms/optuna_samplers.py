@@ -100,13 +100,13 @@ def _draw(trial: optuna.Trial, path: str, distribution: optuna.distributions.Bas
 def _study(history: History, sampler: BaseSampler, seed: int, frozen: Any) -> optuna.Study:
     directions = [StudyDirection.MINIMIZE if mode == "min" else StudyDirection.MAXIMIZE for mode in history.modes]
     study = optuna.create_study(sampler=sampler, directions=directions)
-    trials = _window(history, seed)
+    trials = window(history, seed)
     names = _constraint_names(trials)
     study.add_trials([f for trial in trials if (f := frozen(trial, history, names)) is not None])
     return study
 
 
-def _window(history: History, seed: int) -> list[TrialHistory]:
+def window(history: History, seed: int) -> list[TrialHistory]:
     """The trials a sampler sees, in the order of their numbers."""
     running = [trial for trial in history.trials if trial.effective_status == "running"]
     ended = [trial for trial in history.known_trials if trial.effective_status not in ("running", "failed")]

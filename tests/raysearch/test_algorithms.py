@@ -7,13 +7,13 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.samplers import TPESampler
 
 from raysearch.algorithms import suggest
-from raysearch.algorithms.optuna_samplers import _NUM_BEST, _NUM_OTHERS, _as_tpe_learns, _study, _window
+from raysearch.algorithms.optuna_samplers import _NUM_BEST, _NUM_OTHERS, _as_tpe_learns, _study, window
 from raysearch.algorithms.unit_cube import from_unit, to_unit
 from raysearch.journal import History, Report, TrialHistory
 from raysearch.space import SearchSpec
 from tests.raysearch.toy import facts, run_search, toy_spec
 
-ALGORITHMS = ["tpe", "random", "qmc", "grid", "cmaes", "gp", "nsga2"]
+ALGORITHMS = ["tpe", "random", "qmc", "grid", "cmaes", "gp", "nsga2", "curve_gp"]
 
 GRID_SPACE = {
     "x": {"type": "float", "low": 0.0, "high": 1.0, "step": 0.25},
@@ -54,11 +54,11 @@ def test_another_seed_gives_another_search(algorithm: str, tmp_path: Path) -> No
     assert first[0] != first[1]
 
 
-@pytest.mark.parametrize("algorithm", ["tpe", "gp", "cmaes"])
+@pytest.mark.parametrize("algorithm", ["tpe", "gp", "curve_gp", "cmaes"])
 def test_model_based_search_beats_random_on_a_bowl(algorithm: str, tmp_path: Path) -> None:
     space = {name: {"type": "float", "low": 0.0, "high": 1.0} for name in ("x", "slope")}
 
-    trials = 16 if algorithm == "gp" else 40
+    trials = 16 if algorithm in ("gp", "curve_gp") else 40
 
     def best_loss(algorithm: str, seed: int) -> float:
         spec = toy_spec(
@@ -93,7 +93,7 @@ def ended(
     return trial
 
 
-@pytest.mark.parametrize(("algorithm", "trials"), [("tpe", 40), ("gp", 24)])
+@pytest.mark.parametrize(("algorithm", "trials"), [("tpe", 40), ("gp", 24), ("curve_gp", 24)])
 def test_infeasible_regions_are_left(algorithm: str, trials: int, tmp_path: Path) -> None:
     """Memory fails beyond 0.6, where the objective still rises: a search that forgets failures stays there."""
     spec = toy_spec(
@@ -173,11 +173,11 @@ def test_the_window_holds_the_best_the_running_and_a_seeded_rest(tmp_path: Path)
     for number in range(1000):
         history.trials.append(ended(spec, number, {"x": number / 1000}, number / 1000))
     history.trials.append(ended(spec, 1000, {"x": 0.5}, 0.0, status="running"))
-    window = _window(history, seed=1)
-    assert len(window) == _NUM_BEST + _NUM_OTHERS + 1
-    assert {trial.number for trial in window} >= set(range(975, 1001))
-    assert [t.number for t in window] == [t.number for t in _window(history, seed=1)]
-    assert [t.number for t in window] != [t.number for t in _window(history, seed=2)]
+    seen = window(history, seed=1)
+    assert len(seen) == _NUM_BEST + _NUM_OTHERS + 1
+    assert {trial.number for trial in seen} >= set(range(975, 1001))
+    assert [t.number for t in seen] == [t.number for t in window(history, seed=1)]
+    assert [t.number for t in seen] != [t.number for t in window(history, seed=2)]
 
 
 def test_tpe_is_told_curves_with_their_steps_and_excesses_as_they_were_measured(tmp_path: Path) -> None:
@@ -201,3 +201,13 @@ def test_tpe_is_told_curves_with_their_steps_and_excesses_as_they_were_measured(
     assert [trial.state.name for trial in told] == ["COMPLETE", "PRUNED", "PRUNED", "RUNNING"]
     assert [trial.intermediate_values for trial in told] == [curve for _, curve in endings]
     assert [trial.constraints for trial in told] == [{"feasible": 0.0}, {"feasible": 0.0}, {"feasible": 0.25}, {}]
+
+
+def test_auto_is_the_process_over_curves_for_one_objective_and_tpe_for_several(tmp_path: Path) -> None:
+    def suggested(algorithm: str, **sections: Any) -> dict[str, Any] | None:
+        spec = toy_spec(tmp_path, search={"algorithm": algorithm, "trials": 9, "seed": 0}, **sections)
+        return suggest(spec, History(), 1)
+
+    several = [{"metric": "score", "mode": "max"}, {"metric": "loss", "mode": "min"}]
+    assert suggested("auto") == suggested("curve_gp") != suggested("tpe")
+    assert suggested("auto", objective=several) == suggested("tpe", objective=several)

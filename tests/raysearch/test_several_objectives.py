@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from raysearch.algorithms import suggest
-from raysearch.algorithms.optuna_samplers import _NUM_BEST, _NUM_OTHERS, _window
+from raysearch.algorithms.optuna_samplers import _NUM_BEST, _NUM_OTHERS, window
 from raysearch.journal import PEAK_MEMORY, History, Journal, Report, TrialHistory
 from raysearch.pareto import nondominated_ranks, pareto_set
 from raysearch.search import Decision, Search
@@ -162,11 +162,11 @@ def test_the_window_holds_a_front_from_end_to_end(tmp_path: Path) -> None:
     history.further = (("cost", "min"),)
     for number in range(1000):
         add(history, spec, {"x": number / 1000, "slope": 0.5}, number / 1000, number / 1000 + number % 2)
-    window = {trial.number for trial in _window(history, seed=1)}
-    other = {trial.number for trial in _window(history, seed=2)}
-    assert len(window) == _NUM_BEST + _NUM_OTHERS
-    always = sorted(window & other)
-    assert {0, 998} <= window & other
+    seen = {trial.number for trial in window(history, seed=1)}
+    other = {trial.number for trial in window(history, seed=2)}
+    assert len(seen) == _NUM_BEST + _NUM_OTHERS
+    always = sorted(seen & other)
+    assert {0, 998} <= seen & other
     front = [number for number in always if number % 2 == 0]
     assert max(b - a for a, b in pairwise(front)) <= 100
 
