@@ -76,7 +76,8 @@ class Objective(Section):
 class SearchSettings(Section):
     """How configs are proposed, and how many."""
 
-    algorithm: Literal["tpe", "random", "qmc", "grid", "cmaes", "gp", "nsga2"] = "tpe"
+    algorithm: Literal["tpe", "random", "qmc", "grid", "cmaes", "gp", "nsga2", "curve_gp", "auto"] = "auto"
+    """`auto`: `curve_gp`, or `tpe` where there are several objectives."""
     trials: Count = 32
     seed: Annotated[Int, Field(ge=0)] = 0
     warm_start: Annotated[tuple[str, ...], BeforeValidator(_as_several)] = ()
@@ -96,8 +97,9 @@ class SchedulerSettings(Section):
     """What a rung of `asha` does with a trial that it does not let on: stops it for good, or pauses it, to take it up
     again from its checkpoint once it is among the best."""
     grace_iters: Count | Literal["auto"] | None = None
-    """Iterations of the first rung, before which no trial is stopped; absent: so that three rungs fit, but beyond the
-    warm-up; `auto`: where the order of the first trials begins to foretell their final one."""
+    """Iterations of the first rung, before which no trial is stopped; `auto`: where the order of the first trials
+    begins to foretell their final one; absent: `auto` for `asha` by the first objective, else so that three rungs fit,
+    but beyond the warm-up."""
     pilot_trials: Annotated[Int, Field(ge=5)] = 6
     """Trials that must have reached the full budget before `auto` tells; until then none is stopped."""
     reduction_factor: Annotated[Int, Field(ge=2)] = 3
@@ -112,6 +114,11 @@ class SchedulerSettings(Section):
     """With several objectives: whether a rung of `asha` judges by the first alone, or by who dominates whom in all."""
     audit_fraction: Annotated[Float, Field(ge=0, le=1)] = 0.05
     """The share of trials, drawn from the seed, that are let through past every stop to keep the rung audit honest."""
+
+    @property
+    def finds_first_rung(self) -> bool:
+        """Whether pilot trials show where the first rung lies."""
+        return self.grace_iters == "auto" or (self.grace_iters is None and self.name == "asha" and self.by == "first")
 
 
 class OpensegReference(Section):
@@ -650,8 +657,8 @@ def _check_several(
     objectives: Sequence[Objective], search: SearchSettings, scheduler: SchedulerSettings | None, faults: FaultList
 ) -> None:
     """Not every algorithm and rule knows what to do with several objectives."""
-    if len(objectives) > 1 and search.algorithm == "cmaes":
-        what = f"cmaes knows one objective, and there are {len(objectives)}"
+    if len(objectives) > 1 and search.algorithm in ("cmaes", "curve_gp"):
+        what = f"{search.algorithm} knows one objective, and there are {len(objectives)}"
         faults.add(("search", "algorithm"), what, "use tpe, nsga2 or gp")
     if scheduler is None or scheduler.by == "first":
         return
@@ -707,13 +714,13 @@ def _budget(
     if warmup_end >= max_iters:
         what = f"the warm-up ends at iteration {warmup_end}, the full budget at {max_iters}: no rung fits between"
         faults.add(("scheduler",), what, "shorten the warm-up, or set scheduler.name to none")
-    elif scheduler.grace_iters == "auto":
+    elif scheduler.finds_first_rung:
         _check_pilots(scheduler, faults)
         return max_iters, smallest
-    elif scheduler.grace_iters is not None and scheduler.grace_iters < smallest:
+    elif isinstance(scheduler.grace_iters, int) and scheduler.grace_iters < smallest:
         what = f"{scheduler.grace_iters} is not beyond the warm-up, which ends at iteration {warmup_end}"
         faults.add(("scheduler", "grace_iters"), what, f"give at least {smallest}")
-    elif scheduler.grace_iters is not None and scheduler.grace_iters > max_iters:
+    elif isinstance(scheduler.grace_iters, int) and scheduler.grace_iters > max_iters:
         what = f"{scheduler.grace_iters} is beyond the full budget of {max_iters} iterations"
         faults.add(("scheduler", "grace_iters"), what, f"give at most {max_iters}")
     else:

@@ -48,7 +48,7 @@ def build_scheduler(spec: SearchSpec, mode: Mode) -> Scheduler | NondominatedHal
     def build(first_rung: int) -> Scheduler:
         return _build_rule(spec, mode, first_rung, max_iters)
 
-    if settings.grace_iters == "auto":
+    if settings.finds_first_rung:
         return AfterPilots(settings.pilot_trials, smallest=grace_iters, max_iters=max_iters, build=build)
     return build(grace_iters)
 
@@ -71,7 +71,7 @@ def _build_rule(spec: SearchSpec, mode: Mode, grace_iters: int, max_iters: int) 
 
 def first_rung(spec: SearchSpec, history: History) -> int | None:
     """The iteration before which no trial is stopped; none without a rule, or while the pilots are not through."""
-    if spec.scheduler.grace_iters != "auto" or spec.grace_iters is None or spec.max_iters is None:
+    if not spec.scheduler.finds_first_rung or spec.grace_iters is None or spec.max_iters is None:
         return spec.grace_iters
     return pilot_rung(history, spec.scheduler.pilot_trials, smallest=spec.grace_iters, max_iters=spec.max_iters)
 

@@ -119,7 +119,7 @@ def test_sections_that_are_absent_take_their_defaults(folder: Path) -> None:
     document = {key: BASE[key] for key in ("trainable", "space", "objective")}
     spec = spec_of(folder, document)
     assert spec.name == "space"
-    assert (spec.search.algorithm, spec.search.trials, spec.search.seed) == ("tpe", 32, 0)
+    assert (spec.search.algorithm, spec.search.trials, spec.search.seed) == ("auto", 32, 0)
     assert (spec.scheduler.name, spec.scheduler.reduction_factor) == ("asha", 3)
     assert (spec.resources.cpu, spec.resources.gpu, spec.resources.concurrent) == (1.0, 0.0, "auto")
     assert spec.max_iters == Config().train.max_iters
@@ -723,11 +723,13 @@ def test_the_latest_searched_warmup_counts(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("scheduler", "warmup", "max_iters", "grace_iters"),
     [
-        ({}, 0, 4500, 500),
-        ({"reduction_factor": 4}, 0, 4500, 281),
-        ({"max_iters": 90}, 0, 90, 10),
-        ({"max_iters": 4}, 0, 4, 1),
+        ({}, 0, 4500, 1),
         ({}, 600, 4500, 601),
+        ({"name": "hyperband"}, 0, 4500, 500),
+        ({"name": "hyperband", "reduction_factor": 4}, 0, 4500, 281),
+        ({"name": "hyperband", "max_iters": 90}, 0, 90, 10),
+        ({"name": "hyperband", "max_iters": 4}, 0, 4, 1),
+        ({"name": "hyperband"}, 600, 4500, 601),
         ({"name": "none"}, 600, 4500, None),
         ({"grace_iters": 4500}, 0, 4500, 4500),
         ({"grace_iters": "auto"}, 600, 4500, 601),
@@ -740,13 +742,23 @@ def test_budget_and_first_rung(
     assert (spec.max_iters, spec.grace_iters) == (max_iters, grace_iters)
 
 
+def test_pilots_find_the_first_rung_of_asha_where_none_is_given(folder: Path) -> None:
+    def finds(**scheduler: Any) -> bool:
+        return spec_of(folder, changed(scheduler=scheduler)).scheduler.finds_first_rung
+
+    assert finds()
+    assert finds(name="hyperband", grace_iters="auto")
+    assert not finds(grace_iters=7)
+    assert not finds(name="pasha")
+
+
 def test_asha_needs_a_budget(folder: Path) -> None:
     words = {"type": "int", "low": 1, "high": 2}
     document = searching("x", words, trainable="t.py:anything", config={}, scheduler={})
     (fault,) = faults_of(folder, document)
     assert "scheduler.max_iters: is missing, and the trainable states no budget of its own" in fault
     spec = spec_of(folder, {**document, "scheduler": {"max_iters": 27}})
-    assert (spec.max_iters, spec.grace_iters) == (27, 3)
+    assert (spec.max_iters, spec.grace_iters) == (27, 1)
 
 
 # Objective, algorithm, resources
