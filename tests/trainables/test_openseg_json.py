@@ -718,6 +718,8 @@ ALTERNATIVES: dict[str, list[Any]] = {
     "train.micro_batch_size": [2],
     "train.freeze_norm": [True],
     "train.ema_decay": [0.9],
+    "train.shared_iters": [50],
+    "train.shared_values": [[["optim.lr", 0.5], ["contrast.memory", True]]],
     "train.num_threads": [2],
     "train.device": ["cpu"],
     "train.precision": ["bf16"],
