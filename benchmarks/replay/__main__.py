@@ -35,7 +35,7 @@ def main() -> None:
     began = time.perf_counter()
     table = tables.read(arguments.table)
     surrogate = Surrogate(table)
-    print(f"{table.task.name}: {len(table.points)} trials, best known {surrogate.best_known:.4f} mIoU\n")
+    print(f"{table.task.name}: {len(table.points)} trials\n")
     print("\n".join(_error_lines(surrogate)), flush=True)
     setting = Setting(1, arguments.tolerance, arguments.max_iterations, arguments.startup_s)
     groups = {
@@ -54,11 +54,11 @@ def main() -> None:
 
 def _error_lines(surrogate: Surrogate) -> list[str]:
     lines = [
-        "| report | R² | RMSE | rank correlation with the final score: trials | simulated |",
-        "|---|---|---|---|---|",
+        "| report | R² | RMSE | noise | rank correlation with the final score: trials | simulated |",
+        "|---|---|---|---|---|---|",
     ]
     for e in surrogate.errors():
-        cells = f"{e.r2:.2f} | {e.rmse:.4f} | {e.correlation_data:.2f} | {e.correlation_surrogate:.2f}"
+        cells = f"{e.r2:.2f} | {e.rmse:.4f} | {e.noise:.4f} | {e.correlation_data:.2f} | {e.correlation_simulated:.2f}"
         lines.append(f"| {e.iteration} | {cells} |")
     return lines
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing import get_context
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.replay.simulator import Outcome, Setting, Simulation
-from benchmarks.replay.surrogate import Curve, Surrogate
+from benchmarks.replay.surrogate import Curve, Surrogate, World
+from benchmarks.replay.table import Task
 from benchmarks.replay.tools import OURS, opened
 
 _NUM_BOOTSTRAPS = 2000
@@ -44,30 +46,26 @@ def run_all(jobs: Sequence[Job], surrogate: Surrogate, num_processes: int) -> It
         yield from zip(jobs, pool.imap(_run, jobs), strict=True)
 
 
-class SurrogateWorld:
-    """The world of one seed: every config trains as the surrogate says, with residuals of this world's own."""
+class Remembered:
+    """A world that works every config out once."""
 
-    def __init__(self, surrogate: Surrogate, seed: int) -> None:
-        self.iterations = surrogate.iterations
-        self._surrogate = surrogate
-        self._seed = seed
+    def __init__(self, world: World, task: Task) -> None:
+        self.iterations = world.iterations
+        self._world, self._paths = world, list(task.space)
         self._curves: dict[tuple[Any, ...], Curve] = {}
         self._regrets: dict[tuple[Any, ...], float] = {}
 
     def curve(self, values: Mapping[str, Any]) -> Curve:
-        key = self._key(values)
+        key = tuple(values[path] for path in self._paths)
         if key not in self._curves:
-            self._curves[key] = self._surrogate.curve(values, self._seed)
+            self._curves[key] = self._world.curve(values)
         return self._curves[key]
 
     def regret(self, values: Mapping[str, Any]) -> float:
-        key = self._key(values)
+        key = tuple(values[path] for path in self._paths)
         if key not in self._regrets:
-            self._regrets[key] = self._surrogate.best_known - self._surrogate.true_score(values)
+            self._regrets[key] = self._world.regret(values)
         return self._regrets[key]
-
-    def _key(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
-        return tuple(values[path] for path in self._surrogate.task.space)
 
 
 _shown: list[Surrogate] = []
@@ -79,13 +77,16 @@ def _begin(surrogate: Surrogate) -> None:
     os.nice(10)
 
 
+@cache
+def _world(seed: int) -> World:
+    return World(_shown[0], seed)
+
+
 def _run(job: Job) -> Outcome:
-    surrogate = _shown[0]
-    task = surrogate.task
+    task = _shown[0].task
     with opened(job.tool, task.spec, job.seed) as tool:
-        world = SurrogateWorld(surrogate, job.seed)
         shared_iters = task.shared_iters if job.shared else 0
-        return Simulation(tool, world, job.setting, shared_iters=shared_iters).run()
+        return Simulation(tool, Remembered(_world(job.seed), task), job.setting, shared_iters=shared_iters).run()
 
 
 def table_lines(outcomes: Mapping[str, Sequence[Outcome]], reference: str) -> list[str]:

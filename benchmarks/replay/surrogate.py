@@ -1,14 +1,17 @@
-"""What a config that was never trained would have scored: Gaussian processes over a table, and what they leave over.
+"""What a config that was never trained would have scored: Gaussian processes over a table of learning curves.
 
-A learning curve is a smooth function of the config, which is fitted at every report by itself, plus a residual. The
-residuals are those of trials that the fit was not shown (cross-validation), whole curves of them: so the order of early
-and of final scores agrees as badly as it does among the trials themselves.
+Curves are turned into their principal components, each of which is a smooth function of the config plus noise. A world
+is one draw of these functions that agrees with the table as far as the noise allows, and noise of its own for every
+config: where the table says little, worlds differ from one another; and since whole components are drawn, early scores
+foretell final ones about as well as they do among the trials themselves.
 """
 
 import hashlib
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,11 +28,11 @@ from benchmarks.replay.table import Table
 Array = npt.NDArray[np.float64]
 
 _NUM_FOLDS = 10
-_NUM_ALIKE = 20
-"""Trials among which a residual is drawn: those with the nearest expected final score, since noise depends on it."""
-
-_NUM_SEARCHED = 2**14
-_NUM_CLIMBED = 20
+_NUM_FEATURES = 512
+"""Random Fourier features of a drawn function."""
+_NUM_SEARCHED = 2**12
+_NUM_CLIMBED = 10
+"""Points of a world among which its best is looked for, and those that are climbed on from."""
 
 
 @dataclass(frozen=True)
@@ -49,102 +52,100 @@ class ReportError:
     r2: float
     """Of trials that the fit was not shown."""
     rmse: float
+    noise: float
+    """Standard deviation of what is taken for noise."""
     correlation_data: float
     """Spearman's rho of this report with the last one, among the trials of the table."""
-    correlation_surrogate: float
-    """The same among simulated trials."""
+    correlation_simulated: float
+    """The same among simulated trials: the median of some worlds."""
 
 
 class Surrogate:
-    """Learning curves of any config of a task."""
+    """Learning curves of any config of a task, in as many worlds as there are seeds."""
 
     def __init__(self, table: Table) -> None:
         """Fit a table; takes some ten seconds for a hundred trials."""
         self.task = table.task
         self.iterations = table.iterations
-        self._table = table
         whole = np.isfinite(table.scores).all(axis=1)
-        self._points, self._scores = table.points[whole], table.scores[whole]
-        self._diverged = table.points[~whole]
-        self._diverged_at = [int(np.isfinite(scores).sum()) for scores in table.scores[~whole]]
-        self._models = [_fit(self._points, scores) for scores in self._scores.T]
-        self._left_out = self._cross_validate()
-        self._residuals = self._scores - self._left_out
+        self.points, self.scores = table.points[whole], table.scores[whole]
+        self.diverged = table.points[~whole]
+        self.diverged_at = [int(np.isfinite(scores).sum()) for scores in table.scores[~whole]]
+        self.centre = self.scores.mean(axis=0)
+        _, _, self.components = np.linalg.svd(self.scores - self.centre, full_matrices=False)
+        self.models = [_fit(self.points, z) for z in ((self.scores - self.centre) @ self.components.T).T]
         timed = np.isfinite(table.seconds_per_iteration)
-        self._log_seconds = RidgeCV(np.logspace(-2, 3, 11)).fit(
-            table.points[timed], np.log(table.seconds_per_iteration[timed])
-        )
-        self.best_known = self._search_best()
-        """The largest true score: of a dense sample, climbed on from its best points."""
+        regression = RidgeCV(np.logspace(-2, 3, 11))
+        self.log_seconds = regression.fit(table.points[timed], np.log(table.seconds_per_iteration[timed]))
 
-    def mean(self, points: Array) -> Array:
-        """Expected scores at all reports, (m, r), at points of the unit cube, (m, D)."""
-        return np.stack([model.predict(points) for model in self._models], axis=1)
-
-    def true_score(self, values: Mapping[str, Any]) -> float:
-        """The expected score at the full budget: what a search is after, without noise."""
-        return float(self._models[-1].predict(self.task.point_of(values)[None])[0])
-
-    def curve(self, values: Mapping[str, Any], seed: int) -> Curve:
-        """The training of a config in a world of its own, which `seed` makes: the same whenever it is trained there."""
-        point = self.task.point_of(values)
-        mean = self.mean(point[None])[0]
-        scores = mean + self._residual(point, mean[-1], seed)
-        if len(self._diverged):
-            nearest = int(np.linalg.norm(self._diverged - point, axis=1).argmin())
-            if np.linalg.norm(self._diverged[nearest] - point) < np.linalg.norm(self._points - point, axis=1).min():
-                scores[self._diverged_at[nearest] :] = np.nan
-        seconds = float(np.exp(self._log_seconds.predict(point[None])[0]))
-        return Curve(tuple(float(score) for score in scores), seconds)
-
-    def errors(self) -> list[ReportError]:
+    def errors(self, num_worlds: int = 10) -> list[ReportError]:
         """The surrogate's error at every report."""
-        simulated = self._simulate(points=qmc.Sobol(len(self.task.parameters), rng=1).random(1024))
+        residuals = self.scores - self._cross_validate()
+        noises = np.array([_noise(model) for model in self.models])
+        points = qmc.Sobol(len(self.task.parameters), rng=np.random.default_rng(1)).random(512)
+        simulated = [World(self, seed).noisy(points) for seed in range(num_worlds)]
         found = []
         for i, iteration in enumerate(self.iterations):
-            residuals, scores = self._residuals[:, i], self._scores[:, i]
+            early, final = self.scores[:, i], self.scores[:, -1]
+            correlations = [float(spearmanr(scores[:, i], scores[:, -1]).statistic) for scores in simulated]
             found.append(
                 ReportError(
                     iteration=iteration,
-                    r2=1.0 - float(residuals.var() + residuals.mean() ** 2) / float(scores.var()),
-                    rmse=float(np.sqrt((residuals**2).mean())),
-                    correlation_data=float(spearmanr(scores, self._scores[:, -1]).statistic),
-                    correlation_surrogate=float(spearmanr(simulated[:, i], simulated[:, -1]).statistic),
+                    r2=1.0 - float((residuals[:, i] ** 2).mean()) / float(early.var()),
+                    rmse=float(np.sqrt((residuals[:, i] ** 2).mean())),
+                    noise=float(np.sqrt(noises**2 @ self.components[:, i] ** 2)),
+                    correlation_data=float(spearmanr(early, final).statistic),
+                    correlation_simulated=float(np.median(correlations)),
                 )
             )
         return found
 
-    def _simulate(self, points: Array) -> Array:
-        means = self.mean(points)
-        residuals = [self._residual(point, mean[-1], 0) for point, mean in zip(points, means, strict=True)]
-        return means + np.array(residuals)
-
-    def _residual(self, point: Array, expected: float, seed: int) -> Array:
-        digest = hashlib.sha256(np.append(np.round(point, 9), float(seed)).tobytes()).digest()
-        alike = np.argsort(np.abs(self._left_out[:, -1] - expected), kind="stable")[:_NUM_ALIKE]
-        chosen: Array = self._residuals[alike[int.from_bytes(digest[:8], "little") % len(alike)]]
-        return chosen
-
     def _cross_validate(self) -> Array:
         """The scores, (n, r), that a fit expects of trials it was not shown."""
-        fold = np.random.default_rng(0).permutation(len(self._points)) % _NUM_FOLDS
-        expected = np.empty_like(self._scores)
-        for k in range(_NUM_FOLDS):
-            shown, hidden = fold != k, fold == k
-            if not hidden.any():
-                continue
-            for i, model in enumerate(self._models):
-                refitted = _fit(self._points[shown], self._scores[shown, i], start=model)
-                expected[hidden, i] = refitted.predict(self._points[hidden])
-        return expected
+        fold = np.random.default_rng(0).permutation(len(self.points)) % _NUM_FOLDS
+        components = (self.scores - self.centre) @ self.components.T
+        expected = np.empty_like(components)
+        for hidden in (fold == k for k in range(_NUM_FOLDS)):
+            for i, model in enumerate(self.models):
+                refitted = _fit(self.points[~hidden], components[~hidden, i], start=model)
+                expected[hidden, i] = refitted.predict(self.points[hidden])
+        curves: Array = self.centre + expected @ self.components
+        return curves
 
-    def _search_best(self) -> float:
-        dimensions = len(self.task.parameters)
-        points = np.concatenate([qmc.Sobol(dimensions, rng=0).random(_NUM_SEARCHED), self._points])
-        scores = self._models[-1].predict(points)
+
+class World:
+    """One set of functions that the table may have come from, and the noise of every config in it."""
+
+    def __init__(self, surrogate: Surrogate, seed: int) -> None:
+        """Draw the world of a seed."""
+        self.iterations = surrogate.iterations
+        self._surrogate = surrogate
+        self._seed = seed
+        self._functions = [
+            _Function(model, surrogate.points, np.random.default_rng([seed, i]))
+            for i, model in enumerate(surrogate.models)
+        ]
+
+    def true_scores(self, points: Array) -> Array:
+        """(m, r) at points of the unit cube, (m, D), without noise."""
+        components = np.stack([function(points) for function in self._functions], axis=1)
+        scores: Array = self._surrogate.centre + components @ self._surrogate.components
+        return scores
+
+    def noisy(self, points: Array) -> Array:
+        """(m, r) as they are reported."""
+        return self.true_scores(points) + np.array([self._noise_at(point) for point in points])
+
+    @cached_property
+    def best_known(self) -> float:
+        """The largest true score at the full budget: of a dense sample, climbed on from its best points."""
+        dimensions = self._surrogate.points.shape[1]
+        sample = qmc.Sobol(dimensions, rng=np.random.default_rng(0)).random(_NUM_SEARCHED)
+        points = np.concatenate([sample, self._surrogate.points])
+        scores = self.true_scores(points)[:, -1]
         climbed = [
             minimize(
-                lambda point: -float(self._models[-1].predict(point[None])[0]),
+                lambda point: -float(self.true_scores(point[None])[0, -1]),
                 points[start],
                 bounds=[(0.0, 1.0)] * dimensions,
                 method="L-BFGS-B",
@@ -153,12 +154,69 @@ class Surrogate:
         ]
         return max(float(scores.max()), *(-float(result.fun) for result in climbed))
 
+    def curve(self, values: Mapping[str, Any]) -> Curve:
+        """The training of a config: the same whenever it is trained here."""
+        surrogate = self._surrogate
+        point = surrogate.task.point_of(values)
+        scores = self.noisy(point[None])[0]
+        if len(surrogate.diverged):
+            distances = np.linalg.norm(surrogate.diverged - point, axis=1)
+            if distances.min() < np.linalg.norm(surrogate.points - point, axis=1).min():
+                scores[surrogate.diverged_at[int(distances.argmin())] :] = math.nan
+        seconds = float(np.exp(surrogate.log_seconds.predict(point[None])[0]))
+        return Curve(tuple(float(score) for score in scores), seconds)
+
+    def regret(self, values: Mapping[str, Any]) -> float:
+        """How far the true score of a config at the full budget lies below the best known."""
+        point = self._surrogate.task.point_of(values)
+        return self.best_known - float(self.true_scores(point[None])[0, -1])
+
+    def _noise_at(self, point: Array) -> Array:
+        digest = hashlib.sha256(np.append(np.round(point, 9), float(self._seed)).tobytes()).digest()
+        draws = np.random.default_rng(int.from_bytes(digest[:8], "little")).standard_normal(len(self._functions))
+        noise: Array = (draws * [_noise(model) for model in self._surrogate.models]) @ self._surrogate.components
+        return noise
+
+
+class _Function:
+    """A draw from the posterior of a Gaussian process, by Matheron's rule (Wilson et al., arXiv 2011.04026).
+
+    A draw from the prior, of random Fourier features, is moved so that it agrees with the observations less a draw of
+    their noise. The spectral density of the Matern 5/2 kernel is a multivariate t with 5 degrees of freedom.
+    """
+
+    def __init__(self, model: GaussianProcessRegressor, points: Array, rng: np.random.Generator) -> None:
+        self._model, self._points = model, points
+        signal, self._scales = model.kernel_.k1.k1.constant_value, model.kernel_.k1.k2.length_scale
+        shape = _NUM_FEATURES, points.shape[1]
+        heavy = np.sqrt(5.0 / rng.chisquare(5.0, size=(_NUM_FEATURES, 1)))
+        self._frequencies = rng.standard_normal(shape) * heavy / self._scales
+        self._phases = rng.uniform(0.0, 2.0 * math.pi, _NUM_FEATURES)
+        self._weights = rng.standard_normal(_NUM_FEATURES) * math.sqrt(2.0 * signal / _NUM_FEATURES)
+        noise = model.kernel_.k2.noise_level
+        missing = model.y_train_ - self._prior(points) - rng.normal(0.0, math.sqrt(noise), len(points))
+        self._solved = np.linalg.solve(model.kernel_(points), missing)
+
+    def __call__(self, points: Array) -> Array:
+        drawn = self._prior(points) + self._model.kernel_.k1(points, self._points) @ self._solved
+        values: Array = self._model._y_train_mean + self._model._y_train_std * drawn
+        return values
+
+    def _prior(self, points: Array) -> Array:
+        prior: Array = np.cos(points @ self._frequencies.T + self._phases) @ self._weights
+        return prior
+
+
+def _noise(model: GaussianProcessRegressor) -> float:
+    """Standard deviation of a component's noise, in the component's own units."""
+    return float(math.sqrt(model.kernel_.k2.noise_level) * model._y_train_std)
+
 
 def _fit(points: Array, scores: Array, start: GaussianProcessRegressor | None = None) -> GaussianProcessRegressor:
     """A Gaussian process with a length scale for every parameter; `start` is a fit to begin from."""
     if start is None:
-        kernel = ConstantKernel(1.0, (0.05, 50.0)) * Matern(np.full(points.shape[1], 1.0), (0.1, 20.0), nu=2.5)
-        kernel = kernel + WhiteKernel(0.1, (1e-4, 2.0))
+        kernel = ConstantKernel(1.0, (0.05, 50.0)) * Matern(np.full(points.shape[1], 1.0), (0.2, 20.0), nu=2.5)
+        kernel = kernel + WhiteKernel(0.1, (0.01, 2.0))
     else:
         kernel = start.kernel_
     process = GaussianProcessRegressor(
