@@ -293,8 +293,8 @@ class TrainConfig(_Section):
     def _shared_iterations_end(self) -> Self:
         if self.shared_iters >= self.max_iters:
             raise ValueError(
-                f"shared_iters = {self.shared_iters} is not below max_iters = {self.max_iters}; "
-                "the config's own values would never hold"
+                f"shared_iters = {self.shared_iters} is not below max_iters = {self.max_iters}, so the config's own "
+                f"values would never hold; write at most {self.max_iters - 1}"
             )
         return self
 
