@@ -34,21 +34,36 @@ class Parameter:
 
 
 class _FloatWords(Section):
+    """A number between two others."""
+
     low: Float
+    """The smallest value, included."""
     high: Float
+    """The largest value, included."""
     log: bool = False
+    """Search its logarithm, as suits rates and factors; needs `low` above 0."""
     step: Float | None = None
+    """Only the values at whole steps from `low`; absent: all of them."""
 
 
 class _IntWords(Section):
+    """A whole number between two others."""
+
     low: Int
+    """The smallest value, included."""
     high: Int
+    """The largest value, included."""
     log: bool = False
+    """Search its logarithm, as suits sizes and counts; needs `low` of 1 or more."""
     step: Int = 1
+    """Only the values at whole steps from `low`."""
 
 
 class _CategoricalWords(Section):
+    """One of a list, without an order."""
+
     choices: list[Any]
+    """Texts, numbers, true, false or null."""
 
 
 _WORDS: dict[str, type[_FloatWords | _IntWords | _CategoricalWords]] = {

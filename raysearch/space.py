@@ -70,7 +70,9 @@ class Objective(Section):
     """What makes one trial better than another."""
 
     metric: str
+    """A number that the trainable reports, or `peak_memory_bytes`, which is measured around every trial."""
     mode: Literal["max", "min"]
+    """Whether a larger value is the better one, or a smaller one."""
 
 
 class SearchSettings(Section):
@@ -79,7 +81,9 @@ class SearchSettings(Section):
     algorithm: Literal["tpe", "random", "qmc", "grid", "cmaes", "gp", "nsga2", "curve_gp", "auto"] = "auto"
     """`auto`: `curve_gp`, or `tpe` where there are several objectives."""
     trials: Count = 32
+    """How many trials are started, the default config among them."""
     seed: Annotated[Int, Field(ge=0)] = 0
+    """Seed of the proposals; that of the trainings is the config's own (`train.seed`)."""
     warm_start: Annotated[tuple[str, ...], BeforeValidator(_as_several)] = ()
     """Folders of earlier runs, tables of notes (CSV, Parquet) and config files that the search begins with; see
     `raysearch/warm_start.py`."""
@@ -93,6 +97,9 @@ class SchedulerSettings(Section):
     """Whether and when trials are stopped early; each rule is a file of `raysearch/schedulers`, with its source."""
 
     name: Literal["asha", "hyperband", "pasha", "median", "none"] = "asha"
+    """`asha`: successive halving without waiting (arXiv 1810.05934); `hyperband`: several of them with first rungs of
+    their own (arXiv 1603.06560); `pasha`: rungs are added as long as the order changes (arXiv 2207.06940); `median`:
+    what is worse than the median of the others so far; `none`: every trial gets its full budget."""
     form: Literal["stopping", "promotion"] = "stopping"
     """What a rung of `asha` does with a trial that it does not let on: stops it for good, or pauses it, to take it up
     again from its checkpoint once it is among the best."""
@@ -125,6 +132,7 @@ class OpensegReference(Section):
     """A JSON file of openseg or ContrastiveSeg as the config, with the flags that its scripts give beside it."""
 
     openseg: str
+    """The file."""
     flags: str | list[str] = ""
     """The flags as on a command line, or its words one by one."""
 
@@ -133,8 +141,11 @@ class ResourceSettings(Section):
     """What one trial occupies, and how many run at a time."""
 
     cpu: Annotated[Float, Field(gt=0), AfterValidator(_grantable)] = 1.0
+    """CPUs of one trial, which are also its threads; above 1 a whole number."""
     gpu: Annotated[Float, Field(ge=0), AfterValidator(_grantable)] = 0.0
+    """GPUs of one trial; 0.5 lets two trials share one. Above 1 a whole number."""
     concurrent: Literal["auto"] | Count = "auto"
+    """Trials at a time; `auto`: as many as the machines hold."""
     memory_gb: Annotated[Float, Field(gt=0)] | None = None
     """Memory that one trial may take, of its GPU or without one of the machine, in GB of 2^30 bytes; absent: its share
     of what is found where it runs."""

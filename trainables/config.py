@@ -184,6 +184,7 @@ class ContrastConfig(_Section):
     loss_weight: Annotated[float, Field(ge=0.0)] = 0.1
     """Coefficient of the contrast term; 0 switches the projection head off."""
     temperature: Positive = 0.1
+    """T, by which similarities are divided: the smaller it is, the more the hardest negatives decide."""
     base_temperature: Positive | None = None
     """The term is scaled by temperature / base_temperature; absent: by 1, so that temperature is only sharpness."""
     strategy: Literal["semi_hard", "hard_fill", "one_sided", "all_cases"] = "semi_hard"
@@ -216,6 +217,7 @@ class OptimConfig(_Section):
     """Optimiser and learning-rate schedule."""
 
     name: Literal["sgd", "adamw"] = "sgd"
+    """SGD with momentum, or AdamW (arXiv 1711.05101)."""
     lr: Positive = 0.01
     """Base learning rate, of the backbone."""
     nbb_mult: Positive = 1.0
@@ -223,6 +225,7 @@ class OptimConfig(_Section):
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     """Momentum of SGD."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 5e-4
+    """Weight decay; of AdamW the decoupled one."""
     decay_norm_and_bias: bool = True
     """Apply the weight decay to normalisation parameters and biases too, as the original does."""
     poly_power: Annotated[float, Field(ge=0.0)] = 0.9
@@ -278,6 +281,7 @@ class TrainConfig(_Section):
     num_threads: Annotated[int, Field(ge=1)] | None = None
     """CPU threads; part of the result, since sums differ with it. Absent: what the machine offers."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the network is trained; `auto`: on the GPU where the trial has one, else on the CPU."""
     precision: Literal["float32", "bf16"] = "float32"
     """Precision of the network's forward pass; the contrast loss is float32 either way."""
 
