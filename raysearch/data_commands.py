@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from raysearch import console
+from raysearch.console import note, say
 from raysearch.errors import Fault, InputError
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from trainables.data.census import Census
 
 app = typer.Typer(help="Look at a dataset, convert its labels, weigh its classes, split it.", no_args_is_help=True)
-_out = Console(soft_wrap=True, highlight=False)
-_err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 VALUES_LISTED = 64
 """Raw label values that a table lists; the rest is a count."""
@@ -75,14 +74,14 @@ def inspect(
             }
         )
     else:
-        _out.print(_pairs_table(found.splits))
+        console.out.print(_pairs_table(found.splits))
         if found.config is not None:
-            _out.print(_classes_table(found.splits, found.config))
+            console.out.print(_classes_table(found.splits, found.config))
         for line in found.notices:
-            _say(f"note: {line}")
+            note(line)
         if found.config is not None:
             reduced = ", reduce_zero_label: true" if found.config.reduce_zero_label else ""
-            _say(f"in the config:  label_class_ids: {list(found.config.label_class_ids)}{reduced}")
+            say(f"in the config:  label_class_ids: {list(found.config.label_class_ids)}{reduced}")
     if found.faults:
         raise InputError(found.faults)
 
@@ -155,15 +154,15 @@ def convert(
     table = Table("value" if colours is None else "id", "becomes", "pixels", "files", *(["name"] if any(names) else []))
     for position, row in enumerate(done.values[:VALUES_LISTED]):
         table.add_row(*map(str, row), *([escape(names[position])] if any(names) else []))
-    _out.print(table)
+    console.out.print(table)
     if len(done.values) > VALUES_LISTED:
-        _say(f"and {len(done.values) - VALUES_LISTED} more values")
+        say(f"and {len(done.values) - VALUES_LISTED} more values")
     if done.palette_images is not None:
-        _say(f"note: files with a palette of their own were read by its {done.palette_images}")
+        note(f"files with a palette of their own were read by its {done.palette_images}")
     if colours is None and any(row.value == row.becomes == 255 for row in done.values):
-        _say("note: 255 is ignored; where it is a class, name it among --ids")
-    _say(f"{done.num_labels} labels and {done.num_images} images are in {destination}")
-    _say(f"in the config:  label_class_ids: {list(done.class_ids)}")
+        note("255 is ignored; where it is a class, name it among --ids")
+    say(f"{done.num_labels} labels and {done.num_images} images are in {destination}")
+    say(f"in the config:  label_class_ids: {list(done.class_ids)}")
 
 
 @app.command()
@@ -205,10 +204,10 @@ def weights(
     for k, name in enumerate(names):
         share = _share(counts[k], counts.sum())
         table.add_row(escape(name), str(counts[k]), share, *(f"{weights[k]:.4g}" for weights in columns.values()))
-    _out.print(table)
+    console.out.print(table)
     for name in absent:
-        _say(f"note: {name} has no training pixel; its weight is 0, and it cannot be learned")
-    _say(f"in the config:  loss: {{ce_weights: max_over_count, ce_weight_power: {ROOT}}}")
+        note(f"{name} has no training pixel; its weight is 0, and it cannot be learned")
+    say(f"in the config:  loss: {{ce_weights: max_over_count, ce_weight_power: {ROOT}}}")
 
 
 @app.command()
@@ -277,10 +276,10 @@ def split(
     for name, images in done.subcategory_images.items():
         table.add_row(escape(f"sub-category {name}"), *(cell for count in images.values() for cell in (str(count), "")))
     table.add_row("anything", *(cell for count in done.num_images.values() for cell in (str(count), "")))
-    _out.print(table)
+    console.out.print(table)
     for name, part, num_images in done.missing():
-        _say(f"note: {part}: no image has {name}, which {num_images} of all images have")
-    _say(f"{sum(done.num_images.values())} pairs are in {destination}")
+        note(f"{part}: no image has {name}, which {num_images} of all images have")
+    say(f"{sum(done.num_images.values())} pairs are in {destination}")
 
 
 def _data_config(ids: str | None, preset: str | None, config: Path | None) -> "DataConfig | None":
@@ -393,7 +392,7 @@ def _share(part: int, whole: int) -> str:
 def _progress() -> Iterator[Callable[[str, int], Callable[[], None]]]:
     """A bar on a terminal, nothing elsewhere: `begin(what, total)` gives what is to be called after each file."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=_err, transient=True, disable=not _err.is_terminal) as progress:
+    with Progress(*columns, console=console.err, transient=True, disable=not console.err.is_terminal) as progress:
 
         def begin(what: str, total: int) -> Callable[[], None]:
             task = progress.add_task(what, total=total)
@@ -404,7 +403,3 @@ def _progress() -> Iterator[Callable[[str, int], Callable[[], None]]]:
 
 def _print_json(document: dict[str, Any]) -> None:
     print(json.dumps(document, indent=2))
-
-
-def _say(line: str) -> None:
-    _out.print(escape(line))

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from raysearch import cli, driver, standalone
 from raysearch import confirm as confirming
+from raysearch import driver, search_commands, standalone
 from raysearch.confirm import confirm
 from raysearch.errors import InputError, WorkError
 from raysearch.export import best_config_text
@@ -384,7 +384,7 @@ class TestAtTheEndOfASearch:
     ) -> None:
         run_dir = search_in(tmp_path, search=self.CONFIRM)
         made_up(lambda number, seed: 0.5 + 0.1 * ((number + seed) % 2) + 0.001 * number)
-        cli.resume(run_dir.root)
+        search_commands.resume(run_dir.root)
         told = capsys.readouterr().out.partition("best miou:")[2]
         assert "confirmed:   0.5520  (trial 2, 2 seeds: the best config)" in told
         assert told.count("trial 2 to ") == 2

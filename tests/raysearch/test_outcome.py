@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from raysearch import cli
+from raysearch import search_commands
 from raysearch.outcome import search_result
 from raysearch.run_dir import RunDir
 from tests.raysearch.report.histories import history_of, trial
@@ -21,5 +21,5 @@ def test_a_search_whose_early_scores_mislead_says_so_in_a_line(
     result = search_result(bad, spec, RunDir(tmp_path), None)
     assert result.misleading is not None
     assert result.misleading.startswith("Early scores mislead at rung 4: ")
-    cli._finish(result)
+    search_commands._finish(result)
     assert f"note: {result.misleading}\n" in capsys.readouterr().out

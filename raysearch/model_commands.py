@@ -1,0 +1,134 @@
+"""The commands on one config, outside a search: train it, score what came of it, predict with it."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+from raysearch import console
+from raysearch.arguments import TAKES_FLAGS, Pairs
+from raysearch.console import note, say
+from raysearch.errors import WorkError
+
+if TYPE_CHECKING:
+    from trainables.config import DataConfig
+    from trainables.metrics import ConfusionMatrix
+
+app = typer.Typer()
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG.json", help="A trial config.", show_default=False)]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default=False)]
+Checkpoint = Annotated[Path, typer.Option(help="Folder of a checkpoint.", show_default=False)]
+Mode = Annotated[
+    Literal["ss", "ms", "sscrop", "mscrop"] | None,
+    typer.Option(help="Whole image, scales, windows, or both; the config's own otherwise.", show_default=False),
+]
+Ids = Annotated[
+    Literal["raw", "contiguous"],
+    typer.Option(help="Pixels of predicted labels: the values of label_class_ids, or class indices from 0."),
+]
+
+
+@app.command(context_settings=TAKES_FLAGS)
+def train(config: ConfigFile, pairs: Pairs = None, out: Out = None) -> None:
+    """Train one config to its full budget."""
+    from raysearch import standalone
+    from raysearch.trial_config import load_config
+    from trainables.config import Config
+
+    loaded = load_config(config, Config, pairs or (), say=note)
+    metric = standalone.metric_of(config)
+    folder = out or Path("runs") / f"train-{time.strftime('%Y%m%d-%H%M%S')}"
+    try:
+        value = standalone.train(loaded, folder, metric=metric, say=say)
+    except FloatingPointError as error:
+        raise WorkError(f"{error}; a smaller optim.lr may help") from None
+    say(f"{metric} {value:.4f}; everything is in {folder}")
+
+
+@app.command(context_settings=TAKES_FLAGS)
+def evaluate(
+    config: ConfigFile,
+    checkpoint: Checkpoint,
+    pairs: Pairs = None,
+    split: Annotated[Literal["val", "test"], typer.Option(help="Images to score on.")] = "val",
+    data: Annotated[Path | None, typer.Option(help="Another dataset folder.", show_default=False)] = None,
+    mode: Mode = None,
+) -> None:
+    """Score a checkpoint: IoU of every class and their mean."""
+    from raysearch import standalone
+    from raysearch.trial_config import load_config
+    from trainables.config import Config
+
+    loaded = load_config(config, Config, [*(pairs or ()), *_mode_pair(mode)], say=note)
+    _say_scores(standalone.score(loaded, checkpoint, split=split, folder=data, say=say), loaded.data)
+
+
+@app.command(context_settings=TAKES_FLAGS)
+def predict(
+    config: ConfigFile,
+    checkpoint: Checkpoint,
+    images: Annotated[Path, typer.Option(help="Folder of images.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder to write; absent or empty.", show_default=False)],
+    pairs: Pairs = None,
+    ids: Ids = "raw",
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Also write the classes in colour over each image, to OUT/overlay.")
+    ] = False,
+    mode: Mode = None,
+) -> None:
+    """Write the predicted label of every image, as a PNG of the image's name and own size."""
+    from raysearch import standalone
+    from raysearch.trial_config import load_config
+    from trainables.config import Config
+
+    loaded = load_config(config, Config, [*(pairs or ()), *_mode_pair(mode)])
+    with Progress(console=console.err, transient=True, disable=not console.err.is_terminal) as bar:
+        task = bar.add_task("predict", total=None)
+        num_images = standalone.predict(
+            loaded,
+            checkpoint,
+            images,
+            out,
+            ids=ids,
+            with_overlay=overlay,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    say(f"{num_images} labels ({ids} ids) in {out}")
+
+
+@app.command()
+def score(
+    predictions: Annotated[Path, typer.Option(help="Folder of predicted label PNGs.", show_default=False)],
+    labels: Annotated[Path, typer.Option(help="Folder of true label PNGs, with raw ids.", show_default=False)],
+    config: Annotated[Path, typer.Option(metavar="CONFIG.json", help="A trial config.", show_default=False)],
+    ids: Ids = "raw",
+) -> None:
+    """Score label PNGs, whoever made them, against true ones of the same names."""
+    from raysearch.trial_config import load_config
+    from trainables.config import Config
+    from trainables.data.preflight import unlisted_notices
+    from trainables.prediction import score_label_images
+
+    data = load_config(config, Config).data
+    scored = score_label_images(predictions, labels, data, ids)
+    for notice in unlisted_notices(scored.unlisted):
+        note(notice)
+    _say_scores(scored.confusion, data)
+
+
+def _mode_pair(mode: str | None) -> list[str]:
+    return ["evaluation.mode", mode] if mode else []
+
+
+def _say_scores(confusion: "ConfusionMatrix", data: "DataConfig") -> None:
+    names = data.class_names or [str(i) for i in range(data.num_classes)]
+    table = Table("class", "IoU")
+    for name, iou in zip(names, confusion.iou(), strict=True):
+        table.add_row(escape(name), "absent" if iou != iou else f"{iou:.4f}")
+    console.out.print(table)
+    say(f"mIoU {float(confusion.miou()):.6f}  pixel accuracy {float(confusion.pixel_accuracy()):.6f}")

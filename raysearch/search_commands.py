@@ -1,0 +1,183 @@
+"""The commands of a search: what goes before it, the search itself, and what is made of its outcome."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from raysearch import console
+from raysearch.arguments import TAKES_FLAGS, Pairs
+from raysearch.console import note, say
+from raysearch.errors import WorkError
+
+if TYPE_CHECKING:
+    from raysearch.outcome import SearchResult
+
+app = typer.Typer()
+
+SpaceFile = Annotated[Path, typer.Argument(metavar="SPACE.yaml", help="The space file.", show_default=False)]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.", show_default=False)]
+SetValues = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Replace a value of the space file.", show_default=False),
+]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default=False)]
+Address = Annotated[
+    str | None, typer.Option("--address", help="Of a Ray cluster; a local one otherwise.", show_default=False)
+]
+_MAX_PARETO_ROWS = 12
+
+
+@app.command(context_settings=TAKES_FLAGS)
+def run(
+    space: SpaceFile, pairs: Pairs = None, set_values: SetValues = None, out: Out = None, address: Address = None
+) -> None:
+    """Search for the best config; prints where everything is."""
+    from raysearch import driver
+    from raysearch.space import load_space
+
+    spec = load_space(space, set_values or (), pairs or ())
+    for notice in spec.notices:
+        note(notice)
+    _finish(driver.run(spec, out, address=address, say=say))
+
+
+@app.command()
+def resume(
+    run_dir: RunFolder,
+    add_trials: Annotated[int, typer.Option(min=0, help="Extend the search by this many trials.")] = 0,
+    address: Address = None,
+) -> None:
+    """Go on with a search after a stop or a kill, or extend one that has finished."""
+    from raysearch import driver
+
+    _finish(driver.resume(run_dir, add_trials=add_trials, address=address, say=say))
+
+
+@app.command(context_settings=TAKES_FLAGS)
+def check(space: SpaceFile, pairs: Pairs = None, set_values: SetValues = None) -> None:
+    """Find everything that can fail before any GPU hour is spent."""
+    from raysearch.preflight import preflight
+    from raysearch.space import load_space
+
+    spec = load_space(space, set_values or (), pairs or ())
+    for notice in spec.notices:
+        note(notice)
+    for notice in preflight(spec):
+        note(notice)
+    say(f"{space}: {len(spec.parameters)} parameters, {spec.search.trials} trials; nothing wrong was found")
+
+
+@app.command()
+def report(run_dir: RunFolder) -> None:
+    """Draw the report of a run, finished or not, and write its tables and best config anew."""
+    from raysearch.journal import read_history
+    from raysearch.outcome import write_outcome
+    from raysearch.run_dir import RunDir
+    from raysearch.space import load_space
+
+    opened = RunDir.open(run_dir)
+    write_outcome(read_history(opened.journal), load_space(opened.space), opened)
+    say(f"report: {opened.report}")
+
+
+@app.command()
+def confirm(
+    run_dir: RunFolder,
+    top: Annotated[int, typer.Option(help="How many of the best trials.")] = 3,
+    seeds: Annotated[int, typer.Option(help="How many new seeds each; an interval takes two or more.")] = 3,
+    split: Annotated[
+        Literal["val", "test"], typer.Option(help="Images of the confirmed figure; those of val choose either way.")
+    ] = "val",
+    jobs: Annotated[
+        int | None,
+        typer.Option(help="Trainings that run at a time; as many as the run's resources allow here otherwise."),
+    ] = None,
+) -> None:
+    """Train the best configs and the default one with new seeds; the best mean becomes the best config."""
+    from raysearch import confirm as confirming
+    from raysearch.run_dir import RunDir
+
+    confirming.confirm(run_dir, top=top, seeds=seeds, split=split, jobs=jobs, say=say)
+    opened = RunDir.open(run_dir)
+    say(f"best config: {opened.best_config}")
+    say(f"table:       {opened.confirmed_table}")
+    say(f"report:      {opened.report}")
+
+
+@app.command()
+def export(
+    run_dir: RunFolder,
+    format: Annotated[
+        Literal["raysearch", "openseg"],
+        typer.Option(help="A config of our own, or a file for the trainer of openseg and ContrastiveSeg."),
+    ] = "raysearch",
+    out: Annotated[Path | None, typer.Option("--out", help="File to write; printed otherwise.")] = None,
+) -> None:
+    """Write the best config as JSON."""
+    from raysearch.export import best_config_text, best_openseg
+    from raysearch.run_dir import RunDir
+
+    if format == "openseg":
+        exported = best_openseg(RunDir.open(run_dir))
+        text = exported.text
+        console.err.print(escape(f"note: the original trainer needs beside it: {exported.flags}"))
+        if exported.unsaid:
+            console.err.print(escape(f"note: the original trainer does not know: {', '.join(exported.unsaid)}"))
+    else:
+        text = best_config_text(RunDir.open(run_dir))
+    if out is None:
+        print(text, end="")
+    else:
+        out.write_text(text, encoding="utf-8")
+        say(f"best config: {out}")
+
+
+def _say_pareto_set(result: "SearchResult") -> None:
+    table = Table("trial", *map(escape, result.objectives), "config", title="Pareto set", title_justify="left")
+    for point in result.pareto_set[:_MAX_PARETO_ROWS]:
+        numbers = (f"{value:.4g}" for value in point.values)
+        table.add_row(str(point.trial), *numbers, escape(str(point.config.relative_to(result.run_dir))))
+    console.out.print(table)
+    left = len(result.pareto_set) - _MAX_PARETO_ROWS
+    if left > 0:
+        say(f"{left} more in {result.run_dir / 'pareto.parquet'}")
+
+
+def _finish(result: "SearchResult") -> None:
+    """Print what a search found and where it lies, and leave with its exit code."""
+    from raysearch.confirmation import lead_lines
+
+    if result.best_value is not None:
+        say("")
+        say(f"best {result.metric}:    {result.best_value:.4f}  (trial {result.best_trial} of {result.num_trials})")
+        if result.broken:
+            say(f"no trial holds every constraint; the best comes nearest, and breaks {'; '.join(result.broken)}")
+        if result.default_value is not None:
+            say(f"default {result.metric}: {result.default_value:.4f}  (the config of the space file as it stands)")
+        if result.confirmed is not None:
+            best = result.confirmed.best
+            images = f" of the {result.confirmed.split} images" if result.confirmed.split != "val" else ""
+            whose = f"trial {best.number}, {len(best.values)} seeds: the best config"
+            say(f"confirmed:   {best.mean:.4f}{images}  ({whose})")
+            for line in lead_lines(result.confirmed):
+                say(f"             {line}")
+        if result.misleading is not None:
+            note(result.misleading)
+        saved, whole = result.iterations_shared
+        if saved:
+            say(f"shared:      {saved} of {whole} iterations, which were trained once")
+        if result.pareto_set:
+            _say_pareto_set(result)
+        say(f"best config: {result.best_config}")
+        say(f"checkpoint:  {result.best_checkpoint or 'none (the trainable writes no checkpoints)'}")
+        say(f"tables:      {result.run_dir / 'trials.parquet'}, {result.run_dir / 'results.parquet'}")
+        say(f"report:      {result.run_dir / 'report.html'}")
+    if result.interrupted_by is not None:
+        say(f"go on with:  python -m raysearch resume {result.run_dir}")
+        sys.exit(128 + result.interrupted_by)
+    if result.best_value is None:
+        raise WorkError(f"no trial reported {result.metric}; {result.run_dir / 'trials.parquet'} says why for each")
