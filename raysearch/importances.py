@@ -95,6 +95,35 @@ class Importances:
         return {row.path: row for row in self.rows if row.method == method}
 
 
+@dataclass(frozen=True)
+class CommonIteration:
+    """Trials at an iteration that most of them have reached."""
+
+    num_scored: int
+    """Trials that have reported and neither failed nor were infeasible."""
+    iteration: int
+    values: tuple[tuple[TrialHistory, float], ...]
+    """Each of them that has come so far, with the value of its first report there or beyond."""
+
+
+def at_common_iteration(history: History) -> CommonIteration | None:
+    """The scores of trials at the furthest iteration that three quarters of them (and `MIN_TRIALS`, or all) have
+    reached: the same for every trial, stopped ones too. None where no trial has a score.
+    """
+    scored = [trial for trial in history.trials if trial.reports and trial.status not in ("failed", "infeasible")]
+    if not scored:
+        return None
+    furthest = sorted((max(trial.reports) for trial in scored), reverse=True)
+    num_reached = min(len(scored), max(MIN_TRIALS, int(np.ceil(_ENOUGH * len(scored)))))
+    iteration = furthest[num_reached - 1]
+    values = tuple(
+        (trial, trial.reports[min(reported for reported in trial.reports if reported >= iteration)].value)
+        for trial in scored
+        if max(trial.reports) >= iteration
+    )
+    return CommonIteration(len(scored), iteration, values)
+
+
 def importances(history: History, paths: Sequence[str]) -> Importances:
     """The shares of searched values in the score of trials at equal iterations, stopped ones too.
 
@@ -107,13 +136,11 @@ def importances(history: History, paths: Sequence[str]) -> Importances:
         paths: The searched paths.
     """
     idle = idle_values(history, paths)
-    scored = [trial for trial in history.trials if trial.reports and trial.status not in ("failed", "infeasible")]
-    if len(scored) < MIN_TRIALS:
-        return Importances(len(scored), None, (), idle)
-    furthest = sorted((max(trial.reports) for trial in scored), reverse=True)
-    iteration = furthest[max(MIN_TRIALS, int(np.ceil(_ENOUGH * len(scored)))) - 1]
-    compared = [trial for trial in scored if max(trial.reports) >= iteration]
-    values = np.array([_value_at(trial, iteration) for trial in compared])
+    common = at_common_iteration(history)
+    if common is None or common.num_scored < MIN_TRIALS:
+        return Importances(common.num_scored if common else 0, None, (), idle)
+    iteration, compared = common.iteration, [trial for trial, _ in common.values]
+    values = np.array([value for _, value in common.values])
     known = [path for path in paths if any(path in trial.params for trial in compared)]
     methods: dict[Method, _Shares] = {
         "fanova": partial(_fanova_shares, np.array([[_place(trial, path) for path in known] for trial in compared])),
@@ -159,10 +186,6 @@ def write_importances(found: Importances, run_dir: RunDir) -> None:
         for row in found.rows
     ]
     write_table(pa.Table.from_pylist(rows, _SCHEMA), run_dir.importance_table)
-
-
-def _value_at(trial: TrialHistory, iteration: int) -> float:
-    return trial.reports[min(reported for reported in trial.reports if reported >= iteration)].value
 
 
 _Shares = Callable[[Floats, NDArray[np.int64] | None, np.random.Generator], tuple[Floats, Floats]]

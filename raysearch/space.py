@@ -246,6 +246,10 @@ class SearchSpec:
     def _value_of(self, values: Mapping[str, Any]) -> Callable[[str], Any]:
         return lambda path: values[path] if path in values else lookup(self.config, path)
 
+    def metric_entries(self) -> Mapping[str, Sequence[str]]:
+        """Name of every list that is reported -> the name of each of its numbers, where the config knows them."""
+        return _entries(ConfigTree(self.trainable.config_model), self.config)
+
     def sha256(self) -> str:
         """SHA-256 of the space file as run: of the bytes of `space.yaml` in the folder of a run."""
         return hashlib.sha256(self.to_yaml().encode()).hexdigest()

@@ -75,12 +75,10 @@ def history_parts(info: HistoryInfo) -> list[Part]:
         return [Text(f"None of {counted(info.num_trials, 'trial')} has reported a value.")]
     figure = new_figure(360, hovermode="closest")
     last = info.num_trials - 1
-    figure.update_xaxes(
-        title="trial", automargin=True, range=[-0.5 - 0.01 * last, last + 0.5 + 0.01 * last], zeroline=False
-    )
+    figure.update_xaxes(title="trial", range=[-0.5 - 0.01 * last, last + 0.5 + 0.01 * last])
     if last <= 10:
         figure.update_xaxes(dtick=1)
-    figure.update_yaxes(title=escape(info.metric), automargin=True, zeroline=False)
+    figure.update_yaxes(title=escape(info.metric))
     if info.incumbents:
         steps = [*info.incumbents, (last, info.incumbents[-1][1])]
         figure.add_scatter(

@@ -62,12 +62,13 @@ def _plot(info: Importances, paths: Sequence[str]) -> Plot:
                 "array": [round(row.interval[1] - row.share, 4) for row in rows],
                 "arrayminus": [round(row.share - row.interval[0], 4) for row in rows],
                 "thickness": 1,
+                "color": "#7b8490",
             },
             hovertemplate=f"%{{y}}<br>{_NAMES[method]} %{{x:.0%}}<extra></extra>",
         )
     figure.update_layout(legend={"traceorder": "reversed"})
-    figure.update_xaxes(tickformat=".0%", rangemode="tozero", zeroline=False)
-    figure.update_yaxes(automargin=True, ticksuffix="  ", showgrid=False, type="category")
+    figure.update_xaxes(tickformat=".0%", rangemode="tozero")
+    figure.update_yaxes(ticksuffix="  ", showgrid=False, type="category")
     return Plot(figure, "Importance of every searched value by both methods, with intervals.")
 
 

@@ -71,10 +71,10 @@ def learning_curves_parts(info: LearningCurvesInfo) -> list[Part]:
     if not info.curves:
         return [Text("No trial has reported yet.")]
     figure = new_figure(420, hovermode="closest", legend_traceorder="reversed")
-    figure.update_xaxes(title="iteration", automargin=True, rangemode="tozero", zeroline=False)
+    figure.update_xaxes(title="iteration", rangemode="tozero")
     if max(curve.points[-1][0] for curve in info.curves) <= 10:
         figure.update_xaxes(dtick=1)
-    figure.update_yaxes(title=escape(info.metric), automargin=True, zeroline=False)
+    figure.update_yaxes(title=escape(info.metric))
     for rung in info.rungs:
         figure.add_vline(
             x=rung, line={"width": 1, "dash": "dot"}, annotation={"text": f"rung {rung}", "textangle": -90}

@@ -1,7 +1,9 @@
 """The page: one HTML file that holds everything it needs, and works without a network."""
 
+import hashlib
 import json
 import os
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -9,13 +11,15 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from plotly.offline import get_plotlyjs
-
 from raysearch.confirmation import read_confirmation
 from raysearch.export import best_document
 from raysearch.importances import write_importances
 from raysearch.journal import History
 from raysearch.report import (
+    class_iou,
+    config,
+    contour,
+    cost,
     failures,
     history,
     importance,
@@ -24,9 +28,11 @@ from raysearch.report import (
     pareto_set,
     reproduce,
     rung_audit,
+    slices,
     winner,
 )
-from raysearch.report.parts import STATUS_COLORS, Code, Facts, Part, Plot, Table, Text, counted
+from raysearch.report.bundle import plotly_js
+from raysearch.report.parts import STATUS_COLORS, Code, Facts, Grid, Part, Plot, Table, Text, counted
 from raysearch.report.template import PAGE, SCRIPT, STYLE
 from raysearch.report.view import SearchView
 from raysearch.run_dir import RunDir
@@ -41,10 +47,15 @@ PANELS: tuple[tuple[str, Callable[[SearchView], list[Part]]], ...] = (
     ("Rung audit", rung_audit.panel),
     ("Parallel coordinates", parallel_coordinates.panel),
     ("Importance", importance.panel),
+    ("Slices", slices.panel),
+    ("Contour", contour.panel),
+    ("Per-class IoU", class_iou.panel),
     ("Failures", failures.panel),
+    ("Cost", cost.panel),
+    ("Config", config.panel),
     ("Reproduce", reproduce.panel),
 )
-"""Title and panel of every search, in the order of the page."""
+"""Title and panel of every search, in the order of the page; a panel without parts is left out."""
 
 
 def write_report(history: History, spec: SearchSpec, run_dir: RunDir) -> Path:
@@ -65,10 +76,10 @@ def write_report(history: History, spec: SearchSpec, run_dir: RunDir) -> Path:
 
 def search_view(history: History, spec: SearchSpec, run_dir: RunDir) -> SearchView:
     """What the panels are drawn from."""
-    config, checkpoint = shlex.quote(str(run_dir.best_config)), shlex.quote(str(run_dir.best_checkpoint))
+    best_config, checkpoint = shlex.quote(str(run_dir.best_config)), shlex.quote(str(run_dir.best_checkpoint))
     commands = (
-        f"python -m raysearch train {config}",
-        f"python -m raysearch evaluate {config} --checkpoint {checkpoint}",
+        f"python -m raysearch train {best_config}",
+        f"python -m raysearch evaluate {best_config} --checkpoint {checkpoint}",
     )
     confirmation = read_confirmation(run_dir, history)
     return SearchView(
@@ -79,25 +90,51 @@ def search_view(history: History, spec: SearchSpec, run_dir: RunDir) -> SearchVi
         best=best_document(history, spec, confirmation),
         commands=commands if spec.trainable.config_model is Config else (),  # `train` knows no other config
         confirmation=confirmation,
+        entries=spec.metric_entries(),
+        cpu=spec.resources.cpu,
+        gpu=spec.resources.gpu,
+        hashes=_hashes(run_dir),
     )
+
+
+def _hashes(run_dir: RunDir) -> tuple[tuple[str, str], ...]:
+    """Of what the run was made of, and of the weights it hands over."""
+    hashed = []
+    for path in (run_dir.space, run_dir.journal, run_dir.best_checkpoint / "model.pt"):
+        if path.is_file():
+            with path.open("rb") as file:
+                hashed.append((str(path.relative_to(run_dir.root)), hashlib.file_digest(file, "sha256").hexdigest()))
+    return tuple(hashed)
 
 
 def render_page(view: SearchView, name: str) -> str:
     """The page as HTML."""
+    panels = [(title, parts) for title, panel in _panels(view) if (parts := panel(view))]
+    return page_of(panels, title=name, summary=_summary(view))
+
+
+def page_of(panels: Sequence[tuple[str, list[Part]]], *, title: str, summary: str) -> str:
+    """Panels under their titles as a page of HTML."""
     figures: dict[str, Any] = {}
     sections = "\n".join(
-        f"<section>\n<h2>{escape(title)}</h2>\n{_html(panel(view), figures)}\n</section>"
-        for title, panel in _panels(view)
+        f'<section id="{_anchor(name)}">\n<h2>{escape(name)}</h2>\n{_html(parts, figures)}\n</section>'
+        for name, parts in panels
     )
+    links = "\n".join(f'<a href="#{_anchor(name)}">{escape(name)}</a>' for name, _ in panels)
     return PAGE.format(
-        title=escape(name),
+        title=escape(title),
         style=STYLE,
-        summary=escape(_summary(view)),
+        summary=escape(summary),
+        links=links,
         sections=sections,
-        plotly=get_plotlyjs() if figures else "",
+        plotly=plotly_js() if figures else "",
         figures=_script_json(figures),
         script=SCRIPT,
     )
+
+
+def _anchor(title: str) -> str:
+    return "-".join(re.findall(r"[a-z0-9]+", title.lower()))
 
 
 def _panels(view: SearchView) -> list[tuple[str, Callable[[SearchView], list[Part]]]]:
@@ -151,13 +188,20 @@ def _part_html(part: Part, figures: dict[str, Any]) -> str:
         case Table():
             return _folded(f'<div class="wide">{_table(part)}</div>', part.summary)
         case Code(text=text, summary=summary):
-            return _folded(f"<pre>{escape(text)}</pre>", summary)
+            button = '<button type="button" class="copy" hidden>Copy</button>'
+            return _folded(f'<div class="code">{button}<pre tabindex="0">{escape(text)}</pre></div>', summary)
         case Plot():
-            identity = f"figure-{len(figures)}"
-            figures[identity] = part.figure.to_dict()
-            label = escape(part.description)
-            plot = f'<div class="plot" id="{identity}" role="img" aria-label="{label}"></div>'
+            plot = _plot(part, figures)
             return f'<div class="wide"><div style="min-width:{part.min_width_px}px">{plot}</div></div>'
+        case Grid(plots=plots):
+            return f'<div class="grid">{"".join(f"<div>{_plot(plot, figures)}</div>" for plot in plots)}</div>'
+
+
+def _plot(plot: Plot, figures: dict[str, Any]) -> str:
+    identity = f"figure-{len(figures)}"
+    figures[identity] = plot.figure.to_dict()
+    height, label = plot.figure.layout.height, escape(plot.description)
+    return f'<div class="plot" id="{identity}" style="height:{height}px" role="img" aria-label="{label}"></div>'
 
 
 def _table(table: Table) -> str:

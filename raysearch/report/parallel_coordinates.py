@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any, TypeGuard
+from typing import Any
 
 import plotly.graph_objects as go
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -25,6 +25,7 @@ from raysearch.report.parts import (
     Part,
     Plot,
     Text,
+    is_number,
     new_figure,
     shown,
 )
@@ -121,7 +122,7 @@ class _Range:
 
     def height(self, value: Any) -> float | None:
         """Where a number lies between the ends; None for anything else, and on a log axis for what is not positive."""
-        if not _is_number(value) or (self.log and value <= 0):
+        if not is_number(value) or (self.log and value <= 0):
             return None
         low, high, at = (math.log(v) if self.log else v for v in (self.low, self.high, value))
         return (at - low) / (high - low) if high > low else 0.5
@@ -170,7 +171,7 @@ _Scale = _Range | _Choices
 def _scale(path: str, trials: Sequence[TrialHistory]) -> _Scale:
     """The axis of a searched path: its range in the space, widened by what lies outside (the default's value)."""
     used = [trial.values[path] for trial in trials if path in trial.values]
-    numbers = [value for value in used if _is_number(value)]
+    numbers = [value for value in used if is_number(value)]
     distribution = next((trial.distributions[path] for trial in trials if path in trial.distributions), None)
     match distribution:
         case FloatDistribution(low=low, high=high, log=log) | IntDistribution(low=low, high=high, log=log):
@@ -183,10 +184,6 @@ def _scale(path: str, trials: Sequence[TrialHistory]) -> _Scale:
 
 def _choices(path: str, values: Sequence[Any]) -> _Choices:
     return _Choices(path, tuple({json.dumps(value): value for value in values}.values()))
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def parallel_coordinates_parts(info: ParallelCoordinatesInfo) -> list[Part]:
@@ -218,8 +215,6 @@ def parallel_coordinates_parts(info: ParallelCoordinatesInfo) -> list[Part]:
         ticklabeloverflow="allow",
         range=[-0.5, len(info.axes) - 0.5],
         showgrid=False,
-        zeroline=False,
-        automargin=True,
         tickangle=0,
     )
     figure.update_yaxes(range=[_LANE - 0.05 if lanes else -0.04, 1.04], visible=False)

@@ -62,8 +62,8 @@ def pareto_set_parts(info: ParetoSetInfo) -> list[Part]:
         " what it had reached."
     )
     figure = new_figure(380, hovermode="closest")
-    figure.update_xaxes(title=escape(info.metrics[1]), automargin=True, zeroline=False)
-    figure.update_yaxes(title=escape(info.metrics[0]), automargin=True, zeroline=False)
+    figure.update_xaxes(title=escape(info.metrics[1]))
+    figure.update_yaxes(title=escape(info.metrics[0]))
     for status, color in STATUS_COLORS.items():
         points = [point for point in info.others if point.status == status]
         if points:

@@ -2,8 +2,9 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
 
 import plotly.graph_objects as go
 
@@ -81,7 +82,30 @@ class Plot:
     """A narrower page scrolls the figure sideways."""
 
 
-Part = Text | Facts | Table | Code | Plot
+@dataclass(frozen=True)
+class Grid:
+    """Small figures side by side, as many in a row as there is room for."""
+
+    plots: tuple[Plot, ...]
+
+
+Part = Text | Facts | Table | Code | Plot | Grid
+
+One = TypeVar("One")
+
+
+def spread_over(ranked: Sequence[One], limit: int) -> list[One]:
+    """Of more than `limit` ranked things the best half of so many, and an even choice of the others."""
+    if len(ranked) <= limit:
+        return list(ranked)
+    best, others = ranked[: limit // 2], ranked[limit // 2 :]
+    num_others = limit - len(best)
+    return [*best, *(others[i * len(others) // num_others] for i in range(num_others))]
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether a value has a place on an axis of numbers."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def shown(value: Any) -> str:
@@ -110,4 +134,16 @@ def new_figure(height_px: int, **layout: Any) -> go.Figure:
     margin = {"l": 8, "r": 8, "t": 8, "b": 8}
     figure = go.Figure(layout={"template": {}, "height": height_px, "legend": legend, "margin": margin})
     figure.update_layout(**layout)
+    figure.update_xaxes(automargin=True, zeroline=False)
+    figure.update_yaxes(automargin=True, zeroline=False)
     return figure
+
+
+def log_axis(low: float, high: float) -> dict[str, Any]:
+    """The settings of a logarithmic axis with ticks between two numbers: powers of ten, and on a short axis 2 and 5
+    times these.
+    """
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    digits = (1,) if math.log10(high / low) > 1.5 else (1, 2, 5)
+    ticks = [number for power in decades for digit in digits if low <= (number := float(f"{digit}e{power}")) <= high]
+    return {"type": "log", "tickvals": ticks or [low], "ticktext": [shown(tick) for tick in ticks or [low]]}

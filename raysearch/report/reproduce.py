@@ -1,6 +1,5 @@
-"""Panel: the best config, and how to train it again."""
+"""Panel: how to train the best config again, and what it was found with."""
 
-import json
 from dataclasses import dataclass
 
 from raysearch.report.parts import Code, Part, Text
@@ -14,33 +13,45 @@ class ReproduceInfo:
     commands: tuple[str, ...]
     versions: tuple[tuple[str, str], ...]
     """Package and version."""
-    config: str
-    """`best_config.json`, letter by letter."""
+    hashes: tuple[tuple[str, str], ...]
+    """File of the run's folder and its SHA-256."""
+    seed: int | None
+    """Of every trial's training; None where the config does not say."""
+    num_threads: int | None
+    """CPU threads of a training, which are part of its result; None where the config does not say."""
 
 
 def reproduce_info(view: SearchView) -> ReproduceInfo | None:
-    """The best config, the versions and the commands; None before the first report."""
+    """Commands, versions and hashes; None before the first report."""
     if view.best is None:
         return None
     return ReproduceInfo(
         commands=view.commands,
         versions=tuple(view.best["raysearch"]["versions"].items()),
-        config=json.dumps(view.best, indent=2),
+        hashes=view.hashes,
+        seed=view.best["raysearch"].get("seed"),
+        num_threads=view.best["raysearch"].get("num_threads"),
     )
 
 
 def reproduce_parts(info: ReproduceInfo | None) -> list[Part]:
-    """Commands, versions and config as text to copy."""
+    """Commands, versions and hashes as text to copy."""
     if info is None:
         return [Text("There is no best config before the first report.")]
     parts: list[Part] = []
     if info.commands:
         parts += [Text("Train the best config to its full budget, or score its checkpoint:")]
         parts += [Code("\n".join(info.commands))]
-    parts += [Text("Versions:"), Code("\n".join(f"{package} {version}" for package, version in info.versions))]
-    return [*parts, Code(info.config, summary="best_config.json")]
+    fixed = [("seed", info.seed), ("CPU threads", info.num_threads)]
+    told = ", ".join(f"{name} {value}" for name, value in fixed if value is not None)
+    parts += [Text(f"Versions{f', with {told}' if told else ''}:")]
+    parts += [Code("\n".join(f"{package} {version}" for package, version in info.versions))]
+    if info.hashes:
+        parts += [Text("SHA-256 of the files of the run:")]
+        parts += [Code("\n".join(f"{digest}  {name}" for name, digest in info.hashes))]
+    return parts
 
 
 def panel(view: SearchView) -> list[Part]:
-    """The best config, and how to train it again."""
+    """How to train the best config again."""
     return reproduce_parts(reproduce_info(view))

@@ -77,8 +77,8 @@ def _plot(rungs: Sequence[RungAudit], noun: str) -> Plot:
         hovertemplate=f"{noun} %{{x}}, %{{customdata}} trials<br>%{{y:.3f}}<extra></extra>",
     )
     figure.add_hline(y=TRUSTED, line={"width": 1, "dash": "dot"})
-    figure.update_xaxes(title="iteration", automargin=True, rangemode="tozero", zeroline=False)
-    figure.update_yaxes(title="rank correlation", automargin=True, range=[-1.05, 1.05], zeroline=False)
+    figure.update_xaxes(title="iteration", rangemode="tozero")
+    figure.update_yaxes(title="rank correlation", range=[-1.05, 1.05])
     return Plot(figure, f"Rank correlation of the score at each {noun} with the final score, with its interval.")
 
 

@@ -19,6 +19,9 @@ PAGE = """\
 <h1>{title}</h1>
 <p>{summary}</p>
 </header>
+<nav>
+{links}
+</nav>
 {sections}
 </main>
 <script>{plotly}</script>
@@ -59,6 +62,9 @@ main { max-width: 66rem; margin: 0 auto; padding: 2.5rem clamp(1rem, 4vw, 2.5rem
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .3rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.2rem; margin: 0 0 .8rem; }
 header p { color: var(--muted); margin: 0; max-width: none; overflow-wrap: anywhere; }
+nav { display: flex; flex-wrap: wrap; gap: .15rem 1.1rem; margin-top: .9rem; font-size: .875rem; }
+nav a { color: var(--muted); text-decoration: none; }
+nav a:hover, nav a:focus-visible { color: var(--ink); text-decoration: underline; }
 section { margin-top: 2.2rem; padding-top: 1.6rem; border-top: 1px solid var(--rule); }
 p { margin: .6rem 0; max-width: 46rem; }
 dl { display: flex; flex-wrap: wrap; gap: 1rem 3rem; margin: 0 0 1.4rem; font-variant-numeric: tabular-nums; }
@@ -84,6 +90,23 @@ pre {
   border-radius: 6px;
   font: .82rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
 }
+.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr)); gap: .8rem 1.2rem; }
+.grid > div { min-width: 0; }
+.code { position: relative; }
+.copy {
+  position: absolute;
+  top: .5rem;
+  right: .5rem;
+  padding: .15rem .6rem;
+  background: var(--paper);
+  color: var(--muted);
+  border: 1px solid var(--rule);
+  border-radius: 5px;
+  font: inherit;
+  font-size: .8rem;
+  cursor: pointer;
+}
+.copy:hover, .copy:focus-visible { color: var(--ink); }
 summary { cursor: pointer; color: var(--muted); margin: .6rem 0; }
 @media print { details > :not(summary) { display: block; } pre { max-height: none; } }
 """
@@ -119,6 +142,22 @@ const dragmode = touch ? false : "zoom";
 for (const [id, { data, layout }] of Object.entries(figures)) {
   Plotly.newPlot(id, data, { ...layout, template: template(), dragmode }, { responsive: true, displayModeBar: false });
 }
+
+for (const button of document.querySelectorAll(".copy")) {
+  const pre = button.nextElementSibling;
+  const say = (text) => { button.textContent = text; setTimeout(() => { button.textContent = "Copy"; }, 2000); };
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(pre.textContent);
+      say("Copied");
+    } catch {  // a browser that keeps the clipboard to itself: the text is marked at least
+      getSelection().selectAllChildren(pre);
+      say(document.execCommand("copy") ? "Copied" : "Press Ctrl+C");
+    }
+  });
+}
+
 dark.addEventListener("change", () => {
   for (const id of Object.keys(figures)) Plotly.relayout(id, { template: template() });
 });

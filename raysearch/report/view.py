@@ -1,9 +1,11 @@
 """What every panel is drawn from."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+
+from optuna.distributions import BaseDistribution
 
 from raysearch.confirmation import Confirmation, winning_trial
 from raysearch.importances import Importances, importances
@@ -27,6 +29,14 @@ class SearchView:
     """Command lines that train the winner again."""
     confirmation: Confirmation | None = None
     """What the best configs score with new seeds; None where none was confirmed."""
+    entries: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Name of every list of a report -> the name of each of its numbers, where the config knows them."""
+    cpu: float = 1.0
+    """CPUs of one trial."""
+    gpu: float = 0.0
+    """GPUs of one trial; a fraction shares one."""
+    hashes: tuple[tuple[str, str], ...] = ()
+    """File of the run's folder and its SHA-256."""
 
     @property
     def mode(self) -> Mode:
@@ -37,6 +47,17 @@ class SearchView:
     def paths(self) -> tuple[str, ...]:
         """Every searched path that a trial has used, by first use."""
         return tuple(dict.fromkeys(path for trial in self.history.trials for path in trial.values))
+
+    @cached_property
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Path -> what its values are drawn from, where a trial took one from the space."""
+        return {path: one for trial in reversed(self.history.trials) for path, one in trial.distributions.items()}
+
+    @cached_property
+    def paths_by_importance(self) -> tuple[str, ...]:
+        """The searched paths, those with the largest shares by fANOVA first; the others follow by first use."""
+        known = [path for path in self.importances.of("fanova") if path in self.paths]
+        return (*known, *(path for path in self.paths if path not in known))
 
     @cached_property
     def importances(self) -> Importances:

@@ -8,6 +8,7 @@ import pytest
 
 from raysearch.journal import History, Journal, read_history, start_record, study_record
 from raysearch.report import write_report
+from raysearch.report.bundle import TRACES
 from raysearch.report.page import PANELS, render_page, search_view
 from raysearch.report.parts import Code, Fact, Facts, Plot, Table, Text, new_figure
 from raysearch.report.view import SearchView
@@ -25,7 +26,11 @@ TITLES = [
     "Rung audit",
     "Parallel coordinates",
     "Importance",
+    "Slices",
+    "Contour",
     "Failures",
+    "Cost",
+    "Config",
     "Reproduce",
 ]
 EVIL = "<script>alert(1)</script>&<!--</pre>"
@@ -63,12 +68,6 @@ class _Page(HTMLParser):
             self.text += data
 
 
-@pytest.fixture(autouse=True)
-def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How sure the importances are is of no matter here."""
-    monkeypatch.setattr("raysearch.importances._NUM_DRAWS", 2)
-
-
 @pytest.fixture
 def run(tmp_path: Path) -> tuple[SearchSpec, RunDir]:
     spec = toy_spec(tmp_path)
@@ -96,11 +95,15 @@ def test_a_finished_search_has_every_panel_in_order(run: tuple[SearchSpec, RunDi
     assert path == run_dir.root / "report.html"
     html = path.read_text(encoding="utf-8")
     page = _Page(html)
-    assert page.headings == TITLES == [title for title, _ in PANELS]
+    assert page.headings == TITLES == [title for title, _ in PANELS if title != "Per-class IoU"]
     assert all(f"<h2>{title}</h2>" in html for title in TITLES)
+    links = [attributes["href"] for tag, attributes in page.elements if tag == "a"]
+    assert links == [f"#{attributes['id']}" for tag, attributes in page.elements if tag == "section"]
     drawn = [attributes["id"] for _, attributes in page.elements if attributes.get("class") == "plot"]
     assert list(json.loads(page.figures)) == drawn
-    assert len(drawn) == 5
+    assert len(drawn) == 5 + 4 + 1  # a slice for each value, and the contour
+    kinds = {trace["type"] for figure in json.loads(page.figures).values() for trace in figure["data"]}
+    assert kinds <= TRACES
     assert path.stat().st_size < 8_000_000
     assert sorted(p.name for p in run_dir.root.iterdir()) == [
         "importance.parquet",
@@ -116,7 +119,8 @@ def test_the_page_asks_the_network_for_nothing(run: tuple[SearchSpec, RunDir]) -
     run_search(spec, run_dir.journal)
     html = write_report(read_history(run_dir.journal), spec, run_dir).read_text(encoding="utf-8")
     page = _Page(html)
-    assert not [(tag, a) for tag, a in page.elements if {"src", "href", "srcset", "data", "action"} & set(a)]
+    assert not [(tag, a) for tag, a in page.elements if {"src", "srcset", "data", "action"} & set(a)]
+    assert all(str(a["href"]).startswith("#") for _, a in page.elements if "href" in a)
     assert not [tag for tag, _ in page.elements if tag in ("link", "iframe", "object", "embed", "base", "img")]
     policies = [a["content"] for tag, a in page.elements if a.get("http-equiv") == "Content-Security-Policy"]
     assert policies == [
@@ -174,7 +178,7 @@ def test_rungs_come_from_the_space_file(run: tuple[SearchSpec, RunDir], tmp_path
 def test_train_is_offered_for_the_configs_it_knows(run: tuple[SearchSpec, RunDir], tmp_path: Path) -> None:
     toy, run_dir = run
     assert search_view(History(), toy, run_dir).commands == ()
-    known = replace(toy, trainable=replace(toy.trainable, config_model=Config))
+    known = replace(toy, trainable=replace(toy.trainable, config_model=Config), config={})
     spaced = RunDir(tmp_path / "a run")
     train, evaluate = search_view(History(), known, spaced).commands
     assert train == f"python -m raysearch train '{spaced.best_config}'"
@@ -216,7 +220,7 @@ def test_parts_of_every_kind_are_escaped(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("raysearch.report.page.PANELS", ((EVIL, lambda view: parts),))
     page = _Page(render_page(SearchView(history_of(), "miou"), "toy"))
     assert page.headings == [EVIL]
-    assert page.text.count(EVIL) == 10
+    assert page.text.count(EVIL) == 11
     assert [a["aria-label"] for _, a in page.elements if a.get("role") == "img"] == [f'"{EVIL}']
     assert json.loads(page.figures)["figure-0"]["data"][0]["name"] == EVIL
 

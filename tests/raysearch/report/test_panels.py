@@ -7,7 +7,7 @@ import pytest
 
 from raysearch.journal import History
 from raysearch.report.page import PANELS
-from raysearch.report.parts import Code, Facts, Plot, Table, Text
+from raysearch.report.parts import Code, Facts, Grid, Plot, Table, Text
 from raysearch.report.view import SearchView
 from tests.raysearch.report.histories import history_of, trial
 
@@ -57,8 +57,9 @@ def test_every_panel_has_something_plain_to_say_of_every_search(title: str, sear
     view = SearchView(history, "miou", rungs=(1, 3), max_iters=10, best=best)
     panel = dict(PANELS)[title]
     parts = panel(view)
-    assert parts
-    for part in parts:
+    assert parts or title == "Per-class IoU"
+    plots = [plot for part in parts if isinstance(part, Grid) for plot in part.plots]
+    for part in [*parts, *plots]:
         match part:
             case Text(text=text) | Code(text=text):
                 assert text.strip()
@@ -71,4 +72,6 @@ def test_every_panel_has_something_plain_to_say_of_every_search(title: str, sear
                 json.dumps(part.figure.to_dict(), allow_nan=False)
                 assert part.description
                 assert all(len(trace.x) == len(trace.y) > 0 for trace in part.figure.data)
+            case Grid(plots=plots):
+                assert plots
     assert repr(parts) == repr(panel(SearchView(history, "miou", rungs=(1, 3), max_iters=10, best=best)))

@@ -1,0 +1,140 @@
+"""Panel: what the search cost, and what it saved by stopping and by sharing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from raysearch.journal import Status, TrialHistory
+from raysearch.report.parts import STATUS_COLORS, Fact, Facts, Part, Table, Text, counted
+from raysearch.report.view import SearchView
+
+_HOUR_S = 3600.0
+
+
+@dataclass(frozen=True)
+class StatusCost:
+    """The trials that ended in one way."""
+
+    status: Status
+    num_trials: int
+    iterations: int
+    """Those that they trained themselves."""
+    hours: float
+    """Of the devices."""
+
+
+@dataclass(frozen=True)
+class CostInfo:
+    """Device hours: of GPUs where a trial has one, else of CPUs."""
+
+    device: str
+    """GPU or CPU."""
+    per_trial: float
+    """Devices of one trial; a fraction shares one."""
+    hours: float
+    """From the first to the last report of every trial: training, scoring and checkpoints."""
+    saved_by_stopping: float | None
+    """What the stopped trials would have taken to the full budget, at their own pace; None without a known budget."""
+    saved_by_sharing: float
+    """What the iterations that were not trained again would have taken, at the pace of the trials that took them up."""
+    iterations_shared: int
+    num_stopped: int
+    statuses: tuple[StatusCost, ...]
+
+    @property
+    def of_failures(self) -> float:
+        """Hours of trials that cannot win."""
+        return sum(one.hours for one in self.statuses if one.status in ("infeasible", "failed"))
+
+
+def cost_info(view: SearchView) -> CostInfo | None:
+    """Hours by how trials ended; None before the first report."""
+    reporting = [trial for trial in view.history.trials if trial.reports]
+    if not reporting:
+        return None
+    devices = view.gpu or view.cpu
+    stopped = [trial for trial in reporting if trial.status == "stopped"]
+    left = [max(0, (view.max_iters or 0) - _reached(trial)) for trial in stopped]
+    return CostInfo(
+        device="GPU" if view.gpu else "CPU",
+        per_trial=devices,
+        hours=devices * sum(map(_seconds, reporting)) / _HOUR_S,
+        saved_by_stopping=None if view.max_iters is None else devices * _worth(stopped, left) / _HOUR_S,
+        saved_by_sharing=devices * _worth(reporting, [trial.iterations_shared for trial in reporting]) / _HOUR_S,
+        iterations_shared=view.history.iterations_shared[0],
+        num_stopped=len(stopped),
+        statuses=tuple(
+            StatusCost(status, len(ended), sum(map(_trained, ended)), devices * sum(map(_seconds, ended)) / _HOUR_S)
+            for status in STATUS_COLORS
+            if (ended := [trial for trial in view.history.trials if trial.status == status])
+        ),
+    )
+
+
+def _worth(trials: Sequence[TrialHistory], iterations: Sequence[int]) -> float:
+    """What iterations would have taken in seconds, each trial's at its own pace."""
+    return sum(
+        number * _seconds(trial) / trained
+        for trial, number in zip(trials, iterations, strict=True)
+        if (trained := _trained(trial)) > 0
+    )
+
+
+def _seconds(trial: TrialHistory) -> float:
+    return sum(report.seconds for report in trial.reports.values())
+
+
+def _reached(trial: TrialHistory) -> int:
+    return trial.last.iteration if trial.last else 0
+
+
+def _trained(trial: TrialHistory) -> int:
+    return _reached(trial) - trial.iterations_shared
+
+
+def cost_parts(info: CostInfo | None) -> list[Part]:
+    """Hours spent and saved as facts, and by how trials ended as a table."""
+    if info is None:
+        return [Text("No trial has reported yet.")]
+    hours = f"{info.device} hours"
+    facts = [Fact(hours, hours_shown(info.hours), f"{info.per_trial:g} {info.device} a trial")]
+    if info.saved_by_stopping is not None:
+        facts.append(
+            Fact(
+                "saved by stopping",
+                hours_shown(info.saved_by_stopping),
+                f"{counted(info.num_stopped, 'trial')} stopped",
+            )
+        )
+    facts.append(
+        Fact(
+            "saved by sharing",
+            hours_shown(info.saved_by_sharing),
+            f"{info.iterations_shared:,} iterations not repeated",
+        )
+    )
+    whole = info.hours + (info.saved_by_stopping or 0.0) + info.saved_by_sharing
+    text = (
+        f"{hours_shown(whole)} {hours} would have trained every one of these trials to the end by itself; "
+        f"{1 - info.hours / whole:.0%} of that was saved. "
+        if whole > info.hours > 0.0
+        else ""
+    )
+    text += (
+        "Measured from report to report, scoring and checkpoints included; savings are estimates at a trial's own pace."
+    )
+    if info.of_failures > 0.0:
+        text += f" {hours_shown(info.of_failures)} {hours} went into trials that failed or were infeasible."
+    rows = tuple(
+        (one.status, str(one.num_trials), f"{one.iterations:,}", hours_shown(one.hours)) for one in info.statuses
+    )
+    return [Facts(tuple(facts)), Text(text), Table(("status", "trials", "iterations trained", hours), rows)]
+
+
+def hours_shown(hours: float) -> str:
+    """Hours in few letters."""
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.1f}" if hours >= 10 else f"{hours:.2g}" if hours else "0"
+
+
+def panel(view: SearchView) -> list[Part]:
+    """What the search cost, and what it saved by stopping and by sharing."""
+    return cost_parts(cost_info(view))
