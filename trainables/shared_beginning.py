@@ -14,11 +14,13 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainables.config import Config
 from trainables.dotted_paths import assign, lookup
-from trainables.trainer import Trainer
+
+if TYPE_CHECKING:
+    from trainables.trainer import Trainer
 
 _CHANGES_NO_WEIGHT = (
     "data.class_names",
@@ -63,7 +65,7 @@ def shared_key(config: Config) -> str:
     return hashlib.sha256(json.dumps(shared_fields(config), sort_keys=True).encode()).hexdigest()
 
 
-def take_up_beginning(trainer: Trainer, folder: Path, owner: str) -> int:
+def take_up_beginning(trainer: "Trainer", folder: Path, owner: str) -> int:
     """Bring a new training to the end of its shared iterations; train them where no other one has.
 
     Safe to be called by many processes at once: who comes while another trains the same iterations waits for it. After
@@ -106,7 +108,7 @@ def _checkpoints(chain: Path) -> list[int]:
     return [int(path.name) for path in chain.iterdir() if path.name.isdecimal()]
 
 
-def _keep(trainer: Trainer, chain: Path, owner: str) -> None:
+def _keep(trainer: "Trainer", chain: Path, owner: str) -> None:
     part = chain / ".part"
     shutil.rmtree(part, ignore_errors=True)
     trainer.save(part)
