@@ -1,0 +1,313 @@
+"""Every command, space file and piece of Python in the README and the documentation does what it says.
+
+`FORMS` says of every command how it is tried: as it stands, shortened, up to the point where the long work would begin,
+or not at all, with the reason. A command that no line of it fits is a fault, as is a line that fits no command.
+"""
+
+import argparse
+import importlib.util
+import json
+import re
+import runpy
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from raysearch import cli, confirm, driver, standalone
+from raysearch.journal import read_history
+from raysearch.outcome import SearchResult, search_result
+from raysearch.preflight import preflight
+from raysearch.run_dir import RunDir
+from raysearch.space import _KEYS, SearchSpec, load_space
+from tests.docs import world
+from tests.docs.blocks import PAGES, README, REPOSITORY, Block, Command, blocks, commands, inline_commands
+from trainables.openseg_json import _FLAGS
+
+RUN = re.compile(r"runs/[\w-]+-…")
+"""How the pages write the folder of a run."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a command is tried."""
+
+    fits: str
+    """Regular expression that the whole command matches."""
+    how: str
+    """`run`; `search`, which really searches, on Ray; `check`, the same up to where the search would begin; `parse`; or
+    `not ours`."""
+    why: str = ""
+    """What keeps it from being run as it stands."""
+    instead: tuple[tuple[str, str], ...] = ()
+    """Pairs of a regular expression and what stands in its place."""
+    extra: tuple[str, ...] = ()
+    """Further words."""
+
+
+_SMALL = """
+    resources={cpu: 1, concurrent: 1}
+    search={algorithm: random, trials: 3}
+    scheduler={name: asha, grace_iters: 2, reduction_factor: 2, audit_fraction: 0}
+    config.data.augmentation.crop_size=[32, 32]
+    config.model.backbone=test_efficientnet
+    config.model.head_channels=8
+    config.contrast.proj_dim=8
+    config.contrast.warmup_iters=1
+    config.train.max_iters=4
+    config.train.report_iters=2
+    config.train.batch_size=2
+    config.train.shared_iters=1
+    config.train.device=cpu
+"""
+SMALL = tuple(word for line in _SMALL.split("\n") if line.strip() for word in ("--set", line.strip()))
+DRAWN = ("--set", "config.data.drawn.num_train=4", "--set", "config.data.drawn.num_val=2")
+ONE_SEARCH = "the README's own searches are run; what another space file adds is seen before a search begins"
+LONG = "takes minutes to hours"
+
+FORMS = (
+    Form(r"python3? -m venv .*|.*pip install .*|git clone .*|cd .*|\. \.venv/bin/activate", "not ours", "sets up"),
+    Form(r".*python -m pytest.*|make .*", "not ours", "is what runs this"),
+    Form(r"python -m benchmarks\..*", "parse", LONG),
+    Form(r"python -m raysearch run search_spaces/demo.yaml", "search", LONG, extra=(*SMALL, *DRAWN)),
+    Form(r"python -m raysearch run potatoes.yaml", "search", LONG, extra=SMALL),
+    Form(
+        r"python -m raysearch run .*--set config.data.dir=PATH.*", "check", ONE_SEARCH, (("=PATH", "=camvid"),), SMALL
+    ),
+    Form(r"python -m raysearch check .*", "run"),
+    Form(r"python -m raysearch resume .* --add-trials \d+", "search", LONG, ((r"--add-trials \d+", "--add-trials 1"),)),
+    Form(r"python -m raysearch resume .*", "run", "the run has finished, which it says"),
+    Form(r"python -m raysearch confirm .*", "run", LONG, ((r"--top \d+ --seeds \d+", "--top 1 --seeds 2"),)),
+    Form(r"python -m raysearch (report|export|train|evaluate|predict|score) .*", "run"),
+    Form(
+        r"python -m raysearch data (convert|split) \w+ potatoes.*",
+        "run",
+        "every page has one dataset of that name",
+        ((r"(masks|grey|all) potatoes", r"\1 potatoes-of-\1"),),
+    ),
+    Form(r"python -m raysearch data .*", "run"),
+)
+
+
+def form_of(command: Command) -> Form | None:
+    text = " ".join(command.words)
+    return next((form for form in FORMS if re.fullmatch(form.fits, text)), None)
+
+
+def all_commands() -> list[Command]:
+    return [c for page in (README, *PAGES) for b in blocks(page) if b.language == "sh" for c in commands(b)]
+
+
+def test_every_command_is_known_and_every_form_is_used() -> None:
+    forms = {command: form_of(command) for command in all_commands()}
+    unknown = [f"{command.place}: {command.text}" for command, form in forms.items() if form is None]
+    assert not unknown, "say in FORMS how these are tried:\n" + "\n".join(unknown)
+    assert [form.fits for form in FORMS if form not in forms.values()] == []
+    assert all(form.why for form in FORMS if form.how in ("check", "parse", "not ours") or form.instead or form.extra)
+
+
+def test_no_command_hides_in_an_indented_block() -> None:
+    hidden = [
+        f"{page.relative_to(REPOSITORY)}: {line.strip()}"
+        for page in (README, *PAGES)
+        for line in page.read_text(encoding="utf-8").splitlines()
+        if re.match(r" {4,}(python|raysearch|pip) ", line)
+    ]
+    assert not hidden, "write these in a fenced block"
+
+
+@pytest.mark.timeout(900)  # one process after the other; a minute by itself
+def test_all_of_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    place = Folder(tmp_path, monkeypatch, capsys)
+    with ray_of_two_processors():
+        place.prepare()
+        for page in (README, *PAGES):
+            place.open(page)
+            for block in blocks(page):
+                place.try_block(block)
+    assert not place.faults, "\n\n".join(place.faults)
+
+
+@contextmanager
+def ray_of_two_processors() -> Iterator[None]:
+    """One Ray for all searches, which take up what is there."""
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@dataclass
+class Folder:
+    """The working directory of a reader who tries one page after the other."""
+
+    root: Path
+    monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str]
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def run(self) -> Path:
+        """The run that the pages speak of."""
+        return self.root / "run"
+
+    def prepare(self) -> None:
+        """The datasets, and the README's search for its own space file."""
+        self.monkeypatch.setattr(signal, "signal", lambda *_: None)
+        self.monkeypatch.setenv("TRAINABLES_CACHE_DIR", str(self.root / "cache"))
+        self.monkeypatch.setenv("COLUMNS", "200")
+        self.monkeypatch.setattr(confirm, "_train_all", _train_here)
+        self.monkeypatch.setattr(Path, "home", lambda: self.root / "world")
+        self.monkeypatch.setenv("HOME", str(self.root / "world"))
+        world.build(self.root / "world")
+        (self.root / "world" / "search_spaces").symlink_to(REPOSITORY / "search_spaces")
+        self.monkeypatch.chdir(self.root / "world")
+        space = next(block for block in blocks(README) if block.language == "yaml")
+        Path("potatoes.yaml").write_text(space.text, encoding="utf-8")
+        self._call("the run that the pages speak of", ["run", "potatoes.yaml", *SMALL, "--out", str(self.run)])
+        self._call("its best config", ["export", str(self.run), "--out", "best.json"])
+        assert not self.faults, "\n\n".join(self.faults)
+
+    def open(self, page: Path) -> None:
+        """Begin a page in a folder of its own."""
+        folder = self.root / "pages" / page.relative_to(REPOSITORY).with_suffix("")
+        shutil.copytree(self.root / "world", folder, symlinks=True)
+        self.monkeypatch.chdir(folder)
+        self.monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
+
+    def try_block(self, block: Block) -> None:
+        text = RUN.sub(str(self.run), block.text)
+        if block.title is not None:
+            Path(block.title).parent.mkdir(parents=True, exist_ok=True)
+            Path(block.title).write_text(block.text, encoding="utf-8")
+        match block.language:
+            case "sh":
+                for command in commands(block):
+                    self._try_command(command)
+            case "python" if block.title is None:
+                self._attempt(block.place, lambda: exec(compile(text, block.place, "exec"), {"__name__": "__page__"}))
+            case "json":
+                self._attempt(block.place, lambda: json.loads(text))
+            case "yaml" if block.title is None or set(yaml.safe_load(text)) <= set(_KEYS):
+                self._attempt(block.place, lambda: self._load(yaml.safe_load(text)))
+
+    def _load(self, document: dict[str, Any]) -> SearchSpec:
+        """A space file; what a piece of one leaves out is the README's."""
+        whole = yaml.safe_load(Path("potatoes.yaml").read_text(encoding="utf-8"))
+        if "space" not in document:
+            document = {**whole, **document}
+        Path("piece.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+        return load_space(Path("piece.yaml"))
+
+    def _try_command(self, command: Command) -> None:
+        form = form_of(command)
+        if form is None or form.how == "not ours":
+            return
+        words = command.words[3:] if command.words[0] == "python" else command.words[1:]
+        text = "\0".join(words).replace(" ", "\1").replace("\0", " ")
+        for pattern, other in form.instead:
+            text = re.sub(pattern, other, text)
+        words = [RUN.sub(str(self.run), word.replace("\1", " ")) for word in text.split(" ")]
+        if form.how == "parse":
+            self._attempt(command.place, lambda: _parse_benchmark(command.words[2], command.words[3:]))
+        else:
+            self._call(f"{command.place}: {command.text}", [*words, *form.extra], searches=form.how != "check")
+
+    def _call(self, place: str, words: Sequence[str], searches: bool = True) -> None:
+        with self.monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["raysearch", *words])
+            if not searches:
+                patch.setattr(driver, "run", self._only_check)
+            self._attempt(place, cli.main)
+
+    def _only_check(self, spec: SearchSpec, *_: Any, **__: Any) -> SearchResult:
+        """All that comes before a search; then what another one has found."""
+        preflight(spec)
+        run_dir = RunDir.open(self.run)
+        return search_result(read_history(run_dir.journal), load_space(run_dir.space), run_dir, None)
+
+    def _attempt(self, place: str, action: Callable[[], Any]) -> None:
+        """Keep what goes wrong: a code other than 0, or an exception."""
+        self.capsys.readouterr()
+        try:
+            action()
+        except SystemExit as end:
+            if end.code not in (0, None):
+                self.faults.append(f"{place}\n{''.join(self.capsys.readouterr())}")
+        except Exception as error:
+            self.faults.append(f"{place}\n{type(error).__name__}: {error}")
+
+
+def _train_here(trainings: Sequence[confirm.Training], metric: str, *_: Any) -> None:
+    """The trainings of a confirmation, in this process."""
+    for training in trainings:
+        if not training.done:
+            standalone.train(training.config, training.folder, metric=metric, say=lambda line: None)
+
+
+def _parse_benchmark(module: str, words: Sequence[str]) -> None:
+    """That there is such a script, and that it takes the words where there are any; then it is left."""
+    if not words:
+        assert importlib.util.find_spec(module), f"there is no {module}"
+        return
+
+    class Parsed(Exception):
+        """Its words were taken."""
+
+    parse = argparse.ArgumentParser.parse_args
+
+    def parse_and_leave(parser: argparse.ArgumentParser, *_: Any) -> None:
+        parse(parser, list(words))
+        raise Parsed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, "parse_args", parse_and_leave)
+        with pytest.raises(Parsed):
+            runpy.run_module(module, run_name="__main__")
+
+
+def options_by_command() -> dict[str, set[str]]:
+    """Every command in words -> the options that it has."""
+    group: Any = typer.main.get_command(cli.app)
+    found = {}
+    for name, command in group.commands.items():
+        inner = getattr(command, "commands", {})
+        for words, one in [(name, command), *((f"{name} {other}", one) for other, one in inner.items())]:
+            found[words] = {
+                option for parameter in one.params for option in (*parameter.opts, *parameter.secondary_opts)
+            }
+    return found
+
+
+OPTIONS = options_by_command()
+
+
+@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.name)
+def test_commands_and_options_in_sentences_exist(page: Path) -> None:
+    """Options that a command does not know may go to its pairs, so a run alone would not show that one is misspelt."""
+    in_blocks = [c for b in blocks(page) if b.language == "sh" for c in commands(b)]
+    for command in [*inline_commands(page), *in_blocks]:
+        words = command.words
+        if words[:3] == ["python", "-m", "raysearch"]:
+            words = words[3:]
+        elif words[:1] == ["raysearch"]:
+            words = words[1:]
+        else:
+            continue
+        if not words or words[0].startswith("-"):
+            continue
+        name = next((name for name in (" ".join(words[:2]), words[0]) if name in OPTIONS), words[0])
+        assert name in OPTIONS, f"{command.place}: there is no command {name}"
+        given = {word.partition("=")[0] for word in words if word.startswith("--")}
+        assert given <= OPTIONS[name] | set(_FLAGS), f"{command.place}: {sorted(given - OPTIONS[name])} of {name}"
