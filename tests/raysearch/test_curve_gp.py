@@ -6,7 +6,8 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from raysearch.algorithms.curve_gp import Process, fit, log_expected_improvement, observations, suggest
+from raysearch.algorithms.curve_gp import log_expected_improvement, suggest
+from raysearch.algorithms.curve_model import Process, fit, observations
 from raysearch.journal import History, Report, Status, TrialHistory
 from tests.raysearch.toy import toy_spec
 
