@@ -29,6 +29,7 @@ from raysearch import standalone
 from raysearch.confirm_settings import Split, obstacle
 from raysearch.confirmation import Confirmation, lead_lines, read_confirmation, write_confirmed
 from raysearch.errors import Fault, InputError, WorkError
+from raysearch.expectation import expectations
 from raysearch.journal import History, Journal, TrialHistory, read_history
 from raysearch.outcome import write_outcome
 from raysearch.run_dir import RunDir
@@ -130,7 +131,7 @@ def confirm(
 
     Args:
         folder: The folder of a run in which no trial is running.
-        top: How many of the search's best trials to confirm, not counting the default.
+        top: How many of the search's most promising trials to confirm, not counting the default.
         seeds: How many seeds to train each config with; an interval takes two or more.
         split: The images of the confirmed figure.
         jobs: Trainings that run at a time; absent: as many as this machine holds by the run's `resources`.
@@ -164,7 +165,7 @@ def confirm_search(
     say: Say,
 ) -> Confirmation:
     """As `confirm`, of a search whose journal the caller has open and which nothing keeps from being confirmed."""
-    best = [trial for trial in _ranked_trials(run_dir, history) if not trial.is_default][:top]
+    best = [trial for trial in _candidates(spec, run_dir, history) if not trial.is_default][:top]
     trials = [*best, *_default_trial(history, say)]
     trainings = _trainings(trials, seeds, split, spec, run_dir)
     metric = spec.objectives[0].metric
@@ -213,8 +214,12 @@ def visible_gpus(resources: ResourceSettings, jobs: int | None) -> list[str | No
     return slots if resources.concurrent == "auto" else slots[: int(resources.concurrent)]
 
 
-def _ranked_trials(run_dir: RunDir, history: History) -> list[TrialHistory]:
-    """The trials with a score that did not fail, best first, by their best report as the search ranks them."""
+def _candidates(spec: SearchSpec, run_dir: RunDir, history: History) -> list[TrialHistory]:
+    """The trials that may be confirmed, the most promising first.
+
+    The search's pick; then by what their configs are expected to score, so that scores that owe much to luck do not
+    keep a better config out; then, where nothing tells that, by their best report as the search ranks them.
+    """
     running = [trial.number for trial in history.trials if trial.status == "running"]
     if running:
         what = f"the search has not finished: trial {running[0]} is still to end"
@@ -222,7 +227,8 @@ def _ranked_trials(run_dir: RunDir, history: History) -> list[TrialHistory]:
     ranked = history.ranked()
     if not ranked:
         raise InputError([Fault(str(run_dir.root), "no trial has a score that could be confirmed", "search again")])
-    return ranked
+    expected = [expectation.trial for expectation in expectations(spec, history)]
+    return list({trial.number: trial for trial in [ranked[0], *expected, *ranked]}.values())
 
 
 def _default_trial(history: History, say: Say) -> list[TrialHistory]:

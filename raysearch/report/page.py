@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from raysearch.confirmation import read_confirmation
+from raysearch.expectation import expectations
 from raysearch.export import best_document
 from raysearch.importances import write_importances
 from raysearch.journal import History
@@ -94,6 +95,7 @@ def search_view(history: History, spec: SearchSpec, run_dir: RunDir) -> SearchVi
         cpu=spec.resources.cpu,
         gpu=spec.resources.gpu,
         hashes=_hashes(run_dir),
+        expected=tuple(expectations(spec, history)),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 
 from raysearch.confirmation import Confirmation, winning_trial
+from raysearch.expectation import Expectation
 from raysearch.importances import Importances, importances
 from raysearch.journal import History, Mode, TrialHistory
 
@@ -37,6 +38,8 @@ class SearchView:
     """GPUs of one trial; a fraction shares one."""
     hashes: tuple[tuple[str, str], ...] = ()
     """File of the run's folder and its SHA-256."""
+    expected: tuple[Expectation, ...] = ()
+    """What the configs of whole trials score on average, the best first; empty while too few trials tell."""
 
     @property
     def mode(self) -> Mode:

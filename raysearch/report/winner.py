@@ -8,6 +8,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from raysearch.confirm_settings import Split
 from raysearch.confirmation import Difference, verdict
+from raysearch.expectation import Expectation
 from raysearch.journal import Mode, Report, Status, TrialHistory
 from raysearch.report.parts import MISSING, Fact, Facts, Part, Table, Text, counted, shown
 from raysearch.report.view import SearchView
@@ -81,6 +82,10 @@ class WinnerInfo:
     """Of the confirmed scores."""
     search_pick: int | None = None
     """The trial with the best selection score, where confirmation prefers another."""
+    expected: Expectation | None = None
+    """What the winner's config scores on average, as the other trials tell."""
+    most_promising: Expectation | None = None
+    """The best expectation, where it is another trial's."""
     broken: tuple[tuple[str, float], ...] = ()
     """Constraints on what is reported that the winner breaks, with the violated amounts."""
     is_any_admissible: bool = True
@@ -117,6 +122,8 @@ def winner_info(view: SearchView) -> WinnerInfo | None:
         split=view.confirmation.split if view.confirmation else "val",
         seeds=view.confirmation.seeds if view.confirmation else (),
         search_pick=pick.number if pick is not None and pick is not winner else None,
+        expected=next((e for e in view.expected if e.trial is winner), None),
+        most_promising=view.expected[0] if view.expected and view.expected[0].trial is not winner else None,
         broken=tuple(winner.broken(view.mode).items()),
         is_any_admissible=any(view.history.is_admissible(trial) for trial in view.history.trials),
     )
@@ -211,6 +218,13 @@ def _reported_table(info: WinnerInfo) -> Table:
 def _facts(info: WinnerInfo) -> list[Fact]:
     budget = f" of {info.max_iters}" if info.max_iters is not None else ""
     facts = [Fact(f"best {info.metric}", shown(info.value), f"trial {info.trial}, iteration {info.iteration}{budget}")]
+    if info.expected is not None:
+        facts.append(Fact("expected of it", _expectation(info.expected), "with another seed, as all trials tell"))
+    if info.most_promising is not None:
+        number = info.most_promising.trial.number
+        facts.append(
+            Fact("most promising", _expectation(info.most_promising), f"trial {number}: `confirm` takes it too")
+        )
     if info.default_status is None:
         return facts
     if info.default_value is None:
@@ -282,6 +296,10 @@ def _confirmed_parts(info: WinnerInfo) -> list[Part]:
 
 def _of_images(info: WinnerInfo) -> str:
     return " of the test images" if info.split == "test" else ""
+
+
+def _expectation(expectation: Expectation) -> str:
+    return f"{shown(expectation.mean)} ± {expectation.deviation:.2g}"
 
 
 def _mean_and_std(score: ConfirmedScore) -> str:

@@ -2,7 +2,8 @@ import pytest
 
 from raysearch.confirm_settings import Split
 from raysearch.confirmation import Confirmation, ConfirmedTrial
-from raysearch.report.parts import Facts, Table, Text
+from raysearch.expectation import Expectation
+from raysearch.report.parts import Fact, Facts, Table, Text
 from raysearch.report.view import SearchView
 from raysearch.report.winner import winner_info, winner_parts
 from tests.raysearch.report.histories import SPACE, history_of, trial
@@ -90,6 +91,18 @@ def test_the_config_that_a_trainable_repeats_is_not_among_the_numbers() -> None:
     info = winner_info(SearchView(history, "miou"))
     assert info is not None
     assert [number.name for number in info.numbers] == ["loss"]
+
+
+def test_luck_is_told_beside_the_best_score() -> None:
+    history = history_of(trial(DEFAULT, [0.3], is_default=True), trial(BETTER, [0.5]), trial(BETTER, [0.45]))
+    expected = tuple(Expectation(history.trials[n], mean, 0.01) for n, mean in ((2, 0.44), (1, 0.42), (0, 0.3)))
+    facts = winner_parts(winner_info(SearchView(history, "miou", expected=expected)))[0]
+    assert isinstance(facts, Facts)
+    assert facts.facts[1] == Fact("expected of it", "0.42 ± 0.01", "with another seed, as all trials tell")
+    assert facts.facts[2] == Fact("most promising", "0.44 ± 0.01", "trial 2: `confirm` takes it too")
+    agreed = winner_info(SearchView(history, "miou", expected=expected[1:]))
+    assert agreed is not None
+    assert agreed.most_promising is None
 
 
 def test_nothing_wins_before_the_first_report() -> None:
