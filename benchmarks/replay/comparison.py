@@ -29,14 +29,14 @@ class Job:
 
     @property
     def side(self) -> str:
-        if self.tool != OURS:
+        if self.tool not in OURS:
             return self.tool
-        return f"{OURS}, sharing on" if self.shared else f"{OURS}, sharing off"
+        return f"{self.tool}, sharing on" if self.shared else f"{self.tool}, sharing off"
 
 
 def jobs_of(setting: Setting, tools: Sequence[str], num_seeds: int) -> list[Job]:
     """The searches of one table, side by side."""
-    sides = [(tool, shared) for tool in tools for shared in ((True, False) if tool == OURS else (False,))]
+    sides = [(tool, shared) for tool in tools for shared in ((True, False) if tool == "ours" else (tool in OURS,))]
     return [Job(tool, shared, seed, setting) for tool, shared in sides for seed in range(num_seeds)]
 
 
