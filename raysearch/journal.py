@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -74,6 +74,21 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Leg:
+    """A stretch of time in which a worker was busy with a trial."""
+
+    worker: str
+    """Where the process ran, and its number."""
+    begin: float
+    """Unix time, in seconds."""
+    end: float
+
+
+_ONE_LEG_S = 2.0
+"""Time between two stretches of a worker's that are one: so long may a report be on its way."""
+
+
+@dataclass(frozen=True)
 class FirstPoint:
     """Searched values from before the search, to be tried before anything is proposed."""
 
@@ -119,6 +134,8 @@ class TrialHistory:
     workers_lost: int = 0
     origin: str | None = None
     """Where the values come from, where no algorithm proposed them."""
+    legs: list[Leg] = field(default_factory=list)
+    """Which workers were busy with it when, up to its last report; empty in journals of before."""
 
     @property
     def violation(self) -> float:
@@ -215,6 +232,8 @@ class History:
                     done=extra["done"],
                     violations=extra.get("violations", {}),
                 )
+                if extra.get("worker") is not None:
+                    _add_leg(trial.legs, Leg(extra["worker"], extra["time"] - extra["seconds"], extra["time"]))
                 trial.peak_memory_bytes = _largest(trial.peak_memory_bytes, extra["peak_memory_bytes"])
                 trial.memory_limit_bytes = extra.get("memory_limit_bytes", trial.memory_limit_bytes)
             case 8:
@@ -300,6 +319,13 @@ def _replayed(study: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) ->
         trial.number -= len(earlier.trials)
         trial.end_order -= len(earlier.trials)
     return earlier.trials
+
+
+def _add_leg(legs: list[Leg], leg: Leg) -> None:
+    if legs and legs[-1].worker == leg.worker and leg.begin - legs[-1].end <= _ONE_LEG_S:
+        legs[-1] = replace(legs[-1], end=leg.end)
+    else:
+        legs.append(leg)
 
 
 def _largest(known: int | None, new: int | None) -> int | None:
@@ -495,9 +521,13 @@ def start_record(
 
 
 def report_record(
-    number: int, report: Report, peak_memory_bytes: int | None, memory_limit_bytes: int | None = None
+    number: int,
+    report: Report,
+    peak_memory_bytes: int | None,
+    memory_limit_bytes: int | None = None,
+    worker: str | None = None,
 ) -> dict[str, Any]:
-    """A trial reports once."""
+    """A trial reports once; `worker` says where the process ran, and its number."""
     return _record(
         _INTERMEDIATE,
         trial_id=number,
@@ -511,6 +541,8 @@ def report_record(
             "peak_memory_bytes": peak_memory_bytes,
             "memory_limit_bytes": memory_limit_bytes,
             "violations": dict(report.violations),
+            "worker": worker,
+            "time": time.time(),
         },
     )
 

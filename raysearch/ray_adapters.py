@@ -16,6 +16,7 @@ import os
 import pickle
 import random
 import shutil
+import socket
 import sys
 import time
 import traceback
@@ -92,6 +93,8 @@ class TrialReport:
     """Where memory ran out: the trial needs at least so much."""
     excess: float | None = None
     """Where memory ran out: how far beyond what there was, relative to that, if that is known."""
+    worker: str | None = None
+    """Where the process runs, and its number."""
     ending: Status | None = None
     error: str | None = None
     details: str | None = None
@@ -250,6 +253,7 @@ class TrialActor(tune.Trainable):
             done=bool(result.get("done", False)),
             peak_memory_bytes=memory.peak_bytes(),
             memory_limit_bytes=self._memory_limit(),
+            worker=f"{socket.gethostname()}:{os.getpid()}",
         )
 
     def _memory_limit(self) -> int:
@@ -530,6 +534,7 @@ class JournalScheduler(FIFOScheduler):
                 done=report.done,
                 peak_memory_bytes=report.peak_memory_bytes,
                 memory_limit_bytes=report.memory_limit_bytes,
+                worker=report.worker,
             )
 
     def __getstate__(self) -> dict[str, Any]:

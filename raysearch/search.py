@@ -178,6 +178,7 @@ class Search:
         done: bool,
         peak_memory_bytes: int | None = None,
         memory_limit_bytes: int | None = None,
+        worker: str | None = None,
     ) -> Decision:
         """Take a report in and decide on it; a trial that is over is ended in the same breath."""
         trial = self.history.trials[number]
@@ -194,7 +195,7 @@ class Search:
         reported = {**metrics, lines.PEAK_MEMORY: peak_memory_bytes, self.spec.objectives[0].metric: value}
         violations = self.spec.violations(trial.values, reported)
         report = Report(iteration, value, metrics, checkpoint, seconds, done, violations)
-        self._write([lines.report_record(number, report, peak_memory_bytes, memory_limit_bytes)])
+        self._write([lines.report_record(number, report, peak_memory_bytes, memory_limit_bytes, worker)])
         self._do_what_was_decided()
         if number in self._paused:
             return Decision.PAUSE

@@ -30,10 +30,11 @@ from raysearch.report import (
     reproduce,
     rung_audit,
     slices,
+    timeline,
     winner,
 )
 from raysearch.report.bundle import plotly_js
-from raysearch.report.parts import STATUS_COLORS, Code, Facts, Grid, Part, Plot, Table, Text, counted
+from raysearch.report.parts import STATUS_COLORS, Code, Facts, Grid, Part, Plot, Table, Text, counted, duration
 from raysearch.report.template import PAGE, SCRIPT, STYLE
 from raysearch.report.view import SearchView
 from raysearch.run_dir import RunDir
@@ -51,6 +52,7 @@ PANELS: tuple[tuple[str, Callable[[SearchView], list[Part]]], ...] = (
     ("Slices", slices.panel),
     ("Contour", contour.panel),
     ("Per-class IoU", class_iou.panel),
+    ("Timeline", timeline.panel),
     ("Failures", failures.panel),
     ("Cost", cost.panel),
     ("Config", config.panel),
@@ -157,19 +159,11 @@ def _summary(view: SearchView) -> str:
     if trials:
         parts.append(f"started {datetime.fromtimestamp(trials[0].started, UTC):%Y-%m-%d %H:%M} UTC")
         seconds = sum(report.seconds for trial in trials for report in trial.reports.values())
-        parts.append(f"{_duration(seconds)} of training")
+        parts.append(f"{duration(seconds)} of training")
         saved, whole = view.history.iterations_shared
         if saved:
             parts.append(f"{saved:,} of {whole:,} iterations shared, not trained again")
     return " · ".join(parts)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _html(parts: Sequence[Part], figures: dict[str, Any]) -> str:

@@ -129,3 +129,20 @@ def test_one_suggestion_is_one_line(tmp_path: Path) -> None:
     records = list(lines.read_records(tmp_path / "study.journal"))
     assert sum(record["op_code"] == 4 for record in records) == len(history.trials)
     assert sum(record["op_code"] == 7 for record in records) == sum(len(t.reports) for t in history.trials)
+
+
+def test_a_journal_tells_which_worker_was_busy_when(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([1000.0, 1010.0, 1020.5, 1060.0, 1070.0])
+    monkeypatch.setattr("raysearch.journal.time.time", lambda: next(clock))
+    path = tmp_path / "study.journal"
+    with Journal(path) as journal:
+        journal.append([lines.study_record("toy", "max", 1), lines.start_record({}, {}, {"x": 0.5}, False)])
+        for iteration, seconds, worker in ((1, 8.0, "a:1"), (2, 10.0, "a:1"), (3, 5.0, "a:1"), (4, 6.0, "b:2")):
+            report = lines.Report(iteration, 0.5, {}, None, seconds, False)
+            journal.append([lines.report_record(0, report, None, None, worker)])
+    legs = read_history(path).trials[0].legs
+    assert [(leg.worker, leg.begin, leg.end) for leg in legs] == [
+        ("a:1", 1002.0, 1020.5),
+        ("a:1", 1055.0, 1060.0),
+        ("b:2", 1064.0, 1070.0),
+    ]

@@ -8,7 +8,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from raysearch.confirmation import Confirmation, ConfirmedTrial
-from raysearch.journal import History, Mode, Report, Status, TrialHistory
+from raysearch.journal import History, Leg, Mode, Report, Status, TrialHistory
 from raysearch.report.view import SearchView
 
 SPACE: dict[str, BaseDistribution] = {
@@ -110,6 +110,7 @@ def rich_history(num_trials: int, num_workers: int = 4) -> History:
             status, reached = "running", 120
         worker = free.index(min(free))
         begin, shared = free[worker] + 4.0, 60 if number % 3 == 1 else 0
+        started = begin
         reports: dict[int, Report] = {}
         for iteration in range(60, reached + 1, 60):
             score = good * (1 - math.exp(-iteration / 150)) + rng.gauss(0, 0.004)
@@ -126,6 +127,9 @@ def rich_history(num_trials: int, num_workers: int = 4) -> History:
             free[worker] = begin = begin + seconds
         one = trial(values, (), status, error=error, is_default=number == 0, space=RICH_SPACE)
         one.reports.update(reports)
+        one.started += started - 4.0
+        if reports:
+            one.legs.append(Leg(f"node:{1000 + worker}", one.started, one.started + begin - started))
         trials.append(one)
     return history_of(*trials, target=num_trials)
 

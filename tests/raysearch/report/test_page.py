@@ -28,6 +28,7 @@ TITLES = [
     "Importance",
     "Slices",
     "Contour",
+    "Timeline",
     "Failures",
     "Cost",
     "Config",
@@ -101,7 +102,7 @@ def test_a_finished_search_has_every_panel_in_order(run: tuple[SearchSpec, RunDi
     assert links == [f"#{attributes['id']}" for tag, attributes in page.elements if tag == "section"]
     drawn = [attributes["id"] for _, attributes in page.elements if attributes.get("class") == "plot"]
     assert list(json.loads(page.figures)) == drawn
-    assert len(drawn) == 5 + 4 + 1  # a slice for each value, and the contour
+    assert len(drawn) == 6 + 4 + 1  # a slice for each value, and the contour
     kinds = {trace["type"] for figure in json.loads(page.figures).values() for trace in figure["data"]}
     assert kinds <= TRACES
     assert path.stat().st_size < 8_000_000
