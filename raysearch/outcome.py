@@ -7,6 +7,7 @@ from raysearch.confirmation import Confirmation, read_confirmation
 from raysearch.export import write_best, write_pareto_set
 from raysearch.journal import History
 from raysearch.pareto import pareto_set
+from raysearch.predictions import write_predictions
 from raysearch.records import write_tables
 from raysearch.report import write_report
 from raysearch.run_dir import RunDir
@@ -63,6 +64,7 @@ def write_outcome(history: History, spec: SearchSpec, run_dir: RunDir) -> None:
     write_tables(history, run_dir)
     write_best(history, spec, run_dir)
     write_pareto_set(history, spec, run_dir)
+    write_predictions(history, spec, run_dir, read_confirmation(run_dir, history))
     write_report(history, spec, run_dir)
 
 

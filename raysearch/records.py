@@ -1,11 +1,14 @@
-"""What happened, as tables: one row a trial, one row a trial and iteration."""
+"""What happened, as tables: one row a trial, one row a trial and iteration; each as Parquet and as CSV."""
 
+import json
+import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from raysearch.journal import PEAK_MEMORY, History, TrialHistory
@@ -14,7 +17,7 @@ from raysearch.run_dir import RunDir
 
 
 def write_tables(history: History, run_dir: RunDir) -> None:
-    """Write `trials.parquet` and `results.parquet`; a reader sees the table before or the table after, never half."""
+    """Write `trials.parquet` and `results.parquet`, and both as CSV; a reader sees each whole, of before or after."""
     write_table(trials_table(history), run_dir.trials_table)
     write_table(results_table(history), run_dir.results_table)
 
@@ -131,7 +134,28 @@ def _array(values: Sequence[Any]) -> pa.Array:
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """Put a table into place of the one before, which a reader sees until then."""
+    """Put a table into place of the one before, which a reader sees until then; and beside it the same as CSV, with
+    lists as JSON text.
+    """
+    _replace(path, lambda part: pq.write_table(table, part))
+    _replace(path.with_suffix(".csv"), lambda part: pacsv.write_csv(_without_lists(table), part))
+
+
+def _replace(path: Path, write: Callable[[Path], None]) -> None:
     part = path.with_name(f".{path.name}.part")
-    pq.write_table(table, part)
+    write(part)
     os.replace(part, path)
+
+
+def _without_lists(table: pa.Table) -> pa.Table:
+    """The table with every list as JSON; a number that JSON does not have is null in it."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_list(field.type):
+            texts = [None if numbers is None else _json(numbers) for numbers in table[place].to_pylist()]
+            table = table.set_column(place, field.name, pa.array(texts, pa.string()))
+    return table
+
+
+def _json(numbers: Sequence[Any]) -> str:
+    finite = [None if isinstance(n, float) and not math.isfinite(n) else n for n in numbers]
+    return json.dumps(finite, separators=(",", ":"))

@@ -95,6 +95,11 @@ class RunDir:
         return self.root / "best_checkpoint"
 
     @property
+    def predictions(self) -> Path:
+        """Pictures of what the winner and the default config predict."""
+        return self.root / "predictions"
+
+    @property
     def report(self) -> Path:
         """The page that tells what happened."""
         return self.root / "report.html"

@@ -104,7 +104,7 @@ def score(
     """
     for notice in notices(inspect(config.data, config.data.augmentation.crop_size, (split,), folder), config.data):
         say(f"note: {notice}")
-    network, device = _network(config, checkpoint)
+    network, device = load_network(config, checkpoint)
     return evaluate(
         network,
         evaluation_samples(open_split(config.data, split, folder), config.data),
@@ -146,15 +146,19 @@ def predict(
     """
     with new_folder(out, images) as folder:
         paths = readable_images(images)
-        network, device = _network(config, checkpoint)
+        network, device = load_network(config, checkpoint)
         written = predict_images(network, paths, folder, config, device=device, ids=ids, with_overlay=with_overlay)
         for done, _ in enumerate(written, start=1):
             progress(done, len(paths))
     return len(paths)
 
 
-def _network(config: Config, checkpoint: Path) -> tuple[Segmenter, torch.device]:
-    """A checkpoint's network on the device of its config, in the process set up as for its training."""
+def load_network(config: Config, checkpoint: Path) -> tuple[Segmenter, torch.device]:
+    """A checkpoint's network on the device of its config, in the process set up as for its training.
+
+    Raises:
+        InputError: there is no checkpoint, it does not fit the config, or there is no such device.
+    """
     if config.train.num_threads is not None:
         torch.set_num_threads(config.train.num_threads)
     device = pick_device(config)

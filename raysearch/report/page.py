@@ -16,6 +16,7 @@ from raysearch.expectation import expectations
 from raysearch.export import best_document
 from raysearch.importances import write_importances
 from raysearch.journal import History
+from raysearch.predictions import read_predictions
 from raysearch.report import (
     class_iou,
     config,
@@ -27,6 +28,7 @@ from raysearch.report import (
     learning_curves,
     parallel_coordinates,
     pareto_set,
+    predictions,
     reproduce,
     rung_audit,
     slices,
@@ -34,7 +36,21 @@ from raysearch.report import (
     winner,
 )
 from raysearch.report.bundle import plotly_js
-from raysearch.report.parts import STATUS_COLORS, Code, Facts, Grid, Part, Plot, Table, Text, counted, duration
+from raysearch.report.parts import (
+    STATUS_COLORS,
+    Code,
+    Facts,
+    Grid,
+    Legend,
+    Part,
+    Picture,
+    Pictures,
+    Plot,
+    Table,
+    Text,
+    counted,
+    duration,
+)
 from raysearch.report.template import PAGE, SCRIPT, STYLE
 from raysearch.report.view import SearchView
 from raysearch.run_dir import RunDir
@@ -52,6 +68,7 @@ PANELS: tuple[tuple[str, Callable[[SearchView], list[Part]]], ...] = (
     ("Slices", slices.panel),
     ("Contour", contour.panel),
     ("Per-class IoU", class_iou.panel),
+    ("Predictions", predictions.panel),
     ("Timeline", timeline.panel),
     ("Failures", failures.panel),
     ("Cost", cost.panel),
@@ -96,6 +113,7 @@ def search_view(history: History, spec: SearchSpec, run_dir: RunDir) -> SearchVi
         entries=spec.metric_entries(),
         cpu=spec.resources.cpu,
         gpu=spec.resources.gpu,
+        predictions=read_predictions(run_dir),
         hashes=_hashes(run_dir),
         expected=tuple(expectations(spec, history)),
     )
@@ -191,6 +209,19 @@ def _part_html(part: Part, figures: dict[str, Any]) -> str:
             return f'<div class="wide"><div style="min-width:{part.min_width_px}px">{plot}</div></div>'
         case Grid(plots=plots):
             return f'<div class="grid">{"".join(f"<div>{_plot(plot, figures)}</div>" for plot in plots)}</div>'
+        case Legend(entries=entries):
+            swatches = (f'<li><i style="background:{escape(color)}"></i>{escape(name)}</li>' for name, color in entries)
+            return f'<ul class="legend">{"".join(swatches)}</ul>'
+        case Pictures(title=title, pictures=pictures):
+            figures_html = "".join(map(_picture, pictures))
+            return f'<div class="pictures"><h3>{escape(title)}</h3><div>{figures_html}</div></div>'
+
+
+def _picture(picture: Picture) -> str:
+    kind, caption = ' class="sharp"' if picture.is_sharp else "", escape(picture.caption)
+    return (
+        f'<figure><img{kind} src="{escape(picture.data)}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
+    )
 
 
 def _plot(plot: Plot, figures: dict[str, Any]) -> str:

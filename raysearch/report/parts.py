@@ -89,7 +89,34 @@ class Grid:
     plots: tuple[Plot, ...]
 
 
-Part = Text | Facts | Table | Code | Plot | Grid
+@dataclass(frozen=True)
+class Legend:
+    """What colours mean."""
+
+    entries: tuple[tuple[str, str], ...]
+    """Name and colour, as #rrggbb."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image that the page holds."""
+
+    data: str
+    """A data URI."""
+    caption: str
+    is_sharp: bool = False
+    """Its pixels keep their edges when it is enlarged."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures of one thing side by side, two in a row on a narrow page."""
+
+    title: str
+    pictures: tuple[Picture, ...]
+
+
+Part = Text | Facts | Table | Code | Plot | Grid | Legend | Pictures
 
 One = TypeVar("One")
 

@@ -92,6 +92,23 @@ pre {
 }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr)); gap: .8rem 1.2rem; }
 .grid > div { min-width: 0; }
+.legend {
+  display: flex;
+  flex-wrap: wrap;
+  gap: .2rem 1.1rem;
+  list-style: none;
+  margin: .8rem 0;
+  padding: 0;
+  font-size: .875rem;
+}
+.legend i { display: inline-block; width: .8em; height: .8em; margin-right: .4em; border: 1px solid var(--rule); }
+.pictures { margin: 0 0 1.2rem; }
+.pictures > div { display: grid; grid-template-columns: repeat(auto-fit, minmax(max(9rem, 20%), 1fr)); gap: .6rem; }
+h3 { font-size: .875rem; font-weight: 500; color: var(--muted); margin: 0 0 .3rem; overflow-wrap: anywhere; }
+figure { margin: 0; min-width: 0; }
+img { display: block; width: 100%; height: auto; border-radius: 3px; }
+img.sharp { image-rendering: pixelated; }
+figcaption { font-size: .8rem; color: var(--muted); font-variant-numeric: tabular-nums; }
 .code { position: relative; }
 .copy {
   position: absolute;

@@ -11,6 +11,7 @@ from raysearch.confirmation import Confirmation, winning_trial
 from raysearch.expectation import Expectation
 from raysearch.importances import Importances, importances
 from raysearch.journal import History, Mode, TrialHistory
+from raysearch.predictions import Predictions
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class SearchView:
     """CPUs of one trial."""
     gpu: float = 0.0
     """GPUs of one trial; a fraction shares one."""
+    predictions: Predictions | None = None
+    """Pictures of what the winner and the default config predict; None where there are none."""
     hashes: tuple[tuple[str, str], ...] = ()
     """File of the run's folder and its SHA-256."""
     expected: tuple[Expectation, ...] = ()

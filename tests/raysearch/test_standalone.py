@@ -62,7 +62,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 class TestTrain:
     def test_writes_config_table_and_checkpoint_and_nothing_else(self, trained: Path) -> None:
-        assert names(trained) == {"config.json", "results.parquet", "checkpoint"}
+        assert names(trained) == {"config.json", "results.parquet", "results.csv", "checkpoint"}
         assert Config.model_validate_json((trained / "config.json").read_text()) == CONFIG
         assert Config.model_validate_json((trained / "checkpoint" / "config.json").read_text()) == CONFIG
         table = rows(trained)

@@ -10,7 +10,7 @@ from raysearch.journal import History, Journal, read_history, start_record, stud
 from raysearch.report import write_report
 from raysearch.report.bundle import TRACES
 from raysearch.report.page import PANELS, render_page, search_view
-from raysearch.report.parts import Code, Fact, Facts, Plot, Table, Text, new_figure
+from raysearch.report.parts import Code, Fact, Facts, Legend, Picture, Pictures, Plot, Table, Text, new_figure
 from raysearch.report.view import SearchView
 from raysearch.run_dir import RunDir
 from raysearch.search import Search
@@ -53,7 +53,7 @@ class _Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
-        if tag != "meta":
+        if tag not in ("meta", "img"):
             self._open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -96,7 +96,7 @@ def test_a_finished_search_has_every_panel_in_order(run: tuple[SearchSpec, RunDi
     assert path == run_dir.root / "report.html"
     html = path.read_text(encoding="utf-8")
     page = _Page(html)
-    assert page.headings == TITLES == [title for title, _ in PANELS if title != "Per-class IoU"]
+    assert page.headings == TITLES == [title for title, _ in PANELS if title not in ("Per-class IoU", "Predictions")]
     assert all(f"<h2>{title}</h2>" in html for title in TITLES)
     links = [attributes["href"] for tag, attributes in page.elements if tag == "a"]
     assert links == [f"#{attributes['id']}" for tag, attributes in page.elements if tag == "section"]
@@ -107,6 +107,7 @@ def test_a_finished_search_has_every_panel_in_order(run: tuple[SearchSpec, RunDi
     assert kinds <= TRACES
     assert path.stat().st_size < 8_000_000
     assert sorted(p.name for p in run_dir.root.iterdir()) == [
+        "importance.csv",
         "importance.parquet",
         "report.html",
         "space.yaml",
@@ -217,11 +218,13 @@ def test_parts_of_every_kind_are_escaped(monkeypatch: pytest.MonkeyPatch) -> Non
         Table((EVIL,), ((EVIL,),), summary=EVIL),
         Code(EVIL, summary=EVIL),
         Plot(figure, f'"{EVIL}'),
+        Legend(((EVIL, EVIL),)),
+        Pictures(EVIL, (Picture(EVIL, EVIL),)),
     ]
     monkeypatch.setattr("raysearch.report.page.PANELS", ((EVIL, lambda view: parts),))
     page = _Page(render_page(SearchView(history_of(), "miou"), "toy"))
     assert page.headings == [EVIL]
-    assert page.text.count(EVIL) == 11
+    assert page.text.count(EVIL) == 14
     assert [a["aria-label"] for _, a in page.elements if a.get("role") == "img"] == [f'"{EVIL}']
     assert json.loads(page.figures)["figure-0"]["data"][0]["name"] == EVIL
 
