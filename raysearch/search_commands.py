@@ -72,14 +72,31 @@ def check(space: SpaceFile, pairs: Pairs = None, set_values: SetValues = None) -
 
 
 @app.command()
-def report(run_dir: RunFolder) -> None:
-    """Draw the report of a run, finished or not, and write its tables and best config anew."""
+def report(
+    run_dirs: Annotated[
+        list[Path], typer.Argument(metavar="RUN_DIR...", help="The folder of a run, or of several.", show_default=False)
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Page of a comparison; comparison.html here otherwise.", show_default=False),
+    ] = None,
+) -> None:
+    """Draw the report of a run, finished or not, and write its tables and best config anew; or compare several runs."""
+    from raysearch.errors import Fault, InputError
     from raysearch.journal import read_history
     from raysearch.outcome import write_outcome
     from raysearch.run_dir import RunDir
     from raysearch.space import load_space
 
-    opened = RunDir.open(run_dir)
+    if len(run_dirs) > 1:
+        from raysearch.report.comparison import write_comparison
+
+        say(f"comparison: {write_comparison(run_dirs, out or Path('comparison.html'))}")
+        return
+    if out is not None:
+        what = "is for the comparison of several runs; the report of one lies in its folder"
+        raise InputError([Fault("--out", what, "leave it out, or name another run")])
+    opened = RunDir.open(run_dirs[0])
     write_outcome(read_history(opened.journal), load_space(opened.space), opened)
     say(f"report: {opened.report}")
 

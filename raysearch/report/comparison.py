@@ -1,0 +1,311 @@
+"""Several searches on one page: whether they can be compared, how fast they got where, and how their winners differ."""
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from raysearch.confirmation import Confirmation, ConfirmedTrial, read_confirmation, winning_trial
+from raysearch.errors import Fault, InputError
+from raysearch.journal import History, read_history, read_records, reported_trial
+from raysearch.report.page import page_of
+from raysearch.report.parts import MISSING, Part, Plot, Table, Text, counted, duration, new_figure, shown
+from raysearch.run_dir import RunDir
+from raysearch.space import SearchSpec, load_space
+from trainables.dotted_paths import leaves
+from trainables.protocol import ITERATIONS_SHARED
+
+_COLORS = ("#3b82c4", "#c8642e", "#1f9d63", "#9a6dd7", "#b7811a", "#d64550", "#868e99")
+
+_OF_DATA = ("data.dir", "data.drawn", "data.label_class_ids", "evaluation")
+"""Where configs of our own trainer say which pixels a score is of."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One search of the comparison."""
+
+    label: str
+    spec: SearchSpec
+    history: History
+    progress: tuple["Progress", ...]
+    confirmation: Confirmation | None = None
+
+    @property
+    def metric(self) -> str:
+        """The objective's name."""
+        return self.spec.objectives[0].metric
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The search got better."""
+
+    iterations: int
+    """Trained by all trials so far."""
+    hours: float
+    """That trials ran so far, one beside another counted twice."""
+    value: float
+    """The best from here on."""
+
+
+def write_comparison(folders: Sequence[Path], out: Path) -> Path:
+    """Write one page about several runs, finished or not; their own folders are only read.
+
+    Args:
+        folders: Of the runs, two or more.
+        out: The file to write.
+
+    Raises:
+        InputError: a folder is no run, or is named twice.
+    """
+    runs, faults = [], []
+    for folder, label in zip(folders, _labels(folders), strict=True):
+        try:
+            runs.append(_read_run(RunDir.open(folder), label))
+        except InputError as error:
+            faults += error.faults
+    if len({Path(os.path.realpath(folder)) for folder in folders}) < len(folders):
+        faults.append(Fault("report", "one run is named twice", "name every run once"))
+    if faults:
+        raise InputError(faults)
+    part = out.with_name(f".{out.name}.part")
+    part.write_text(comparison_page(runs), encoding="utf-8")
+    os.replace(part, out)
+    return out
+
+
+def comparison_page(runs: Sequence[Run]) -> str:
+    """The page as HTML."""
+    panels = [
+        ("Comparable?", comparable_parts(runs)),
+        ("Best so far", best_so_far_parts(runs)),
+        ("Winners", winners_parts(runs)),
+        ("Configs of the winners", config_parts(runs)),
+        ("Searches", search_parts(runs)),
+    ]
+    trials = sum(len(run.history.trials) for run in runs)
+    title = " · ".join(run.label for run in runs)
+    return page_of(panels, title=title, summary=f"{len(runs)} searches compared · {counted(trials, 'trial')}")
+
+
+def _labels(folders: Sequence[Path]) -> list[str]:
+    """The names of the folders; with their parents' where two are the same."""
+    whole = [Path(os.path.abspath(Path(folder).expanduser())) for folder in folders]
+    names = [folder.name for folder in whole]
+    return [str(Path(*folder.parts[-2:])) if names.count(folder.name) > 1 else folder.name for folder in whole]
+
+
+def _read_run(run_dir: RunDir, label: str) -> Run:
+    history = read_history(run_dir.journal)
+    progress = progress_of(read_records(run_dir.journal), history)
+    return Run(label, load_space(run_dir.space), history, tuple(progress), read_confirmation(run_dir, history))
+
+
+def progress_of(records: Iterable[Mapping[str, Any]], history: History) -> list[Progress]:
+    """Every report that was better than all before it, and the end, from the lines of a journal.
+
+    Reports of trials that cannot win, and those that break a constraint, cost but do not count.
+    """
+    sign = 1.0 if history.mode == "max" else -1.0
+    reached: dict[int, int] = {}
+    iterations, seconds, best = 0, 0.0, -math.inf
+    found: list[Progress] = []
+    for record in records:
+        number = reported_trial(record)
+        if number is None:
+            continue
+        extra, value = record["raysearch"], record["intermediate_value"]
+        new = max(0, record["step"] - reached.get(number, 0))
+        reached[number] = max(record["step"], reached.get(number, 0))
+        iterations += max(0, new - int(extra["metrics"].get(ITERATIONS_SHARED, 0)))
+        seconds += extra["seconds"]
+        counts = history.trials[number].status not in ("failed", "infeasible")
+        is_admissible = all(amount <= 0.0 for amount in extra.get("violations", {}).values())
+        if counts and is_admissible and sign * value > best:
+            best = sign * value
+            found.append(Progress(iterations, seconds / 3600.0, value))
+    return [*found, Progress(iterations, seconds / 3600.0, sign * best)] if found else []
+
+
+# Whether they can be compared.
+
+
+@dataclass(frozen=True)
+class ComparableInfo:
+    """What keeps scores from being compared, and what may."""
+
+    obstacles: tuple[str, ...]
+    differences: tuple[tuple[str, tuple[str, ...]], ...]
+    """Path of the base configs, and its value in every run, where no search varies it."""
+
+
+def comparable_info(runs: Sequence[Run]) -> ComparableInfo:
+    """Whether metric, trainable, data and budget are the same."""
+    searched = {parameter.path for run in runs for parameter in run.spec.parameters}
+    differing = [row for row in differences([run.spec.config for run in runs]) if row[0] not in searched]
+    obstacles = [
+        *_differing("the metric", [f"{run.metric} ({run.spec.objectives[0].mode})" for run in runs]),
+        *_differing("the trainable", [run.spec.trainable.name for run in runs]),
+        *(
+            sentence
+            for path, values in differing
+            if any(path == of_data or path.startswith(f"{of_data}.") for of_data in _OF_DATA)
+            for sentence in _differing(path, values)
+        ),
+        *_differing("the full budget", [str(run.spec.max_iters or "unknown") for run in runs]),
+    ]
+    return ComparableInfo(tuple(obstacles), tuple(differing))
+
+
+def _differing(what: str, values: Sequence[str]) -> list[str]:
+    return [f"{what} is {', '.join(values)}"] if len(set(values)) > 1 else []
+
+
+def differences(configs: Sequence[Mapping[str, Any]]) -> list[tuple[str, tuple[str, ...]]]:
+    """The dotted paths at which nested configs differ, and what each holds there."""
+    flat = [dict(leaves(config)) for config in configs]
+    paths = dict.fromkeys(path for values in flat for path in values)
+    rows = [(path, tuple(shown(values[path]) if path in values else MISSING for values in flat)) for path in paths]
+    return [(path, values) for path, values in rows if len(set(values)) > 1]
+
+
+def comparable_parts(runs: Sequence[Run]) -> list[Part]:
+    """A plain sentence, and all that is not the same in the base configs."""
+    info = comparable_info(runs)
+    if info.obstacles:
+        text = f"The scores of these searches are not comparable: {'; '.join(info.obstacles)}."
+    else:
+        text = (
+            "The scores are comparable: the metric, the trainable, the data, how they are scored and the full budget "
+        )
+        text += "are the same."
+    if not info.differences:
+        return [Text(text), Text("All that no search varies is the same in the configs they begin with.")]
+    return [
+        Text(text),
+        Text("What no search varies, and yet is not the same in the configs they begin with:"),
+        _table(runs, "path", info.differences),
+    ]
+
+
+# How fast they got where.
+
+
+def best_so_far_parts(runs: Sequence[Run]) -> list[Part]:
+    """The best value against all iterations and all hours of trials."""
+    drawn = [run for run in runs if run.progress]
+    if not drawn:
+        return [Text("No trial has reported yet.")]
+    axes = (("iterations trained, all trials", "iterations"), ("hours of trials, all trials", "hours"))
+    return [
+        Text("The best value so far; hours are those that trials ran, one beside another counted twice."),
+        *(_curves(drawn, title, name) for title, name in axes),
+    ]
+
+
+def _curves(runs: Sequence[Run], title: str, name: str) -> Plot:
+    figure = new_figure(320, hovermode="closest")
+    figure.update_xaxes(title=title, rangemode="tozero")
+    figure.update_yaxes(title=escape(runs[0].metric))
+    for place, run in enumerate(runs):
+        figure.add_scatter(
+            x=[getattr(one, name) for one in run.progress],
+            y=[one.value for one in run.progress],
+            mode="lines",
+            name=escape(run.label),
+            line={"shape": "hv", "width": 2, "color": _COLORS[place % len(_COLORS)]},
+            hovertemplate=f"{escape(run.label)}<br>%{{y:.4g}} after %{{x:.4g}}<extra></extra>",
+        )
+    return Plot(figure, f"Best value so far of every search against its {name}.")
+
+
+# Where they got.
+
+
+def winners_rows(runs: Sequence[Run]) -> list[tuple[str, tuple[str, ...]]]:
+    """What each search found, and its searched values."""
+    facts: dict[str, list[str]] = {}
+    values = [_winner_values(run) for run in runs]
+    for run in runs:
+        for name, value in _winner_facts(run).items():
+            facts.setdefault(name, []).append(value)
+    paths = dict.fromkeys(parameter.path for run in runs for parameter in run.spec.parameters)
+    searched = [(path, tuple(shown(of[path]) if path in of else MISSING for of in values)) for path in paths]
+    return [*((name, tuple(row)) for name, row in facts.items()), *searched]
+
+
+def _winner_facts(run: Run) -> dict[str, str]:
+    winner = winning_trial(run.history, run.confirmation)
+    best = winner.best(run.history.mode) if winner else None
+    default = next((trial for trial in run.history.trials if trial.is_default), None)
+    of_default = default.best(run.history.mode) if default else None
+    trained = run.progress[-1] if run.progress else None
+    confirmed = run.confirmation
+    return {
+        "best value": shown(best.value) if best else MISSING,
+        "in trial": str(winner.number) if winner and best else MISSING,
+        "at iteration": str(best.iteration) if best else MISSING,
+        "confirmed": _mean(confirmed.best) if confirmed else MISSING,
+        "default": shown(of_default.value) if of_default else MISSING,
+        "default, confirmed": _mean(confirmed.default) if confirmed and confirmed.default else MISSING,
+        "trials": f"{len(run.history.trials)} of {run.history.target_trials}",
+        "iterations trained": f"{trained.iterations:,}" if trained else MISSING,
+        "time of trials": duration(3600.0 * trained.hours) if trained else MISSING,
+    }
+
+
+def _mean(trial: ConfirmedTrial) -> str:
+    return shown(trial.mean) if trial.std is None else f"{shown(trial.mean)} ± {trial.std:.2g}"
+
+
+def _winner_values(run: Run) -> Mapping[str, Any]:
+    winner = winning_trial(run.history, run.confirmation)
+    return winner.values if winner else {}
+
+
+def winners_parts(runs: Sequence[Run]) -> list[Part]:
+    """The winners side by side."""
+    return [_table(runs, "", winners_rows(runs))]
+
+
+def config_parts(runs: Sequence[Run]) -> list[Part]:
+    """Every path at which the winners' whole configs differ."""
+    known = [run for run in runs if run.history.best_trial() is not None]
+    if len(known) < 2:
+        return [Text("Fewer than two searches have a winner.")]
+    configs = []
+    for run in known:
+        winner = winning_trial(run.history, run.confirmation)
+        assert winner is not None, "some trial can win"
+        configs.append(run.spec.trial_config({} if winner.is_default else winner.values))
+    rows = differences(configs)
+    return [_table(known, "path", rows)] if rows else [Text("The winners' configs are the same.")]
+
+
+def search_rows(runs: Sequence[Run]) -> list[tuple[str, tuple[str, ...]]]:
+    """How and over what each search went, where that is not the same."""
+    settings = []
+    for run in runs:
+        spec = run.spec
+        sections = {name: getattr(spec, name).model_dump(mode="json") for name in ("search", "scheduler", "resources")}
+        settings.append({"space": spec.document["space"], **sections})
+    return differences(settings)
+
+
+def search_parts(runs: Sequence[Run]) -> list[Part]:
+    """Ranges and settings that are not the same."""
+    rows = search_rows(runs)
+    return (
+        [_table(runs, "setting", rows)]
+        if rows
+        else [Text("Space, algorithm, stopping rule and resources are the same.")]
+    )
+
+
+def _table(runs: Sequence[Run], first: str, rows: Sequence[tuple[str, tuple[str, ...]]]) -> Table:
+    header = (first, *(run.label for run in runs))
+    return Table(header, tuple((name, *values) for name, values in rows), text_columns=tuple(range(len(header))))
