@@ -27,16 +27,18 @@ import ray
 from ray import tune
 
 from raysearch import records
+from raysearch.chatter import log_workers, logging_to
 from raysearch.confirm import confirm_search
 from raysearch.errors import Fault, InputError, WorkError
 from raysearch.journal import Journal, TrialHistory
+from raysearch.observers import Lines, Observer, Observers
 from raysearch.outcome import SearchResult, search_result, write_outcome
 from raysearch.preflight import preflight
 from raysearch.ray_adapters import JournalScheduler, JournalSearcher, SearchHalted, TrialContext, wrap
 from raysearch.run_dir import RunDir
-from raysearch.schedulers import first_rung
 from raysearch.search import Proposal, Search
 from raysearch.space import SearchSpec, load_space
+from raysearch.trial_lines import title
 
 Say = Callable[[str], None]
 
@@ -44,7 +46,14 @@ _TABLES_EVERY_S = 10.0
 """Seconds between two writings of the tables while a search runs."""
 
 
-def run(spec: SearchSpec, out: Path | None = None, *, address: str | None = None, say: Say = print) -> SearchResult:
+def run(
+    spec: SearchSpec,
+    out: Path | None = None,
+    *,
+    address: str | None = None,
+    say: Say = print,
+    show: Observer | None = None,
+) -> SearchResult:
     """Search from the beginning, and confirm the best configs where the space file says so.
 
     Args:
@@ -52,6 +61,7 @@ def run(spec: SearchSpec, out: Path | None = None, *, address: str | None = None
         out: Folder of the run; `runs/NAME-TIMESTAMP` when absent.
         address: Of a Ray cluster; a local one is started when absent.
         say: Takes one line at a time of what happens.
+        show: Shows how the trials fare; a line by `say` for each that ends when absent.
 
     Raises:
         InputError: the dataset, the resources or the folder are wrong; nothing was started.
@@ -61,47 +71,82 @@ def run(spec: SearchSpec, out: Path | None = None, *, address: str | None = None
         say(f"note: {notice}")
     run_dir = RunDir.create(spec.name, out)
     run_dir.space.write_text(spec.to_yaml(), encoding="utf-8")
-    return _search(spec, run_dir, address=address, say=say)
+    return _search(spec, run_dir, address=address, say=say, show=show)
 
 
-def resume(folder: Path, *, add_trials: int = 0, address: str | None = None, say: Say = print) -> SearchResult:
-    """Go on with a search that was interrupted, or extend one that has finished.
+def resume(
+    folder: Path,
+    *,
+    add_trials: int = 0,
+    address: str | None = None,
+    say: Say = print,
+    show: Observer | None = None,
+) -> SearchResult:
+    """Go on with a search that was interrupted, or extend one that has finished; see `run`.
 
     Raises:
         InputError: the folder holds no run, or another process is running it.
     """
     run_dir = RunDir.open(folder)
     spec = load_space(run_dir.space)
-    return _search(spec, run_dir, add_trials=add_trials, address=address, say=say)
+    return _search(spec, run_dir, add_trials=add_trials, address=address, say=say, show=show)
 
 
-def _search(spec: SearchSpec, run_dir: RunDir, *, add_trials: int = 0, address: str | None, say: Say) -> SearchResult:
+def _search(
+    spec: SearchSpec,
+    run_dir: RunDir,
+    *,
+    add_trials: int = 0,
+    address: str | None,
+    say: Say,
+    show: Observer | None,
+) -> SearchResult:
     with Journal(run_dir.journal) as journal, _Interruption() as interruption:
         search = Search(spec, journal)
         if add_trials:
             search.extend(add_trials)
         _tidy(search, run_dir)
-        if not search.finished:
-            with _cluster(address, run_dir) as dashboard:
-                interruption.listen()
-                say(f"run folder: {run_dir.root}")
-                say(f"dashboard:  {dashboard}")
-                _tune(spec, search, run_dir, interruption, say)
-        else:
-            say(f"{run_dir.root}: the search has finished; `--add-trials N` extends it")
-        missing = search.history.target_trials - len(search.history.trials)
-        if search.finished and missing > 0:
-            say(
-                f"ended {missing} trials early: no further values were found that are untried, hold every constraint "
-                "and are predicted to fit into memory"
-            )
-        write_outcome(search.history, spec, run_dir)
-        _tidy(search, run_dir)
-        done = search.finished and _confirm(search, run_dir, interruption, say)
-        return search_result(search.history, spec, run_dir, None if done else interruption.signal)
+        with _observed(search, run_dir, show or Lines(say), say) as observers:
+            if not search.finished:
+                with _cluster(address, run_dir) as dashboard:
+                    interruption.listen()
+                    say(f"run folder: {run_dir.root}")
+                    say(f"dashboard:  {dashboard}")
+                    _tune(spec, search, run_dir, interruption, observers, say)
+            else:
+                say(f"{run_dir.root}: the search has finished; `--add-trials N` extends it")
+            missing = search.history.target_trials - len(search.history.trials)
+            if search.finished and missing > 0:
+                say(
+                    f"ended {missing} trials early: no further values were found that are untried, hold every "
+                    "constraint and are predicted to fit into memory"
+                )
+            write_outcome(search.history, spec, run_dir)
+            _tidy(search, run_dir)
+            done = search.finished and _confirm(search, run_dir, interruption, say)
+            return search_result(search.history, spec, run_dir, None if done else interruption.signal)
 
 
-def _tune(spec: SearchSpec, search: Search, run_dir: RunDir, interruption: "_Interruption", say: Say) -> None:
+@contextmanager
+def _observed(search: Search, run_dir: RunDir, show: Observer, say: Say) -> Iterator[Observers]:
+    """Everyone who looks on, from before the first trial runs until all is written."""
+    observers = Observers([show], say)
+    try:
+        observers.begin(search.spec, search.history, run_dir)
+        search.take_changed()
+        yield observers
+    finally:
+        observers.end()
+
+
+def _tune(
+    spec: SearchSpec,
+    search: Search,
+    run_dir: RunDir,
+    interruption: "_Interruption",
+    observers: Observers,
+    say: Say,
+) -> None:
     concurrent, share = _room(spec)
     context = TrialContext(
         trainable=spec.trainable.target,
@@ -119,7 +164,7 @@ def _tune(spec: SearchSpec, search: Search, run_dir: RunDir, interruption: "_Int
             "number": proposal.number,
             "folder": str(run_dir.trial(proposal.number)),
             "shared_folder": str(run_dir.shared),
-            "title": _title(search.history.trials[proposal.number]),
+            "title": title(search.history.trials[proposal.number]),
             "config": proposal.config,
             "reports": [list(report) for report in proposal.restorable],
         }
@@ -139,13 +184,17 @@ def _tune(spec: SearchSpec, search: Search, run_dir: RunDir, interruption: "_Int
             name=time.strftime("%Y%m%d-%H%M%S"),
             storage_path=str(run_dir.tune),
             verbose=0,
-            callbacks=[_Watch(search, run_dir, interruption, say)],
+            callbacks=[_Watch(search, run_dir, interruption, observers)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=0),
         ),
     )
     try:
-        tuner.fit()
+        try:
+            tuner.fit()
+        finally:
+            observers.update(search.take_changed())
+            observers.rest()
     except _Interrupted:
         say("interrupted; everything is saved")
     except SearchHalted as error:
@@ -173,43 +222,26 @@ def _confirm(search: Search, run_dir: RunDir, interruption: "_Interruption", say
 
 
 class _Watch(tune.Callback):
-    """Looks at the search after every event: says what ended, refreshes the tables, stops when told to."""
+    """Looks at the search after every event: tells the observers, refreshes the tables, stops when told to."""
 
-    def __init__(self, search: Search, run_dir: RunDir, interruption: "_Interruption", say: Say) -> None:
+    def __init__(self, search: Search, run_dir: RunDir, interruption: "_Interruption", observers: Observers) -> None:
         self._search = search
         self._run_dir = run_dir
         self._interruption = interruption
-        self._say = say
-        self._said = {trial.number for trial in search.history.trials if trial.status != "running"}
-        self._first_rung = first_rung(search.spec, search.history)
+        self._observers = observers
         self._written = time.monotonic()
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        for trial in self._search.history.trials:
-            if trial.status != "running" and trial.number not in self._said:
-                self._said.add(trial.number)
-                self._say(_line(trial, self._search))
-                _tidy_trial(trial, self._search, self._run_dir)
-        if self._first_rung is None:
-            self._find_first_rung()
+        changed = self._search.take_changed()
+        for trial in changed:
+            _tidy_trial(trial, self._search, self._run_dir)
+        self._observers.update(changed)
         now = time.monotonic()
         if now - self._written > _TABLES_EVERY_S:
             records.write_tables(self._search.history, self._run_dir)
             self._written = time.monotonic()
         if self._interruption.signal is not None:
             raise _Interrupted
-
-    def _find_first_rung(self) -> None:
-        """Say where the first rung lies, once the pilots have shown it."""
-        spec = self._search.spec
-        self._first_rung = first_rung(spec, self._search.history)
-        if self._first_rung is None:
-            return
-        pilots = f"the order of {spec.scheduler.pilot_trials} full trials"
-        if self._first_rung == spec.max_iters:
-            self._say(f"no rungs: {pilots} was not clear before iteration {spec.max_iters}; no trial will be stopped")
-        else:
-            self._say(f"first rung: iteration {self._first_rung}, from which on {pilots} was largely the final one")
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -272,35 +304,17 @@ def _cluster(address: str | None, run_dir: RunDir) -> Iterator[str]:
             address=address,
             include_dashboard=None if address else True,
             dashboard_host="127.0.0.1",
-            log_to_driver=False,
+            log_to_driver=True,
             logging_level=logging.ERROR,
         )
+        log_workers()
     try:
-        with _logging_to(run_dir.log):
+        with logging_to(run_dir.log):
             url = ray._private.worker.get_dashboard_url()
             yield f"http://{url} (while the search runs)" if url else "none (Ray was started without one)"
     finally:
         if ours:
             ray.shutdown()
-
-
-@contextmanager
-def _logging_to(path: Path) -> Iterator[None]:
-    """Ray's own lines, and the tracebacks of trials, go into a file instead of between ours."""
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    loggers = [logging.getLogger(name) for name in ("ray", "raysearch")]
-    before = [(logger.handlers, logger.propagate, logger.level) for logger in loggers]
-    for logger in loggers:
-        logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        for logger, (handlers, propagate, level) in zip(loggers, before, strict=True):
-            logger.handlers, logger.propagate = handlers, propagate
-            logger.setLevel(level)
-        handler.close()
 
 
 def _room(spec: SearchSpec) -> tuple[int, float]:
@@ -326,32 +340,6 @@ def _room(spec: SearchSpec) -> tuple[int, float]:
     wish = spec.resources.concurrent
     concurrent = sum(fits) if wish == "auto" else min(int(wish), sum(fits))
     return concurrent, 1.0 / min(concurrent, max(fits))
-
-
-def _title(trial: TrialHistory) -> str:
-    values = ", ".join(f"{path}={_short(value)}" for path, value in trial.values.items())
-    return f"trial {trial.number}: {values}"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _line(trial: TrialHistory, search: Search) -> str:
-    history = search.history
-    metric = search.spec.objectives[0].metric
-    best = trial.best(history.mode)
-    score = f"no {metric}"
-    if best is not None:
-        values = zip(history.further, history.values_at(trial, best)[1:], strict=True)
-        further = "".join(f", {name} {value:.4g}" for (name, _), value in values)
-        score = f"{metric} {best.value:.4f}{further} at iteration {best.iteration}"
-    leader = history.best_trial()
-    mark = " *" if leader is not None and leader.number == trial.number else ""
-    what = "default config" if trial.is_default else _title(trial).split(": ", 1)[-1]
-    why = f" ({trial.error})" if trial.error else ""
-    broken = "".join(f" (breaks {text})" for text in trial.broken(history.mode))
-    return f"trial {trial.number:>4} {trial.status:<10} {score}{mark}  {what}{why}{broken}"
 
 
 def _tidy(search: Search, run_dir: RunDir) -> None:

@@ -106,8 +106,13 @@ class RunDir:
 
     @property
     def log(self) -> Path:
-        """What Ray says, and the tracebacks of failed trials."""
+        """What Ray, libraries and workers say, and the tracebacks of failed trials."""
         return self.root / "raysearch.log"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The files of TensorBoard, a folder a trial."""
+        return self.root / "tensorboard"
 
     @property
     def tune(self) -> Path:

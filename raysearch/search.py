@@ -60,6 +60,8 @@ class Search:
         self.history = History()
         self._journal = journal
         self._scheduler = build_scheduler(spec, spec.objectives[0].mode)
+        self._changed: set[int] = set()
+        """Numbers of trials with a line that `take_changed` has not told of."""
         self._verdicts: dict[int, Status] = {}
         self._to_pause: set[int] = set()
         self._exhausted = False
@@ -99,6 +101,11 @@ class Search:
     @property
     def _may_start(self) -> int:
         return 0 if self._exhausted else max(0, self.history.target_trials - len(self.history.trials))
+
+    def take_changed(self) -> list[TrialHistory]:
+        """The trials that the journal has a new line on since the last call."""
+        changed, self._changed = sorted(self._changed), set()
+        return [self.history.trials[number] for number in changed]
 
     def extend(self, num_trials: int) -> None:
         """Let the search start this many trials more, as if it had been longer from the start.
@@ -280,7 +287,11 @@ class Search:
 
     def _apply(self, record: Mapping[str, Any]) -> None:
         """Take one line in; everything this object knows comes through here."""
+        num_known = len(self.history.trials)
         self.history.apply(record)
+        self._changed.update(range(num_known, len(self.history.trials)))
+        if "trial_id" in record:
+            self._changed.add(record["trial_id"])
         if (pausing := lines.paused_trial(record)) is not None:
             self._to_pause.discard(pausing)
         number = lines.reported_trial(record)

@@ -37,12 +37,14 @@ def run(
 ) -> None:
     """Search for the best config; prints where everything is."""
     from raysearch import driver
+    from raysearch.live_view import Screen
     from raysearch.space import load_space
 
     spec = load_space(space, set_values or (), pairs or ())
     for notice in spec.notices:
         note(notice)
-    _finish(driver.run(spec, out, address=address, say=say))
+    screen = Screen()
+    _finish(driver.run(spec, out, address=address, say=screen.say, show=screen))
 
 
 @app.command()
@@ -53,8 +55,10 @@ def resume(
 ) -> None:
     """Go on with a search after a stop or a kill, or extend one that has finished."""
     from raysearch import driver
+    from raysearch.live_view import Screen
 
-    _finish(driver.resume(run_dir, add_trials=add_trials, address=address, say=say))
+    screen = Screen()
+    _finish(driver.resume(run_dir, add_trials=add_trials, address=address, say=screen.say, show=screen))
 
 
 @app.command(context_settings=TAKES_FLAGS)
@@ -69,6 +73,22 @@ def check(space: SpaceFile, pairs: Pairs = None, set_values: SetValues = None) -
     for notice in preflight(spec):
         note(notice)
     say(f"{space}: {len(spec.parameters)} parameters, {spec.search.trials} trials; nothing wrong was found")
+
+
+@app.command()
+def dashboard(
+    run_dir: RunFolder,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port to serve on; 8080, or a free one, otherwise.")
+    ] = None,
+) -> None:
+    """Show a run in optuna-dashboard, in a browser on this machine; the search may be going on."""
+    from raysearch.dashboard import dashboard_server
+    from raysearch.run_dir import RunDir
+
+    with dashboard_server(RunDir.open(run_dir), port) as server:
+        say(f"dashboard: {server.url}  (it only looks on; Ctrl-C ends it)")
+        server.serve_forever()
 
 
 @app.command()

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -77,6 +78,10 @@ def test_sigkill_at_random_moments_changes_nothing(tmp_path: Path) -> None:
     space = space_file(tmp_path)
     whole = raysearch("run", space, "--out", tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
+    assert whole.stderr == ""
+    ours = r"(run folder|dashboard|best \w+|best config|checkpoint|tables|report): .*|trial +\d+ .*|"
+    assert [line for line in whole.stdout.splitlines() if not re.fullmatch(ours, line)] == []
+    assert "what a worker prints" in (tmp_path / "whole" / "raysearch.log").read_text()
     expected = read_history(tmp_path / "whole" / "study.journal")
 
     killed = tmp_path / "killed"

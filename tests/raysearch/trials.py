@@ -18,6 +18,7 @@ class Curve(tune.Trainable):
         self.x, self.ends, self.pause = config["x"], config.get("ends", "well"), config.get("pause", 0.0)
         self.marker = Path(config["marker"]) if "marker" in config else None
         self.t = 0
+        print("what a worker prints")
         if self.ends == "memory in setup":
             raise MemoryError("no room for the model")
 

@@ -1,0 +1,218 @@
+"""What a terminal shows while a search runs: a block that is drawn anew, and above it a line for every ended trial."""
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from typing import Any
+
+from rich.console import Console, ConsoleDimensions, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from raysearch.chatter import output_diverted
+from raysearch.journal import History, TrialHistory
+from raysearch.observers import Lines
+from raysearch.progress import Progress, ProgressCount, RunningTrial
+from raysearch.run_dir import RunDir
+from raysearch.space import SearchSpec
+from raysearch.trial_lines import short
+
+_REFRESH_EVERY_S = 0.25
+
+_NARROW = 100
+"""Columns below which the running trials have no words to spare."""
+
+
+class _Terminal(Console):
+    """A console on a terminal whose cursor stays visible: not even a kill leaves the terminal without one."""
+
+    def show_cursor(self, show: bool = True) -> bool:
+        """Leaves it as it is."""
+        return False
+
+
+class Screen(Lines):
+    """What the command line shows of a search: lines, and on a terminal a block below them that is kept up to date.
+
+    Whatever else this process, Ray and its workers would write to the terminal goes into the run's log meanwhile.
+    """
+
+    name = "the terminal view"
+
+    def __init__(self) -> None:
+        """Write to stdout."""
+        super().__init__(self.say)
+        self._console = _Terminal(highlight=False)
+        self._live: Live | None = None
+        self._stack = ExitStack()
+        self._drawn = 0.0
+
+    def say(self, line: str) -> None:
+        """Write one line, whatever its length."""
+        self._console.print(escape(line), soft_wrap=True)
+
+    def begin(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
+        """Take the terminal over."""
+        super().begin(spec, history, run_dir)
+        stdout = self._console.file
+        self._stack.callback(setattr, self._console, "file", stdout)
+        self._console.file = self._stack.enter_context(output_diverted(run_dir.log))
+        self._count = ProgressCount(spec, history)
+        self._began = time.time()
+        if self._console.file.isatty() and self._console.is_interactive:
+            self._live = Live(
+                console=self._console,
+                auto_refresh=False,
+                transient=True,
+                redirect_stdout=False,  # what others print is for the log
+                redirect_stderr=False,
+            )
+            self._live.start()
+            self._draw(self._began)
+
+    def update(self, changed: Sequence[TrialHistory]) -> None:
+        """Say what has ended, and draw the block anew a few times a second."""
+        super().update(changed)
+        self._count.take(changed)
+        now = time.time()
+        if not 0 <= now - self._drawn < _REFRESH_EVERY_S:
+            self._draw(now)
+
+    def _draw(self, now: float) -> None:
+        if self._live is None:
+            return
+        self._drawn = now
+        with suppress(
+            OSError
+        ):  # stdin may be no terminal, and stdout leads into the log: ask the one that is written to
+            columns, rows = os.get_terminal_size(self._console.file.fileno())
+            if columns and rows:
+                self._console.size = ConsoleDimensions(columns, rows)
+        size = self._console.size
+        self._live.update(view(self._count.progress(), now - self._began, size.width, size.height), refresh=True)
+
+    def tell_ending(self, line: str) -> None:
+        """One line of the terminal, cut at its right edge; whole where there is no terminal."""
+        if self._live is None:
+            self.say(line)
+        else:
+            self._console.print(escape(line), no_wrap=True, overflow="ellipsis", soft_wrap=False)
+
+    def rest(self) -> None:
+        """Take the block away."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def end(self) -> None:
+        """Give the terminal back."""
+        self.rest()
+        self._stack.close()
+
+
+def view(progress: Progress, elapsed_s: float, width: int, height: int) -> RenderableType:
+    """The block: where the search stands, then a line for every running trial.
+
+    Args:
+        progress: The search at one moment.
+        elapsed_s: How long this run of it has taken, in seconds.
+        width: Columns of the terminal.
+        height: Its rows; of more running trials than fit, the last ones are counted only.
+    """
+    facts = list(_facts(progress, elapsed_s))
+    room = max(1, height - len(facts) - 5)
+    shown = progress.running[:room]
+    parts: list[RenderableType] = [
+        _headline(progress, width),
+        *(Text(fact, no_wrap=True, overflow="ellipsis") for fact in facts),
+    ]
+    if shown:
+        parts.append(_running_table(progress, shown, width))
+    if len(shown) < len(progress.running):
+        parts.append(Text(f"{len(progress.running) - len(shown)} more are running", style="dim"))
+    return Group(*parts, Text())  # the cursor rests on a line of its own, where a prompt may follow
+
+
+def clock(seconds: float) -> str:
+    """`0:45`, `12:07`, `3:05:00`."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def _headline(progress: Progress, width: int) -> RenderableType:
+    over = sum(progress.ended.values())
+    head = Table.grid(expand=True, padding=(0, 1))
+    head.add_column(no_wrap=True, overflow="ellipsis", max_width=max(8, width // 2))
+    head.add_column(ratio=1)
+    head.add_column(no_wrap=True)
+    bar = ProgressBar(total=max(1, progress.target_trials), completed=over)
+    head.add_row(Text(progress.name, style="bold"), bar, f"{over} of {progress.target_trials} trials")
+    return head
+
+
+def _facts(progress: Progress, elapsed_s: float) -> Iterator[str]:
+    waiting = max(0, progress.target_trials - progress.started)
+    counts = {"running": len(progress.running), "paused": progress.paused, "waiting": waiting, **progress.ended}
+    yield "trials  " + ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    yield "best    " + _best(progress)
+    if progress.rungs:
+        yield "rungs   " + ", ".join(f"{r.iteration}: {r.went_on} of {r.reached}" for r in progress.rungs) + " went on"
+    speed = progress.images_per_second
+    pace = [] if speed is None else [f"{speed:.0f} images/s"]
+    yield "time    " + ", ".join([f"{clock(elapsed_s)} elapsed", *pace])
+
+
+def _best(progress: Progress) -> str:
+    if progress.best is None or progress.best_report is None:
+        return f"no {progress.metric} yet"
+    found = f"{progress.metric} {progress.best_report.value:.4f}  trial {progress.best.number}"
+    if progress.default_value is None:
+        return found
+    if progress.best.is_default:
+        return f"{found}, the default config"
+    lead = progress.best_report.value - progress.default_value
+    return f"{found}, default {progress.default_value:.4f} ({lead:+.4f})"
+
+
+def _running_table(progress: Progress, shown: Sequence[RunningTrial], width: int) -> RenderableType:
+    is_wide = width >= _NARROW
+    table = Table(box=None, padding=(0, 1, 0, 0), expand=True, header_style="dim", pad_edge=False)
+    table.add_column("trial", justify="right", no_wrap=True)
+    if progress.max_iters is not None:
+        table.add_column("", width=18 if is_wide else 8, no_wrap=True)
+    table.add_column("iteration", justify="right", no_wrap=True)
+    table.add_column(Text(progress.metric, overflow="ellipsis"), justify="right", no_wrap=True)
+    if progress.images_per_second is not None:
+        table.add_column("images/s" if is_wide else "img/s", justify="right", no_wrap=True)
+    if progress.rungs:
+        table.add_column("rung", justify="right", no_wrap=True)
+    table.add_column("values", ratio=1, no_wrap=True, overflow="ellipsis")
+    for trial in shown:
+        table.add_row(*_cells(trial, progress))
+    return table
+
+
+def _cells(trial: RunningTrial, progress: Progress) -> Iterator[RenderableType]:
+    yield str(trial.number)
+    if progress.max_iters is not None:
+        yield ProgressBar(total=progress.max_iters, completed=trial.iteration)
+    yield f"{trial.iteration}" + (f"/{progress.max_iters}" if progress.max_iters is not None else "")
+    yield "" if trial.value is None else f"{trial.value:.4f}"
+    if progress.images_per_second is not None:
+        yield "" if trial.images_per_second is None else f"{trial.images_per_second:.0f}"
+    if progress.rungs:
+        yield "" if trial.rung is None else str(trial.rung)
+    yield Text("default config" if trial.is_default else values_in_short(trial.values), style="cyan")
+
+
+def values_in_short(values: Mapping[str, Any]) -> str:
+    """Searched values under the last part of their paths, or as much of it as tells them apart."""
+    names = {path: path.rpartition(".")[2] for path in values}
+    several = {name for name in names.values() if list(names.values()).count(name) > 1}
+    return " ".join(
+        f"{path if names[path] in several else names[path]}={short(value)}" for path, value in values.items()
+    )
