@@ -1,0 +1,144 @@
+"""TensorBoard's files: a folder a trial, with a curve for every number that it reports and the values it searches.
+
+A trial's file is a function of its lines in the journal. That of a trial that runs is marked as open; where a search
+goes on after a kill, marked and missing files are written anew from the journal, so that no curve has a point twice.
+"""
+
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from raysearch.journal import History, Report, TrialHistory
+from raysearch.observers import Observer
+from raysearch.run_dir import RunDir
+from raysearch.scalars import ReportScalars
+from raysearch.space import SearchSpec
+
+_FLUSH_EVERY_S = 5.0
+
+_OPEN = ".open"
+"""Name of the empty file that marks a folder whose trial is not known to have ended."""
+
+
+class TensorBoard(Observer):
+    """Writes the files; only those of running trials are open."""
+
+    name = "the writer of TensorBoard's files"
+
+    def begin(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
+        """Make the folder what the history says."""
+        self._root = run_dir.tensorboard
+        self._scalars, self._metric = ReportScalars(spec), spec.objectives[0].metric
+        self._files: dict[int, _EventFile] = {}
+        self._flushed = time.monotonic()
+        for trial in history.trials:
+            if trial.status == "running" or not self._is_whole(trial.number):
+                self._take(trial)
+
+    def update(self, changed: Sequence[TrialHistory]) -> None:
+        """Append what is new."""
+        for trial in changed:
+            self._take(trial)
+        if time.monotonic() - self._flushed > _FLUSH_EVERY_S:
+            for file in self._files.values():
+                file.flush()
+            self._flushed = time.monotonic()
+
+    def rest(self) -> None:
+        """Close all; the trials that still run are marked as open."""
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+    def _folder(self, number: int) -> Path:
+        return self._root / f"trial-{number:05d}"
+
+    def _is_whole(self, number: int) -> bool:
+        folder = self._folder(number)
+        names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        return bool(names) and _OPEN not in names
+
+    def _take(self, trial: TrialHistory) -> None:
+        file = self._files.get(trial.number)
+        if file is None or not file.is_beginning_of(trial):
+            file = self._files[trial.number] = self._fresh(trial)
+        file.append(trial)
+        if trial.status != "running":
+            file.end(trial)
+        elif trial.is_paused:
+            file.close()  # of these there may be many
+        else:
+            return
+        del self._files[trial.number]
+
+    def _fresh(self, trial: TrialHistory) -> "_EventFile":
+        """An empty file in place of what a kill, or a worker that began again, has left behind."""
+        before = self._files.pop(trial.number, None)
+        if before is not None:
+            before.close()
+        folder = self._folder(trial.number)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return _EventFile(folder, trial, self._scalars, self._metric)
+
+
+class _EventFile:
+    """The file of one trial. Times are those of the journal."""
+
+    def __init__(self, folder: Path, trial: TrialHistory, scalars: ReportScalars, metric: str) -> None:
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.summary import hparams
+
+        self._mark = folder / _OPEN
+        self._mark.touch()
+        self._writer = EventsWriter(str(folder / "events"))
+        self._scalars = scalars
+        self._written: dict[int, Report] = {}
+        self._now = trial.started
+        values = {path: _hparam(value) for path, value in trial.values.items()}
+        experiment, session_start, self._session_end = hparams(values, {metric: None})
+        self._write(experiment)
+        self._write(session_start)
+
+    def is_beginning_of(self, trial: TrialHistory) -> bool:
+        """Whether a trial has the very reports that are written; a worker that begins again replaces them."""
+        return all(trial.reports.get(iteration) is report for iteration, report in self._written.items())
+
+    def append(self, trial: TrialHistory) -> None:
+        """Write the reports that are not written yet."""
+        for iteration in sorted(trial.reports.keys() - self._written.keys()):
+            report = self._written[iteration] = trial.reports[iteration]
+            self._now += report.seconds
+            self._write(_summary(self._scalars.of(report).items()), iteration)
+
+    def end(self, trial: TrialHistory) -> None:
+        """The trial has ended: the file is whole."""
+        if trial.status in ("completed", "stopped"):
+            self._write(self._session_end)
+        self.close()
+        self._mark.unlink()
+
+    def flush(self) -> None:
+        """Let readers see what is written."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Flush, and give the file back."""
+        self._writer.close()
+
+    def _write(self, summary: Any, step: int = 0) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        self._writer.write_event(Event(wall_time=self._now, step=step, summary=summary))
+
+
+def _summary(numbers: Iterable[tuple[str, float]]) -> Any:
+    from tensorboardX.proto.summary_pb2 import Summary
+
+    return Summary(value=[Summary.Value(tag=name, simple_value=number) for name, number in numbers])
+
+
+def _hparam(value: Any) -> Any:
+    return value if isinstance(value, bool | int | float | str) else str(value)
