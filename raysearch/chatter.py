@@ -55,7 +55,7 @@ def output_diverted(log: Path) -> Iterator[TextIO]:
     """All that this process and those it starts write to stdout and stderr, from C++ too, is appended to a file.
 
     Yields:
-        The stdout that was there before.
+        Where stdout led before.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -65,11 +65,21 @@ def output_diverted(log: Path) -> Iterator[TextIO]:
         os.dup2(file, number)
     os.close(file)
     try:
-        with os.fdopen(os.dup(before[_STDOUT]), "w", encoding=sys.stdout.encoding, errors="replace") as stdout:
-            yield stdout
+        if not _is_stdout(sys.stdout):
+            yield sys.stdout  # something has taken it over already
+        else:
+            with os.fdopen(os.dup(before[_STDOUT]), "w", encoding=sys.stdout.encoding, errors="replace") as stdout:
+                yield stdout
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
         for number, descriptor in before.items():
             os.dup2(descriptor, number)
             os.close(descriptor)
+
+
+def _is_stdout(file: TextIO) -> bool:
+    try:
+        return file.fileno() == _STDOUT
+    except OSError:
+        return False

@@ -23,6 +23,7 @@ import typer
 import yaml
 
 from raysearch import cli, confirm, driver, standalone
+from raysearch.dashboard import DashboardServer
 from raysearch.journal import read_history
 from raysearch.outcome import SearchResult, search_result
 from raysearch.preflight import preflight
@@ -86,6 +87,7 @@ FORMS = (
     Form(r"python -m raysearch resume .* --add-trials \d+", "search", LONG, ((r"--add-trials \d+", "--add-trials 1"),)),
     Form(r"python -m raysearch resume .*", "run", "the run has finished, which it says"),
     Form(r"python -m raysearch confirm .*", "run", LONG, ((r"--top \d+ --seeds \d+", "--top 1 --seeds 2"),)),
+    Form(r"python -m raysearch dashboard .*", "run", "serves until it is interrupted: here it is, at once"),
     Form(r"python -m raysearch (report|export|train|evaluate|predict|score) .*", "run"),
     Form(
         r"python -m raysearch data (convert|split) \w+ potatoes.*",
@@ -170,6 +172,7 @@ class Folder:
         self.monkeypatch.setattr(confirm, "_train_all", _train_here)
         self.monkeypatch.setattr(Path, "home", lambda: self.root / "world")
         self.monkeypatch.setenv("HOME", str(self.root / "world"))
+        self.monkeypatch.setattr(DashboardServer, "serve_forever", lambda server: None)
         world.build(self.root / "world")
         (self.root / "world" / "search_spaces").symlink_to(REPOSITORY / "search_spaces")
         self.monkeypatch.chdir(self.root / "world")
