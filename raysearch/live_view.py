@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raysearch.chatter import output_diverted
+from raysearch.estimate import Interval, estimate_search
 from raysearch.journal import History, TrialHistory
 from raysearch.observers import Lines
 from raysearch.progress import Progress, ProgressCount, RunningTrial
@@ -22,6 +23,8 @@ from raysearch.space import SearchSpec
 from raysearch.trial_lines import short
 
 _REFRESH_EVERY_S = 0.25
+_ESTIMATE_EVERY_S = 15.0
+"""At most; an estimate takes a few tenths of a second, and fewer than a fiftieth of the time goes into them."""
 
 _NARROW = 100
 """Columns below which the running trials have no words to spare."""
@@ -50,6 +53,9 @@ class Screen(Lines):
         self._live: Live | None = None
         self._stack = ExitStack()
         self._drawn = 0.0
+        self._end: Interval | None = None
+        """When all is done, in Unix time."""
+        self._estimate_due = 0.0
 
     def say(self, line: str) -> None:
         """Write one line, whatever its length."""
@@ -92,8 +98,21 @@ class Screen(Lines):
             columns, rows = os.get_terminal_size(self._console.file.fileno())
             if columns and rows:
                 self._console.size = ConsoleDimensions(columns, rows)
-        size = self._console.size
-        self._live.update(view(self._count.progress(), now - self._began, size.width, size.height), refresh=True)
+        size, progress = self._console.size, self._count.progress()
+        left = self._left(progress, now)
+        self._live.update(view(progress, now - self._began, left, size.width, size.height), refresh=True)
+
+    def _left(self, progress: Progress, now: float) -> Interval | None:
+        """Seconds until the search and its confirmation are over, as of the last estimate."""
+        pace = progress.seconds_per_iteration
+        if now >= self._estimate_due and pace is not None:
+            concurrent = max(1, len(progress.running))
+            began = time.perf_counter()
+            estimate = estimate_search(self._spec, self._history, concurrent=concurrent)
+            self._estimate_due = now + max(_ESTIMATE_EVERY_S, 50 * (time.perf_counter() - began))
+            if estimate is not None:
+                self._end = Interval(*(now + (i + estimate.confirm_elapsed) * pace for i in estimate.elapsed))
+        return None if self._end is None else Interval(*(max(0.0, end - now) for end in self._end))
 
     def tell_ending(self, line: str) -> None:
         """One line of the terminal, cut at its right edge; whole where there is no terminal."""
@@ -114,16 +133,17 @@ class Screen(Lines):
         self._stack.close()
 
 
-def view(progress: Progress, elapsed_s: float, width: int, height: int) -> RenderableType:
+def view(progress: Progress, elapsed_s: float, left_s: Interval | None, width: int, height: int) -> RenderableType:
     """The block: where the search stands, then a line for every running trial.
 
     Args:
         progress: The search at one moment.
         elapsed_s: How long this run of it has taken, in seconds.
+        left_s: How long it will still take, where that can be told.
         width: Columns of the terminal.
         height: Its rows; of more running trials than fit, the last ones are counted only.
     """
-    facts = list(_facts(progress, elapsed_s))
+    facts = list(_facts(progress, elapsed_s, left_s))
     room = max(1, height - len(facts) - 5)
     shown = progress.running[:room]
     parts: list[RenderableType] = [
@@ -143,6 +163,14 @@ def clock(seconds: float) -> str:
     return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
+def duration(seconds: float) -> str:
+    """`45 s`, `12 min`, `3 h 05 min`."""
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
 def _headline(progress: Progress, width: int) -> RenderableType:
     over = sum(progress.ended.values())
     head = Table.grid(expand=True, padding=(0, 1))
@@ -154,16 +182,20 @@ def _headline(progress: Progress, width: int) -> RenderableType:
     return head
 
 
-def _facts(progress: Progress, elapsed_s: float) -> Iterator[str]:
+def _facts(progress: Progress, elapsed_s: float, left_s: Interval | None) -> Iterator[str]:
     waiting = max(0, progress.target_trials - progress.started)
     counts = {"running": len(progress.running), "paused": progress.paused, "waiting": waiting, **progress.ended}
     yield "trials  " + ", ".join(f"{count} {status}" for status, count in counts.items() if count)
     yield "best    " + _best(progress)
     if progress.rungs:
         yield "rungs   " + ", ".join(f"{r.iteration}: {r.went_on} of {r.reached}" for r in progress.rungs) + " went on"
-    speed = progress.images_per_second
-    pace = [] if speed is None else [f"{speed:.0f} images/s"]
-    yield "time    " + ", ".join([f"{clock(elapsed_s)} elapsed", *pace])
+    pace = [f"{clock(elapsed_s)} elapsed"]
+    if left_s is not None:
+        low, median, high = map(duration, left_s)
+        pace.append(f"about {median} left" + (f" ({low} to {high})" if low != high else ""))
+    if progress.images_per_second is not None:
+        pace.append(f"{progress.images_per_second:.0f} images/s")
+    yield "time    " + ", ".join(pace)
 
 
 def _best(progress: Progress) -> str:

@@ -3,7 +3,7 @@
 A refresh costs as much as there are trials running, however many have ended.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +11,13 @@ from typing import Any
 from raysearch.journal import History, Report, TrialHistory
 from raysearch.schedulers import first_rung, rungs_of
 from raysearch.space import SearchSpec
+from trainables.protocol import ITERATIONS_SHARED
 
 SPEED = "images_per_second"
 """The metric that says how many images a trial trains with in a second, where one is reported."""
+
+_MAX_PACE = 50
+"""Reports that the pace is taken of."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class Progress:
     default_value: float | None
     """The best value of the default config so far."""
     rungs: tuple[RungCount, ...]
+    seconds_per_iteration: float | None
+    """Of a trial, in the latest reports; shared iterations, which cost nothing, are left out."""
 
     @property
     def images_per_second(self) -> float | None:
@@ -139,6 +145,7 @@ class ProgressCount:
             best_report=best.best(history.mode) if best else None,
             default_value=default_best.value if default_best else None,
             rungs=tuple(RungCount(rung, self._reached[rung], self._went_on[rung]) for rung in self._rungs),
+            seconds_per_iteration=self._seconds_per_iteration(),
         )
 
     def _count_all(self) -> None:
@@ -151,6 +158,8 @@ class ProgressCount:
         self._ended.clear()
         self._counted: set[int] = set()
         """Trials that have ended and are counted."""
+        self._pace: deque[tuple[int, float]] = deque(maxlen=_MAX_PACE)
+        """Iterations and seconds of the latest reports."""
         for trial in self._history.trials:
             self._count(trial)
 
@@ -166,6 +175,8 @@ class ProgressCount:
             self._reached[rung] += before < rung
             self._went_on[rung] += before <= first < last
         self._seen[trial.number] = last
+        if last > before:
+            self._pace.append(_last_leg(trial))
         if trial.status == "running":
             self._open[trial.number] = trial
         else:
@@ -173,6 +184,10 @@ class ProgressCount:
             self._counted.add(trial.number)
             self._open.pop(trial.number, None)
             self._seen.pop(trial.number, None)
+
+    def _seconds_per_iteration(self) -> float | None:
+        iterations = sum(iterations for iterations, _ in self._pace)
+        return sum(seconds for _, seconds in self._pace) / iterations if iterations > 0 else None
 
     def _running(self, trial: TrialHistory) -> RunningTrial:
         last = trial.last
@@ -186,3 +201,11 @@ class ProgressCount:
             images_per_second=last.metrics.get(SPEED) if last else None,
             rung=max((rung for rung in self._rungs if rung <= iteration), default=None),
         )
+
+
+def _last_leg(trial: TrialHistory) -> tuple[int, float]:
+    """Iterations that were trained for the last report, and the seconds that it took."""
+    last = trial.last
+    assert last is not None
+    before = max((iteration for iteration in trial.reports if iteration < last.iteration), default=0)
+    return last.iteration - before - int(last.metrics.get(ITERATIONS_SHARED, 0)), last.seconds

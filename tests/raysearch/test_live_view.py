@@ -11,15 +11,18 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from raysearch.live_view import clock, values_in_short, view
+from raysearch.estimate import Interval
+from raysearch.live_view import clock, duration, values_in_short, view
 from raysearch.progress import ProgressCount
 from tests.raysearch.test_progress import by_hand
+
+LEFT = Interval(2160.0, 2700.0, 4200.0)
 
 
 def drawn(tmp_path: Path, width: int, height: int = 30) -> list[str]:
     spec, history = by_hand(tmp_path)
     console = Console(file=io.StringIO(), width=width, color_system=None)
-    console.print(view(ProgressCount(spec, history).progress(), 4000.0, width, height))
+    console.print(view(ProgressCount(spec, history).progress(), 4000.0, LEFT, width, height))
     assert isinstance(console.file, io.StringIO)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
@@ -32,7 +35,8 @@ def test_every_width_has_all_of_it_in_lines_that_fit(tmp_path: Path, width: int)
     assert lines[0].endswith("4 of 9 trials")
     assert lines[2] == "best    score 0.7000  trial 2, default 0.5500 (+0.1500)"
     assert lines[3] == "rungs   2: 3 of 5, 4: 1 of 2 went on"
-    assert lines[4] == "time    1:06:40 elapsed, 50 images/s"
+    time = "time    1:06:40 elapsed, about 45 min left (36 min to 1 h 10 min), 50 images/s"
+    assert lines[4] == time if width > 60 else time[:59] + "…"
     assert lines[5].split()[:3] == ["trial", "iteration", "score"]
     first, second = lines[6].split(), lines[7].split()
     assert first[0] == "2"
@@ -56,12 +60,21 @@ def test_names_of_values_are_short_where_that_is_clear() -> None:
 
 def test_the_clock() -> None:
     assert [clock(s) for s in (0, 45.2, 727, 11100)] == ["0:00", "0:45", "12:07", "3:05:00"]
+    assert [duration(s) for s in (0, 59.4, 59.6, 727, 3570, 11100)] == [
+        "0 s",
+        "59 s",
+        "1 min",
+        "12 min",
+        "1 h 00 min",
+        "3 h 05 min",
+    ]
 
 
 SEARCH = """
 import os, subprocess, sys
 from pathlib import Path
 from raysearch.journal import Journal
+from raysearch.estimate import Interval
 from raysearch.live_view import Screen
 from raysearch.run_dir import RunDir
 from raysearch.search import Search

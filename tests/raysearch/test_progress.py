@@ -42,6 +42,7 @@ def test_a_search_by_hand(tmp_path: Path) -> None:
     assert (first.number, first.iteration, first.value, first.rung) == (2, 4, 0.7, 4)
     assert (second.number, second.iteration, second.value, second.rung) == (6, 0, None, None)
     assert progress.images_per_second == 50.0
+    assert progress.seconds_per_iteration == 1.5
 
 
 def test_counting_along_gives_what_counting_at_the_end_does(tmp_path: Path) -> None:
