@@ -62,7 +62,8 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
     Raises:
         InputError: a folder is no run, or is named twice.
     """
-    runs, faults = [], []
+    runs: list[Run] = []
+    faults: list[Fault] = []
     for folder, label in zip(folders, _labels(folders), strict=True):
         try:
             runs.append(_read_run(RunDir.open(folder), label))

@@ -27,7 +27,7 @@ from raysearch.report.parts import (
 )
 from raysearch.report.view import SearchView
 
-MAX_TRIALS = 300
+MAX_TRIALS = 200
 """Trials that the surface is fitted to, at most: the time grows with the third power of their number."""
 
 _STEPS = 25

@@ -1,0 +1,117 @@
+"""The page as a browser shows it, without a network; skipped where there is no Chromium."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from raysearch.predictions import PredictedImage, Predictions
+from raysearch.report.page import PANELS, render_page
+from raysearch.report.view import SearchView
+from tests.raysearch.report.histories import rich_view
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+FLAGS += ["--disable-component-update", "--disable-sync"]
+
+playwright = pytest.importorskip("playwright.sync_api")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    if not CHROMIUM.exists():
+        pytest.skip("there is no Chromium")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield opened
+        opened.close()
+
+
+def _pictures(folder: Path) -> Predictions:
+    paths = [folder / name for name in ("image.jpg", "truth.png", "winner.png", "default.png")]
+    for path in paths:
+        Image.new("RGB", (64, 48), (30, 90, 160)).save(path)
+    images = tuple(
+        PredictedImage(f"0016E5_{n:05d}", "worst" if n < 4 else "typical", 0.3, 0.2, *paths) for n in range(6)
+    )
+    classes = (("sky", "#000000"), ("a class of a very long name indeed", "#e69f00"))
+    return Predictions(45, 0, 101, 64, classes, images)
+
+
+# What is wrong with a page, in words: empty where nothing is.
+FAULTS = """() => {
+  const faults = [];
+  const root = document.documentElement;
+  const beyond = root.scrollWidth - root.clientWidth;
+  if (beyond > 0) faults.push(`wider than the window by ${beyond}`);
+  for (const heading of document.querySelectorAll("h1, h2")) {
+    const box = heading.getBoundingClientRect();
+    const seen = box.width > 0 && box.height > 0 && box.left >= 0 && box.left < root.clientWidth;
+    if (!seen) faults.push(heading.textContent);
+  }
+  for (const plot of document.querySelectorAll(".plot")) {
+    const drawn = plot.querySelectorAll(".scatterlayer .trace, .barlayer .trace, .contourlayer .contour").length;
+    if (!drawn || plot.getBoundingClientRect().width < 200) faults.push(`not drawn: ${plot.ariaLabel}`);
+  }
+  for (const image of document.images) if (!image.naturalWidth) faults.push("a broken picture");
+  return faults;
+}"""
+
+
+def _wait_until(page, expression: str) -> None:
+    """The page's own policy keeps Playwright's from waiting in it."""
+    for _ in range(200):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(expression)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_is_whole_at_every_width_in_both_schemes(browser, scheme: str, tmp_path: Path) -> None:
+    view = replace(rich_view(40), predictions=_pictures(tmp_path))
+    path = tmp_path / "report.html"
+    path.write_text(render_page(view, "a search with a name"), encoding="utf-8")
+    context = browser.new_context(color_scheme=scheme, viewport={"width": 360, "height": 800}, offline=True)
+    page = context.new_page()
+    said: list[str] = []
+    asked: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url.partition(":")[0]))
+    page.goto(path.as_uri())
+    assert [heading.inner_text() for heading in page.query_selector_all("h2")] == [title for title, _ in PANELS]
+    for width in (360, 800, 1920):
+        page.set_viewport_size({"width": width, "height": 800})
+        _wait_until(
+            page, "[...document.querySelectorAll('.plot')].every((p) => p.firstChild.offsetWidth <= p.offsetWidth)"
+        )
+        assert page.evaluate(FAULTS) == [], f"at a width of {width}"
+    paper, ink = page.evaluate(
+        "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
+    )
+    brightness = [sum(map(int, color[4:-1].split(","))) for color in (paper, ink)]
+    assert (brightness[0] > brightness[1]) == (scheme == "light")
+    page.click("#config .copy")
+    _wait_until(page, "document.querySelector('#config .copy').textContent != 'Copy'")
+    assert said == []
+    assert [kind for kind in asked if kind not in ("file", "data", "blob")] == []
+    context.close()
+
+
+def test_a_page_of_2000_trials_is_small_and_soon_written() -> None:
+    view: SearchView = rich_view(2000)
+    for trial in view.history.trials:  # 20 reports where there was one
+        for iteration, report in list(trial.reports.items()):
+            for k in range(1, 20):
+                between = replace(report, iteration=iteration - k, value=report.value - 0.001 * k, metrics={})
+                trial.reports[between.iteration] = between
+    began = time.process_time()
+    page = render_page(view, "large")
+    assert time.process_time() - began < 30.0
+    assert len(page.encode()) < 8_000_000
+    for said in ("One report in 3 is drawn", "The best 1000 of", "Drawn are the best 200 of"):
+        assert said in page
