@@ -6,7 +6,7 @@ import sys
 import typer
 from rich.markup import escape
 
-from raysearch import console, data_commands, model_commands, search_commands
+from raysearch import console, data_commands, model_commands, search_commands, space_commands
 from raysearch.errors import EXIT_FAILED, EXIT_WRONG_INPUT, InputError, WorkError
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
 )
 app.add_typer(search_commands.app)
 app.add_typer(model_commands.app)
+app.add_typer(space_commands.app)
 app.add_typer(data_commands.app, name="data")
 
 

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-SpaceFile = Annotated[Path, typer.Argument(metavar="SPACE.yaml", help="The space file.", show_default=False)]
+SpaceFile = Annotated[
+    Path, typer.Argument(metavar="SPACE.yaml", help="A space file, or the name of a shipped one.", show_default=False)
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.", show_default=False)]
 SetValues = Annotated[
     list[str] | None,

@@ -23,6 +23,7 @@ from raysearch.faults import FaultList, Place
 from raysearch.journal import PEAK_MEMORY
 from raysearch.parameters import Parameter, conditions_hold, gates_first, read_parameters
 from raysearch.sections import Count, Float, Int, Section, read_section
+from raysearch.shipped_spaces import find_space
 from raysearch.strict_yaml import dump, kind_of, read_mapping
 from raysearch.survey import Survey, check_parameters, survey_space
 from raysearch.trainable_loading import LoadedTrainable, load_trainable
@@ -265,7 +266,7 @@ def load_space(
     """The search that a space file describes.
 
     Args:
-        path: The space file; relative paths in it start at its folder.
+        path: The space file, or the name of a shipped one; relative paths in it start at its folder.
         set_values: `key=value` overrides of any section, by dotted path; values are YAML.
         trailing: `a.b.c value` overrides of the config, as the words of a command line.
         cwd: Where relative paths in overrides start; absent: the working directory.
@@ -274,7 +275,7 @@ def load_space(
         InputError: every fault of the file and of the overrides.
     """
     source = str(path)
-    path = path.expanduser()
+    path = find_space(path)
     document, faults = read_mapping(path, source)
     base_dir = Path(os.path.abspath(path)).parent
     return _parse(document, base_dir, source, set_values, trailing, cwd or Path.cwd(), faults)

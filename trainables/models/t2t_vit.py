@@ -59,7 +59,7 @@ class T2TViT(nn.Module):
         """One map (B, dim, H / 16, W / 16) of images (B, 3, H, W) with sides that are multiples of 16."""
         height, width = images.shape[-2] // STRIDE, images.shape[-1] // STRIDE
         tokens = self.tokens_to_token(images)
-        tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
+        tokens = torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1), tokens], dim=1)
         tokens = tokens + resample_abs_pos_embed(self.pos_embed, [height, width])
         tokens = self.norm(self.blocks(tokens))
         return [tokens[:, 1:].transpose(1, 2).unflatten(2, (height, width))]
