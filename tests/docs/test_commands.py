@@ -9,7 +9,6 @@ import importlib.util
 import json
 import re
 import runpy
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import typer
 import yaml
@@ -33,7 +33,7 @@ from tests.docs import world
 from tests.docs.blocks import PAGES, README, REPOSITORY, Block, Command, blocks, commands, inline_commands
 from trainables.openseg_json import _FLAGS
 
-RUN = re.compile(r"runs/[\w-]+-…")
+RUN = re.compile(r"runs/(\w+)-…")
 """How the pages write the folder of a run."""
 
 
@@ -44,8 +44,7 @@ class Form:
     fits: str
     """Regular expression that the whole command matches."""
     how: str
-    """`run`; `search`, which really searches, on Ray; `check`, the same up to where the search would begin; `parse`; or
-    `not ours`."""
+    """`run`; `check`: up to where a search or a training would begin; `parse`; or `not ours`."""
     why: str = ""
     """What keeps it from being run as it stands."""
     instead: tuple[tuple[str, str], ...] = ()
@@ -71,23 +70,27 @@ _SMALL = """
 """
 SMALL = tuple(word for line in _SMALL.split("\n") if line.strip() for word in ("--set", line.strip()))
 DRAWN = ("--set", "config.data.drawn.num_train=4", "--set", "config.data.drawn.num_val=2")
-ONE_SEARCH = "the README's own searches are run; what another space file adds is seen before a search begins"
+OTHERS = "the searches of the README are run; what another space file adds shows before a search begins"
 LONG = "takes minutes to hours"
 
 FORMS = (
     Form(r"python3? -m venv .*|.*pip install .*|git clone .*|cd .*|\. \.venv/bin/activate", "not ours", "sets up"),
     Form(r".*python -m pytest.*|make .*", "not ours", "is what runs this"),
+    Form(r"ssh .*|ray start .*", "not ours", "needs other machines"),
+    Form(r"tensorboard .*", "not ours", "is a program of others"),
     Form(r"python -m benchmarks\..*", "parse", LONG),
-    Form(r"python -m raysearch run search_spaces/demo.yaml", "search", LONG, extra=(*SMALL, *DRAWN)),
-    Form(r"python -m raysearch run potatoes.yaml", "search", LONG, extra=SMALL),
-    Form(
-        r"python -m raysearch run .*--set config.data.dir=PATH.*", "check", ONE_SEARCH, (("=PATH", "=camvid"),), SMALL
-    ),
+    Form(r"python -m raysearch (run|resume) .*--address .*", "check", "needs other machines"),
+    Form(r"python -m raysearch run search_spaces/demo.yaml", "run", LONG, extra=(*SMALL, *DRAWN)),
+    Form(r"python -m raysearch run potatoes.yaml", "run", "is a small form of the README's space file"),
+    Form(r"python -m raysearch run .*--set config.data.dir=PATH.*", "check", OTHERS, (("=PATH", "=camvid"),), SMALL),
+    Form(r"python -m raysearch run .*", "check", OTHERS),
+    Form(r"python -m raysearch check camvid.yaml", "run", LONG, extra=SMALL),
     Form(r"python -m raysearch check .*", "run"),
-    Form(r"python -m raysearch resume .* --add-trials \d+", "search", LONG, ((r"--add-trials \d+", "--add-trials 1"),)),
+    Form(r"python -m raysearch resume .* --add-trials \d+", "run", LONG, ((r"--add-trials \d+", "--add-trials 1"),)),
     Form(r"python -m raysearch resume .*", "run", "the run has finished, which it says"),
     Form(r"python -m raysearch confirm .*", "run", LONG, ((r"--top \d+ --seeds \d+", "--top 1 --seeds 2"),)),
     Form(r"python -m raysearch dashboard .*", "run", "serves until it is interrupted: here it is, at once"),
+    Form(r"python -m raysearch train H_48_D_4.json .*", "check", LONG),
     Form(r"python -m raysearch (report|export|train|evaluate|predict|score) .*", "run"),
     Form(
         r"python -m raysearch data (convert|split) \w+ potatoes.*",
@@ -132,10 +135,27 @@ def test_all_of_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     with ray_of_two_processors():
         place.prepare()
         for page in (README, *PAGES):
-            place.open(page)
             for block in blocks(page):
                 place.try_block(block)
     assert not place.faults, "\n\n".join(place.faults)
+    every_column_is_described(place.run)
+
+
+def every_column_is_described(run: Path) -> None:
+    """Every table of a run has a section on the page of tables, with every column of it."""
+    page = (REPOSITORY / "docs" / "reference" / "tables.md").read_text(encoding="utf-8")
+    sections = {section.split("`")[1]: section for section in page.split("\n## ")[1:]}
+    searched = {parameter.path for parameter in load_space(run / "space.yaml").parameters}
+    for table in run.rglob("*.parquet"):
+        if "confirm" in table.relative_to(run).parts:
+            continue  # trainings of `train`, with the columns of results.parquet
+        name = str(table.relative_to(run))
+        assert name in sections, f"{name} is not on the page"
+        described = {
+            word for row in re.findall(r"^\|(.+?)\|", sections[name], re.M) for word in re.findall(r"`([^`]+)`", row)
+        }
+        columns = {re.sub("^took_effect/.+", "took_effect/PATH", c) for c in pq.read_schema(table).names} - searched
+        assert columns <= described, f"{name}: {sorted(columns - described)}"
 
 
 @contextmanager
@@ -152,11 +172,13 @@ def ray_of_two_processors() -> Iterator[None]:
 
 @dataclass
 class Folder:
-    """The working directory of a reader who tries one page after the other."""
+    """The home and working directory of a reader who tries one page after the other."""
 
     root: Path
     monkeypatch: pytest.MonkeyPatch
     capsys: pytest.CaptureFixture[str]
+    tried: set[str] = field(default_factory=set)
+    """Commands, each of which is tried where it stands first."""
     faults: list[str] = field(default_factory=list)
 
     @property
@@ -165,39 +187,36 @@ class Folder:
         return self.root / "run"
 
     def prepare(self) -> None:
-        """The datasets, and the README's search for its own space file."""
+        """The datasets, a small form of the README's space file, and what it finds."""
         self.monkeypatch.setattr(signal, "signal", lambda *_: None)
+        self.monkeypatch.setattr(confirm, "_train_all", _train_here)
         self.monkeypatch.setenv("TRAINABLES_CACHE_DIR", str(self.root / "cache"))
         self.monkeypatch.setenv("COLUMNS", "200")
-        self.monkeypatch.setattr(confirm, "_train_all", _train_here)
-        self.monkeypatch.setattr(Path, "home", lambda: self.root / "world")
-        self.monkeypatch.setenv("HOME", str(self.root / "world"))
+        self.monkeypatch.setenv("HOME", str(self.root / "home"))
         self.monkeypatch.setattr(DashboardServer, "serve_forever", lambda server: None)
-        world.build(self.root / "world")
-        (self.root / "world" / "search_spaces").symlink_to(REPOSITORY / "search_spaces")
-        self.monkeypatch.chdir(self.root / "world")
-        space = next(block for block in blocks(README) if block.language == "yaml")
-        Path("potatoes.yaml").write_text(space.text, encoding="utf-8")
-        self._call("the run that the pages speak of", ["run", "potatoes.yaml", *SMALL, "--out", str(self.run)])
+        world.build(self.root / "home")
+        (self.root / "home" / "search_spaces").symlink_to(REPOSITORY / "search_spaces")
+        self.monkeypatch.chdir(self.root / "home")
+        given = next(block for block in blocks(README) if block.language == "yaml")
+        Path("readme.yaml").write_text(given.text, encoding="utf-8")
+        small = load_space(Path("readme.yaml"), SMALL[1::2])
+        Path("potatoes.yaml").write_text(small.to_yaml(), encoding="utf-8")
+        self._call("the run that the pages speak of", ["run", "potatoes.yaml", "--out", str(self.run)])
+        self.tried.add("python -m raysearch run potatoes.yaml")
         self._call("its best config", ["export", str(self.run), "--out", "best.json"])
         assert not self.faults, "\n\n".join(self.faults)
 
-    def open(self, page: Path) -> None:
-        """Begin a page in a folder of its own."""
-        folder = self.root / "pages" / page.relative_to(REPOSITORY).with_suffix("")
-        shutil.copytree(self.root / "world", folder, symlinks=True)
-        self.monkeypatch.chdir(folder)
-        self.monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
-
     def try_block(self, block: Block) -> None:
-        text = RUN.sub(str(self.run), block.text)
+        text = self._with_runs(block.text)
         if block.title is not None:
             Path(block.title).parent.mkdir(parents=True, exist_ok=True)
             Path(block.title).write_text(block.text, encoding="utf-8")
         match block.language:
             case "sh":
                 for command in commands(block):
-                    self._try_command(command)
+                    if command.text not in self.tried:
+                        self.tried.add(command.text)
+                        self._try_command(command)
             case "python" if block.title is None:
                 self._attempt(block.place, lambda: exec(compile(text, block.place, "exec"), {"__name__": "__page__"}))
             case "json":
@@ -205,11 +224,19 @@ class Folder:
             case "yaml" if block.title is None or set(yaml.safe_load(text)) <= set(_KEYS):
                 self._attempt(block.place, lambda: self._load(yaml.safe_load(text)))
 
+    def _with_runs(self, text: str) -> str:
+        """Folders of runs that are there in place of those that a page means."""
+
+        def folder(name: re.Match[str]) -> str:
+            return str(max(Path("runs").glob(f"{name[1]}-*"), default=self.run))
+
+        return RUN.sub(folder, text)
+
     def _load(self, document: dict[str, Any]) -> SearchSpec:
         """A space file; what a piece of one leaves out is the README's."""
-        whole = yaml.safe_load(Path("potatoes.yaml").read_text(encoding="utf-8"))
-        if "space" not in document:
-            document = {**whole, **document}
+        whole = yaml.safe_load(Path("readme.yaml").read_text(encoding="utf-8"))
+        if "space" not in document or "objective" not in document:
+            document = _merged(whole, document)
         Path("piece.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
         return load_space(Path("piece.yaml"))
 
@@ -221,22 +248,27 @@ class Folder:
         text = "\0".join(words).replace(" ", "\1").replace("\0", " ")
         for pattern, other in form.instead:
             text = re.sub(pattern, other, text)
-        words = [RUN.sub(str(self.run), word.replace("\1", " ")) for word in text.split(" ")]
+        words = [self._with_runs(word.replace("\1", " ")) for word in text.split(" ")]
         if form.how == "parse":
             self._attempt(command.place, lambda: _parse_benchmark(command.words[2], command.words[3:]))
         else:
-            self._call(f"{command.place}: {command.text}", [*words, *form.extra], searches=form.how != "check")
+            self._call(f"{command.place}: {command.text}", [*words, *form.extra], works=form.how != "check")
 
-    def _call(self, place: str, words: Sequence[str], searches: bool = True) -> None:
+    def _call(self, place: str, words: Sequence[str], works: bool = True) -> None:
         with self.monkeypatch.context() as patch:
             patch.setattr(sys, "argv", ["raysearch", *words])
-            if not searches:
+            if not works:
                 patch.setattr(driver, "run", self._only_check)
+                patch.setattr(driver, "resume", lambda *_, **__: self._found())
+                patch.setattr(standalone, "train", lambda *_, **__: 0.5)
             self._attempt(place, cli.main)
 
     def _only_check(self, spec: SearchSpec, *_: Any, **__: Any) -> SearchResult:
         """All that comes before a search; then what another one has found."""
         preflight(spec)
+        return self._found()
+
+    def _found(self) -> SearchResult:
         run_dir = RunDir.open(self.run)
         return search_result(read_history(run_dir.journal), load_space(run_dir.space), run_dir, None)
 
@@ -250,6 +282,15 @@ class Folder:
                 self.faults.append(f"{place}\n{''.join(self.capsys.readouterr())}")
         except Exception as error:
             self.faults.append(f"{place}\n{type(error).__name__}: {error}")
+
+
+def _merged(whole: dict[str, Any], piece: dict[str, Any]) -> dict[str, Any]:
+    """A document with the values of a piece of one in it, what is searched as a whole."""
+    merged = {
+        key: _merged(whole[key], value) if isinstance(value, dict) and isinstance(whole.get(key), dict) else value
+        for key, value in piece.items()
+    }
+    return {**whole, **merged}
 
 
 def _train_here(trainings: Sequence[confirm.Training], metric: str, *_: Any) -> None:

@@ -1,0 +1,120 @@
+"""Writes the parts of the site's reference that the code itself tells: commands, space file, trial config.
+
+A page holds a marker such as `<!-- generated: commands -->` on a line of its own; a build puts Markdown in its place.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import typer
+from pydantic import BaseModel
+from typer.cli import get_docs_for_click
+
+from raysearch.cli import app
+from raysearch.parameters import _WORDS
+from raysearch.space import _SECTIONS, OpensegReference
+from trainables.config import Config
+
+_MARKER = re.compile(r"^<!-- generated: (.+) -->$", re.MULTILINE)
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Put the generated parts into a page; MkDocs calls this for every one."""
+    return _MARKER.sub(lambda marker: GENERATED[marker[1]](), markdown)
+
+
+def commands() -> str:
+    """Every command with its arguments and options."""
+    command = typer.main.get_command(app)
+    return get_docs_for_click(obj=command, ctx=typer.Context(command), name="raysearch", indent=1)
+
+
+def space_file() -> str:
+    """The plain sections of a space file, and the words of `space:`."""
+    parts = [_section(name, model, level=3) for name, model in _SECTIONS.items()]
+    words = [_section(f"type: {kind}", model, level=3) for kind, model in _WORDS.items()]
+    reference = _section("config: {openseg: …}", OpensegReference, level=3)
+    return "\n".join([*parts, reference, "## What can be searched\n", *words])
+
+
+def trial_config() -> str:
+    """Every section of the trial config, those within others after them."""
+    return "\n".join(_section(path, model, level=2) for path, model in sections_of(Config))
+
+
+GENERATED: dict[str, Callable[[], str]] = {
+    "commands": commands,
+    "space file": space_file,
+    "trial config": trial_config,
+}
+
+
+def sections_of(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """Dotted path and model of every section within a model, depth first."""
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield f"{path}{name}", inner
+            yield from sections_of(inner, f"{path}{name}.")
+
+
+def _section(title: str, model: type[BaseModel], level: int) -> str:
+    """A heading, what the section is, and a table of its fields."""
+    schema = model.model_json_schema()
+    inner = dict(sections_of(model))
+    rows = [
+        f"| `{name}` | {_cell(_kind(field, schema))} | {_cell(_default(name, field, schema))} "
+        f"| {_cell(field.get('description', ''))} |"
+        for name, field in schema["properties"].items()
+        if name not in inner
+    ]
+    head = ["| field | type | default | meaning |", "|---|---|---|---|"]
+    about = " ".join((model.__doc__ or "").split())
+    return "\n".join([f"{'#' * level} `{title}`\n", f"{about}\n", *head, *rows, ""])
+
+
+def _kind(field: dict[str, Any], schema: dict[str, Any]) -> str:
+    """The type of a field and its bounds, in words."""
+    match field:
+        case {"$ref": str(reference)}:
+            name = reference.rpartition("/")[2]
+            return _kind(schema["$defs"][name], schema)
+        case {"allOf": [one]}:
+            return _kind(one, schema)
+        case {"anyOf": list(several)}:
+            return " or ".join(_kind(one, schema) for one in several)
+        case {"enum": list(choices)}:
+            return ", ".join(f"`{choice}`" for choice in choices)
+        case {"const": choice}:
+            return f"`{choice}`"
+        case {"type": "array", "prefixItems": list(items)}:
+            return f"[{', '.join(_kind(item, schema) for item in items)}]"
+        case {"type": "array"}:
+            item = _kind(field["items"], schema) if field.get("items") else "value"
+            return f"list of {item}"
+        case {"type": "object"}:
+            return "mapping"
+        case {"type": str(kind)}:
+            words = {"number": "number", "integer": "whole number", "string": "text", "boolean": "`true`, `false`"}
+            return " ".join([words.get(kind, f"`{kind}`"), *_bounds(field)])
+    return "value"
+
+
+def _bounds(field: dict[str, Any]) -> Iterator[str]:
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    found = [f"{sign} {field[key]:g}" for key, sign in signs.items() if key in field]
+    if found:
+        yield ", ".join(found)
+
+
+def _default(name: str, field: dict[str, Any], schema: dict[str, Any]) -> str:
+    if name in schema.get("required", ()):
+        return "must be given"
+    return f"`{json.dumps(field.get('default'), ensure_ascii=False)}`"
+
+
+def _cell(text: str) -> str:
+    """Text on one line, in which a bar ends no cell."""
+    return " ".join(text.split()).replace("|", "\\|")
