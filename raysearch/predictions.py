@@ -199,7 +199,7 @@ def _predict(checkpoints: dict[Role, tuple[TrialHistory, Path]], spec: SearchSpe
     columns = {f"{role}_miou": pa.array(values, pa.float64()) for role, values in scores.items()}
     names = pa.array([split.names[place] for place in places], pa.string())
     write_table(pa.table({"image": names, **columns}), folder / "scores.parquet")
-    known = data.class_names or [str(value) for value in data.label_class_ids]
+    known = configs["winner"].metric_entries()["iou"]
     return {
         "num_images": len(split),
         "num_scored": len(places),

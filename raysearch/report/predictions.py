@@ -37,8 +37,10 @@ def predictions_parts(info: PredictionsInfo | None) -> list[Part]:
     if found.problem is not None:
         return [Text(f"The validation images could not be predicted: {found.problem}.")]
     scored = "all" if found.num_scored == found.num_images else f"{found.num_scored} of the"
-    text = f"Of {scored} {found.num_images} validation images those that trial {found.winner}, the winner, is worst at"
-    text += ", by the mIoU of each image alone, and some around its median."
+    text = (
+        f"The images that trial {found.winner}, the winner, is worst at, of {scored} {found.num_images} validation "
+        "images, by the mIoU of each image alone; and some around its median."
+    )
     if found.default is not None:
         text += f" Trial {found.default}, the default, is beaten on {info.gained} of these {len(found.images)}."
     ignored = ("ignored", "#" + bytes(IGNORED_COLOR).hex())

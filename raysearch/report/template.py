@@ -77,6 +77,7 @@ th, td { padding: .35rem 1.6rem .35rem 0; text-align: left; vertical-align: top;
 th { color: var(--muted); font-weight: 500; white-space: nowrap; }
 td { white-space: pre-wrap; overflow-wrap: anywhere; }
 td:first-child { min-width: 9.5rem; }
+td:not(.number):last-child { min-width: 7rem; }
 th.number, td.number { text-align: right; white-space: nowrap; }
 th:last-child, td:last-child { padding-right: 0; }
 @media (max-width: 40rem) { table { font-size: .78rem; } th, td { padding-right: .6rem; } }
