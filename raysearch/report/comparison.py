@@ -236,7 +236,8 @@ def winners_rows(runs: Sequence[Run]) -> list[tuple[str, tuple[str, ...]]]:
             facts.setdefault(name, []).append(value)
     paths = dict.fromkeys(parameter.path for run in runs for parameter in run.spec.parameters)
     searched = [(path, tuple(shown(of[path]) if path in of else MISSING for of in values)) for path in paths]
-    return [*((name, tuple(row)) for name, row in facts.items()), *searched]
+    known = [(name, tuple(row)) for name, row in facts.items() if set(row) != {MISSING}]
+    return [*known, *searched]
 
 
 def _winner_facts(run: Run) -> dict[str, str]:
@@ -274,7 +275,7 @@ def winners_parts(runs: Sequence[Run]) -> list[Part]:
 
 
 def config_parts(runs: Sequence[Run]) -> list[Part]:
-    """Every path at which the winners' whole configs differ."""
+    """Every path at which the winners' whole configs differ, but for the searched ones."""
     known = [run for run in runs if run.history.best_trial() is not None]
     if len(known) < 2:
         return [Text("Fewer than two searches have a winner.")]
@@ -283,8 +284,11 @@ def config_parts(runs: Sequence[Run]) -> list[Part]:
         winner = winning_trial(run.history, run.confirmation)
         assert winner is not None, "some trial can win"
         configs.append(run.spec.trial_config({} if winner.is_default else winner.values))
-    rows = differences(configs)
-    return [_table(known, "path", rows)] if rows else [Text("The winners' configs are the same.")]
+    searched = {parameter.path for run in known for parameter in run.spec.parameters}
+    rows = [row for row in differences(configs) if row[0] not in searched]
+    if not rows:
+        return [Text("But for the searched values, above, they are the same.")]
+    return [Text("What differs beside the searched values, which are above:"), _table(known, "path", rows)]
 
 
 def search_rows(runs: Sequence[Run]) -> list[tuple[str, tuple[str, ...]]]:

@@ -80,7 +80,8 @@ def contour_info(view: SearchView) -> ContourInfo | str:
         return f"{counted(len(numbers), 'number')} is searched; a surface takes two."
     first, second = numbers
     both = [(trial, score) for trial, score in common.values if first in trial.params and second in trial.params]
-    both = spread_over(sorted(both, key=lambda pair: pair[1], reverse=view.mode == "max"), MAX_TRIALS)
+    ranked = sorted(both, key=lambda pair: pair[1], reverse=view.mode == "max")
+    both = spread_over(ranked, MAX_TRIALS, lambda pair: pair[0].is_default)
     scores = np.array([score for _, score in both])
     if len(both) < MIN_TRIALS or not 0.0 < np.ptp(scores) < np.inf:
         return f"The trials that used both {first} and {second} are too few, or score the same."

@@ -8,7 +8,17 @@ from html import escape
 import plotly.graph_objects as go
 
 from raysearch.journal import Status
-from raysearch.report.parts import DEFAULT_COLOR, STATUS_COLORS, WINNER_COLOR, Part, Plot, Text, counted, new_figure
+from raysearch.report.parts import (
+    DEFAULT_COLOR,
+    STATUS_COLORS,
+    WINNER_COLOR,
+    Part,
+    Plot,
+    Text,
+    counted,
+    faintness,
+    new_figure,
+)
 from raysearch.report.view import SearchView
 
 
@@ -98,7 +108,7 @@ def history_parts(info: HistoryInfo) -> list[Part]:
                 customdata=[point.iteration for point in points],
                 mode="markers",
                 name=status,
-                marker={"color": color, "size": 8},
+                marker={"color": color, "size": 4 + 4 * faintness(len(info.points)), "opacity": 0.85},
                 hovertemplate=f"trial %{{x}}, {status}<br>%{{y:.4g}} at iteration %{{customdata}}<extra></extra>",
             )
     _add_rings(figure, [point for point in info.points if point.is_default], "default", DEFAULT_COLOR)

@@ -9,7 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from raysearch.journal import Status, TrialHistory
-from raysearch.report.parts import DEFAULT_COLOR, STATUS_COLORS, WINNER_COLOR, Part, Plot, Text, new_figure
+from raysearch.report.parts import DEFAULT_COLOR, STATUS_COLORS, WINNER_COLOR, Part, Plot, Text, faintness, new_figure
 from raysearch.report.view import SearchView
 
 MAX_POINTS = 50_000
@@ -79,9 +79,11 @@ def learning_curves_parts(info: LearningCurvesInfo) -> list[Part]:
         figure.add_vline(
             x=rung, line={"width": 1, "dash": "dot"}, annotation={"text": f"rung {rung}", "textangle": -90}
         )
+    faint = faintness(len(info.curves))
     for status, color in STATUS_COLORS.items():
         curves = [c for c in info.curves if c.status == status and not (c.is_winner or c.is_default)]
-        _add_lines(figure, curves, status, line={"color": color, "width": 1.2}, opacity=0.6)
+        line = {"color": color, "width": 0.5 + 0.7 * faint}
+        _add_lines(figure, curves, status, line=line, opacity=0.25 + 0.35 * faint, marker={"size": 4 * faint})
     stopped = [curve for curve in info.curves if curve.status == "stopped"]
     if stopped:
         figure.add_scatter(
@@ -89,7 +91,11 @@ def learning_curves_parts(info: LearningCurvesInfo) -> list[Part]:
             y=[curve.points[-1][1] for curve in stopped],
             mode="markers",
             name="stop",
-            marker={"symbol": "x-thin", "size": 7, "line": {"width": 1.5, "color": STATUS_COLORS["stopped"]}},
+            marker={
+                "symbol": "x-thin",
+                "size": 3 + 4 * faint,
+                "line": {"width": 0.5 + faint, "color": STATUS_COLORS["stopped"]},
+            },
             hoverinfo="skip",
         )
     default = [curve for curve in info.curves if curve.is_default]
@@ -126,11 +132,9 @@ def _add_lines(figure: go.Figure, curves: Sequence[Curve], name: str, **style: A
             x=xs[:-1],
             y=ys[:-1],
             customdata=numbers[:-1],
-            mode="lines+markers",
-            marker={"size": 4},
             name=name,
             hovertemplate=f"trial %{{customdata}}, {name}<br>%{{y:.4g}} at iteration %{{x}}<extra></extra>",
-            **style,
+            **{"mode": "lines+markers", "marker": {"size": 4}, **style},
         )
 
 

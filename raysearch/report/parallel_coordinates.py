@@ -25,16 +25,18 @@ from raysearch.report.parts import (
     Part,
     Plot,
     Text,
+    faintness,
     is_number,
     new_figure,
     shown,
+    spread_over,
 )
 from raysearch.report.view import SearchView
 
-MAX_LINES = 1_000
-"""Trials drawn at most, the best ones."""
+MAX_LINES = 400
+"""Trials drawn at most."""
 
-_QUARTERS = (
+_QUARTERS: tuple[tuple[str, dict[str, Any], float], ...] = (
     ("best quarter", {"color": "#3b82c4", "width": 1.8}, 0.8),
     ("second quarter", {"color": "#3b82c4", "width": 1}, 0.5),
     ("third quarter", {"color": "#868e99", "width": 1}, 0.55),
@@ -78,7 +80,7 @@ class ParallelCoordinatesInfo:
     axes: tuple[Axis, ...]
     lines: tuple[Line, ...]
     num_left_out: int
-    """Trials beyond the best `MAX_LINES`."""
+    """Of more than `MAX_LINES` trials the best half of so many are drawn, and an even choice of the others."""
 
 
 def parallel_coordinates_info(view: SearchView) -> ParallelCoordinatesInfo:
@@ -105,7 +107,7 @@ def parallel_coordinates_info(view: SearchView) -> ParallelCoordinatesInfo:
             ),
             texts=tuple(shown(column[trial.number]) if trial.number in column else "not used" for _, column in columns),
         )
-        for trial in shown_trials[:MAX_LINES]
+        for trial in spread_over(shown_trials, MAX_LINES, lambda trial: trial.is_default or view.is_winner(trial))
     )
     axes = tuple(Axis(scale.label, scale.ticks()) for scale, _ in columns)
     return ParallelCoordinatesInfo(axes, lines, len(shown_trials) - len(lines))
@@ -198,9 +200,12 @@ def parallel_coordinates_parts(info: ParallelCoordinatesInfo) -> list[Part]:
             _add_tick(figure, place, height, text)
         if place in lanes:
             _add_tick(figure, place, _LANE, MISSING)
+    faint = faintness(len(info.lines))
     common = [line for line in info.lines if not (line.is_winner or line.is_default)]
     for quarter, (name, style, opacity) in reversed(list(enumerate(_QUARTERS))):
-        _add_lines(figure, [line for line in common if line.quarter == quarter], name, line=style, opacity=opacity)
+        style = {**style, "width": style["width"] * (0.3 + 0.7 * faint)}
+        lines = [line for line in common if line.quarter == quarter]
+        _add_lines(figure, lines, name, line=style, opacity=opacity * (0.3 + 0.7 * faint))
     for status in ("infeasible", "failed"):
         lines = [line for line in common if line.status == status]
         style = {"color": STATUS_COLORS[status], "width": 1}
@@ -221,7 +226,10 @@ def parallel_coordinates_parts(info: ParallelCoordinatesInfo) -> list[Part]:
     description = "Searched values and metric of every trial, one line a trial."
     parts: list[Part] = [Plot(figure, description, min_width_px=115 * len(info.axes))]
     if info.num_left_out:
-        parts.append(Text(f"The best {len(info.lines)} of {len(info.lines) + info.num_left_out} trials are drawn."))
+        num_trials = len(info.lines) + info.num_left_out
+        parts.append(
+            Text(f"Drawn are the best {MAX_LINES // 2} of {num_trials} trials and an even choice of the others.")
+        )
     return parts
 
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard, TypeVar
 
@@ -121,13 +121,19 @@ Part = Text | Facts | Table | Code | Plot | Grid | Legend | Pictures
 One = TypeVar("One")
 
 
-def spread_over(ranked: Sequence[One], limit: int) -> list[One]:
-    """Of more than `limit` ranked things the best half of so many, and an even choice of the others."""
+def spread_over(ranked: Sequence[One], limit: int, keep: Callable[[One], bool] = lambda one: False) -> list[One]:
+    """Of more than `limit` ranked things the best half of so many, an even choice of the others, and all to keep."""
     if len(ranked) <= limit:
         return list(ranked)
     best, others = ranked[: limit // 2], ranked[limit // 2 :]
     num_others = limit - len(best)
-    return [*best, *(others[i * len(others) // num_others] for i in range(num_others))]
+    places = {i * len(others) // num_others for i in range(num_others)}
+    return [*best, *(one for i, one in enumerate(others) if i in places or keep(one))]
+
+
+def faintness(num_drawn: int) -> float:
+    """What to multiply width and opacity of so many lines or points by, so that they do not run into one another."""
+    return min(1.0, math.sqrt(150 / max(1, num_drawn)))
 
 
 def is_number(value: Any) -> TypeGuard[float]:

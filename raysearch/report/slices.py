@@ -73,7 +73,8 @@ def slices_info(view: SearchView) -> SlicesInfo | None:
     if common is None:
         return None
     ranked = sorted(common.values, key=lambda pair: pair[1], reverse=view.mode == "max")
-    drawn = sorted(spread_over(ranked, MAX_TRIALS), key=lambda pair: pair[0].number)
+    drawn = spread_over(ranked, MAX_TRIALS, lambda pair: pair[0].is_default)
+    drawn.sort(key=lambda pair: pair[0].number)
     slices = tuple(_slice(path, drawn, view) for path in view.paths_by_importance)
     return SlicesInfo(
         metric=view.metric,

@@ -151,7 +151,7 @@ def _plot(info: TimelineInfo) -> Plot:
     drawn = info.bars[-MAX_BARS:]
     span = max(bar.end for bar in drawn)
     unit, name = next(((size, name) for least, size, name in _UNITS if span >= least), (1.0, "seconds"))
-    figure = new_figure(90 + 34 * info.num_lanes, barmode="overlay", bargap=0.25, hovermode="closest")
+    figure = new_figure(90 + 34 * info.num_lanes, barmode="overlay", hovermode="closest")
     kinds: list[tuple[str, str, list[Bar]]] = [
         (status, color, [b for b in drawn if b.status == status and not (b.is_winner or b.is_default)])
         for status, color in STATUS_COLORS.items()
@@ -165,6 +165,7 @@ def _plot(info: TimelineInfo) -> Plot:
                 base=[round(bar.begin / unit, 4) for bar in bars],
                 y=[bar.lane + 1 for bar in bars],
                 customdata=[[bar.number, bar.worker or "unknown", duration(bar.end - bar.begin)] for bar in bars],
+                width=0.75,
                 orientation="h",
                 name=kind,
                 marker={"color": color, "line": {"width": 0}},
@@ -172,7 +173,9 @@ def _plot(info: TimelineInfo) -> Plot:
                 "<extra></extra>",
             )
     figure.update_xaxes(title=f"{name} since the start")
-    figure.update_yaxes(title="worker", autorange="reversed", dtick=1 if info.num_lanes <= 16 else None, showgrid=False)
+    figure.update_yaxes(title="worker", range=[info.num_lanes + 0.5, 0.5], showgrid=False)
+    if info.num_lanes <= 16:
+        figure.update_yaxes(dtick=1)
     return Plot(figure, "Which worker was busy with which trial when.", min_width_px=480)
 
 

@@ -204,6 +204,7 @@ class Folder:
         self._call("the run that the pages speak of", ["run", "potatoes.yaml", "--out", str(self.run)])
         self.tried.add("python -m raysearch run potatoes.yaml")
         self._call("its best config", ["export", str(self.run), "--out", "best.json"])
+        shutil.copytree(self.run, Path("runs") / "before")
         assert not self.faults, "\n\n".join(self.faults)
 
     def try_block(self, block: Block) -> None:

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from raysearch import search_commands
 from raysearch.errors import InputError
 from raysearch.journal import Journal, read_history, read_records
 from raysearch.report.comparison import (
@@ -68,6 +69,7 @@ def test_searches_that_can_be_compared(tmp_path: Path) -> None:
     assert text.text.startswith("The scores are comparable: ")
     assert search_rows(runs) == [("search.algorithm", ("tpe", "random"))]
     rows = dict(winners_rows(runs))
+    assert "confirmed" not in rows
     assert [rows[name] for name in ("best value", "in trial", "default", "time of trials", "x")] == [
         ("0.5", "0.5"),
         ("1", "1"),
@@ -75,7 +77,7 @@ def test_searches_that_can_be_compared(tmp_path: Path) -> None:
         ("30 min 0 s", "30 min 0 s"),
         ("0.25", "0.25"),
     ]
-    assert config_parts(runs) == [Text("The winners' configs are the same.")]
+    assert config_parts(runs) == [Text("But for the searched values, above, they are the same.")]
 
 
 def test_another_metric_or_budget_is_said_plainly(tmp_path: Path) -> None:
@@ -142,6 +144,12 @@ def test_what_no_search_varies_is_named_where_it_differs(tmp_path: Path) -> None
     assert text.text.startswith("The scores are comparable: ")
     assert isinstance(table, Table)
     assert (table.header, table.rows) == (("path", "a", "b"), (("slope", "0.5", "0.7"),))
-    (of_winners,) = config_parts(runs)
+    _, of_winners = config_parts(runs)
     assert isinstance(of_winners, Table)
     assert of_winners.rows == (("slope", "0.5", "0.7"),)
+
+
+def test_the_report_of_one_run_has_its_place(folders: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is for the comparison of several runs"):
+        search_commands.report([folders[0]], tmp_path / "c.html")
+    assert not (tmp_path / "c.html").exists()

@@ -83,9 +83,13 @@ def test_trials_that_cannot_win_are_hidden_until_asked_for() -> None:
     assert visible == {"infeasible": "legendonly", "failed": "legendonly", "winner": None}
 
 
-def test_only_the_best_of_very_many_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel_coordinates, "MAX_LINES", 2)
-    history = history_of(*(trial({"views": 1}, [value]) for value in (0.1, 0.3, 0.2)))
+def test_of_very_many_the_best_half_is_drawn_and_the_others_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel_coordinates, "MAX_LINES", 4)
+    values = [0.1 * n for n in range(10)]
+    history = history_of(*(trial({"views": 1}, [value], is_default=value == 0.0) for value in values))
     info = parallel_coordinates_info(SearchView(history, "miou"))
-    assert [line.number for line in info.lines] == [1, 2]
-    assert parallel_coordinates_parts(info)[1] == Text("The best 2 of 3 trials are drawn.")
+    assert [line.number for line in info.lines] == [9, 8, 7, 3, 0]
+    assert info.num_left_out == 5
+    assert parallel_coordinates_parts(info)[1] == Text(
+        "Drawn are the best 2 of 10 trials and an even choice of the others."
+    )
