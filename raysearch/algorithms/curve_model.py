@@ -9,7 +9,7 @@ so far.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import mean, variance
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -87,8 +87,8 @@ def observations(trials: Sequence[TrialHistory], history: History) -> list[Obser
         elif trial.last is not None:
             gained = gains.get(trial.last.iteration, [])
             known = gained if len(gained) >= 3 else scores[trial.last.iteration]
-            spread = variance(known) if len(known) >= 2 else 0.0
-            loss = sign * trial.last.value + (mean(gained) if gained else 0.0)
+            spread = float(np.var(known, ddof=1)) if len(known) >= 2 else 0.0
+            loss = sign * trial.last.value + (fmean(gained) if gained else 0.0)
             observed.append(Observation(trial, loss, spread))
     worst = max((observation.loss for observation in observed), default=0.0)
     return observed + [Observation(trial, worst, 0.0) for trial in bad]
