@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from typer.cli import get_docs_for_click
 
 from raysearch.cli import app
-from raysearch.parameters import _WORDS
-from raysearch.space import _SECTIONS, OpensegReference
+from raysearch.parameters import WORDS
+from raysearch.space import SECTIONS, OpensegReference
 from trainables.config import Config
 
 _MARKER = re.compile(r"^<!-- generated: (.+) -->$", re.MULTILINE)
@@ -33,8 +33,8 @@ def commands() -> str:
 
 def space_file() -> str:
     """The plain sections of a space file, and the words of `space:`."""
-    parts = [_section(name, model, level=3) for name, model in _SECTIONS.items()]
-    words = [_section(f"type: {kind}", model, level=3) for kind, model in _WORDS.items()]
+    parts = [_section(name, model, level=3) for name, model in SECTIONS.items()]
+    words = [_section(f"type: {kind}", model, level=3) for kind, model in WORDS.items()]
     reference = _section("config: {openseg: …}", OpensegReference, level=3)
     return "\n".join([*parts, reference, "## What can be searched\n", *words])
 

@@ -66,7 +66,7 @@ class _CategoricalWords(Section):
     """Texts, numbers, true, false or null."""
 
 
-_WORDS: dict[str, type[_FloatWords | _IntWords | _CategoricalWords]] = {
+WORDS: dict[str, type[_FloatWords | _IntWords | _CategoricalWords]] = {
     "float": _FloatWords,
     "int": _IntWords,
     "categorical": _CategoricalWords,
@@ -203,15 +203,15 @@ def _distribution(path: str, words: Any, faults: FaultList) -> BaseDistribution 
         faults.add(place, f"{show(words)} is {kind_of(words)}", "it must be a mapping: {type: float, low: …, high: …}")
         return None
     kind = words.get("type")
-    if not isinstance(kind, str) or kind not in _WORDS:
+    if not isinstance(kind, str) or kind not in WORDS:
         what = "type is missing" if kind is None else f"type = {show(kind)} is not known"
-        faults.add(place, what, nearest(str(kind), _WORDS))
+        faults.add(place, what, nearest(str(kind), WORDS))
         return None
     if not isinstance(words.get("when") or {}, dict):
         faults.add(place, f"when = {show(words['when'])}", "it must be a mapping of a path to the value it must have")
         return None
     own = {key: value for key, value in words.items() if key not in ("type", "when")}
-    match read_section(own, place, _WORDS[kind], faults):
+    match read_section(own, place, WORDS[kind], faults):
         case _FloatWords(low=low, high=high, log=log, step=step) as floats:
             if _limits_fit(place, floats, faults):
                 return FloatDistribution(low, high, log=log, step=step)

@@ -23,9 +23,11 @@ def _not_bool(value: Any) -> Any:
     return value
 
 
-Float = Annotated[float, BeforeValidator(_not_bool)]
-Int = Annotated[int, BeforeValidator(_not_bool)]
-Count = Annotated[Int, Field(ge=1)]
+NotBool = BeforeValidator(_not_bool)
+"""Comes last: bounds that follow it would hold, but be missing from the schema."""
+Float = Annotated[float, NotBool]
+Int = Annotated[int, NotBool]
+Count = Annotated[int, Field(ge=1), NotBool]
 
 
 def read_section(value: Any, place: Place, model: type[_S], faults: FaultList) -> _S | None:

@@ -22,7 +22,7 @@ from raysearch.errors import Fault, InputError
 from raysearch.faults import FaultList, Place
 from raysearch.journal import PEAK_MEMORY
 from raysearch.parameters import Parameter, conditions_hold, gates_first, read_parameters
-from raysearch.sections import Count, Float, Int, Section, read_section
+from raysearch.sections import Count, NotBool, Section, read_section
 from raysearch.shipped_spaces import find_space
 from raysearch.strict_yaml import dump, kind_of, read_mapping
 from raysearch.survey import Survey, check_parameters, survey_space
@@ -83,14 +83,18 @@ class SearchSettings(Section):
     """`auto`: `curve_gp`, or `tpe` where there are several objectives."""
     trials: Count = 32
     """How many trials are started, the default config among them."""
-    seed: Annotated[Int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0), NotBool] = 0
     """Seed of the proposals; that of the trainings is the config's own (`train.seed`)."""
-    warm_start: Annotated[tuple[str, ...], BeforeValidator(_as_several)] = ()
+    warm_start: Annotated[
+        tuple[str, ...], BeforeValidator(_as_several, json_schema_input_type=str | tuple[str, ...])
+    ] = ()
     """Folders of earlier runs, tables of notes (CSV, Parquet) and config files that the search begins with; see
     `raysearch/warm_start.py`."""
-    first_points: Annotated[Int, Field(ge=0)] = 5
+    first_points: Annotated[int, Field(ge=0), NotBool] = 5
     """Of the points that `warm_start` holds without evidence, so many are tried before anything is proposed."""
-    confirm: Annotated[ConfirmSettings | None, BeforeValidator(_switch)] = None
+    confirm: Annotated[
+        ConfirmSettings | None, BeforeValidator(_switch, json_schema_input_type=bool | ConfirmSettings | None)
+    ] = None
     """Confirm a finished search at once, and how; `true` is as every default says, `false` is not at all."""
 
 
@@ -108,19 +112,19 @@ class SchedulerSettings(Section):
     """Iterations of the first rung, before which no trial is stopped; `auto`: where the order of the first trials
     begins to foretell their final one; absent: `auto` for `asha` by the first objective, else so that three rungs fit,
     but beyond the warm-up."""
-    pilot_trials: Annotated[Int, Field(ge=5)] = 6
+    pilot_trials: Annotated[int, Field(ge=5), NotBool] = 6
     """Trials that must have reached the full budget before `auto` tells; until then none is stopped."""
-    reduction_factor: Annotated[Int, Field(ge=2)] = 3
+    reduction_factor: Annotated[int, Field(ge=2), NotBool] = 3
     """One trial in so many passes a rung, and the next rung lies so many times further. The median rule has no rungs:
     there it only says where an absent `grace_iters` lies."""
-    slack: Annotated[Float, Field(ge=0)] | Literal["auto"] = 0.0
+    slack: Annotated[float, Field(ge=0), NotBool] | Literal["auto"] = 0.0
     """How far behind the last trial that a rung lets on another still goes on, in units of the metric; `auto`: one
     standard error of their difference, where trials report `METRIC_draws`. The median rule has none."""
     max_iters: Count | None = None
     """The full budget; absent: the config's own."""
     by: Literal["first", "nondominated_rank"] = "first"
     """With several objectives: whether a rung of `asha` judges by the first alone, or by who dominates whom in all."""
-    audit_fraction: Annotated[Float, Field(ge=0, le=1)] = 0.05
+    audit_fraction: Annotated[float, Field(ge=0, le=1), NotBool] = 0.05
     """The share of trials, drawn from the seed, that are let through past every stop to keep the rung audit honest."""
 
     @property
@@ -141,13 +145,13 @@ class OpensegReference(Section):
 class ResourceSettings(Section):
     """What one trial occupies, and how many run at a time."""
 
-    cpu: Annotated[Float, Field(gt=0), AfterValidator(_grantable)] = 1.0
+    cpu: Annotated[float, Field(gt=0), AfterValidator(_grantable), NotBool] = 1.0
     """CPUs of one trial, which are also its threads; above 1 a whole number."""
-    gpu: Annotated[Float, Field(ge=0), AfterValidator(_grantable)] = 0.0
+    gpu: Annotated[float, Field(ge=0), AfterValidator(_grantable), NotBool] = 0.0
     """GPUs of one trial; 0.5 lets two trials share one. Above 1 a whole number."""
     concurrent: Literal["auto"] | Count = "auto"
     """Trials at a time; `auto`: as many as the machines hold."""
-    memory_gb: Annotated[Float, Field(gt=0)] | None = None
+    memory_gb: Annotated[float, Field(gt=0), NotBool] | None = None
     """Memory that one trial may take, of its GPU or without one of the machine, in GB of 2^30 bytes; absent: its share
     of what is found where it runs."""
 
@@ -298,13 +302,13 @@ def parse_space(
     return _parse(document, base_dir, source, set_values, trailing, cwd or Path.cwd(), ())
 
 
-_SECTIONS: dict[str, type[Section]] = {
+SECTIONS: dict[str, type[Section]] = {
     "objective": Objective,
     "search": SearchSettings,
     "scheduler": SchedulerSettings,
     "resources": ResourceSettings,
 }
-_KEYS = ("name", "trainable", "config", "space", "constraints", *_SECTIONS)
+KEYS = ("name", "trainable", "config", "space", "constraints", *SECTIONS)
 
 
 def _parse(
@@ -320,8 +324,8 @@ def _parse(
     faults.extend(found)
     document: dict[str, Any] = plain(raw, (), faults)
     for key in document:
-        if key not in _KEYS:
-            faults.add((key,), "is not known here", nearest(key, _KEYS))
+        if key not in KEYS:
+            faults.add((key,), "is not known here", nearest(key, KEYS))
     # A relative path starts where it was written: each of these may come whole from an override.
     folders = {"trainable": base_dir, "config": base_dir, "space": base_dir, "search": base_dir}
     config_overrides, space_overrides = _apply_overrides(document, set_values, folders, cwd, faults)
@@ -378,7 +382,7 @@ def _parse(
         search=search,
         scheduler=scheduler,
         resources=resources,
-        document={key: document[key] for key in _KEYS if key in document},
+        document={key: document[key] for key in KEYS if key in document},
         max_iters=max_iters,
         grace_iters=grace_iters,
         constraints=constraints,
@@ -401,8 +405,8 @@ def _apply_overrides(
         override = override_of(text, rest, right, faults)
         if override is None:
             continue
-        if key not in _KEYS:
-            faults.extend([Fault(text, f"the space file has no {key}", nearest(key, _KEYS))])
+        if key not in KEYS:
+            faults.extend([Fault(text, f"the space file has no {key}", nearest(key, KEYS))])
         elif not rest:
             document[key] = override.value
             faults.note_origin((key,), text)
@@ -410,8 +414,8 @@ def _apply_overrides(
                 folders[key] = cwd
         elif key in inner:
             inner[key].append(override)
-        elif key not in _SECTIONS or rest.partition(".")[0] not in _SECTIONS[key].model_fields:
-            valid = _SECTIONS[key].model_fields if key in _SECTIONS else ()
+        elif key not in SECTIONS or rest.partition(".")[0] not in SECTIONS[key].model_fields:
+            valid = SECTIONS[key].model_fields if key in SECTIONS else ()
             faults.extend([Fault(text, f"{key} has no {rest}", nearest(rest, valid))])
         else:
             section = document[key] if document.get(key) is not None else {}

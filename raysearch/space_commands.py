@@ -1,5 +1,7 @@
 """The commands about space files themselves: which are shipped, what one may hold, what becomes one."""
 
+import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,3 +32,25 @@ def spaces(
         print(shipped[name].read_text(encoding="utf-8"), end="")
     else:
         raise InputError([Fault(f"spaces {name}", "no such space file is shipped", nearest(name, shipped))])
+
+
+@app.command()
+def schema(
+    out: Annotated[Path | None, typer.Option("--out", help="File to write; printed otherwise.")] = None,
+    trainable: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.py:NAME", help="Know the config of this trainable instead.", show_default=False),
+    ] = None,
+) -> None:
+    """Write a JSON Schema of the space file, with which an editor completes and checks it."""
+    from raysearch.space import DEFAULT_TRAINABLE
+    from raysearch.space_schema import space_schema
+    from raysearch.trainable_loading import load_trainable
+
+    text = json.dumps(space_schema(load_trainable(trainable or DEFAULT_TRAINABLE, Path.cwd())), indent=2) + "\n"
+    if out is None:
+        print(text, end="")
+    else:
+        out.write_text(text, encoding="utf-8")
+        console.say(f"schema: {out}")
+        console.say(f"first line of a space file beside it:  # yaml-language-server: $schema={out.name}")

@@ -249,7 +249,7 @@ class ConfigTree:
                 kind: Literal["value", "unknown"] = "value" if _is_open(models) else "unknown"
                 return Resolved(kind, ".".join(names + keys[index:]))
             names.append(name)
-            models = _models_in(fields[name].annotation)
+            models = models_in(fields[name].annotation)
             if not models:
                 rest = keys[index + 1 :]
                 known = not rest or _holds_mapping(fields[name].annotation)
@@ -317,7 +317,7 @@ class ConfigTree:
                     faults.add((*place, key), "the trial config has no such value", nearest(path, self.paths))
             elif name in prepared:
                 faults.add((*place, key), f"is {name} by another name, which is given too", "keep one")
-            elif (nested := _models_in(fields[name].annotation)) and isinstance(value, dict):
+            elif (nested := models_in(fields[name].annotation)) and isinstance(value, dict):
                 prepared[name] = self._prepare(nested, value, base_dir, (*place, key), depth, faults)
             else:
                 prepared[name] = _absolute(fields[name], value, base_dir)
@@ -412,7 +412,7 @@ def _place(models: _Models, loc: Sequence[int | str]) -> tuple[Place, FieldInfo 
             if name is not None:
                 place.append(name)
                 field = _fields(models)[name]
-                models = _models_in(field.annotation)
+                models = models_in(field.annotation)
             elif index == len(loc) - 1 and key not in {model.__name__ for model in models}:
                 place.append(str(key))  # a key that is not known
         elif isinstance(key, int):
@@ -424,7 +424,7 @@ def _place(models: _Models, loc: Sequence[int | str]) -> tuple[Place, FieldInfo 
 
 def _models_at(models: _Models, place: Place) -> _Models:
     for key in place:
-        models = _models_in(_fields(models)[key].annotation)
+        models = models_in(_fields(models)[key].annotation)
     return models
 
 
@@ -435,10 +435,11 @@ def _fields(models: _Models) -> dict[str, FieldInfo]:
 def _first_spelling(fields: Mapping[str, FieldInfo], key: str) -> str | None:
     if key in fields:
         return key
-    return next((name for name, field in fields.items() if key in _aliases(field)), None)
+    return next((name for name, field in fields.items() if key in aliases(field)), None)
 
 
-def _aliases(field: FieldInfo) -> list[str]:
+def aliases(field: FieldInfo) -> list[str]:
+    """The other names of a field, the first spelling first."""
     match field.validation_alias:
         case str(alias):
             return [alias]
@@ -459,7 +460,8 @@ def _parts(annotation: Any) -> Iterator[Any]:
         yield annotation
 
 
-def _models_in(annotation: Any) -> _Models:
+def models_in(annotation: Any) -> _Models:
+    """The models that a value of this type may be."""
     return [part for part in _parts(annotation) if inspect.isclass(part) and issubclass(part, BaseModel)]
 
 
@@ -477,7 +479,7 @@ def _holds_mapping(annotation: Any) -> bool:
 
 def _paths(models: _Models, sections: Place) -> Iterator[str]:
     for name, field in _fields(models).items():
-        nested = _models_in(field.annotation)
+        nested = models_in(field.annotation)
         if nested:
             yield from _paths(nested, (*sections, name))
         else:

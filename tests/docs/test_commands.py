@@ -28,7 +28,7 @@ from raysearch.journal import read_history
 from raysearch.outcome import SearchResult, search_result
 from raysearch.preflight import preflight
 from raysearch.run_dir import RunDir
-from raysearch.space import _KEYS, SearchSpec, load_space
+from raysearch.space import KEYS, SearchSpec, load_space
 from tests.docs import world
 from tests.docs.blocks import PAGES, README, REPOSITORY, Block, Command, blocks, commands, inline_commands
 from trainables.openseg_json import _FLAGS
@@ -91,7 +91,7 @@ FORMS = (
     Form(r"python -m raysearch confirm .*", "run", LONG, ((r"--top \d+ --seeds \d+", "--top 1 --seeds 2"),)),
     Form(r"python -m raysearch dashboard .*", "run", "serves until it is interrupted: here it is, at once"),
     Form(r"python -m raysearch train H_48_D_4.json .*", "check", LONG),
-    Form(r"python -m raysearch (report|export|train|evaluate|predict|score) .*", "run"),
+    Form(r"python -m raysearch (report|export|train|evaluate|predict|score|schema|spaces).*", "run"),
     Form(
         r"python -m raysearch data (convert|split) \w+ potatoes.*",
         "run",
@@ -222,7 +222,7 @@ class Folder:
                 self._attempt(block.place, lambda: exec(compile(text, block.place, "exec"), {"__name__": "__page__"}))
             case "json":
                 self._attempt(block.place, lambda: json.loads(text))
-            case "yaml" if block.title is None or set(yaml.safe_load(text)) <= set(_KEYS):
+            case "yaml" if block.title is None or set(yaml.safe_load(text)) <= set(KEYS):
                 self._attempt(block.place, lambda: self._load(yaml.safe_load(text)))
 
     def _with_runs(self, text: str) -> str:

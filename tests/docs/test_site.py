@@ -13,15 +13,15 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from raysearch.cli import app
-from raysearch.parameters import _WORDS
+from raysearch.parameters import WORDS
 from raysearch.report.page import PANELS
-from raysearch.space import _SECTIONS, OpensegReference
+from raysearch.space import SECTIONS, OpensegReference
 from tests.docs.blocks import REPOSITORY
 from trainables.config import Config
 
 REFERENCE: dict[str, list[type[BaseModel]]] = {
     "commands": [],
-    "space-file": [*_SECTIONS.values(), *_WORDS.values(), OpensegReference],
+    "space-file": [*SECTIONS.values(), *WORDS.values(), OpensegReference],
     "trial-config": [Config],
 }
 """Every page that the code writes, and the models on it."""
