@@ -325,7 +325,8 @@ def _parse(
     document: dict[str, Any] = plain(raw, (), faults)
     for key in document:
         if key not in KEYS:
-            faults.add((key,), "is not known here", nearest(key, KEYS))
+            sweep = "it is a sweep's: `raysearch convert` makes a space file of it"
+            faults.add((key,), "is not known here", sweep if key == "parameters" else nearest(key, KEYS))
     # A relative path starts where it was written: each of these may come whole from an override.
     folders = {"trainable": base_dir, "config": base_dir, "space": base_dir, "search": base_dir}
     config_overrides, space_overrides = _apply_overrides(document, set_values, folders, cwd, faults)

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.markup import escape
@@ -54,3 +54,50 @@ def schema(
         out.write_text(text, encoding="utf-8")
         console.say(f"schema: {out}")
         console.say(f"first line of a space file beside it:  # yaml-language-server: $schema={out.name}")
+
+
+@app.command()
+def convert(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SWEEP", help="A sweep's YAML or JSON file; FILE.py:NAME of a dict of ranges.", show_default=False
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write; printed otherwise.", show_default=False)
+    ] = None,
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=PATH", help="The dotted path that a parameter's name means.", show_default=False),
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="The objective, where the file names none or another.", show_default=False)
+    ] = None,
+    mode: Annotated[
+        Literal["max", "min"] | None, typer.Option(help="Which way the metric is better.", show_default=False)
+    ] = None,
+    trainable: Annotated[
+        str | None, typer.Option(metavar="FILE.py:NAME", help="What is trained, if not ours.", show_default=False)
+    ] = None,
+) -> None:
+    """Make a space file of a W&B sweep, or of a Python dict of Ray Tune's or Optuna's ranges."""
+    from raysearch.sweeps import Wish
+    from raysearch.sweeps import convert as convert_sweep
+
+    if out is not None and out.exists():
+        raise InputError([Fault(str(out), "is there already", "name another --out")])
+    pairs = [text.partition("=") for text in rename or ()]
+    if wrong := [
+        Fault(f"--rename {name}", "has no =", "write --rename NAME=PATH") for name, equals, _ in pairs if not equals
+    ]:
+        raise InputError(wrong)
+    wish = Wish({name: path for name, _, path in pairs}, trainable, metric, mode)
+    made = convert_sweep(source, wish, (out or Path("space.yaml")).expanduser().absolute().parent)
+    for line in made.notes:
+        console.err.print(escape(f"note: {line}"))
+    if out is None:
+        print(made.to_yaml(source), end="")
+    else:
+        out.write_text(made.to_yaml(source), encoding="utf-8")
+        console.say(f"space file: {out}")

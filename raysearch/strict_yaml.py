@@ -81,9 +81,13 @@ def parse_value(text: str) -> Any:
     return _parse(text)[0]
 
 
-def dump(document: dict[str, Any]) -> str:
-    """YAML text that `read_mapping` reads as an equal mapping; keys keep their order."""
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+def dump(document: dict[str, Any], *, compact: bool = False) -> str:
+    """YAML text that `read_mapping` reads as an equal mapping; keys keep their order.
+
+    In compact text a collection of nothing but plain values stands in one line.
+    """
+    flow = None if compact else False
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=flow)
 
 
 def kind_of(value: Any) -> str:
