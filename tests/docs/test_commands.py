@@ -9,6 +9,7 @@ import importlib.util
 import json
 import re
 import runpy
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
