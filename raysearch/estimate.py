@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from scipy.stats import norm
 
@@ -37,10 +38,10 @@ _MAX_SIMULATED = 150
 """Trials of one simulation; further ones are taken to be like the later half of these."""
 _MAX_COMPARED = 12
 """Reports of a trial that are drawn where a rule looks at more of them than the rungs."""
-_LEARNING_TRIALS = 20.0
+_LEARNING_TRIALS = 12.0
 """Trials after which a search has made 1 - 1/e of its gain."""
-_MAX_GAIN = 3.0
-"""The most that a search gains by learning, in standard deviations of the score of configs drawn at random."""
+_GAINS = (0.5, 4.0)
+"""The least and the most that a search gains by learning, in standard deviations of the score of random configs."""
 _EXPONENTS = (0.03, 3.0)
 """The least and the largest k of `_Scores`."""
 _LOST = 0
@@ -368,32 +369,39 @@ class _Scores:
 
     def __init__(self, plan: _Plan, rng: np.random.Generator) -> None:
         self._rng = rng
-        exponent = math.exp(rng.uniform(math.log(_EXPONENTS[0]), math.log(_EXPONENTS[1])))
-        self._weights = {place: (place / plan.places[-1]) ** exponent for place in plan.places}
+        self._exponent = math.exp(rng.uniform(math.log(_EXPONENTS[0]), math.log(_EXPONENTS[1])))
+        self._budget = plan.places[-1]
         learns = plan.spec.search.algorithm not in ("random", "qmc", "grid")
-        self._gain = rng.uniform(0.0, _MAX_GAIN) if learns else 0.0
-        self._gained = float(np.mean([self._gain_at(number) for number in range(plan.num_known)] or [0.0]))
+        self._gain = rng.uniform(*_GAINS) if learns else 0.0
+        self._gained = float(np.mean(self._gain_at(np.arange(max(1, plan.num_known)))))
         """By the trials so far, whose qualities are centred."""
         sign = 1.0 if plan.mode == "max" else -1.0
         far = {t.number: (t.last.iteration, sign * t.last.value) for t in plan.known if t.last}
-        self._quality = _normal_scores(far)
+        self._quality = {
+            number: self._mixed(far[number][0] / self._budget, score, self._rng.normal())
+            for number, score in _normal_scores(far).items()
+        }
         self._second: dict[int, float] = {}
         self._own = {place: _normal_scores(_values_at(plan.known, place, sign)) for place in plan.places}
 
     def at(self, number: int, iteration: int) -> float:
         """A trial's score at one of the places; large is good."""
         if number not in self._quality:
-            self._quality[number] = self._rng.normal() + self._gain_at(number) - self._gained
+            self._quality[number] = self._rng.normal() + float(self._gain_at(number)) - self._gained
         own = self._own[iteration].setdefault(number, self._rng.normal())
-        weight = self._weights[iteration]
-        return float(weight * self._quality[number] + math.sqrt(1.0 - weight**2) * own)
+        return self._mixed(iteration / self._budget, self._quality[number], own)
+
+    def _mixed(self, fraction: float, known: float, other: float) -> float:
+        """What a final score and something else make a score at a fraction of the budget of, or the other way round."""
+        weight = min(1.0, fraction**self._exponent)
+        return float(weight * known + math.sqrt(1.0 - weight**2) * other)
 
     def second(self, number: int) -> float:
         """A trial's loss by a second objective, of which nothing is known."""
         return self._second.setdefault(number, self._rng.normal())
 
-    def _gain_at(self, number: int) -> float:
-        return self._gain * (1.0 - math.exp(-number / _LEARNING_TRIALS))
+    def _gain_at(self, numbers: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        return np.asarray(self._gain * (1.0 - np.exp(-np.asarray(numbers) / _LEARNING_TRIALS)), np.float64)
 
 
 def _simulated_rule(plan: _Plan, rng: np.random.Generator) -> Scheduler | NondominatedHalving:
@@ -416,4 +424,5 @@ def _values_at(trials: Sequence[TrialHistory], iteration: int, sign: float) -> d
 def _normal_scores(values: Mapping[int, Any]) -> dict[int, float]:
     """Numbers in the order of some values, as draws of a standard normal distribution would lie."""
     ranked = sorted(values, key=lambda number: values[number])
-    return {number: float(norm.ppf((rank + 0.5) / len(ranked))) for rank, number in enumerate(ranked)}
+    scores = norm.ppf((np.arange(len(ranked)) + 0.5) / max(1, len(ranked)))
+    return dict(zip(ranked, scores.tolist(), strict=True))

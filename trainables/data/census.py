@@ -1,21 +1,19 @@
 """What lies in a folder of pairs, whatever its labels mean: pixels of every raw value, sizes, contents, faults."""
 
-import hashlib
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainables.config import IGNORE_INDEX, DataConfig
 from trainables.data.decoded import Result, for_all
-from trainables.data.folder import NAMED_AT_MOST, Pair, at_most, scan_pairs, shown
-from trainables.data.image_files import Size, pair_size, read_image, read_label
+from trainables.data.folder import Pair, at_most, scan_pairs, shown
+from trainables.data.image_files import Size, pair_size, pixel_digest, read_image, read_label
 from trainables.data.labels import class_histograms
-from trainables.data.preflight import SplitSummary, notices, unlisted_values
+from trainables.data.preflight import SharedImage, SplitSummary, notices, shared_images, unlisted_values
 from trainables.errors import Fault, InputError
 
 Begin: TypeAlias = Callable[[str, int], Callable[[], None]]
@@ -43,6 +41,11 @@ class Census:
     """Hash of every image's decoded pixels; empty where they were not asked for."""
     faults: list[Fault]
 
+    @property
+    def images(self) -> tuple[tuple[str, Path], ...]:
+        """Hash and path of every image; none where hashes were not asked for."""
+        return tuple(zip(self.digests, (pair.image for pair in self.pairs), strict=False))
+
     def value_pixels(self) -> dict[int, int]:
         """Raw value -> pixels in all labels, for the values that occur."""
         totals = self.histograms.sum(axis=0)
@@ -54,7 +57,8 @@ class Census:
 
     def summary(self, config: DataConfig) -> SplitSummary:
         """The same in the terms of a config, for the notices on it."""
-        class_pixels = self.class_histograms(config).sum(axis=0)
+        histograms = self.class_histograms(config)
+        class_pixels = histograms.sum(axis=0)
         sizes: dict[Size, int] = {}
         for size in self.sizes:
             sizes[size] = sizes.get(size, 0) + 1
@@ -62,17 +66,12 @@ class Census:
             num_images=len(self.pairs),
             sizes=sizes,
             class_pixels=tuple(class_pixels.tolist()),
+            class_images=tuple((histograms > 0).sum(axis=0).tolist()),
             ignored_pixels=int(self.histograms.sum() - class_pixels.sum()),
             unlisted=unlisted_values(self.histograms, [shown(pair.label) for pair in self.pairs], config),
             smaller_than_crop=0,
+            images=self.images,
         )
-
-
-class SharedImage(NamedTuple):
-    """One image in two splits, found by its decoded pixels."""
-
-    first: Path
-    second: Path
 
 
 def take_census(folder: Path, *, hash_images: bool, begin: Begin = silently) -> Census:
@@ -91,7 +90,7 @@ def take_census(folder: Path, *, hash_images: bool, begin: Begin = silently) -> 
         pair = pairs[i]
         faults: list[Fault] = []
         size = _unless_faulty(lambda: pair_size(pair.image, pair.label), faults)
-        digest = _unless_faulty(lambda: _digest(read_image(pair.image)), faults) if hash_images else ""
+        digest = _unless_faulty(lambda: pixel_digest(read_image(pair.image)), faults) if hash_images else ""
         histogram = _unless_faulty(lambda: np.bincount(read_label(pair.label).ravel(), minlength=256), faults)
         advance()
         if size is None or digest is None or histogram is None:
@@ -156,7 +155,7 @@ def inspect_dataset(folder: Path, config: DataConfig | None = None, begin: Begin
     ]
     readable = {name: census for name, census in splits.items() if census.pairs}
     config = config or every_value_a_class(list(readable.values()))
-    shared = shared_images(readable)
+    shared = shared_images({name: census.images for name, census in readable.items()})
     lines: list[str] = []
     if config is not None:
         summaries = {name: census.summary(config) for name, census in readable.items()}
@@ -166,24 +165,7 @@ def inspect_dataset(folder: Path, config: DataConfig | None = None, begin: Begin
             faults.append(Fault(shown(folder / name), what, f"the labels hold the values {found}; list the classes"))
             del summaries[name]
         lines += notices(summaries, config)
-    for first, second in shared[:NAMED_AT_MOST]:
-        lines.append(f"the same image is in two splits: {shown(first)} and {shown(second)}")
-    if len(shared) > NAMED_AT_MOST:
-        lines.append(f"{len(shared)} images in all are in two splits")
     return Inspection(splits, config, lines, shared, faults)
-
-
-def shared_images(censuses: dict[str, Census]) -> list[SharedImage]:
-    """Every image of one split that another holds too, however the two are encoded."""
-    shared: list[SharedImage] = []
-    for first, second in itertools.combinations(censuses.values(), 2):
-        paths = dict(zip(first.digests, (pair.image for pair in first.pairs), strict=True))
-        shared += [
-            SharedImage(paths[digest], pair.image)
-            for digest, pair in zip(second.digests, second.pairs, strict=True)
-            if digest in paths
-        ]
-    return shared
 
 
 def class_names(config: DataConfig) -> tuple[str, ...]:
@@ -207,9 +189,3 @@ def _unless_faulty(read: Callable[[], Result], faults: list[Fault]) -> Result | 
     except InputError as error:
         faults.extend(error.faults)
         return None
-
-
-def _digest(pixels: NDArray[np.uint8]) -> str:
-    digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(pixels).data)
-    return digest.hexdigest()

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from trainables.config import DataConfig, DrawnConfig
 from trainables.data import drawn, image_files
 from trainables.data.folder import Pair, at_most, scan_pairs, shown
-from trainables.data.image_files import Pixels, Size, pair_size, read_image, read_label
+from trainables.data.image_files import Pixels, Size, pair_size, pixel_digest, read_image, read_label
 from trainables.data.labels import class_histograms
 from trainables.errors import Fault, InputError
 
@@ -53,12 +53,17 @@ class DecodedSplit:
     """Where every label was read from, for messages."""
     sizes: list[Size]
     """Height and width of every label, and of every image before `image_scale`."""
+    image_paths: list[Path]
+    """Where every image was read from, for messages."""
+    digests: list[str]
+    """Hash of the pixels of every image, before `image_scale`."""
     histograms: NDArray[np.int64]
     """(N, 256) pixels of every raw value in every label, at its own size."""
 
     def __init__(self, source: "_Source", scale: float, folder: Path | None, index: dict[str, Any]) -> None:
         self._source, self._scale = source, scale
-        self.names, self.label_paths = source.names, source.label_paths
+        self.names, self.label_paths, self.image_paths = source.names, source.label_paths, source.image_paths
+        self.digests = index["digests"]
         self.sizes = [(height, width) for height, width in index["sizes"]]
         self.histograms = np.zeros((len(self.sizes), 256), np.int64)
         for row, counts in zip(self.histograms, index["histograms"], strict=True):
@@ -159,6 +164,7 @@ _opened: dict[str, tuple[str, DecodedSplit]] = {}
 class _Source(Protocol):
     names: list[str]
     label_paths: list[str]
+    image_paths: list[Path]
 
     def state(self) -> Iterable[Any]:
         """What changes whenever the pixels do."""
@@ -182,6 +188,7 @@ class _Files:
         self._pairs = pairs
         self.names = [pair.name for pair in pairs]
         self.label_paths = [shown(pair.label) for pair in pairs]
+        self.image_paths = [pair.image for pair in pairs]
 
     def state(self) -> Iterator[Any]:
         for pair in self._pairs:
@@ -208,6 +215,7 @@ class _Drawn:
         self._config, self._split = config, split
         self.names = [f"{i:04d}" for i in range(drawn.num_images(config, split))]
         self.label_paths = [f"drawn {split} label {name}" for name in self.names]
+        self.image_paths = [Path(f"drawn {split} image {name}") for name in self.names]
 
     def state(self) -> Iterable[Any]:
         return ()
@@ -317,7 +325,7 @@ def _write(source: _Source, scale: float, folder: Path) -> dict[str, Any]:
     partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     files: dict[str, int] = {}
 
-    def decode(i: int) -> dict[str, int]:
+    def decode(i: int) -> tuple[str, dict[str, int]]:
         image, label = source.image(i), source.label(i)
         if not image.shape[:2] == label.shape == sizes[i]:
             raise InputError([Fault(source.label_paths[i], "or its image changed while it was read", "try again")])
@@ -327,14 +335,16 @@ def _write(source: _Source, scale: float, folder: Path) -> dict[str, Any]:
             if _TRAIN_LABELS in files:
                 _write_at(files[_TRAIN_LABELS], _scaled_label(label, scale), layout.train_label_offsets[i])
         counts = np.bincount(label.ravel(), minlength=256)
-        return {str(value): int(counts[value]) for value in np.flatnonzero(counts)}
+        return pixel_digest(image), {str(value): int(counts[value]) for value in np.flatnonzero(counts)}
 
     try:
         if stored:
             files = {name: os.open(partial / name, os.O_CREAT | os.O_WRONLY, 0o600) for name in layout.file_sizes()}
-        index = {"stored": stored, "sizes": sizes, "histograms": for_all(decode, len(sizes), faults)}
+        found = for_all(decode, len(sizes), faults)
         if faults:
             raise InputError(_faults(source) or faults)
+        digests, histograms = ([one[k] for one in found] for k in (0, 1))
+        index = {"stored": stored, "sizes": sizes, "digests": digests, "histograms": histograms}
         (partial / _INDEX).write_text(json.dumps(index), encoding="ascii")
         for file in files.values():
             os.fsync(file)  # a rename that outlives a power cut must not name files that did not

@@ -1,5 +1,6 @@
 """One image or label file: its size, its pixels, and what is wrong with it."""
 
+import hashlib
 import stat
 import struct
 import zlib
@@ -64,6 +65,13 @@ def read_label(path: Path) -> Pixels:
         what = f"is a 16-bit label that holds the value {values.max()}; ids are 0..255"
         raise InputError([Fault(shown(path), what, "renumber the classes and save it as 8-bit")])
     return values.astype(np.uint8)
+
+
+def pixel_digest(pixels: Pixels) -> str:
+    """A hash of an image's size and pixels: equal for equal images, however their files are encoded."""
+    digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()
 
 
 def pair_size(image: Path, label: Path) -> Size:

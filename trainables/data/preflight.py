@@ -1,14 +1,18 @@
 """What a dataset holds, looked at before any training: sizes, pixels per class, values that no class has."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainables.config import IGNORE_INDEX, DataConfig
-from trainables.data.decoded import DecodedSplit, class_pixel_counts, open_split
+from trainables.data.decoded import DecodedSplit, open_split
+from trainables.data.folder import NAMED_AT_MOST, shown
+from trainables.data.labels import class_histograms
 from trainables.errors import Fault, InputError
 
 IMBALANCE_WORTH_SAYING = 5.0
@@ -27,6 +31,13 @@ class UnlistedValue:
     first_file: str
 
 
+class SharedImage(NamedTuple):
+    """One image in two splits, found by its decoded pixels."""
+
+    first: Path
+    second: Path
+
+
 @dataclass(frozen=True)
 class SplitSummary:
     """What one split holds."""
@@ -36,12 +47,16 @@ class SplitSummary:
     """Number of images of every height and width, before `image_scale`."""
     class_pixels: tuple[int, ...]
     """Pixels of every class, at the labels' own size."""
+    class_images: tuple[int, ...]
+    """Images that have a pixel of every class."""
     ignored_pixels: int
     """Pixels of no class: 255, unlisted values, and position 0 with `reduce_zero_label`."""
     unlisted: dict[int, UnlistedValue]
     """Raw value -> where it occurs, by falling number of pixels."""
     smaller_than_crop: int
     """Images that even the largest augmentation scale leaves below the crop in height or width."""
+    images: tuple[tuple[str, Path], ...] = field(default=(), repr=False)
+    """Hash of the pixels and path of every image."""
 
     @property
     def imbalance(self) -> float:
@@ -116,7 +131,25 @@ def notices(summaries: dict[str, SplitSummary], config: DataConfig) -> list[str]
         if train.imbalance >= IMBALANCE_WORTH_WEIGHTS:
             line += "; class weights are recommended: search loss.ce_weight_power between 0 and 1"
         lines.append(line)
+    shared = shared_images({split: summary.images for split, summary in summaries.items()})
+    for first, second in shared[:NAMED_AT_MOST]:
+        lines.append(f"the same image is in two splits: {shown(first)} and {shown(second)}")
+    if len(shared) > NAMED_AT_MOST:
+        lines.append(f"{len(shared)} images in all are in two splits")
     return lines
+
+
+def shared_images(splits: Mapping[str, Sequence[tuple[str, Path]]]) -> list[SharedImage]:
+    """Every image of one split that another holds too, however the two are encoded.
+
+    Args:
+        splits: Hash of the pixels and path of every image, by split.
+    """
+    shared: list[SharedImage] = []
+    for first, second in itertools.combinations(splits.values(), 2):
+        paths = dict(first)
+        shared += [SharedImage(paths[digest], path) for digest, path in second if digest in paths]
+    return shared
 
 
 def unlisted_values(
@@ -150,7 +183,8 @@ def unlisted_notices(unlisted: dict[int, UnlistedValue]) -> list[str]:
 
 
 def _summary(split: DecodedSplit, config: DataConfig, crop_size: tuple[int, int]) -> SplitSummary:
-    class_pixels = class_pixel_counts(split, config)
+    histograms = class_histograms(split.histograms, config)
+    class_pixels = histograms.sum(axis=0)
     sizes: dict[tuple[int, int], int] = {}
     for size in split.sizes:
         sizes[size] = sizes.get(size, 0) + 1
@@ -159,9 +193,11 @@ def _summary(split: DecodedSplit, config: DataConfig, crop_size: tuple[int, int]
         num_images=len(split),
         sizes=sizes,
         class_pixels=tuple(class_pixels.tolist()),
+        class_images=tuple((histograms > 0).sum(axis=0).tolist()),
         ignored_pixels=int(split.histograms.sum() - class_pixels.sum()),
         unlisted=unlisted_values(split.histograms, split.label_paths, config),
         smaller_than_crop=sum(
             count for (h, w), count in sizes.items() if h * largest < crop_size[0] or w * largest < crop_size[1]
         ),
+        images=tuple(zip(split.digests, split.image_paths, strict=True)),
     )

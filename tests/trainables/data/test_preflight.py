@@ -6,7 +6,7 @@ import pytest
 from tests.trainables.data.conftest import save
 from trainables.config import DataConfig
 from trainables.data import decoded
-from trainables.data.preflight import inspect, notices
+from trainables.data.preflight import inspect, notices, shared_images
 from trainables.errors import InputError
 
 CROP = (8, 8)
@@ -18,7 +18,8 @@ def write(folder: Path, **splits: list[np.ndarray]) -> Path:
             (folder / split / part).mkdir(parents=True)
         for i, label in enumerate(labels):
             save(folder / split / "label" / f"{i}.png", label)
-            save(folder / split / "image" / f"{i}.png", np.zeros((*label.shape, 3)))
+            image = np.full((*label.shape, 3), len(split) + 10 * i)  # no image of one split is in another
+            save(folder / split / "image" / f"{i}.png", image)
     return folder
 
 
@@ -167,3 +168,13 @@ def test_the_drawn_dataset_recommends_weights() -> None:
     config = DataConfig()
     (line,) = notices(inspect(config, config.augmentation.crop_size), config)
     assert "class weights are recommended" in line
+
+
+def test_an_image_in_two_splits_is_noticed_by_both_paths(tmp_path: Path) -> None:
+    labels = [label_of(v74=60), label_of(v74=60), label_of(v74=60)]
+    write(tmp_path, train=labels, val=labels)
+    first, second = tmp_path / "train" / "image" / "2.png", tmp_path / "val" / "image" / "0.png"
+    second.write_bytes(first.read_bytes())
+    assert notices_of(config_of(tmp_path)) == [f"the same image is in two splits: {first} and {second}"]
+    summaries = inspect(config_of(tmp_path, image_scale=0.5), CROP)
+    assert shared_images({split: summary.images for split, summary in summaries.items()}) == [(first, second)]
