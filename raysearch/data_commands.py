@@ -24,12 +24,8 @@ app = typer.Typer(help="Look at a dataset, convert its labels, weigh its classes
 
 VALUES_LISTED = 64
 """Raw label values that a table lists; the rest is a count."""
-SIZES_LISTED = 4
-"""Image sizes of a split that a table lists, the most frequent ones."""
 SCHEMES = ("max_over_count", "inverse", "one_minus_frequency", "inverse_log")
 """Every scheme that has a name in `loss.ce_weights`."""
-ROOT = 0.5
-"""The power of max_over_count that is shown beside the schemes: milder weights between none and the scheme's own."""
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="{train,val[,test]}/{image,label}.", show_default=False)]
 Source = Annotated[Path, typer.Argument(metavar="SRC", help="What is read; never changed.", show_default=False)]
@@ -59,6 +55,7 @@ def inspect(
     folder: Folder, ids: Ids = None, preset: Preset = None, config: ConfigOption = None, as_json: Json = False
 ) -> None:
     """Say what a dataset holds and what is wrong with it: pairs, sizes, values, classes, shared images."""
+    from raysearch.data_tables import classes_table, sizes_table
     from trainables.data.census import class_names, inspect_dataset
 
     with _progress() as begin:
@@ -74,9 +71,13 @@ def inspect(
             }
         )
     else:
-        console.out.print(_pairs_table(found.splits))
+        num_faults = {name: len(census.faults) for name, census in found.splits.items()}
+        console.out.print(
+            sizes_table({name: census.sizes_found() for name, census in found.splits.items()}, num_faults)
+        )
         if found.config is not None:
-            console.out.print(_classes_table(found.splits, found.config))
+            summaries = {name: census.summary(found.config) for name, census in found.splits.items()}
+            console.out.print(classes_table(summaries, found.config))
         for line in found.notices:
             note(line)
         if found.config is not None:
@@ -170,6 +171,7 @@ def weights(
     folder: Folder, ids: Ids = None, preset: Preset = None, config: ConfigOption = None, as_json: Json = False
 ) -> None:
     """Weigh the classes by their training pixels, by every scheme that loss.ce_weights knows."""
+    from raysearch.data_tables import WEIGHT_POWER, share
     from trainables.data.census import class_names, take_census
     from trainables.losses.class_weights import class_weights
 
@@ -185,7 +187,7 @@ def weights(
         found = ", ".join(map(str, census.value_pixels()))
         raise InputError([Fault(str(folder / "train"), "holds no pixel of any class", f"its labels hold {found}")])
     columns = {scheme: class_weights(scheme, 1.0, counts) for scheme in SCHEMES}
-    columns[f"max_over_count^{ROOT}"] = class_weights("max_over_count", ROOT, counts)
+    columns[f"max_over_count^{WEIGHT_POWER}"] = class_weights("max_over_count", WEIGHT_POWER, counts)
     names = class_names(data)
     absent = [name for name, count in zip(names, counts, strict=True) if not count]
     if as_json:
@@ -202,12 +204,12 @@ def weights(
     for column in ("pixels", "share", *columns):
         table.add_column(column, justify="right")
     for k, name in enumerate(names):
-        share = _share(counts[k], counts.sum())
-        table.add_row(escape(name), str(counts[k]), share, *(f"{weights[k]:.4g}" for weights in columns.values()))
+        of_all = share(counts[k], counts.sum())
+        table.add_row(escape(name), str(counts[k]), of_all, *(f"{weights[k]:.4g}" for weights in columns.values()))
     console.out.print(table)
     for name in absent:
         note(f"{name} has no training pixel; its weight is 0, and it cannot be learned")
-    say(f"in the config:  loss: {{ce_weights: max_over_count, ce_weight_power: {ROOT}}}")
+    say(f"in the config:  loss: {{ce_weights: max_over_count, ce_weight_power: {WEIGHT_POWER}}}")
 
 
 @app.command()
@@ -245,6 +247,7 @@ def split(
 
     SRC is one {image,label} folder, or a dataset to be split anew. Without ids every label value but 255 is a class.
     """
+    from raysearch.data_tables import share
     from trainables.data.splitting import split_dataset
 
     if not (val > 0.0 and test >= 0.0 and val + test < 1.0):
@@ -271,7 +274,7 @@ def split(
     for k, name in enumerate(done.class_names):
         row = [escape(name)]
         for part, pixels in done.class_pixels.items():
-            row += [str(done.class_images[part][k]), _share(pixels[k], sum(pixels))]
+            row += [str(done.class_images[part][k]), share(pixels[k], sum(pixels))]
         table.add_row(*row)
     for name, images in done.subcategory_images.items():
         table.add_row(escape(f"sub-category {name}"), *(cell for count in images.values() for cell in (str(count), "")))
@@ -332,41 +335,12 @@ def _numbers(option: str, text: str) -> list[int]:
     return numbers
 
 
-def _pairs_table(censuses: "dict[str, Census]") -> Table:
-    table = Table("split", "pairs", "faults", "height x width: images")
-    for name, census in censuses.items():
-        sizes = [f"{height}x{width}: {count}" for (height, width), count in _sizes(census)]
-        more = [f"{len(sizes) - SIZES_LISTED} more"] if len(sizes) > SIZES_LISTED else []
-        table.add_row(name, str(len(census.pairs)), str(len(census.faults)), ", ".join(sizes[:SIZES_LISTED] + more))
-    return table
-
-
-def _classes_table(censuses: "dict[str, Census]", config: "DataConfig") -> Table:
-    """Of every class and split the pixels, their share in the split, and the images that have any."""
-    from trainables.data.census import class_names
-
-    table = Table("class", "value")
-    for name in censuses:
-        for column in (f"{name} pixels", "share", "images"):
-            table.add_column(column, justify="right")
-    histograms = [census.class_histograms(config) for census in censuses.values()]
-    ids = config.label_class_ids[1:] if config.reduce_zero_label else config.label_class_ids
-    for k, (name, raw) in enumerate(zip(class_names(config), ids, strict=True)):
-        row = [escape(name), str(raw)]
-        for counts in histograms:
-            row += [str(counts[:, k].sum()), _share(counts[:, k].sum(), counts.sum()), str((counts[:, k] > 0).sum())]
-        table.add_row(*row)
-    ignored = [
-        census.histograms.sum() - counts.sum() for census, counts in zip(censuses.values(), histograms, strict=True)
-    ]
-    table.add_row("ignored", "", *(cell for count in ignored for cell in (str(count), "", "")))
-    return table
-
-
 def _split_json(census: "Census", data: "DataConfig | None") -> dict[str, Any]:
+    from raysearch.data_tables import by_frequency
+
     document: dict[str, Any] = {
         "pairs": len(census.pairs),
-        "sizes": [[*size, count] for size, count in _sizes(census)],
+        "sizes": [[*size, count] for size, count in by_frequency(census.sizes_found())],
         "value_pixels": {str(value): count for value, count in census.value_pixels().items()},
     }
     if data is not None:
@@ -374,18 +348,6 @@ def _split_json(census: "Census", data: "DataConfig | None") -> dict[str, Any]:
         document["class_pixels"] = counts.sum(axis=0).tolist()
         document["class_images"] = (counts > 0).sum(axis=0).tolist()
     return document
-
-
-def _sizes(census: "Census") -> list[tuple[tuple[int, int], int]]:
-    """Height and width, and how many images have them, the most frequent first."""
-    counts: dict[tuple[int, int], int] = {}
-    for size in census.sizes:
-        counts[size] = counts.get(size, 0) + 1
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{part / whole:.4f}" if whole else "-"
 
 
 @contextmanager

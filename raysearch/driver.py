@@ -28,6 +28,7 @@ from ray import tune
 
 from raysearch import records
 from raysearch.chatter import log_workers, logging_to
+from raysearch.check_tables import outlook
 from raysearch.confirm import confirm_search
 from raysearch.errors import Fault, InputError, WorkError
 from raysearch.journal import Journal, TrialHistory
@@ -70,6 +71,8 @@ def run(
     """
     for notice in preflight(spec):
         say(f"note: {notice}")
+    for line in outlook(spec):
+        say(line)
     run_dir = RunDir.create(spec.name, out)
     run_dir.space.write_text(spec.to_yaml(), encoding="utf-8")
     return _search(spec, run_dir, address=address, say=say, show=show)

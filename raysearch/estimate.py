@@ -373,21 +373,23 @@ class _Scores:
         self._budget = plan.places[-1]
         learns = plan.spec.search.algorithm not in ("random", "qmc", "grid")
         self._gain = rng.uniform(*_GAINS) if learns else 0.0
-        self._gained = float(np.mean(self._gain_at(np.arange(max(1, plan.num_known)))))
-        """By the trials so far, whose qualities are centred."""
         sign = 1.0 if plan.mode == "max" else -1.0
         far = {t.number: (t.last.iteration, sign * t.last.value) for t in plan.known if t.last}
         self._quality = {
             number: self._mixed(far[number][0] / self._budget, score, self._rng.normal())
             for number, score in _normal_scores(far).items()
         }
+        later = [quality for number, quality in self._quality.items() if number >= plan.num_known // 2]
+        self._level = float(np.mean(later)) if learns and later else 0.0
+        self._gained = float(np.mean(self._gain_at(np.arange(plan.num_known // 2, max(1, plan.num_known)))))
+        """What the later half of the trials so far has reached, and how much of the gain they had."""
         self._second: dict[int, float] = {}
         self._own = {place: _normal_scores(_values_at(plan.known, place, sign)) for place in plan.places}
 
     def at(self, number: int, iteration: int) -> float:
         """A trial's score at one of the places; large is good."""
         if number not in self._quality:
-            self._quality[number] = self._rng.normal() + float(self._gain_at(number)) - self._gained
+            self._quality[number] = self._rng.normal() + self._level + float(self._gain_at(number)) - self._gained
         own = self._own[iteration].setdefault(number, self._rng.normal())
         return self._mixed(iteration / self._budget, self._quality[number], own)
 

@@ -80,6 +80,11 @@ def peak_bytes() -> int | None:
     return int(cuda.max_memory_reserved()) if cuda is not None else _of_process("VmHWM")
 
 
+def on_gpu() -> bool:
+    """Whether the memory of this process is counted on a GPU."""
+    return _cuda_in_use() is not None
+
+
 def _held_bytes() -> int:
     cuda = _cuda_in_use()
     return int(cuda.memory_reserved()) if cuda is not None else _of_process("VmRSS") or 0

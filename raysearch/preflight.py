@@ -1,5 +1,7 @@
 """Everything that can fail before a trial starts and that the space file alone does not tell."""
 
+from typing import Any
+
 from optuna.distributions import CategoricalDistribution
 from pydantic import ValidationError
 from ray import tune
@@ -7,6 +9,7 @@ from ray import tune
 from raysearch.errors import Fault, InputError
 from raysearch.parameters import probes, with_gates_open
 from raysearch.space import SearchSpec
+from raysearch.trainable_loading import LoadedTrainable
 from raysearch.warm_start import read_prior
 from trainables.config import Config
 from trainables.data.preflight import inspect
@@ -29,6 +32,18 @@ def preflight(spec: SearchSpec) -> list[str]:
     if faults:
         raise InputError(faults)
     return notices
+
+
+def faults_of_config(trainable: LoadedTrainable, config: dict[str, Any]) -> list[Fault]:
+    """What is wrong with a base config by its data and its network, as far as its other values let them be seen."""
+    if trainable.preflight is None:
+        return []
+    model = trainable.config_model
+    try:
+        trainable.preflight(config if model is None else model.model_validate(config))
+    except InputError as error:
+        return list(error.faults)
+    return []
 
 
 def _trainable_notices(spec: SearchSpec) -> list[str]:

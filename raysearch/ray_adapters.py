@@ -44,7 +44,7 @@ from trainables.protocol import CONFIG_USED, ITERATION, SharesBeginning
 
 _log = logging.getLogger("raysearch")
 
-_REPORT = "raysearch"
+REPORT = "raysearch"
 """Key of a Tune result under which the wrapper's own report travels."""
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -202,7 +202,7 @@ class TrialActor(tune.Trainable):
         over = report.done or report.ending is not None or report.halt is not None
         if report.ending is not None:
             self._end()
-        return {**report.metrics, _REPORT: report, "done": over}
+        return {**report.metrics, REPORT: report, "done": over}
 
     def _run(self) -> TrialReport:
         assert self._trainable is not None
@@ -507,7 +507,7 @@ class JournalScheduler(FIFOScheduler):
             self._search.worker_lost(_number(trial), lines[-1])
 
     def _take(self, trial: Any, result: dict[str, Any]) -> Decision:
-        report: TrialReport = result[_REPORT]
+        report: TrialReport = result[REPORT]
         if report.halt is not None:
             raise SearchHalted(report.halt)
         with _halting():

@@ -40,9 +40,10 @@ def run(
     """Search for the best config; prints where everything is."""
     from raysearch import driver
     from raysearch.live_view import Screen
+    from raysearch.preflight import faults_of_config
     from raysearch.space import load_space
 
-    spec = load_space(space, set_values or (), pairs or ())
+    spec = load_space(space, set_values or (), pairs or (), look=faults_of_config)
     for notice in spec.notices:
         note(notice)
     screen = Screen()
@@ -66,14 +67,22 @@ def resume(
 @app.command(context_settings=TAKES_FLAGS)
 def check(space: SpaceFile, pairs: Pairs = None, set_values: SetValues = None) -> None:
     """Find everything that can fail before any GPU hour is spent."""
-    from raysearch.preflight import preflight
+    from raysearch import check_tables
+    from raysearch.check import check_search
+    from raysearch.preflight import faults_of_config
     from raysearch.space import load_space
 
-    spec = load_space(space, set_values or (), pairs or ())
-    for notice in spec.notices:
+    spec = load_space(space, set_values or (), pairs or (), look=faults_of_config)
+    with console.err.status("looking at the data, then measuring the first iterations of a trial or two"):
+        checked = check_search(spec)
+    for table in check_tables.tables(checked):
+        console.out.print(table, soft_wrap=False)
+    for notice in (*spec.notices, *checked.notices):
         note(notice)
-    for notice in preflight(spec):
-        note(notice)
+    for line in check_tables.lines(checked):
+        say(line)
+    if checked.warning is not None:
+        console.err.print(f"[yellow]warning:[/yellow] {escape(checked.warning)}")
     say(f"{space}: {len(spec.parameters)} parameters, {spec.search.trials} trials; nothing wrong was found")
 
 

@@ -264,8 +264,17 @@ class SearchSpec:
         return dump(self.document)
 
 
+Look = Callable[[LoadedTrainable, dict[str, Any]], list[Fault]]
+"""What is wrong with a complete base config that only its data and its trainable tell."""
+
+
 def load_space(
-    path: Path, set_values: Sequence[str] = (), trailing: Sequence[str] = (), *, cwd: Path | None = None
+    path: Path,
+    set_values: Sequence[str] = (),
+    trailing: Sequence[str] = (),
+    *,
+    cwd: Path | None = None,
+    look: Look | None = None,
 ) -> SearchSpec:
     """The search that a space file describes.
 
@@ -274,6 +283,7 @@ def load_space(
         set_values: `key=value` overrides of any section, by dotted path; values are YAML.
         trailing: `a.b.c value` overrides of the config, as the words of a command line.
         cwd: Where relative paths in overrides start; absent: the working directory.
+        look: Asked where the file has faults, so that those of the data are told together with them.
 
     Raises:
         InputError: every fault of the file and of the overrides.
@@ -282,7 +292,7 @@ def load_space(
     path = find_space(path)
     document, faults = read_mapping(path, source)
     base_dir = Path(os.path.abspath(path)).parent
-    return _parse(document, base_dir, source, set_values, trailing, cwd or Path.cwd(), faults)
+    return _parse(document, base_dir, source, set_values, trailing, cwd or Path.cwd(), faults, look)
 
 
 def parse_space(
@@ -319,6 +329,7 @@ def _parse(
     trailing: Sequence[str],
     cwd: Path,
     found: Sequence[Fault],
+    look: Look | None = None,
 ) -> SearchSpec:
     faults = FaultList(source)
     faults.extend(found)
@@ -367,6 +378,8 @@ def _parse(
         given, metrics = document.get("constraints"), trainable.metrics
         constraints = read_constraints(given, tree, base, parameters, metrics, _entries(tree, base), faults)
 
+    if faults and look is not None and trainable is not None and base is not None:
+        faults.extend(look(trainable, base))
     faults.raise_any(document)
     assert trainable is not None, "a trainable that does not load is a fault"
     assert base is not None, "a config that does not validate is a fault"

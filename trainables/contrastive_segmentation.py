@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 from ray import tune
 
 from trainables.config import Config as TrialConfig
+from trainables.cost import measure_cost
 from trainables.models import build_model, warm_model
 from trainables.preflight import preflight
-from trainables.protocol import CONFIG_USED, ITERATIONS_SHARED
+from trainables.protocol import CONFIG_USED, ITERATIONS_SHARED, TrialCost
 from trainables.shared_beginning import take_up_beginning
 from trainables.trainer import METRICS, Trainer
 
@@ -34,6 +35,11 @@ class ContrastiveSegmentation(tune.Trainable):
             InputError: every fault of the dataset, and of the backbone and its weights.
         """
         return preflight(config)
+
+    @classmethod
+    def measure_cost(cls, config: TrialConfig) -> TrialCost:
+        """Train a config for a few iterations and throw them away."""
+        return measure_cost(config)
 
     def setup(self, config: dict[str, Any]) -> None:
         """Build the trainer; the network of an equal config before is reset and used again once its trainer is gone."""

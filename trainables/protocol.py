@@ -7,7 +7,7 @@ declares is checked before anything starts.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -53,6 +53,25 @@ class HasPreflight(Protocol):
         Raises:
             InputError: every fault that would break a trial with this config.
         """
+        ...
+
+
+class TrialCost(NamedTuple):
+    """What a training takes on the machine at hand."""
+
+    seconds_per_iteration: float
+    seconds_per_report: float
+    """Scoring and the checkpoint."""
+    iterations_per_report: int
+
+
+@runtime_checkable
+class MeasuresCost(Protocol):
+    """A trainable that can tell its cost sooner than by its first report."""
+
+    @classmethod
+    def measure_cost(cls, config: Any) -> TrialCost:
+        """Train a config for a few iterations and throw them away."""
         ...
 
 

@@ -1,5 +1,6 @@
 """What lies in a folder of pairs, whatever its labels mean: pixels of every raw value, sizes, contents, faults."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,10 @@ class Census:
         """Hash and path of every image; none where hashes were not asked for."""
         return tuple(zip(self.digests, (pair.image for pair in self.pairs), strict=False))
 
+    def sizes_found(self) -> dict[Size, int]:
+        """Height and width -> how many pairs have them."""
+        return dict(Counter(self.sizes))
+
     def value_pixels(self) -> dict[int, int]:
         """Raw value -> pixels in all labels, for the values that occur."""
         totals = self.histograms.sum(axis=0)
@@ -59,12 +64,9 @@ class Census:
         """The same in the terms of a config, for the notices on it."""
         histograms = self.class_histograms(config)
         class_pixels = histograms.sum(axis=0)
-        sizes: dict[Size, int] = {}
-        for size in self.sizes:
-            sizes[size] = sizes.get(size, 0) + 1
         return SplitSummary(
             num_images=len(self.pairs),
-            sizes=sizes,
+            sizes=self.sizes_found(),
             class_pixels=tuple(class_pixels.tolist()),
             class_images=tuple((histograms > 0).sum(axis=0).tolist()),
             ignored_pixels=int(self.histograms.sum() - class_pixels.sum()),

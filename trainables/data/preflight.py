@@ -1,6 +1,7 @@
 """What a dataset holds, looked at before any training: sizes, pixels per class, values that no class has."""
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,9 +186,7 @@ def unlisted_notices(unlisted: dict[int, UnlistedValue]) -> list[str]:
 def _summary(split: DecodedSplit, config: DataConfig, crop_size: tuple[int, int]) -> SplitSummary:
     histograms = class_histograms(split.histograms, config)
     class_pixels = histograms.sum(axis=0)
-    sizes: dict[tuple[int, int], int] = {}
-    for size in split.sizes:
-        sizes[size] = sizes.get(size, 0) + 1
+    sizes = dict(Counter(split.sizes))
     largest = config.image_scale * config.augmentation.scale[1]
     return SplitSummary(
         num_images=len(split),
