@@ -9,7 +9,6 @@ import importlib.util
 import json
 import re
 import runpy
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -205,7 +204,6 @@ class Folder:
         self._call("the run that the pages speak of", ["run", "potatoes.yaml", "--out", str(self.run)])
         self.tried.add("python -m raysearch run potatoes.yaml")
         self._call("its best config", ["export", str(self.run), "--out", "best.json"])
-        shutil.copytree(self.run, Path("runs") / "before")
         assert not self.faults, "\n\n".join(self.faults)
 
     def try_block(self, block: Block) -> None:
