@@ -102,17 +102,17 @@ def write_predictions(
     part.rename(run_dir.predictions)
 
 
-def read_predictions(run_dir: RunDir) -> Predictions | None:
-    """What `predictions/` holds; None where there is nothing."""
+def read_predictions(run_dir: RunDir, winner: TrialHistory | None) -> Predictions | None:
+    """What `predictions/` holds of the winner; None where there is nothing, or another trial was the winner then."""
     index = _read_index(run_dir)
-    if not index:
+    made_of, folder = index.get("made_of", {}), run_dir.predictions
+    if winner is None or made_of.get("winner", [None])[0] != winner.number:
         return None
-    made_of, folder = index["made_of"], run_dir.predictions
-    winner, default = made_of["winner"][0], made_of["default"][0] if "default" in made_of else None
+    default = made_of["default"][0] if "default" in made_of else None
     if "problem" in index:
-        return Predictions(winner, default, 0, 0, (), (), index["problem"])
+        return Predictions(winner.number, default, 0, 0, (), (), index["problem"])
     return Predictions(
-        winner=winner,
+        winner=winner.number,
         default=default,
         num_images=index["num_images"],
         num_scored=index["num_scored"],

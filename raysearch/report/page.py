@@ -11,7 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from raysearch.confirmation import read_confirmation
+from raysearch.confirmation import read_confirmation, winning_trial
 from raysearch.expectation import expectations
 from raysearch.export import best_document
 from raysearch.importances import write_importances
@@ -113,7 +113,7 @@ def search_view(history: History, spec: SearchSpec, run_dir: RunDir) -> SearchVi
         entries=spec.metric_entries(),
         cpu=spec.resources.cpu,
         gpu=spec.resources.gpu,
-        predictions=read_predictions(run_dir),
+        predictions=read_predictions(run_dir, winning_trial(history, confirmation)),
         hashes=_hashes(run_dir),
         expected=tuple(expectations(spec, history)),
     )

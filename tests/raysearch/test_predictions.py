@@ -64,7 +64,8 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> Search:
 
 def test_winner_and_default_predict_the_same_images(search: Search) -> None:
     history, spec, run_dir = search
-    found = read_predictions(run_dir)
+    assert read_predictions(run_dir, history.trials[0]) is None, "they are of another winner"
+    found = read_predictions(run_dir, history.trials[1])
     assert found is not None
     assert (found.winner, found.default, found.num_images, found.num_scored) == (1, 0, 8, 8)
     assert [name for name, _ in found.classes] == ["0", "1", "2", "3"]
@@ -87,12 +88,14 @@ def test_winner_and_default_predict_the_same_images(search: Search) -> None:
 
 
 def test_the_page_holds_the_pictures(search: Search) -> None:
-    _, _, run_dir = search
+    history, _, run_dir = search
     html = run_dir.report.read_text(encoding="utf-8")
     assert "<h2>Predictions</h2>" in html
     assert html.count('src="data:image/jpeg;base64,') == 6
     assert html.count('src="data:image/png;base64,') == 18
-    parts = predictions_parts(predictions_info(SearchView(history_of(), "miou", predictions=read_predictions(run_dir))))
+    parts = predictions_parts(
+        predictions_info(SearchView(history_of(), "miou", predictions=read_predictions(run_dir, history.trials[1])))
+    )
     text, legend, *rows = parts
     assert isinstance(text, Text)
     assert text.text.startswith("The images that trial 1, the winner, is worst at, of all 8 validation images, by")
@@ -130,7 +133,9 @@ def test_why_there_are_no_predictions_is_on_the_page(search: Search, tmp_path: P
     finally:
         other.best_checkpoint.rename(run_dir.best_checkpoint)
     assert "gone" in json.loads((other.predictions / "index.json").read_text())["problem"]
-    (text,) = predictions_parts(predictions_info(SearchView(history_of(), "miou", predictions=read_predictions(other))))
+    (text,) = predictions_parts(
+        predictions_info(SearchView(history_of(), "miou", predictions=read_predictions(other, history.trials[1])))
+    )
     assert isinstance(text, Text)
     assert text.text.startswith("The validation images could not be predicted: ")
 
