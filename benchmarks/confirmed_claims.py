@@ -1,0 +1,54 @@
+"""How often equal configs are told apart: python -m benchmarks.confirmed_claims [--simulations 4000].
+
+Some configs and the default score the same on average; every seed adds something to all of them, and something of its
+own to each. The best mean is picked after the scores are known, and compared with the default and the runner-up.
+Figure: the share of simulations in which one of these differences is called real, by the intervals of `confirm`
+(Tukey's) and by a paired t interval that does not know of the choice. Both are meant to be wrong in one of twenty.
+"""
+
+import argparse
+import math
+
+import numpy as np
+from scipy.stats import t
+
+from raysearch.confirmation import CONFIDENCE, tukey_half_width
+
+SETTINGS = ((3, 3), (3, 5), (6, 3), (6, 5))
+"""Configs that are confirmed besides the default, and seeds."""
+
+
+def claims(scores: np.ndarray) -> tuple[bool, bool]:
+    """Whether (m, n) scores, the default's last, make `confirm` and the plain interval tell the best from another."""
+    means = scores.mean(axis=1)
+    order = np.argsort(-means)
+    best, others = order[0], {int(order[1]), len(scores) - 1} - {int(order[0])}
+    half_width = tukey_half_width(scores.tolist())
+    assert half_width is not None
+    ours = any(abs(means[best] - means[other]) > half_width for other in others)
+    return ours, any(_paired(scores[best] - scores[other]) for other in others)
+
+
+def _paired(differences: np.ndarray) -> bool:
+    num_seeds = len(differences)
+    half_width = t.ppf(0.5 + CONFIDENCE / 2, num_seeds - 1) * differences.std(ddof=1) / math.sqrt(num_seeds)
+    return bool(abs(differences.mean()) > half_width)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--simulations", type=int, default=4000)
+    arguments = parser.parse_args()
+    rng = np.random.default_rng(0)
+    print("| configs and the default | seeds | false claims: Tukey | plain paired t |\n|---|---|---|---|")
+    for num_configs, num_seeds in SETTINGS:
+        false = np.zeros(2)
+        for _ in range(arguments.simulations):
+            own = rng.standard_normal((num_configs + 1, num_seeds))
+            false += claims(own + rng.standard_normal(num_seeds))
+        ours, plain = false / arguments.simulations
+        print(f"| {num_configs} + 1 | {num_seeds} | {ours:.1%} | {plain:.1%} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
