@@ -91,7 +91,7 @@ FORMS = (
     Form(r"python -m raysearch confirm .*", "run", LONG, ((r"--top \d+ --seeds \d+", "--top 1 --seeds 2"),)),
     Form(r"python -m raysearch dashboard .*", "run", "serves until it is interrupted: here it is, at once"),
     Form(r"python -m raysearch train H_48_D_4.json .*", "check", LONG),
-    Form(r"python -m raysearch (report|export|train|evaluate|predict|score|schema|spaces).*", "run"),
+    Form(r"python -m raysearch (report|export|train|evaluate|predict|score|schema|spaces|convert).*", "run"),
     Form(
         r"python -m raysearch data (convert|split) \w+ potatoes.*",
         "run",
