@@ -31,6 +31,7 @@ from raysearch.chatter import log_workers, logging_to
 from raysearch.check_tables import outlook
 from raysearch.confirm import confirm_search
 from raysearch.errors import Fault, InputError, WorkError
+from raysearch.gauges import Gauges
 from raysearch.journal import Journal, TrialHistory
 from raysearch.observers import Lines, Observer, Observers
 from raysearch.outcome import SearchResult, search_result, write_outcome
@@ -134,7 +135,7 @@ def _search(
 @contextmanager
 def _observed(search: Search, run_dir: RunDir, show: Observer, say: Say) -> Iterator[Observers]:
     """Everyone who looks on, from before the first trial runs until all is written."""
-    observers = Observers([show, TensorBoard()], say)
+    observers = Observers([show, TensorBoard(), Gauges()], say)
     try:
         observers.begin(search.spec, search.history, run_dir)
         search.take_changed()

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import ClassVar
 
 from raysearch.errors import InputError
 from raysearch.journal import History, TrialHistory
@@ -20,7 +19,7 @@ _log = logging.getLogger("raysearch")
 class Observer:
     """Is told of a search; what a resumed one did before stands in the history that it begins with."""
 
-    name: ClassVar[str]
+    name: str
     """What it is called in a message."""
 
     def begin(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:

@@ -139,7 +139,8 @@ class TrialActor(tune.Trainable):
     context: ClassVar[TrialContext]
 
     def __repr__(self) -> str:
-        return getattr(self, "_title", "raysearch worker")
+        """What the Ray dashboard calls the worker, for good: Ray asks once, when the worker's first trial begins."""
+        return f"first {self._title}" if hasattr(self, "_title") else "raysearch worker"
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:

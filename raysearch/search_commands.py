@@ -103,6 +103,14 @@ def dashboard(
 
 
 @app.command()
+def grafana() -> None:
+    """Print the dashboard of a search for Grafana, which reads what Ray exports to Prometheus."""
+    from importlib.resources import files
+
+    print(files("raysearch").joinpath("grafana_dashboard.json").read_text(encoding="utf-8"), end="")
+
+
+@app.command()
 def report(
     run_dirs: Annotated[
         list[Path], typer.Argument(metavar="RUN_DIR...", help="The folder of a run, or of several.", show_default=False)

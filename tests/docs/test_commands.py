@@ -89,6 +89,8 @@ FORMS = (
     Form(r"python -m raysearch resume .* --add-trials \d+", "run", LONG, ((r"--add-trials \d+", "--add-trials 1"),)),
     Form(r"python -m raysearch resume .*", "run", "the run has finished, which it says"),
     Form(r"python -m raysearch confirm .*", "run", LONG, ((r"--top \d+ --seeds \d+", "--top 1 --seeds 2"),)),
+    Form(r"prometheus .*", "not ours", "tests/raysearch/test_ray_dashboard.py has a real one"),
+    Form(r"python -m raysearch grafana", "run"),
     Form(r"python -m raysearch dashboard .*", "run", "serves until it is interrupted: here it is, at once"),
     Form(r"python -m raysearch train H_48_D_4.json .*", "check", LONG),
     Form(r"python -m raysearch (report|export|train|evaluate|predict|score|schema|spaces|convert).*", "run"),
