@@ -41,6 +41,7 @@ from raysearch.run_dir import RunDir
 from raysearch.search import Proposal, Search
 from raysearch.space import SearchSpec, load_space
 from raysearch.tensorboard import TensorBoard
+from raysearch.tracking import deliveries
 from raysearch.trial_lines import title
 
 Say = Callable[[str], None]
@@ -135,7 +136,7 @@ def _search(
 @contextmanager
 def _observed(search: Search, run_dir: RunDir, show: Observer, say: Say) -> Iterator[Observers]:
     """Everyone who looks on, from before the first trial runs until all is written."""
-    observers = Observers([show, TensorBoard(), Gauges()], say)
+    observers = Observers([show, TensorBoard(), Gauges(), *deliveries(search.spec, run_dir, say)], say)
     try:
         observers.begin(search.spec, search.history, run_dir)
         search.take_changed()

@@ -115,6 +115,16 @@ class RunDir:
         return self.root / "tensorboard"
 
     @property
+    def mlflow(self) -> Path:
+        """Which run of MLflow is that of the search."""
+        return self.root / "mlflow.json"
+
+    @property
+    def wandb(self) -> Path:
+        """What the ids of the search's runs at Weights & Biases begin with, and which trials have arrived there."""
+        return self.root / "wandb.jsonl"
+
+    @property
     def tune(self) -> Path:
         """Ray Tune's own files."""
         return self.root / "tune"

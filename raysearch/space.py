@@ -26,6 +26,7 @@ from raysearch.sections import Count, NotBool, Section, read_section
 from raysearch.shipped_spaces import find_space
 from raysearch.strict_yaml import dump, kind_of, read_mapping
 from raysearch.survey import Survey, check_parameters, survey_space
+from raysearch.track_settings import TrackSettings
 from raysearch.trainable_loading import LoadedTrainable, load_trainable
 from raysearch.trial_config import (
     Beside,
@@ -183,6 +184,8 @@ class SearchSpec:
     grace_iters: int | None
     """The first rung, or with `grace_iters: auto` the earliest there may be; none without early stopping."""
     constraints: tuple[Constraint, ...] = ()
+    track: TrackSettings = field(default_factory=TrackSettings)
+    """Where else the search is recorded."""
     notices: tuple[str, ...] = field(default=(), compare=False)
     """What is worth knowing of the file that `config` names, one line each."""
 
@@ -317,6 +320,7 @@ SECTIONS: dict[str, type[Section]] = {
     "search": SearchSettings,
     "scheduler": SchedulerSettings,
     "resources": ResourceSettings,
+    "track": TrackSettings,
 }
 KEYS = ("name", "trainable", "config", "space", "constraints", *SECTIONS)
 
@@ -361,6 +365,7 @@ def _parse(
     search = read_section(document.get("search"), ("search",), SearchSettings, faults)
     scheduler = read_section(document.get("scheduler"), ("scheduler",), SchedulerSettings, faults)
     resources = read_section(document.get("resources"), ("resources",), ResourceSettings, faults)
+    track = read_section(document.get("track"), ("track",), TrackSettings, faults)
     base = _base_config(config, tree, resources or ResourceSettings(), faults)
     parameters = read_parameters(searched, tree, faults)
     if search is not None:
@@ -386,6 +391,7 @@ def _parse(
     assert search is not None, "a section that does not validate is a fault"
     assert scheduler is not None, "a section that does not validate is a fault"
     assert resources is not None, "a section that does not validate is a fault"
+    assert track is not None, "a section that does not validate is a fault"
     document |= {"name": name, "trainable": trainable.name, "config": base, "space": searched}
     return SearchSpec(
         name=name,
@@ -396,6 +402,7 @@ def _parse(
         search=search,
         scheduler=scheduler,
         resources=resources,
+        track=track,
         document={key: document[key] for key in KEYS if key in document},
         max_iters=max_iters,
         grace_iters=grace_iters,

@@ -1,0 +1,198 @@
+"""Trackers of experiments, such as MLflow: every trial as a run of theirs, delivered beside the search.
+
+A thread of its own delivers, so that a tracker that is slow, or away, never holds the search up. What it delivers is
+read from the history, and what has arrived is remembered by the tracker; so nothing is lost, and nothing is sent
+twice, when either of the two was away or was killed: a resumed search delivers what is missing.
+"""
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from raysearch.journal import History, TrialHistory
+from raysearch.observers import Observer, Say
+from raysearch.run_dir import RunDir
+from raysearch.scalars import ReportScalars
+from raysearch.space import SearchSpec
+
+_MAX_WAIT_S = 30.0
+"""How long the end of a run waits for what is not delivered yet."""
+_RETRY_S = (1.0, 60.0)
+"""Seconds between two tries of a tracker that fails: the first, and the most."""
+
+_log = logging.getLogger("raysearch")
+
+
+@dataclass(frozen=True)
+class Point:
+    """The numbers of one report."""
+
+    iteration: int
+    unix_time: float
+    numbers: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """How much of a trial a tracker has."""
+
+    iteration: int = 0
+    """Of the last report; 0 before the first."""
+    has_ended: bool = False
+
+
+class Tracker(Protocol):
+    """One tracker; used by one thread alone. Every method may raise what it likes, and is then called again."""
+
+    name: ClassVar[str]
+    """What it is called in messages."""
+
+    def connect(self) -> Mapping[int, Arrived]:
+        """Go to the tracker; returns what it has by trial, from an earlier part of the search."""
+        ...
+
+    def deliver(self, trial: TrialHistory, points: Sequence[Point], *, is_over: bool) -> None:
+        """Take what is new of a trial, which may be new itself; with `is_over` it has ended, and how stands in it."""
+        ...
+
+    def finish(self, best_config: Path | None, best: float | None, *, is_over: bool) -> None:
+        """The run is over; with `is_over`, so is the search, which else goes on later."""
+        ...
+
+
+class Delivery(Observer):
+    """Delivers a search to one tracker."""
+
+    def __init__(self, tracker: Tracker, say: Say) -> None:
+        self.name = f"the delivery to {tracker.name}"
+        self._tracker, self._say = tracker, say
+        self._news = threading.Condition()
+        self._changed: dict[int, TrialHistory] = {}
+        """Trials that are not delivered as they stand."""
+        self._is_last, self._is_done = False, False
+        self._error: str | None = None
+        self._is_told = False
+        self._thread: threading.Thread | None = None
+
+    def begin(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
+        """Start the thread; what the tracker lacks of the history is delivered first."""
+        self._history, self._run_dir = history, run_dir
+        self._scalars = ReportScalars(spec)
+        self._changed = {trial.number: trial for trial in history.trials}
+        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+        self._thread.start()
+
+    def update(self, changed: Sequence[TrialHistory]) -> None:
+        """Hand over which trials have changed."""
+        if changed:
+            with self._news:
+                self._changed.update((trial.number, trial) for trial in changed)
+                self._news.notify()
+        if self._error is not None and not self._is_told:
+            self._is_told = True
+            self._say(
+                f"note: {self._tracker.name}: {self._error}; the search goes on, and what is missing is sent later"
+            )
+
+    def end(self) -> None:
+        """Wait for a while until all is delivered, and say what is not."""
+        if self._thread is None:
+            return
+        with self._news:
+            self._is_last = True
+            self._news.notify()
+        self._thread.join(_MAX_WAIT_S)
+        if not self._is_done:
+            with self._news:
+                missing = len(self._changed)
+            why = f" ({self._error})" if self._error else ""
+            what = f"{missing} of {len(self._history.trials)} trials are not delivered whole"
+            fix = f"`raysearch resume {self._run_dir.root}` delivers what is missing"
+            self._say(f"note: {self._tracker.name}: {what}{why}; {fix}")
+
+    def _run(self) -> None:
+        pause, longest = _RETRY_S
+        arrived: dict[int, Arrived] | None = None
+        while not self._is_done:
+            is_last_try = self._is_last
+            try:
+                if arrived is None:
+                    arrived = dict(self._tracker.connect())
+                self._deliver(arrived)
+                pause, _ = _RETRY_S
+            except Exception as error:
+                if self._error is None:
+                    _log.exception("%s failed; it is tried again until it succeeds", self.name)
+                self._error = str(error).strip().partition("\n")[0] or type(error).__name__
+                if is_last_try:
+                    return
+                arrived = None  # the tracker knows best what has arrived
+                with self._news:
+                    self._changed = {trial.number: trial for trial in list(self._history.trials)}
+                    self._news.wait_for(lambda: self._is_last, timeout=pause)
+                pause = min(2 * pause, longest)
+
+    def _deliver(self, arrived: dict[int, Arrived]) -> None:
+        """Wait for news and deliver it; finish when no more will come."""
+        with self._news:
+            self._news.wait_for(lambda: self._changed or self._is_last)
+            batch, is_last = dict(self._changed), self._is_last
+        for number, trial in batch.items():
+            with self._news:
+                self._changed.pop(number, None)  # before it is read: what changes from now on is news again
+            self._deliver_trial(trial, arrived)
+            self._error = None
+        if batch or not is_last:
+            return
+        best = self._history.best_trial()
+        report = None if best is None else best.best(self._history.mode)
+        best_config = self._run_dir.best_config
+        self._tracker.finish(
+            best_config if best_config.is_file() else None,
+            None if report is None else report.value,
+            is_over=all(trial.status != "running" for trial in self._history.trials),
+        )
+        self._is_done = True
+
+    def _deliver_trial(self, trial: TrialHistory, arrived: dict[int, Arrived]) -> None:
+        before = arrived.get(trial.number, Arrived())
+        if before.has_ended:
+            return
+        is_over = trial.status != "running"  # before its reports are read, of which none follows then
+        points = [point for point in self._points(trial) if point.iteration > before.iteration]
+        self._tracker.deliver(trial, points, is_over=is_over)
+        last = points[-1].iteration if points else before.iteration
+        arrived[trial.number] = Arrived(last, is_over)
+
+    def _points(self, trial: TrialHistory) -> list[Point]:
+        reports = tuple(trial.reports.items())  # a copy: the search adds to them meanwhile
+        points, now = [], trial.started
+        for iteration, report in sorted(reports, key=lambda one: one[0]):
+            now += report.seconds
+            points.append(Point(iteration, now, self._scalars.of(report)))
+        return points
+
+
+def describe(value: Any) -> Any:
+    """A searched value as trackers take it: a number, a truth value or text."""
+    return value if isinstance(value, bool | int | float | str) else str(value)
+
+
+def deliveries(spec: SearchSpec, run_dir: RunDir, say: Say) -> list[Delivery]:
+    """One for each tracker that the space file names.
+
+    Raises:
+        InputError: one of them needs what is not there.
+    """
+    from raysearch.mlflow_tracker import MlflowTracker
+    from raysearch.wandb_tracker import WandbTracker
+
+    trackers: list[Tracker] = []
+    if spec.track.mlflow is not None:
+        trackers.append(MlflowTracker(spec.track.mlflow, spec, run_dir))
+    if spec.track.wandb is not None:
+        trackers.append(WandbTracker(spec.track.wandb, spec, run_dir))
+    return [Delivery(tracker, say) for tracker in trackers]
