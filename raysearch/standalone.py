@@ -4,9 +4,9 @@ import json
 import os
 import pickle
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow.parquet as pq
 import torch
@@ -20,12 +20,19 @@ from trainables.data.output_folder import new_folder
 from trainables.data.preflight import inspect, notices
 from trainables.evaluation import evaluate
 from trainables.metrics import ConfusionMatrix
-from trainables.models import Segmenter, build_model
+from trainables.models import Segmenter, network_of
 from trainables.prediction import Ids, predict_images, readable_images
 from trainables.preflight import preflight
 from trainables.trainer import MODEL_FILE, Trainer, pick_device
 
+Sample = TypeVar("Sample")
 Say = Callable[[str], None]
+Progress = Callable[[int, int], None]
+"""Takes how much is done, and of how much."""
+
+
+def _unseen(done: int, total: int) -> None:
+    """Progress that nobody watches."""
 
 
 def metric_of(path: Path) -> str:
@@ -35,10 +42,10 @@ def metric_of(path: Path) -> str:
     return str(origin.get("metric", "miou")) if isinstance(origin, dict) else "miou"
 
 
-def train(config: Config, out: Path, *, metric: str = "miou", say: Say = print) -> float:
+def train(config: Config, out: Path, *, metric: str = "miou", say: Say = print, progress: Progress = _unseen) -> float:
     """Train a config to its full budget; a training that was cut off in `out` goes on from its last report.
 
-    Writes `config.json`, `results.parquet` and `checkpoint/` into `out`, at every report.
+    Writes `config.json`, `results.parquet` and `checkpoint/` into `out`, at every report. `progress` takes iterations.
 
     Returns:
         The value of the metric at the last report.
@@ -66,6 +73,7 @@ def train(config: Config, out: Path, *, metric: str = "miou", say: Say = print) 
         trainer.load(checkpoint)
         rows = [row for row in pq.read_table(results).to_pylist() if row["iteration"] <= trainer.iteration]
         say(f"going on at iteration {trainer.iteration}")
+    trainer.after_iteration = lambda iteration: progress(iteration, config.train.max_iters)
     while not trainer.done:
         report = trainer.run_to_report()
         value = report.pop(metric)
@@ -95,9 +103,17 @@ def _recover(checkpoint: Path) -> None:
 
 
 def score(
-    config: Config, checkpoint: Path, *, split: str = "val", folder: Path | None = None, say: Say = print
+    config: Config,
+    checkpoint: Path,
+    *,
+    split: str = "val",
+    folder: Path | None = None,
+    say: Say = print,
+    progress: Progress = _unseen,
 ) -> ConfusionMatrix:
     """Score a checkpoint's network on a split, of the config's own dataset or of another folder of the layout.
+
+    `progress` takes images.
 
     Raises:
         InputError: there is no checkpoint, it does not fit the config, or the dataset is wrong.
@@ -105,9 +121,10 @@ def score(
     for notice in notices(inspect(config.data, config.data.augmentation.crop_size, (split,), folder), config.data):
         say(f"note: {notice}")
     network, device = load_network(config, checkpoint)
+    opened = open_split(config.data, split, folder)
     return evaluate(
         network,
-        evaluation_samples(open_split(config.data, split, folder), config.data),
+        _counted(evaluation_samples(opened, config.data), len(opened), progress),
         config.data.num_classes,
         config.evaluation,
         padding_multiple=network.padding_multiple,
@@ -125,7 +142,7 @@ def predict(
     *,
     ids: Ids = "raw",
     with_overlay: bool = False,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = _unseen,
 ) -> int:
     """Write what a checkpoint's network predicts for every image of a folder, as `predict_images` does.
 
@@ -153,6 +170,12 @@ def predict(
     return len(paths)
 
 
+def _counted(samples: Iterable[Sample], total: int, progress: Progress) -> Iterator[Sample]:
+    for done, sample in enumerate(samples, start=1):
+        yield sample
+        progress(done, total)
+
+
 def load_network(config: Config, checkpoint: Path) -> tuple[Segmenter, torch.device]:
     """A checkpoint's network on the device of its config, in the process set up as for its training.
 
@@ -162,10 +185,7 @@ def load_network(config: Config, checkpoint: Path) -> tuple[Segmenter, torch.dev
     if config.train.num_threads is not None:
         torch.set_num_threads(config.train.num_threads)
     device = pick_device(config)
-    proj_dim = config.contrast.proj_dim if config.contrast.loss_weight > 0.0 else None
-    # All weights come from the checkpoint: the ones that the training began with need not be here.
-    model = config.model.model_copy(update={"weights": None})
-    network = build_model(model, config.data.num_classes, proj_dim, config.train.seed)
+    network = network_of(config)
     _load_weights(network, checkpoint / MODEL_FILE)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network, device

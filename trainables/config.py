@@ -212,6 +212,11 @@ class ContrastConfig(_Section):
     pixel_update_freq: Annotated[int, Field(ge=1)] = 10
     """Pixels a class and image that enter the pixel queue each iteration."""
 
+    @property
+    def head_dim(self) -> int | None:
+        """Dimensions of the projection head; None where the network has none."""
+        return self.proj_dim if self.loss_weight > 0.0 else None
+
 
 class OptimConfig(_Section):
     """Optimiser and learning-rate schedule."""

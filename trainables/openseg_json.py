@@ -83,14 +83,14 @@ def read_flags(words: Sequence[str], folder: Path) -> Flags:
             rest.append(word)
             continue
         name, equals, joined = word.partition("=")
-        if name not in _FLAGS:
-            close = difflib.get_close_matches(name, _FLAGS, n=1, cutoff=0.75)
+        if name not in FLAGS:
+            close = difflib.get_close_matches(name, FLAGS, n=1, cutoff=0.75)
             fix = f"did you mean {close[0]}?" if close else "--help lists the options; config values are pairs"
             faults.append(Fault(name, "is neither an option here nor a flag of the original trainer", fix))
             while left and not joined and not left[0].startswith("--"):
                 left.pop(0)  # what follows belongs to it, and is no pair
             continue
-        flag = _FLAGS[name]
+        flag = FLAGS[name]
         values = [joined] if equals else _values_of(flag, left)
         if not values and flag.kind not in ("switch", "none"):
             faults.append(Fault(name, "has no value after it", f"write {name} and a value"))
@@ -177,7 +177,7 @@ class _Flag(NamedTuple):
     kind: Literal["text", "int", "float", "switch", "ints", "none"]
 
 
-_FLAGS = {
+FLAGS = {
     "--model_name": _Flag("network.model_name", "text"),
     "--backbone": _Flag("network.backbone", "text"),
     "--pretrained": _Flag("network.pretrained", "text"),

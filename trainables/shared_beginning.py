@@ -53,7 +53,7 @@ def shared_fields(config: Config) -> dict[str, Any]:
     if num_shared_iters(config) <= beginning.contrast.warmup_iters:
         left_out += ["contrast", "loss.combination"]
         # All that is there of the contrast is the projection head, which waits.
-        assign(fields, "projection", beginning.contrast.proj_dim if beginning.contrast.loss_weight > 0.0 else None)
+        assign(fields, "projection", beginning.contrast.head_dim)
     for path in left_out:
         section, _, name = path.rpartition(".")
         (lookup(fields, section, {}) if section else fields).pop(name, None)

@@ -92,11 +92,12 @@ class Trainer:
         self._train_split = open_split(config.data, "train")
         self._val_split = open_split(config.data, "val")
         self._val_images = stratified_images(self._val_split, config.data, config.evaluation.num_images)
-        proj_dim = config.contrast.proj_dim if config.contrast.loss_weight > 0.0 else None
-        self.network = build_network(config.model, config.data.num_classes, proj_dim, config.train.seed)
+        self.network = build_network(config.model, config.data.num_classes, config.contrast.head_dim, config.train.seed)
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._average = _moving_average(self.network, config.train.ema_decay)
         self.iteration = 0
+        self.after_iteration: Callable[[int], None] = lambda iteration: None
+        """Called with the number of every iteration that is done, for a progress bar."""
         self._recent_losses = torch.empty(0, 3, dtype=torch.float64)
         """Loss and its two terms in every iteration since the last report that was made."""
         self._recent_effects = torch.empty(0, len(LIMITS), dtype=torch.bool)
@@ -207,6 +208,7 @@ class Trainer:
             effects.append([name in step.took_effect for name in LIMITS])
             num_anchors = step.num_anchors
             self.iteration += 1
+            self.after_iteration(self.iteration)
         losses = torch.stack(steps).double().cpu()  # waits for the accelerator, once a call
         wrong = (~losses[:, 0].isfinite()).nonzero().flatten().tolist()
         if wrong:

@@ -31,7 +31,7 @@ from raysearch.run_dir import RunDir
 from raysearch.space import KEYS, SearchSpec, load_space
 from tests.docs import world
 from tests.docs.blocks import PAGES, README, REPOSITORY, Block, Command, blocks, commands, inline_commands
-from trainables.openseg_json import _FLAGS
+from trainables.openseg_json import FLAGS
 
 RUN = re.compile(r"runs/(\w+)-…")
 """How the pages write the folder of a run."""
@@ -356,4 +356,4 @@ def test_commands_and_options_in_sentences_exist(page: Path) -> None:
         name = next((name for name in (" ".join(words[:2]), words[0]) if name in OPTIONS), words[0])
         assert name in OPTIONS, f"{command.place}: there is no command {name}"
         given = {word.partition("=")[0] for word in words if word.startswith("--")}
-        assert given <= OPTIONS[name] | set(_FLAGS), f"{command.place}: {sorted(given - OPTIONS[name])} of {name}"
+        assert given <= OPTIONS[name] | set(FLAGS), f"{command.place}: {sorted(given - OPTIONS[name])} of {name}"

@@ -5,11 +5,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from trainables.config import ModelConfig
+from trainables.config import Config, ModelConfig
 from trainables.models.output import SegmentationOutput
 from trainables.models.segmenter import Segmenter
 
-__all__ = ["SegmentationOutput", "Segmenter", "build_model", "warm_model"]
+__all__ = ["SegmentationOutput", "Segmenter", "build_model", "network_of", "warm_model"]
 
 
 def build_model(config: ModelConfig, num_classes: int, proj_dim: int | None, seed: int) -> Segmenter:
@@ -24,6 +24,18 @@ def build_model(config: ModelConfig, num_classes: int, proj_dim: int | None, see
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Segmenter(config, num_classes, proj_dim)
+
+
+def network_of(config: Config) -> Segmenter:
+    """The network that a config trains, with random weights: what its checkpoint is loaded into.
+
+    The weights that the training began with need not be here.
+
+    Raises:
+        InputError: the backbone cannot be had.
+    """
+    model = config.model.model_copy(update={"weights": None})
+    return build_model(model, config.data.num_classes, config.contrast.head_dim, config.train.seed)
 
 
 def warm_model(config: ModelConfig, num_classes: int, proj_dim: int | None, seed: int) -> Segmenter:

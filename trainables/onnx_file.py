@@ -1,0 +1,211 @@
+"""A trained network as an ONNX file that takes images as they are and gives class scores at their own size."""
+
+import importlib.util
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainables.config import Config, EvaluationConfig
+from trainables.data import raw_values
+from trainables.data.batches import IMAGENET_MEAN, IMAGENET_STD, normalise
+from trainables.errors import Fault, InputError
+from trainables.evaluation import predict_scores
+from trainables.models import Segmenter
+
+if TYPE_CHECKING:
+    import onnx
+
+TOLERANCE = 1e-3
+"""How far a score of the file may be from that of the network: so much, and so much of the score itself."""
+INPUT, OUTPUT = "images", "logits"
+_DIMENSIONS = ("batch", "height", "width")
+_NEEDED = ("onnx", "onnxruntime", "onnxscript")
+
+
+class OnnxFile(NamedTuple):
+    """What is worth knowing of a written file."""
+
+    difference: float
+    """The largest absolute difference between its scores and the network's."""
+    fixed: dict[str, int]
+    """Of batch, height and width those that the file takes in one size only; none for most backbones."""
+
+
+class UnequalScoresError(RuntimeError):
+    """The file does not compute what the network computes."""
+
+
+def check_libraries() -> None:
+    """Raises InputError where a library that writing or checking a file takes is missing."""
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        what = f"needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed"
+        raise InputError([Fault("an ONNX file", what, "pip install 'raysearch[onnx]'")])
+
+
+def write_onnx(network: Segmenter, config: Config, path: Path, origin: Mapping[str, Any] | None = None) -> OnnxFile:
+    """Write a network as an ONNX file, once what it computes is compared with PyTorch.
+
+    The input `images` is (batch, 3, height, width) uint8 RGB, the output `logits` (batch, classes, height, width)
+    float32; the highest one is the prediction, that of `evaluation.mode: ss`. Normalisation, padding, order of
+    channels and upsampling are inside. What is not: `data.image_scale`, by which images are resized beforehand.
+
+    Metadata, as JSON: `class_names`, `label_class_ids` (the raw value of every class), `image_scale`, `config`, and
+    `origin` where it is given.
+
+    Args:
+        network: On the CPU.
+        config: The config that it was trained with.
+        path: The file; it is there once it is whole.
+        origin: Where the config comes from.
+
+    Raises:
+        InputError: a library is missing.
+        UnequalScoresError: the file does not compute what the network computes; it is not written.
+    """
+    check_libraries()
+    import onnx
+
+    whole = _WholeImages(network, config.data.input_mode).eval()
+    multiple = network.padding_multiple
+    # A map of one row or column would be taken for one that never has more.
+    height, width = (max(2, -(-side // multiple)) * multiple for side in config.data.augmentation.crop_size)
+    with torch.no_grad(), _quiet():
+        program = torch.onnx.export(
+            whole,
+            (torch.zeros(2, 3, height, width, dtype=torch.uint8),),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamo=True,
+            dynamic_shapes=({axis: torch.export.Dim(name) for axis, name in zip((0, 2, 3), _DIMENSIONS, strict=True)},),
+            verbose=False,
+        )
+    assert program is not None, "the dynamo exporter returns a program"
+    model: onnx.ModelProto = program.model_proto
+    fixed = _name_dimensions(model)
+    names = config.data.class_names or [str(index) for index in range(config.data.num_classes)]
+    metadata = {
+        "class_names": list(names),
+        "label_class_ids": raw_values(config.data).tolist(),
+        "image_scale": config.data.image_scale,
+        "config": config.model_dump(mode="json"),
+        **({"origin": dict(origin)} if origin else {}),
+    }
+    onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in metadata.items()})
+    part = path.with_name(f".{path.name}.part")
+    try:
+        onnx.save(model, part)
+        difference = _compare(network.eval(), config, part, (2, height, width), fixed)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return OnnxFile(difference, fixed)
+
+
+class _WholeImages(nn.Module):
+    """Class scores of images as they are."""
+
+    def __init__(self, network: Segmenter, input_mode: Literal["RGB", "BGR"]) -> None:
+        super().__init__()
+        self.network = network
+        self.is_bgr = input_mode == "BGR"
+        self.mean = nn.Buffer(torch.tensor(IMAGENET_MEAN).mul(255.0).view(3, 1, 1))
+        self.std = nn.Buffer(torch.tensor(IMAGENET_STD).mul(255.0).view(3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, K, H, W) float32 of images (B, 3, H, W) uint8 RGB.
+
+        What `predict_scores` does in the mode `ss`, written so that the exporter can follow sides that it does not
+        know: without floats and without comparing them.
+        """
+        height, width = images.shape[-2:]
+        ordered = images.flip(1) if self.is_bgr else images
+        normalised = (ordered.float() - self.mean) / self.std
+        below, right = (-side % self.network.padding_multiple for side in (height, width))
+        padded = F.pad(normalised, (0, right, 0, below))
+        logits = self.network(padded).logits
+        whole = F.interpolate(logits, size=padded.shape[-2:], mode="bilinear", align_corners=False)
+        return whole[..., :height, :width]
+
+
+def _name_dimensions(model: "onnx.ModelProto") -> dict[str, int]:
+    """Call the output's dimensions as the input's, and give those that have one size only."""
+    fixed = {}
+    given, scores = (value.type.tensor_type.shape.dim for value in (model.graph.input[0], model.graph.output[0]))
+    for axis, name in zip((0, 2, 3), _DIMENSIONS, strict=True):
+        if given[axis].HasField("dim_value"):
+            fixed[name] = given[axis].dim_value
+        else:
+            given[axis].dim_param = scores[axis].dim_param = name
+    return fixed
+
+
+def _compare(
+    network: Segmenter, config: Config, path: Path, exported: tuple[int, int, int], fixed: Mapping[str, int]
+) -> float:
+    """The largest difference of scores over images of random pixels, of the exported size and, if it may be, others.
+
+    The network's are those of `evaluate`.
+
+    Raises:
+        UnequalScoresError: it is larger than the tolerance.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    _, height, width = exported
+    largest, rng = 0.0, np.random.default_rng(0)
+    for wanted in (exported, (1, height + 5, max(1, width - 3))):
+        size = [fixed.get(name, wanted[axis]) for axis, name in enumerate(_DIMENSIONS)]
+        images = rng.integers(0, 256, (size[0], 3, *size[1:]), np.uint8)
+        ours = _scores(network, images, config)
+        theirs = session.run([OUTPUT], {INPUT: images})[0]
+        difference = np.abs(ours - theirs)
+        if ours.shape != theirs.shape or not (difference <= TOLERANCE * (1.0 + np.abs(ours))).all():
+            what = f"differs from PyTorch by {difference.max():.2g} on images of {size[1]}x{size[2]} pixels"
+            raise UnequalScoresError(f"the ONNX file {what}, more than {TOLERANCE:g}; it was not written")
+        largest = max(largest, float(difference.max()))
+    return largest
+
+
+def _scores(network: Segmenter, images: NDArray[np.uint8], config: Config) -> NDArray[np.float32]:
+    """What the network says of images (B, 3, H, W) in an evaluation of whole images."""
+    normalised = torch.stack([normalise(image.transpose(1, 2, 0), config.data.input_mode) for image in images])
+    height, width = images.shape[-2:]
+    with torch.no_grad():
+        scores = predict_scores(
+            network,
+            normalised,
+            EvaluationConfig(),
+            padding_multiple=network.padding_multiple,
+            crop_size=(height, width),
+            size=(height, width),
+        )
+    return scores.numpy()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporter says to its own developers."""
+    logger = logging.getLogger("torch")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
