@@ -7,11 +7,13 @@ import typer
 from rich.markup import escape
 
 from raysearch import console, data_commands, model_commands, search_commands, space_commands
+from raysearch.arguments import examples
 from raysearch.errors import EXIT_FAILED, EXIT_WRONG_INPUT, InputError, WorkError
 
 app = typer.Typer(
     name="raysearch",
     help="Finds the best settings of a contrastive semantic-segmentation trainer on your own images.",
+    epilog=examples("raysearch run demo", "raysearch run potatoes.yaml"),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -26,7 +28,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
-        app()
+        app(prog_name="raysearch")
     except _Interrupted as interrupted:
         console.err.print("interrupted")
         sys.exit(128 + interrupted.number)

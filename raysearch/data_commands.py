@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from pydantic import ValidationError
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from raysearch import console
+from raysearch.arguments import examples
 from raysearch.console import note, say
 from raysearch.errors import Fault, InputError
+from raysearch.suggestions import SuggestingCommand
 
 if TYPE_CHECKING:
     from trainables.config import DataConfig
@@ -50,7 +51,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON in place of table
 Link = Annotated[bool, typer.Option("--link", help="Hard links in place of copies.")]
 
 
-@app.command()
+@app.command(cls=SuggestingCommand, epilog=examples("raysearch data inspect potatoes"))
 def inspect(
     folder: Folder, ids: Ids = None, preset: Preset = None, config: ConfigOption = None, as_json: Json = False
 ) -> None:
@@ -87,7 +88,13 @@ def inspect(
         raise InputError(found.faults)
 
 
-@app.command()
+@app.command(
+    cls=SuggestingCommand,
+    epilog=examples(
+        "raysearch data convert masks potatoes --palette colours.csv",
+        "raysearch data convert grey potatoes --values spaced --background 0",
+    ),
+)
 def convert(
     source: Source,
     destination: Destination,
@@ -166,7 +173,7 @@ def convert(
     say(f"in the config:  label_class_ids: {list(done.class_ids)}")
 
 
-@app.command()
+@app.command(cls=SuggestingCommand, epilog=examples("raysearch data weights potatoes --ids 0,50,100"))
 def weights(
     folder: Folder, ids: Ids = None, preset: Preset = None, config: ConfigOption = None, as_json: Json = False
 ) -> None:
@@ -212,7 +219,9 @@ def weights(
     say(f"in the config:  loss: {{ce_weights: max_over_count, ce_weight_power: {WEIGHT_POWER}}}")
 
 
-@app.command()
+@app.command(
+    cls=SuggestingCommand, epilog=examples(r"raysearch data split all potatoes --val 0.2 --group '^(clip\d+)'")
+)
 def split(
     source: Source,
     destination: Destination,
@@ -291,6 +300,7 @@ def _data_config(ids: str | None, preset: str | None, config: Path | None) -> "D
     Raises:
         InputError: it is said twice, or wrong.
     """
+    from raysearch.trial_config import nearest
     from trainables.config import Config, DataConfig
     from trainables.data.presets import PRESETS
 
@@ -299,7 +309,7 @@ def _data_config(ids: str | None, preset: str | None, config: Path | None) -> "D
         raise InputError([Fault("the classes", what, "give one of them")])
     if preset is not None:
         if preset not in PRESETS:
-            raise InputError([Fault(f"--preset {preset}", "is no preset", f"choose {', '.join(sorted(PRESETS))}")])
+            raise InputError([Fault(f"--preset {preset}", "is no preset", nearest(preset, sorted(PRESETS)))])
         known = PRESETS[preset]
         return DataConfig(
             label_class_ids=known.label_class_ids,
@@ -353,8 +363,7 @@ def _split_json(census: "Census", data: "DataConfig | None") -> dict[str, Any]:
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int], Callable[[], None]]]:
     """A bar on a terminal, nothing elsewhere: `begin(what, total)` gives what is to be called after each file."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console.err, transient=True, disable=not console.err.is_terminal) as progress:
+    with console.bars() as progress:
 
         def begin(what: str, total: int) -> Callable[[], None]:
             task = progress.add_task(what, total=total)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
-from rich.progress import Progress
 from rich.table import Table
 
 from raysearch import console
-from raysearch.arguments import TAKES_FLAGS, Pairs
+from raysearch.arguments import TAKES_FLAGS, Pairs, examples
 from raysearch.console import note, say
 from raysearch.errors import WorkError
+from raysearch.suggestions import SuggestingCommand
 
 if TYPE_CHECKING:
     from trainables.config import DataConfig
@@ -33,7 +33,11 @@ Ids = Annotated[
 ]
 
 
-@app.command(context_settings=TAKES_FLAGS)
+@app.command(
+    cls=SuggestingCommand,
+    context_settings=TAKES_FLAGS,
+    epilog=examples("raysearch train best.json --out final", "raysearch train best.json train.seed 1"),
+)
 def train(config: ConfigFile, pairs: Pairs = None, out: Out = None) -> None:
     """Train one config to its full budget."""
     from raysearch import standalone
@@ -44,13 +48,21 @@ def train(config: ConfigFile, pairs: Pairs = None, out: Out = None) -> None:
     metric = standalone.metric_of(config)
     folder = out or Path("runs") / f"train-{time.strftime('%Y%m%d-%H%M%S')}"
     try:
-        value = standalone.train(loaded, folder, metric=metric, say=say)
+        with console.bar("train") as progress:
+            value = standalone.train(loaded, folder, metric=metric, say=say, progress=progress)
     except FloatingPointError as error:
         raise WorkError(f"{error}; a smaller optim.lr may help") from None
     say(f"{metric} {value:.4f}; everything is in {folder}")
 
 
-@app.command(context_settings=TAKES_FLAGS)
+@app.command(
+    cls=SuggestingCommand,
+    context_settings=TAKES_FLAGS,
+    epilog=examples(
+        "raysearch evaluate best.json --checkpoint runs/potatoes-…/best_checkpoint",
+        "raysearch evaluate best.json --checkpoint runs/potatoes-…/best_checkpoint --mode ms",
+    ),
+)
 def evaluate(
     config: ConfigFile,
     checkpoint: Checkpoint,
@@ -65,10 +77,18 @@ def evaluate(
     from trainables.config import Config
 
     loaded = load_config(config, Config, [*(pairs or ()), *_mode_pair(mode)], say=note)
-    _say_scores(standalone.score(loaded, checkpoint, split=split, folder=data, say=say), loaded.data)
+    with console.bar("evaluate") as progress:
+        scores = standalone.score(loaded, checkpoint, split=split, folder=data, say=say, progress=progress)
+    _say_scores(scores, loaded.data)
 
 
-@app.command(context_settings=TAKES_FLAGS)
+@app.command(
+    cls=SuggestingCommand,
+    context_settings=TAKES_FLAGS,
+    epilog=examples(
+        "raysearch predict best.json --checkpoint runs/potatoes-…/best_checkpoint --images new --out labels --overlay"
+    ),
+)
 def predict(
     config: ConfigFile,
     checkpoint: Checkpoint,
@@ -87,21 +107,17 @@ def predict(
     from trainables.config import Config
 
     loaded = load_config(config, Config, [*(pairs or ()), *_mode_pair(mode)])
-    with Progress(console=console.err, transient=True, disable=not console.err.is_terminal) as bar:
-        task = bar.add_task("predict", total=None)
+    with console.bar("predict") as progress:
         num_images = standalone.predict(
-            loaded,
-            checkpoint,
-            images,
-            out,
-            ids=ids,
-            with_overlay=overlay,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            loaded, checkpoint, images, out, ids=ids, with_overlay=overlay, progress=progress
         )
     say(f"{num_images} labels ({ids} ids) in {out}")
 
 
-@app.command()
+@app.command(
+    cls=SuggestingCommand,
+    epilog=examples("raysearch score --predictions labels --labels true_labels --config best.json"),
+)
 def score(
     predictions: Annotated[Path, typer.Option(help="Folder of predicted label PNGs.", show_default=False)],
     labels: Annotated[Path, typer.Option(help="Folder of true label PNGs, with raw ids.", show_default=False)],

@@ -8,10 +8,11 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from raysearch import console
-from raysearch.arguments import TAKES_FLAGS, Pairs
+from raysearch import completion, console
+from raysearch.arguments import TAKES_FLAGS, Pairs, examples
 from raysearch.console import note, say
 from raysearch.errors import WorkError
+from raysearch.suggestions import SuggestingCommand
 
 if TYPE_CHECKING:
     from raysearch.outcome import SearchResult
@@ -19,12 +20,29 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 SpaceFile = Annotated[
-    Path, typer.Argument(metavar="SPACE.yaml", help="A space file, or the name of a shipped one.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="SPACE.yaml",
+        help="A space file, or the name of a shipped one.",
+        show_default=False,
+        autocompletion=completion.space_files,
+    ),
 ]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.", show_default=False)]
+RunFolder = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RUN_DIR", help="The folder of a run.", show_default=False, autocompletion=completion.run_folders
+    ),
+]
 SetValues = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="PATH=VALUE", help="Replace a value of the space file.", show_default=False),
+    typer.Option(
+        "--set",
+        metavar="PATH=VALUE",
+        help="Replace a value of the space file.",
+        show_default=False,
+        autocompletion=completion.space_values,
+    ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default=False)]
 Address = Annotated[
@@ -33,7 +51,15 @@ Address = Annotated[
 _MAX_PARETO_ROWS = 12
 
 
-@app.command(context_settings=TAKES_FLAGS)
+@app.command(
+    cls=SuggestingCommand,
+    context_settings=TAKES_FLAGS,
+    epilog=examples(
+        "raysearch run demo",
+        "raysearch run potatoes.yaml",
+        "raysearch run potatoes.yaml --set search.trials=8",
+    ),
+)
 def run(
     space: SpaceFile, pairs: Pairs = None, set_values: SetValues = None, out: Out = None, address: Address = None
 ) -> None:
@@ -50,7 +76,10 @@ def run(
     _finish(driver.run(spec, out, address=address, say=screen.say, show=screen))
 
 
-@app.command()
+@app.command(
+    cls=SuggestingCommand,
+    epilog=examples("raysearch resume runs/potatoes-…", "raysearch resume runs/potatoes-… --add-trials 16"),
+)
 def resume(
     run_dir: RunFolder,
     add_trials: Annotated[int, typer.Option(min=0, help="Extend the search by this many trials.")] = 0,
@@ -64,7 +93,7 @@ def resume(
     _finish(driver.resume(run_dir, add_trials=add_trials, address=address, say=screen.say, show=screen))
 
 
-@app.command(context_settings=TAKES_FLAGS)
+@app.command(cls=SuggestingCommand, context_settings=TAKES_FLAGS, epilog=examples("raysearch check potatoes.yaml"))
 def check(space: SpaceFile, pairs: Pairs = None, set_values: SetValues = None) -> None:
     """Find everything that can fail before any GPU hour is spent."""
     from raysearch import check_tables
@@ -86,7 +115,7 @@ def check(space: SpaceFile, pairs: Pairs = None, set_values: SetValues = None) -
     say(f"{space}: {len(spec.parameters)} parameters, {spec.search.trials} trials; nothing wrong was found")
 
 
-@app.command()
+@app.command(cls=SuggestingCommand, epilog=examples("raysearch dashboard runs/potatoes-…"))
 def dashboard(
     run_dir: RunFolder,
     port: Annotated[
@@ -102,7 +131,7 @@ def dashboard(
         server.serve_forever()
 
 
-@app.command()
+@app.command(cls=SuggestingCommand, epilog=examples("raysearch grafana"))
 def grafana() -> None:
     """Print the dashboard of a search for Grafana, which reads what Ray exports to Prometheus."""
     from importlib.resources import files
@@ -110,10 +139,19 @@ def grafana() -> None:
     print(files("raysearch").joinpath("grafana_dashboard.json").read_text(encoding="utf-8"), end="")
 
 
-@app.command()
+@app.command(
+    cls=SuggestingCommand,
+    epilog=examples("raysearch report runs/potatoes-…", "raysearch report runs/potatoes-… runs/demo-…"),
+)
 def report(
     run_dirs: Annotated[
-        list[Path], typer.Argument(metavar="RUN_DIR...", help="The folder of a run, or of several.", show_default=False)
+        list[Path],
+        typer.Argument(
+            metavar="RUN_DIR...",
+            help="The folder of a run, or of several.",
+            show_default=False,
+            autocompletion=completion.run_folders,
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -140,7 +178,7 @@ def report(
     say(f"report: {opened.report}")
 
 
-@app.command()
+@app.command(cls=SuggestingCommand, epilog=examples("raysearch confirm runs/potatoes-… --top 3 --seeds 5"))
 def confirm(
     run_dir: RunFolder,
     top: Annotated[int, typer.Option(help="How many of the best trials.")] = 3,
@@ -164,7 +202,14 @@ def confirm(
     say(f"report:      {opened.report}")
 
 
-@app.command()
+@app.command(
+    cls=SuggestingCommand,
+    epilog=examples(
+        "raysearch export runs/potatoes-… --out best.json",
+        "raysearch export runs/potatoes-… --format openseg --out H_48_D_4_best.json",
+        "raysearch export runs/potatoes-… --onnx best.onnx",
+    ),
+)
 def export(
     run_dir: RunFolder,
     format: Annotated[
@@ -172,11 +217,23 @@ def export(
         typer.Option(help="A config of our own, or a file for the trainer of openseg and ContrastiveSeg."),
     ] = "raysearch",
     out: Annotated[Path | None, typer.Option("--out", help="File to write; printed otherwise.")] = None,
+    onnx: Annotated[
+        Path | None,
+        typer.Option(
+            "--onnx",
+            metavar="FILE",
+            help="Write the best network as ONNX instead; RUN_DIR may then be a folder of `train`.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """Write the best config as JSON."""
+    """Write the best config as JSON, or the best network as ONNX."""
     from raysearch.export import best_config_text, best_openseg
     from raysearch.run_dir import RunDir
 
+    if onnx is not None:
+        _export_onnx(run_dir, onnx)
+        return
     if format == "openseg":
         exported = best_openseg(RunDir.open(run_dir))
         text = exported.text
@@ -190,6 +247,15 @@ def export(
     else:
         out.write_text(text, encoding="utf-8")
         say(f"best config: {out}")
+
+
+def _export_onnx(folder: Path, out: Path) -> None:
+    from raysearch.onnx_export import export_onnx
+
+    written = export_onnx(folder, out)
+    for dimension, size in written.fixed.items():
+        note(f"this backbone can be written for one {dimension} only, which is {size}")
+    say(f"network: {out}  (differs from PyTorch by at most {written.difference:.1g})")
 
 
 def _say_pareto_set(result: "SearchResult") -> None:

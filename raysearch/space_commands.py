@@ -9,12 +9,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from raysearch import console
+from raysearch.arguments import examples
 from raysearch.errors import Fault, InputError
+from raysearch.suggestions import SuggestingCommand
 
 app = typer.Typer()
 
 
-@app.command()
+@app.command(cls=SuggestingCommand, epilog=examples("raysearch spaces", "raysearch spaces notes_small"))
 def spaces(
     name: Annotated[str | None, typer.Argument(help="Print this one, to begin from.", show_default=False)] = None,
 ) -> None:
@@ -34,7 +36,7 @@ def spaces(
         raise InputError([Fault(f"spaces {name}", "no such space file is shipped", nearest(name, shipped))])
 
 
-@app.command()
+@app.command(cls=SuggestingCommand, epilog=examples("raysearch schema --out space.schema.json"))
 def schema(
     out: Annotated[Path | None, typer.Option("--out", help="File to write; printed otherwise.")] = None,
     trainable: Annotated[
@@ -56,7 +58,13 @@ def schema(
         console.say(f"first line of a space file beside it:  # yaml-language-server: $schema={out.name}")
 
 
-@app.command()
+@app.command(
+    cls=SuggestingCommand,
+    epilog=examples(
+        "raysearch convert sweep.yaml --out space.yaml",
+        "raysearch convert mine.py:TUNE --metric miou --mode max --out from_tune.yaml",
+    ),
+)
 def convert(
     source: Annotated[
         str,

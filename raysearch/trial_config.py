@@ -235,6 +235,12 @@ class ConfigTree:
         """Dotted paths of all values."""
         return tuple(_paths(self._models, ()))
 
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        """Dotted paths of all sections and values."""
+        sections = (path[: match.start()] for path in self.paths for match in re.finditer(r"\.", path))
+        return tuple(dict.fromkeys((*sections, *self.paths)))
+
     def resolve(self, path: str) -> Resolved:
         """What a dotted path names."""
         keys = path.split(".")
@@ -314,7 +320,7 @@ class ConfigTree:
                 if self.resolve(path).kind == "value":
                     faults.add(place, f"the key {show(key)} has dots in it", "write one section inside the other")
                 else:
-                    faults.add((*place, key), "the trial config has no such value", nearest(path, self.paths))
+                    faults.add((*place, key), "the trial config has no such value", nearest(path, self._names))
             elif name in prepared:
                 faults.add((*place, key), f"is {name} by another name, which is given too", "keep one")
             elif (nested := models_in(fields[name].annotation)) and isinstance(value, dict):

@@ -251,7 +251,7 @@ class TestClasses:
             (("--ids", "0,255"), "255, which always means ignore"),
             (("--ids", "0,300"), "less than or equal to 255"),
             (("--ids", "0"), "at least 2 are needed"),
-            (("--preset", "camvit"), "choose ade20k, camvid"),
+            (("--preset", "camvit"), "did you mean camvid?"),
             (("--preset", "camvid", "--ids", "0,1"), "more than one of"),
             (("--config", "absent.json"), "absent.json"),
         ],

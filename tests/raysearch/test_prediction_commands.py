@@ -1,5 +1,6 @@
 """`predict`, `score` and `evaluate` as a user types them, in this process: the starting of one is tested elsewhere."""
 
+import io
 import json
 import re
 import sys
@@ -7,11 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from rich.console import Console
 
-from raysearch import cli
+from raysearch import cli, console, onnx_export
 from tests.raysearch.test_standalone import quiet, write_split
 from tests.trainables.tiny import tiny
+from trainables import onnx_file
+from trainables.config import Config
 
 
 class Commands:
@@ -85,6 +90,57 @@ def test_overrides_reach_the_prediction(trained: Path, command: Commands, tmp_pa
     assert code == 0
     values = {int(v) for path in (tmp_path / "a").glob("*.png") for v in np.unique(np.asarray(Image.open(path)))}
     assert values <= {0, 1, 2, 3}
+
+
+def test_a_terminal_sees_a_bar_and_a_file_sees_none(
+    trained: Path, command: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, checkpoint = trained / "out" / "config.json", trained / "out" / "checkpoint"
+    images = trained / "data" / "val" / "image"
+    commands: list[tuple[tuple[str | Path, ...], str]] = [
+        (("train", config, "--out", tmp_path / "again"), "2/2"),
+        (("evaluate", config, "--checkpoint", checkpoint), "4/4"),
+        (("predict", config, "--checkpoint", checkpoint, "--images", images, "--out", tmp_path / "labels"), "4/4"),
+    ]
+    for words, whole in commands:
+        seen = io.StringIO()
+        monkeypatch.setattr(console, "err", Console(file=seen, force_terminal=True, width=80))
+        code, _, _ = command(*words)
+        assert code == 0
+        assert words[0] in seen.getvalue()
+        assert whole in seen.getvalue()
+    monkeypatch.setattr(console, "err", Console(file=(seen := io.StringIO()), width=80))
+    command("evaluate", config, "--checkpoint", checkpoint)
+    assert seen.getvalue() == ""
+
+
+def test_a_training_becomes_an_onnx_file(
+    trained: Path, command: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    found = onnx_file.OnnxFile(2e-7, {"height": 32})
+    monkeypatch.setattr(onnx_export, "write_onnx", lambda *args: written.append(args) or found)
+    code, printed, _ = command("export", trained / "out", "--onnx", tmp_path / "best.onnx")
+    assert code == 0
+    assert printed == (
+        "note: this backbone can be written for one height only, which is 32\n"
+        f"network: {tmp_path / 'best.onnx'}  (differs from PyTorch by at most 2e-07)\n"
+    )
+    ((network, config, out, origin),) = written
+    assert (out, origin) == (tmp_path / "best.onnx", None)
+    assert config == Config.model_validate_json((trained / "out" / "config.json").read_text())
+    weights = torch.load(trained / "out" / "checkpoint" / "model.pt", weights_only=True)
+    assert all(tensor.equal(weights[name]) for name, tensor in network.state_dict().items())
+
+    def unequal(*_: object) -> None:
+        raise onnx_file.UnequalScoresError("the ONNX file differs")
+
+    monkeypatch.setattr(onnx_export, "write_onnx", unequal)
+    code, _, err = command("export", trained / "out", "--onnx", tmp_path / "best.onnx")
+    assert (code, err) == (1, "failed: the ONNX file differs\n")
+    code, _, err = command("export", tmp_path, "--onnx", tmp_path / "best.onnx")
+    assert code == 2
+    assert "is no folder of a run" in err
 
 
 def test_wrong_input_is_exit_code_2_and_a_line_a_fault(trained: Path, command: Commands, tmp_path: Path) -> None:

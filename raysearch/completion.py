@@ -1,0 +1,55 @@
+"""What a shell completes: folders of runs, space files, dotted paths."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def run_folders(incomplete: str) -> list[str]:
+    """Folders of runs, and folders that may hold some; those in `runs/` too where nothing is typed yet."""
+    found = list(_folders(incomplete))
+    return found if incomplete else [*_folders("runs/"), *found]
+
+
+def space_files(incomplete: str) -> list[str]:
+    """Names of shipped space files, YAML files, and folders that may hold some."""
+    from raysearch.shipped_spaces import shipped_spaces
+
+    shipped = [name for name in shipped_spaces() if name.startswith(incomplete)]
+    return [*shipped, *_entries(incomplete, (".yaml", ".yml"))]
+
+
+def config_paths(incomplete: str) -> list[str]:
+    """Dotted paths of the trial config."""
+    from raysearch.trial_config import ConfigTree
+    from trainables.config import Config
+
+    return [path for path in ConfigTree(Config).paths if path.startswith(incomplete)]
+
+
+def space_values(incomplete: str) -> list[str]:
+    """What `--set` can set: values of the sections of a space file, and of the config in it."""
+    from raysearch.space import SECTIONS
+
+    settings = [f"{key}.{name}=" for key, section in SECTIONS.items() for name in section.model_fields]
+    known = [*settings, *(f"config.{path}=" for path in config_paths(""))]
+    return [text for text in known if text.startswith(incomplete)]
+
+
+def _folders(incomplete: str) -> Iterator[str]:
+    for text in _entries(incomplete, ()):
+        is_run = (Path(text).expanduser() / "study.journal").is_file()
+        yield text.rstrip("/") if is_run else text
+
+
+def _entries(incomplete: str, suffixes: tuple[str, ...]) -> Iterator[str]:
+    """Folders, which end in a slash, and files of these suffixes."""
+    folder, slash, begin = incomplete.rpartition("/")
+    place = Path(folder + slash).expanduser() if slash else Path()
+    if not place.is_dir():
+        return
+    for path in sorted(place.iterdir()):
+        if path.name.startswith(begin) and (begin or not path.name.startswith(".")):
+            if path.is_dir():
+                yield f"{folder}{slash}{path.name}/"
+            elif path.suffix in suffixes:
+                yield f"{folder}{slash}{path.name}"
