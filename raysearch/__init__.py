@@ -1,6 +1,7 @@
 """Finds the best settings of a trainer: space file in, best config out."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from raysearch.errors import InputError, WorkError
 from raysearch.space import SearchSpec, load_space, parse_space
@@ -10,18 +11,19 @@ if TYPE_CHECKING:
 
     from raysearch.outcome import SearchResult
 
-__all__ = ["InputError", "SearchSpec", "WorkError", "load_space", "parse_space", "run"]
+__all__ = ["InputError", "SearchSpec", "WorkError", "load_space", "open_run", "parse_space", "run"]
 
 
-def run(spec: "SearchSpec | Path | str", out: "Path | str | None" = None) -> "SearchResult":
-    """Search for the best config.
+def run(spec: "SearchSpec | Path | str | Mapping[str, Any]", out: "Path | str | None" = None) -> "SearchResult":
+    """Search for the best config; in a notebook with a view of the search that is kept up to date.
 
     Args:
-        spec: A space file, or what `load_space` or `parse_space` made of one.
+        spec: A space file, the name of a shipped one, its content as a dict, or what `load_space` or `parse_space` made
+            of one. The ranges of a dict may be those of Ray Tune or Optuna; its paths start at the working directory.
         out: Folder of the run; `runs/NAME-TIMESTAMP` when absent.
 
     Returns:
-        Where everything lies, the best value, and the default config's beside it.
+        Where everything lies, the best value, the default config's beside it, and the tables as pandas frames.
 
     Raises:
         InputError: something given is wrong; nothing was started.
@@ -29,6 +31,28 @@ def run(spec: "SearchSpec | Path | str", out: "Path | str | None" = None) -> "Se
     from pathlib import Path
 
     from raysearch import driver  # late: Ray takes seconds to import, and reading a space file does without
+    from raysearch.notebook_view import NotebookView, is_notebook
+    from raysearch.sweeps import parse_ranges
 
-    loaded = spec if isinstance(spec, SearchSpec) else load_space(Path(spec))
-    return driver.run(loaded, None if out is None else Path(out))
+    if isinstance(spec, Mapping):
+        loaded = parse_ranges(spec, Path.cwd())
+    else:
+        loaded = spec if isinstance(spec, SearchSpec) else load_space(Path(spec))
+    show = NotebookView() if is_notebook() else None
+    return driver.run(loaded, None if out is None else Path(out), show=show)
+
+
+def open_run(folder: "Path | str") -> "SearchResult":
+    """What a search has found so far, from the folder of its run: what `run` returned, where it has finished.
+
+    Raises:
+        InputError: the folder holds no run.
+    """
+    from pathlib import Path
+
+    from raysearch.journal import read_history
+    from raysearch.outcome import search_result
+    from raysearch.run_dir import RunDir
+
+    run_dir = RunDir.open(Path(folder))
+    return search_result(read_history(run_dir.journal), load_space(run_dir.space), run_dir, None)

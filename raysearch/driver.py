@@ -190,6 +190,7 @@ def _tune(
             name=time.strftime("%Y%m%d-%H%M%S"),
             storage_path=str(run_dir.tune),
             verbose=0,
+            progress_reporter=tune.CLIReporter(),  # says nothing; the one for notebooks would clear the cell
             callbacks=[_Watch(search, run_dir, interruption, observers)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=0),

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
 
 from raysearch.confirmation import Confirmation, read_confirmation
 from raysearch.export import write_best, write_pareto_set
@@ -14,6 +17,9 @@ from raysearch.run_dir import RunDir
 from raysearch.rung_audit import audit_rungs
 from raysearch.schedulers import rungs_of
 from raysearch.space import SearchSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,16 @@ class SearchResult:
     """What no other trial beats in all of them, the best by the first first."""
     broken: tuple[str, ...] = ()
     """Constraints on what is reported that the best trial breaks, since no trial holds all of them."""
+
+    @property
+    def trials(self) -> "pd.DataFrame":
+        """A row a trial: `trials.parquet` as it is now; see `records.trials_table` for its columns."""
+        return pq.read_table(RunDir(self.run_dir).trials_table).to_pandas()
+
+    @property
+    def results(self) -> "pd.DataFrame":
+        """A row a trial and iteration: `results.parquet` as it is now; see `records.results_table`."""
+        return pq.read_table(RunDir(self.run_dir).results_table).to_pandas()
 
 
 def write_outcome(history: History, spec: SearchSpec, run_dir: RunDir) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from raysearch.distributions import split_entries
 from raysearch.errors import Fault, InputError
 from raysearch.faults import FaultList, Place
-from raysearch.space import DEFAULT_TRAINABLE, KEYS, parse_space
+from raysearch.space import DEFAULT_TRAINABLE, KEYS, SearchSpec, parse_space
 from raysearch.strict_yaml import dump, kind_of, read_mapping
 from raysearch.trainable_loading import load_trainable
 from raysearch.trial_config import ConfigTree, nearest, plain, show
@@ -79,6 +79,18 @@ def convert(source: str, wish: Wish, folder: Path) -> Converted:
     document = {key: document[key] for key in KEYS if key in document}
     parse_space(document, folder, source)
     return Converted(document, tuple(making.notes))
+
+
+def parse_ranges(document: Mapping[str, Any], folder: Path) -> SearchSpec:
+    """The search that a space file's content describes, whose ranges may be those of Ray Tune or Optuna.
+
+    Raises:
+        InputError: every fault of it.
+    """
+    faults = FaultList("space")
+    in_words = with_words(document, faults)
+    faults.raise_any(document)
+    return parse_space(in_words, folder)
 
 
 class _Making:

@@ -1,0 +1,71 @@
+"""What a notebook shows while a search runs: the block of the terminal, drawn anew in one output of its cell."""
+
+import io
+import sys
+import time
+import uuid
+from typing import Any
+
+from rich.console import Console
+
+from raysearch.journal import History
+from raysearch.live_view import Screen, view
+from raysearch.observers import Lines
+from raysearch.progress import ProgressCount
+from raysearch.run_dir import RunDir
+from raysearch.space import SearchSpec
+
+_WIDTH, _HEIGHT = 100, 40
+"""Columns and rows of the block."""
+_PAGE = '<pre style="line-height: normal; overflow-x: auto">{code}</pre>'
+
+
+def is_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    shell: Any = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return hasattr(shell, "kernel")
+
+
+class NotebookView(Screen):
+    """Lines as they come, printed, and one output that is kept up to date."""
+
+    name = "the notebook view"
+
+    def __init__(self) -> None:
+        """Write into the cell that is run."""
+        super().__init__()
+        self._display_id = f"raysearch-{uuid.uuid4().hex}"
+        self._is_shown = False
+
+    def say(self, line: str) -> None:
+        """Print one line."""
+        print(line)
+
+    def begin(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
+        """Show the block."""
+        Lines.begin(self, spec, history, run_dir)
+        self._count = ProgressCount(spec, history)
+        self._began = time.time()
+        self._draw(self._began)
+
+    def _draw(self, now: float) -> None:
+        from IPython.display import display, update_display
+
+        self._drawn = now
+        progress = self._count.progress()
+        console = Console(file=io.StringIO(), record=True, width=_WIDTH, force_jupyter=False, force_terminal=True)
+        console.print(view(progress, now - self._began, self._left(progress, now), _WIDTH, _HEIGHT))
+        block = {
+            "text/html": console.export_html(code_format=_PAGE, inline_styles=True, clear=False),
+            "text/plain": console.export_text(),
+        }
+        show = update_display if self._is_shown else display
+        show(block, raw=True, display_id=self._display_id)
+        self._is_shown = True
+
+    def rest(self) -> None:
+        """Leave the block as it is in the end."""
+        self._draw(time.time())
+
+    def end(self) -> None:
+        """Nothing is to be given back."""
