@@ -60,7 +60,7 @@ class NotebookView(Screen):
             "text/plain": console.export_text(),
         }
         show = update_display if self._is_shown else display
-        show(block, raw=True, display_id=self._display_id)
+        show(block, raw=True, display_id=self._display_id)  # type: ignore[no-untyped-call]
         self._is_shown = True
 
     def rest(self) -> None:

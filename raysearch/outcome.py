@@ -67,12 +67,14 @@ class SearchResult:
     @property
     def trials(self) -> "pd.DataFrame":
         """A row a trial: `trials.parquet` as it is now; see `records.trials_table` for its columns."""
-        return pq.read_table(RunDir(self.run_dir).trials_table).to_pandas()
+        frame: pd.DataFrame = pq.read_table(RunDir(self.run_dir).trials_table).to_pandas()
+        return frame
 
     @property
     def results(self) -> "pd.DataFrame":
         """A row a trial and iteration: `results.parquet` as it is now; see `records.results_table`."""
-        return pq.read_table(RunDir(self.run_dir).results_table).to_pandas()
+        frame: pd.DataFrame = pq.read_table(RunDir(self.run_dir).results_table).to_pandas()
+        return frame
 
 
 def write_outcome(history: History, spec: SearchSpec, run_dir: RunDir) -> None:
