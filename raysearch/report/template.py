@@ -107,7 +107,7 @@ pre {
 .pictures > div { display: grid; grid-template-columns: repeat(auto-fit, minmax(max(9rem, 20%), 1fr)); gap: .6rem; }
 h3 { font-size: .875rem; font-weight: 500; color: var(--muted); margin: 0 0 .3rem; overflow-wrap: anywhere; }
 figure { margin: 0; min-width: 0; }
-img { display: block; width: 100%; height: auto; border-radius: 3px; }
+img { display: block; width: 100%; height: auto; border: 1px solid var(--rule); border-radius: 3px; }
 img.sharp { image-rendering: pixelated; }
 figcaption { font-size: .8rem; color: var(--muted); font-variant-numeric: tabular-nums; }
 .code { position: relative; }
