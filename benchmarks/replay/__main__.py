@@ -46,7 +46,7 @@ def main() -> None:
     for num_workers, jobs in groups.items():
         outcomes: dict[str, list[Outcome]] = {}
         for job, outcome in islice(found, len(jobs)):
-            outcomes.setdefault(job.side, []).append(outcome)
+            outcomes.setdefault(job.tool, []).append(outcome)
         print(f"\n{num_workers} workers, {time.perf_counter() - began:.0f} s\n")
         print("\n".join(table_lines(outcomes, reference=next(iter(outcomes)))), flush=True)
     print(f"\nload average {os.getloadavg()[0]:.1f}")

@@ -13,31 +13,23 @@ import numpy.typing as npt
 from benchmarks.replay.simulator import Outcome, Setting, Simulation
 from benchmarks.replay.surrogate import Curve, Surrogate, World
 from benchmarks.replay.table import Task
-from benchmarks.replay.tools import OURS, opened
+from benchmarks.replay.tools import SHARING, opened
 
 _NUM_BOOTSTRAPS = 2000
 
 
 @dataclass(frozen=True)
 class Job:
-    """One search: a tool (ours with or without a shared beginning), a seed, a setting."""
+    """One search: a tool, a seed, a setting."""
 
     tool: str
-    shared: bool
     seed: int
     setting: Setting
-
-    @property
-    def side(self) -> str:
-        if self.tool not in OURS:
-            return self.tool
-        return f"{self.tool}, sharing on" if self.shared else f"{self.tool}, sharing off"
 
 
 def jobs_of(setting: Setting, tools: Sequence[str], num_seeds: int) -> list[Job]:
     """The searches of one table, side by side."""
-    sides = [(tool, shared) for tool in tools for shared in ((True, False) if tool == "ours" else (tool in OURS,))]
-    return [Job(tool, shared, seed, setting) for tool, shared in sides for seed in range(num_seeds)]
+    return [Job(tool, seed, setting) for tool in tools for seed in range(num_seeds)]
 
 
 def run_all(jobs: Sequence[Job], surrogate: Surrogate, num_processes: int) -> Iterator[tuple[Job, Outcome]]:
@@ -85,7 +77,7 @@ def _world(seed: int) -> World:
 def _run(job: Job) -> Outcome:
     task = _shown[0].task
     with opened(job.tool, task.spec, job.seed) as tool:
-        shared_iters = task.shared_iters if job.shared else 0
+        shared_iters = task.shared_iters if job.tool in SHARING else 0
         return Simulation(tool, Remembered(_world(job.seed), task), job.setting, shared_iters=shared_iters).run()
 
 

@@ -260,7 +260,9 @@ STOCK: Mapping[str, Callable[[SearchSpec, int], Tool]] = {
     "Optuna Hyperband": OptunaHyperband,
     "Syne Tune ASHA": SyneTune,
 }
-OURS: Mapping[str, Callable[[Search], Tool]] = {"ours": Ours, "ours, by score": OursByScore}
+SHARING: Mapping[str, Callable[[Search], Tool]] = {"ours": Ours, "ours, by score": OursByScore}
+"""Of these the beginning that trials have in common is trained once."""
+OURS: Mapping[str, Callable[[Search], Tool]] = {**SHARING, "ours, sharing off": Ours}
 TOOLS = (*STOCK, *OURS)
 
 _ENDLESS = 1_000_000
