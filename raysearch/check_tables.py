@@ -10,6 +10,7 @@ from rich.table import Table
 from raysearch.check import Check, MeasuredTrial
 from raysearch.data_tables import classes_table, sizes_table
 from raysearch.estimate import Interval, SearchEstimate, estimate_search
+from raysearch.live_view import duration
 from raysearch.machine import gigabytes
 from raysearch.measure import NotMeasured
 from raysearch.parameters import Parameter, nearest_value, range_of
@@ -102,15 +103,6 @@ def search_line(spec: SearchSpec, estimate: SearchEstimate) -> str:
         return f"{trials}, {iterations}; none is stopped early"
     saved = f" of {spec.search.trials * spec.max_iters} without early stopping" if spec.max_iters else ""
     return f"{trials}, {iterations}{saved}; {_between(estimate.full_trials, _whole)} trials run to the full budget"
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit that suits them."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 def _between(interval: Interval, words: Callable[[float], str]) -> str:

@@ -59,8 +59,8 @@ def inspect(
     from raysearch.data_tables import classes_table, sizes_table
     from trainables.data.census import class_names, inspect_dataset
 
-    with _progress() as begin:
-        found = inspect_dataset(folder, _data_config(ids, preset, config), begin)
+    with progress() as begin:
+        found = inspect_dataset(folder, data_config(ids, preset, config), begin)
     if as_json:
         _print_json(
             {
@@ -143,7 +143,7 @@ def convert(
     elif palette is not None:
         colours = read_palette(Path(palette).expanduser())
     how = values or ("contiguous" if colours is None else "keep")
-    with _progress() as begin:
+    with progress() as begin:
         done = convert_labels(
             source,
             destination,
@@ -182,10 +182,10 @@ def weights(
     from trainables.data.census import class_names, take_census
     from trainables.losses.class_weights import class_weights
 
-    data = _data_config(ids, preset, config)
+    data = data_config(ids, preset, config)
     if data is None:
         raise InputError([Fault("data weights", "needs to know the classes", "give --ids, --preset or --config")])
-    with _progress() as begin:
+    with progress() as begin:
         census = take_census(folder / "train", hash_images=False, begin=begin)
     if census.faults:
         raise InputError(census.faults)
@@ -264,13 +264,13 @@ def split(
         raise InputError([Fault("data split", what, "give shares above 0 that are below 1 together")])
     if group is not None and group_csv is not None:
         raise InputError([Fault("data split", "has two groupings", "give --group or --group-csv")])
-    with _progress() as begin:
+    with progress() as begin:
         done = split_dataset(
             source,
             destination,
             {"train": 1.0 - val - test, "val": val} | ({"test": test} if test else {}),
             seed=seed,
-            config=_data_config(ids, preset, config),
+            config=data_config(ids, preset, config),
             group=group if group_csv is None else group_csv.expanduser(),
             subcategory=subcategory,
             link=link,
@@ -294,7 +294,7 @@ def split(
     say(f"{sum(done.num_images.values())} pairs are in {destination}")
 
 
-def _data_config(ids: str | None, preset: str | None, config: Path | None) -> "DataConfig | None":
+def data_config(ids: str | None, preset: str | None, config: Path | None) -> "DataConfig | None":
     """What the label values mean; None where it is not said.
 
     Raises:
@@ -361,7 +361,7 @@ def _split_json(census: "Census", data: "DataConfig | None") -> dict[str, Any]:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str, int], Callable[[], None]]]:
+def progress() -> Iterator[Callable[[str, int], Callable[[], None]]]:
     """A bar on a terminal, nothing elsewhere: `begin(what, total)` gives what is to be called after each file."""
     with console.bars() as progress:
 

@@ -44,6 +44,8 @@ _GAINS = (0.5, 4.0)
 """The least and the most that a search gains by learning, in standard deviations of the score of random configs."""
 _EXPONENTS = (0.03, 3.0)
 """The least and the largest k of `_Scores`."""
+_FEW = 2
+"""Trials that say as much of the level of a search as knowing nothing does."""
 _LOST = 0
 """In place of the iteration of a report that never comes."""
 _MIN_FOR_SPREAD = 3
@@ -379,18 +381,21 @@ class _Scores:
             number: self._mixed(far[number][0] / self._budget, score, self._rng.normal())
             for number, score in _normal_scores(far).items()
         }
-        later = [quality for number, quality in self._quality.items() if number >= plan.num_known // 2]
-        self._level = float(np.mean(later)) if learns and later else 0.0
-        self._gained = float(np.mean(self._gain_at(np.arange(plan.num_known // 2, max(1, plan.num_known)))))
-        """What the later half of the trials so far has reached, and how much of the gain they had."""
         self._second: dict[int, float] = {}
         self._own = {place: _normal_scores(_values_at(plan.known, place, sign)) for place in plan.places}
+        later = plan.num_known // 2
+        self._level = _level(self._quality, later) if learns else 0.0
+        self._own_levels = {place: _level(own, later) if learns else 0.0 for place, own in self._own.items()}
+        """What the later half of the trials so far has reached: where new ones begin."""
+        self._gained = float(np.mean(self._gain_at(np.arange(later, max(1, plan.num_known)))))
 
     def at(self, number: int, iteration: int) -> float:
         """A trial's score at one of the places; large is good."""
         if number not in self._quality:
             self._quality[number] = self._rng.normal() + self._level + float(self._gain_at(number)) - self._gained
-        own = self._own[iteration].setdefault(number, self._rng.normal())
+        if number not in self._own[iteration]:
+            self._own[iteration][number] = self._rng.normal() + self._own_levels[iteration]
+        own = self._own[iteration][number]
         return self._mixed(iteration / self._budget, self._quality[number], own)
 
     def _mixed(self, fraction: float, known: float, other: float) -> float:
@@ -421,6 +426,12 @@ def _values_at(trials: Sequence[TrialHistory], iteration: int, sign: float) -> d
         if reported:
             values[trial.number] = sign * trial.reports[min(reported)].value
     return values
+
+
+def _level(scores: Mapping[int, float], first: int) -> float:
+    """The mean of the scores of trials from a number on, drawn towards 0 where they are few."""
+    later = [score for number, score in scores.items() if number >= first]
+    return sum(later) / (len(later) + _FEW)
 
 
 def _normal_scores(values: Mapping[int, Any]) -> dict[int, float]:

@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from raysearch import console
+from raysearch import console, data_commands
 from raysearch.arguments import examples
 from raysearch.errors import Fault, InputError
 from raysearch.suggestions import SuggestingCommand
@@ -34,6 +34,35 @@ def spaces(
         print(shipped[name].read_text(encoding="utf-8"), end="")
     else:
         raise InputError([Fault(f"spaces {name}", "no such space file is shipped", nearest(name, shipped))])
+
+
+@app.command(
+    cls=SuggestingCommand,
+    epilog=examples("raysearch init potatoes", "raysearch init camvid --preset camvid --out camvid.yaml"),
+)
+def init(
+    folder: data_commands.Folder,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write; NAME.yaml here otherwise.", show_default=False)
+    ] = None,
+    ids: data_commands.Ids = None,
+    preset: data_commands.Preset = None,
+) -> None:
+    """Look at a dataset and write a first, commented space file for it and this machine."""
+    from raysearch.first_space import first_space
+    from raysearch.machine import this_machine
+
+    file = out or Path(f"{folder.expanduser().absolute().name}.yaml")
+    if file.exists():
+        raise InputError([Fault(str(file), "is there already", "name another --out")])
+    config = data_commands.data_config(ids, preset, None)
+    with data_commands.progress() as begin:
+        first = first_space(folder, this_machine(), config, begin)
+    file.write_text(first.text, encoding="utf-8")
+    for line in first.notices:
+        console.note(line)
+    console.say(f"space file: {file}")
+    console.say(f"next:       python -m raysearch check {file}")
 
 
 @app.command(cls=SuggestingCommand, epilog=examples("raysearch schema --out space.schema.json"))
