@@ -192,7 +192,7 @@ def test_from_a_folder_to_a_finished_search(tmp_path: Path, init: Command, capsy
         "config.train.report_iters=2",
         "search.trials=2",
     ]
-    checked = check_search(load_space(space, shorter), timeout_s=200)
+    checked = check_search(load_space(space, shorter), timeout_s=240)
     assert all(isinstance(trial.found, Measurement) for trial in checked.trials)
     assert checked.seconds is not None
     words = [f"--set={word}" for word in (*shorter, "resources.concurrent=1")]
