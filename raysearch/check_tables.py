@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from raysearch.check import Check, MeasuredTrial
-from raysearch.data_tables import classes_table, sizes_table
+from raysearch.data_tables import classes_table, folding_table, sizes_table
 from raysearch.estimate import Interval, SearchEstimate, estimate_search
 from raysearch.live_view import duration
 from raysearch.machine import gigabytes
@@ -35,7 +35,7 @@ def tables(check: Check) -> list[Table]:
 def space_table(spec: SearchSpec) -> Table:
     """The searched values as a person reads them."""
     has_conditions = any(parameter.when for parameter in spec.parameters)
-    table = Table("searched", "range", "scale", "default", *(["only when"] if has_conditions else []))
+    table = folding_table("searched", "range", "scale", "default", *(["only when"] if has_conditions else []))
     for parameter in spec.parameters:
         when = " and ".join(f"{path} is {_among(value)}" for path, value in parameter.when.items())
         cells = [parameter.path, _range(parameter), _scale(parameter), _default(spec, parameter)]
@@ -45,9 +45,9 @@ def space_table(spec: SearchSpec) -> Table:
 
 def cost_table(check: Check) -> Table:
     """What was measured of a trial of each config."""
-    table = Table("a trial of")
+    table = folding_table("a trial of")
     for column in ("s/iteration", "s/report", "memory"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for index, trial in enumerate(check.trials):
         name = escape(_name(check.spec, trial, is_first=index == 0))
         if isinstance(trial.found, NotMeasured):

@@ -14,17 +14,27 @@ SIZES_LISTED = 4
 """Image sizes of a split that a table lists, the most frequent ones."""
 WEIGHT_POWER = 0.5
 """The power of `max_over_count` that is suggested: milder weights between none and the scheme's own."""
+_WIDEST_NUMBER = 6
+"""Characters of the widest number of a class; where a terminal is narrow, names give way first."""
 
 
 def sizes_table(sizes: Mapping[str, Mapping[Size, int]], num_faults: Mapping[str, int] | None = None) -> Table:
     """A row a split: its images, how many faults it has where they were counted, its most frequent sizes."""
-    table = Table("split", "images", *([] if num_faults is None else ["faults"]), "height x width: images")
+    table = folding_table("split", "images", *([] if num_faults is None else ["faults"]), "height x width: images")
     for name, counts in sizes.items():
         ranked = by_frequency(counts)
         listed = [f"{height}x{width}: {count}" for (height, width), count in ranked[:SIZES_LISTED]]
         more = [f"{len(ranked) - SIZES_LISTED} more"] if len(ranked) > SIZES_LISTED else []
         faults = [] if num_faults is None else [str(num_faults[name])]
         table.add_row(name, str(sum(counts.values())), *faults, ", ".join(listed + more))
+    return table
+
+
+def folding_table(*columns: str) -> Table:
+    """A table whose text goes on in the next line where the terminal is narrow, rather than being cut off."""
+    table = Table()
+    for column in columns:
+        table.add_column(column, overflow="fold")
     return table
 
 
@@ -46,15 +56,15 @@ def classes_table(
     """
     from trainables.losses.class_weights import class_weights
 
-    table = Table("class", "value")
+    table = folding_table("class", "value")
     for name in splits:
         columns = (*([f"{name} pixels"] if with_pixels else []), "share" if with_pixels else name, "images")
         for column in columns:
-            table.add_column(column, justify="right")
+            table.add_column(column, justify="right", no_wrap=True, min_width=_WIDEST_NUMBER)
     weights = None
     if with_weights and "train" in splits:
         weights = class_weights("max_over_count", WEIGHT_POWER, splits["train"].class_pixels)
-        table.add_column("weight", justify="right")
+        table.add_column("weight", justify="right", no_wrap=True, min_width=_WIDEST_NUMBER)
     ids = config.label_class_ids[1:] if config.reduce_zero_label else config.label_class_ids
     for k, (name, raw) in enumerate(zip(class_names(config), ids, strict=True)):
         row = [escape(name), str(raw)]
