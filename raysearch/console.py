@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 out = Console(soft_wrap=True, highlight=False)
@@ -12,8 +11,8 @@ err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def say(line: str) -> None:
-    """Print a line as it is, without reading markup in it."""
-    out.print(escape(line))
+    """Print a line as it is; by `print`, which bars let pass by as they do not a console."""
+    print(line, flush=True)
 
 
 def note(line: str) -> None:

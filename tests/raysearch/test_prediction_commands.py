@@ -105,8 +105,12 @@ def test_a_terminal_sees_a_bar_and_a_file_sees_none(
     for words, whole in commands:
         seen = io.StringIO()
         monkeypatch.setattr(console, "err", Console(file=seen, force_terminal=True, width=80))
-        code, _, _ = command(*words)
+        monkeypatch.setattr(console, "out", Console(force_terminal=words[0] == "train"))
+        code, printed, _ = command(*words)
         assert code == 0
+        if words[0] == "train":  # a line that goes where the bar is passes it by
+            assert "iteration 2/2" in seen.getvalue()
+            assert "iteration 2/2" not in printed
         assert words[0] in seen.getvalue()
         assert whole in seen.getvalue()
     monkeypatch.setattr(console, "err", Console(file=(seen := io.StringIO()), width=80))
