@@ -38,7 +38,10 @@ def spaces(
 
 @app.command(
     cls=SuggestingCommand,
-    epilog=examples("raysearch init potatoes", "raysearch init camvid --preset camvid --out camvid.yaml"),
+    epilog=examples(
+        "raysearch init potatoes --ids 0,50,100 --out first.yaml",
+        "raysearch init camvid --preset camvid --out camvid.yaml",
+    ),
 )
 def init(
     folder: data_commands.Folder,

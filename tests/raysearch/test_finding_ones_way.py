@@ -11,8 +11,12 @@ from typer.main import get_command
 from raysearch import cli
 from tests.docs.blocks import PAGES, README, blocks, commands, inline_commands
 
-OWN_EXAMPLES = {"raysearch run demo", "raysearch run potatoes.yaml --set search.trials=8"}
-"""Examples whose parts are tried in other tests: names of shipped files, and --set."""
+OWN_EXAMPLES = {
+    "raysearch run demo",
+    "raysearch run potatoes.yaml --set search.trials=8",
+    "raysearch init camvid --preset camvid --out camvid.yaml",
+}
+"""Examples whose parts are tried in other tests: names of shipped files, --set, presets."""
 
 
 def all_commands() -> dict[str, list[str]]:
