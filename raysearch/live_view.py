@@ -1,5 +1,6 @@
 """What a terminal shows while a search runs: a block that is drawn anew, and above it a line for every ended trial."""
 
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -69,6 +70,7 @@ class Screen(Lines):
         self._console.file = self._stack.enter_context(output_diverted(run_dir.log))
         self._count = ProgressCount(spec, history)
         self._began = time.time()
+        self._training_since = math.inf
         if self._console.file.isatty() and self._console.is_interactive:
             self._live = Live(
                 console=self._console,
@@ -85,6 +87,8 @@ class Screen(Lines):
         super().update(changed)
         self._count.take(changed)
         now = time.time()
+        if changed:
+            self._training_since = min(self._training_since, now)
         if not 0 <= now - self._drawn < _REFRESH_EVERY_S:
             self._draw(now)
 
@@ -92,9 +96,7 @@ class Screen(Lines):
         if self._live is None:
             return
         self._drawn = now
-        with suppress(
-            OSError
-        ):  # stdin may be no terminal, and stdout leads into the log: ask the one that is written to
+        with suppress(OSError):  # asks what is written to: stdin may be no terminal, and stdout leads into the log
             columns, rows = os.get_terminal_size(self._console.file.fileno())
             if columns and rows:
                 self._console.size = ConsoleDimensions(columns, rows)
@@ -104,9 +106,9 @@ class Screen(Lines):
 
     def _left(self, progress: Progress, now: float) -> Interval | None:
         """Seconds until the search and its confirmation are over, as of the last estimate."""
-        pace = progress.seconds_per_iteration
+        concurrent = max(1, len(progress.running))
+        pace = progress.pace.seconds_per_iteration(now - self._training_since, concurrent)
         if now >= self._estimate_due and pace is not None:
-            concurrent = max(1, len(progress.running))
             began = time.perf_counter()
             estimate = estimate_search(self._spec, self._history, concurrent=concurrent)
             self._estimate_due = now + max(_ESTIMATE_EVERY_S, 50 * (time.perf_counter() - began))

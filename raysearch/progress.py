@@ -16,7 +16,7 @@ from trainables.protocol import ITERATIONS_SHARED
 SPEED = "images_per_second"
 """The metric that says how many images a trial trains with in a second, where one is reported."""
 
-_MAX_PACE = 50
+_MAX_LEGS = 50
 """Reports that the pace is taken of."""
 
 
@@ -47,6 +47,29 @@ class RungCount:
 
 
 @dataclass(frozen=True)
+class Pace:
+    """How fast trials train; iterations that another trial had trained, which cost nothing, count nowhere."""
+
+    in_reports: float | None
+    """Seconds per iteration of one trial in the latest reports; None before the first."""
+    per_report: float
+    """Iterations between two of these."""
+    trained: int
+    """Iterations of all trials together since counting began."""
+
+    def seconds_per_iteration(self, elapsed_s: float, concurrent: int) -> float | None:
+        """What an iteration of one trial takes, the time between trials included; none before the first report.
+
+        Over the clock it is the time per iteration trained; what is trained and not yet reported is at most a report's
+        worth a trial.
+        """
+        if self.in_reports is None:
+            return None
+        on_the_clock = elapsed_s * concurrent / (self.trained + concurrent * self.per_report)
+        return max(self.in_reports, on_the_clock)
+
+
+@dataclass(frozen=True)
 class Progress:
     """A search at one moment."""
 
@@ -64,8 +87,7 @@ class Progress:
     default_value: float | None
     """The best value of the default config so far."""
     rungs: tuple[RungCount, ...]
-    seconds_per_iteration: float | None
-    """Of a trial, in the latest reports; shared iterations, which cost nothing, are left out."""
+    pace: "Pace"
 
     @property
     def images_per_second(self) -> float | None:
@@ -115,10 +137,12 @@ class ProgressCount:
         self._ended: Counter[str] = Counter()
         self._open: dict[int, TrialHistory] = {}
         self._count_all()
+        self._trained = 0
 
     def take(self, changed: Sequence[TrialHistory]) -> None:
         """Take in what has happened to some trials."""
         self._leader.take(changed)
+        self._trained += sum(_trained_since(trial, self._seen.get(trial.number, 0)) for trial in changed)
         if changed and self._first_rung is None and self._spec.scheduler.finds_first_rung:
             self._count_all()  # the first rung may just have been found
             return
@@ -145,7 +169,7 @@ class ProgressCount:
             best_report=best.best(history.mode) if best else None,
             default_value=default_best.value if default_best else None,
             rungs=tuple(RungCount(rung, self._reached[rung], self._went_on[rung]) for rung in self._rungs),
-            seconds_per_iteration=self._seconds_per_iteration(),
+            pace=self._pace(),
         )
 
     def _count_all(self) -> None:
@@ -158,7 +182,7 @@ class ProgressCount:
         self._ended.clear()
         self._counted: set[int] = set()
         """Trials that have ended and are counted."""
-        self._pace: deque[tuple[int, float]] = deque(maxlen=_MAX_PACE)
+        self._legs: deque[tuple[int, float]] = deque(maxlen=_MAX_LEGS)
         """Iterations and seconds of the latest reports."""
         for trial in self._history.trials:
             self._count(trial)
@@ -176,7 +200,7 @@ class ProgressCount:
             self._went_on[rung] += before <= first < last
         self._seen[trial.number] = last
         if last > before:
-            self._pace.append(_last_leg(trial))
+            self._legs.append(_last_leg(trial))
         if trial.status == "running":
             self._open[trial.number] = trial
         else:
@@ -185,9 +209,11 @@ class ProgressCount:
             self._open.pop(trial.number, None)
             self._seen.pop(trial.number, None)
 
-    def _seconds_per_iteration(self) -> float | None:
-        iterations = sum(iterations for iterations, _ in self._pace)
-        return sum(seconds for _, seconds in self._pace) / iterations if iterations > 0 else None
+    def _pace(self) -> Pace:
+        iterations = sum(iterations for iterations, _ in self._legs)
+        seconds = sum(seconds for _, seconds in self._legs)
+        in_reports = seconds / iterations if iterations > 0 else None
+        return Pace(in_reports, iterations / max(1, len(self._legs)), self._trained)
 
     def _running(self, trial: TrialHistory) -> RunningTrial:
         last = trial.last
@@ -203,9 +229,16 @@ class ProgressCount:
         )
 
 
+def _trained_since(trial: TrialHistory, iteration: int) -> int:
+    """Iterations that were trained for the reports after one at `iteration`."""
+    after = [report for report in trial.reports.values() if report.iteration > iteration]
+    shared = sum(int(report.metrics.get(ITERATIONS_SHARED, 0)) for report in after)
+    return max((report.iteration for report in after), default=iteration) - iteration - shared
+
+
 def _last_leg(trial: TrialHistory) -> tuple[int, float]:
     """Iterations that were trained for the last report, and the seconds that it took."""
     last = trial.last
     assert last is not None
     before = max((iteration for iteration in trial.reports if iteration < last.iteration), default=0)
-    return last.iteration - before - int(last.metrics.get(ITERATIONS_SHARED, 0)), last.seconds
+    return _trained_since(trial, before), last.seconds

@@ -1,11 +1,12 @@
 """How far a search is: counted by hand, and the same whether it is counted at once or trial by trial."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from raysearch.journal import History, Journal, Report
-from raysearch.progress import Leader, Progress, ProgressCount, RungCount
+from raysearch.progress import Leader, Pace, Progress, ProgressCount, RungCount
 from raysearch.search import Search
 from raysearch.space import SearchSpec
 from tests.raysearch.report.histories import history_of, trial
@@ -42,7 +43,7 @@ def test_a_search_by_hand(tmp_path: Path) -> None:
     assert (first.number, first.iteration, first.value, first.rung) == (2, 4, 0.7, 4)
     assert (second.number, second.iteration, second.value, second.rung) == (6, 0, None, None)
     assert progress.images_per_second == 50.0
-    assert progress.seconds_per_iteration == 1.5
+    assert progress.pace == Pace(in_reports=1.5, per_report=1.0, trained=0)
 
 
 def test_counting_along_gives_what_counting_at_the_end_does(tmp_path: Path) -> None:
@@ -59,7 +60,8 @@ def test_counting_along_gives_what_counting_at_the_end_does(tmp_path: Path) -> N
             count.take(changed)
             leader.take(changed)
             seen.append(count.progress())
-            assert seen[-1] == ProgressCount(spec, search.history).progress()
+            fresh = ProgressCount(spec, search.history).progress()
+            assert seen[-1] == replace(fresh, pace=seen[-1].pace)
             best = search.history.best_trial()
             assert leader.number == (None if best is None else best.number)
 
@@ -84,6 +86,22 @@ def test_a_first_rung_that_is_found_later(tmp_path: Path) -> None:
         count.take([one])
     assert count.progress().rungs
     assert count.progress().rungs == ProgressCount(spec, history).progress().rungs
+
+
+def test_the_pace_has_the_time_between_trials_in_it(tmp_path: Path) -> None:
+    spec, history = by_hand(tmp_path)
+    count = ProgressCount(spec, history)
+    one, other = history.trials[2], history.trials[6]
+    one.reports[8] = Report(8, 0.8, {"iterations_shared": 1}, None, 6.0, False)
+    other.reports[2] = Report(2, 0.8, {}, None, 3.0, False)
+    count.take([one, other])
+    pace = count.progress().pace
+    assert pace.trained == 3 + 2
+    assert pace.in_reports == (5 * 1.5 + 6.0 + 3.0) / (5 + 3 + 2)
+    assert pace.per_report == 10 / 7
+    assert pace.seconds_per_iteration(1.0, concurrent=2) == pace.in_reports, "no quicker than the reports say"
+    assert pace.seconds_per_iteration(100.0, concurrent=2) == 100 * 2 / (5 + 2 * 10 / 7)
+    assert Pace(None, 0.0, 0).seconds_per_iteration(10.0, 2) is None
 
 
 def test_ten_thousand_trials_cost_no_more_than_a_few(tmp_path: Path) -> None:
