@@ -115,7 +115,7 @@ def _whole(number: float) -> str:
 
 
 def _name(spec: SearchSpec, trial: MeasuredTrial, *, is_first: bool) -> str:
-    values = ", ".join(f"{path}={value}" for path, value in trial.values.items())
+    values = ", ".join(f"{path}={_plain(value)}" for path, value in trial.values.items())
     if not is_first:
         return f"the dearest config: {values}"
     return "the default config" if spec.trainable.config_model is not None else f"the first config: {values}"
@@ -125,6 +125,8 @@ def _range(parameter: Parameter) -> str:
     match parameter.distribution:
         case FloatDistribution(low=low, high=high):
             return f"{low:g} to {high:g}"
+        case CategoricalDistribution(choices=choices):
+            return ", ".join(map(_plain, choices))
         case other:
             return range_of(other)
 
@@ -147,9 +149,16 @@ def _default(spec: SearchSpec, parameter: Parameter) -> str:
     value = lookup(spec.config, parameter.path)
     if value is ABSENT:
         return "-"
-    text = f"{value:g}" if isinstance(value, float) else show(value).strip('"')
-    return text if nearest_value(parameter.distribution, value) == value else f"{text} (outside)"
+    is_inside = nearest_value(parameter.distribution, value) == value
+    return _plain(value) if is_inside else f"{_plain(value)} (outside)"
 
 
 def _among(value: Any) -> str:
-    return " or ".join(map(show, value)) if isinstance(value, list) else show(value)
+    return " or ".join(map(_plain, value)) if isinstance(value, list) else _plain(value)
+
+
+def _plain(value: Any) -> str:
+    """A value as one would say it: text without quotes, numbers with a few digits."""
+    if isinstance(value, str):
+        return value
+    return f"{value:.4g}" if isinstance(value, float) else show(value)
