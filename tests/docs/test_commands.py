@@ -31,7 +31,7 @@ from raysearch.preflight import preflight
 from raysearch.run_dir import RunDir
 from raysearch.space import KEYS, SearchSpec, load_space
 from tests.docs import world
-from tests.docs.blocks import PAGES, README, REPOSITORY, Block, Command, blocks, commands, inline_commands
+from tests.docs.blocks import PAGES, README, README_ZH, REPOSITORY, Block, Command, blocks, commands, inline_commands
 from trainables.openseg_json import FLAGS
 
 RUN = re.compile(r"runs/(\w+)-…")
@@ -346,7 +346,7 @@ def options_by_command() -> dict[str, set[str]]:
 OPTIONS = options_by_command()
 
 
-@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [README, README_ZH, *PAGES], ids=lambda page: page.name)
 def test_commands_and_options_in_sentences_exist(page: Path) -> None:
     """Options that a command does not know may go to its pairs, so a run alone would not show that one is misspelt."""
     in_blocks = [c for b in blocks(page) if b.language == "sh" for c in commands(b)]
@@ -364,3 +364,12 @@ def test_commands_and_options_in_sentences_exist(page: Path) -> None:
         assert name in OPTIONS, f"{command.place}: there is no command {name}"
         given = {word.partition("=")[0] for word in words if word.startswith("--")}
         assert given <= OPTIONS[name] | set(FLAGS), f"{command.place}: {sorted(given - OPTIONS[name])} of {name}"
+
+
+def test_both_readmes_have_the_same_blocks() -> None:
+    """But for comments, which each has in its own language."""
+
+    def without_comments(page: Path) -> list[tuple[str, str]]:
+        return [(block.language, re.sub(r"\s+#.*", "", block.text)) for block in blocks(page)]
+
+    assert without_comments(README_ZH) == without_comments(README)
