@@ -12,7 +12,7 @@ import runpy
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -182,6 +182,8 @@ class Folder:
     capsys: pytest.CaptureFixture[str]
     tried: set[str] = field(default_factory=set)
     """Commands, each of which is tried where it stands first."""
+    names: dict[str, Any] = field(default_factory=lambda: {"__name__": "__page__"})
+    """What the pieces of Python have defined so far."""
     faults: list[str] = field(default_factory=list)
 
     @property
@@ -222,7 +224,8 @@ class Folder:
                         self.tried.add(command.text)
                         self._try_command(command)
             case "python" if block.title is None:
-                self._attempt(block.place, lambda: exec(compile(text, block.place, "exec"), {"__name__": "__page__"}))
+                with self._without_work():
+                    self._attempt(block.place, lambda: exec(compile(text, block.place, "exec"), self.names))
             case "json":
                 self._attempt(block.place, lambda: json.loads(text))
             case "yaml" if block.title is None or set(yaml.safe_load(text)) <= set(KEYS):
@@ -259,13 +262,18 @@ class Folder:
             self._call(f"{command.place}: {command.text}", [*words, *form.extra], works=form.how != "check")
 
     def _call(self, place: str, words: Sequence[str], works: bool = True) -> None:
-        with self.monkeypatch.context() as patch:
+        with self.monkeypatch.context() as patch, nullcontext() if works else self._without_work():
             patch.setattr(sys, "argv", ["raysearch", *words])
-            if not works:
-                patch.setattr(driver, "run", self._only_check)
-                patch.setattr(driver, "resume", lambda *_, **__: self._found())
-                patch.setattr(standalone, "train", lambda *_, **__: 0.5)
             self._attempt(place, cli.main)
+
+    @contextmanager
+    def _without_work(self) -> Iterator[None]:
+        """Searches and trainings that end where they would begin."""
+        with self.monkeypatch.context() as patch:
+            patch.setattr(driver, "run", self._only_check)
+            patch.setattr(driver, "resume", lambda *_, **__: self._found())
+            patch.setattr(standalone, "train", lambda *_, **__: 0.5)
+            yield
 
     def _only_check(self, spec: SearchSpec, *_: Any, **__: Any) -> SearchResult:
         """All that comes before a search; then what another one has found."""
