@@ -16,7 +16,7 @@ from raysearch.cli import app
 from raysearch.parameters import WORDS
 from raysearch.report.page import PANELS
 from raysearch.space import SECTIONS, OpensegReference
-from tests.docs.blocks import REPOSITORY
+from tests.docs.blocks import README, README_ZH, REPOSITORY
 from trainables.config import Config
 
 REFERENCE: dict[str, list[type[BaseModel]]] = {
@@ -92,3 +92,11 @@ def test_every_panel_of_the_report_is_explained() -> None:
     page = (REPOSITORY / "docs" / "how-to" / "report.md").read_text(encoding="utf-8")
     explained = re.findall(r"^\| ([A-Z][^|]+?) +\|", page, re.MULTILINE)
     assert {title for title, _ in PANELS} <= set(explained)
+
+
+@pytest.mark.parametrize("page", [README, README_ZH], ids=lambda page: page.name)
+def test_links_of_the_readme_lead_somewhere(page: Path) -> None:
+    """Links of the site are looked after by its build."""
+    links = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
+    assert len(links) > 10
+    assert [link for link in links if "://" not in link and not (REPOSITORY / link).exists()] == []
