@@ -24,8 +24,8 @@ from raysearch.space import SearchSpec
 from raysearch.trial_lines import short
 
 _REFRESH_EVERY_S = 0.25
-_ESTIMATE_EVERY_S = 15.0
-"""At most; an estimate takes a few tenths of a second, and fewer than a fiftieth of the time goes into them."""
+_ESTIMATE_EVERY_S = 5.0
+"""At most; an estimate takes a few tenths of a second, and at most a twentieth of the time goes into them."""
 
 _NARROW = 100
 """Columns below which the running trials have no words to spare."""
@@ -109,9 +109,9 @@ class Screen(Lines):
         concurrent = max(1, len(progress.running))
         pace = progress.pace.seconds_per_iteration(now - self._training_since, concurrent)
         if now >= self._estimate_due and pace is not None:
-            began = time.perf_counter()
+            began = time.thread_time()
             estimate = estimate_search(self._spec, self._history, concurrent=concurrent)
-            self._estimate_due = now + max(_ESTIMATE_EVERY_S, 50 * (time.perf_counter() - began))
+            self._estimate_due = now + max(_ESTIMATE_EVERY_S, 20 * (time.thread_time() - began))
             if estimate is not None:
                 self._end = Interval(*(now + (i + estimate.confirm_elapsed) * pace for i in estimate.elapsed))
         return None if self._end is None else Interval(*(max(0.0, end - now) for end in self._end))
