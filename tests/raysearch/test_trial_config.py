@@ -111,5 +111,5 @@ def test_all_faults_of_a_config_file_and_its_overrides(tmp_path: Path) -> None:
         "optim.nme sgd: the trial config has no optim.nme; did you mean optim.name?",
         "config.json: optim.lr: -1 must be greater than 0; the default is 0.01",
         "optim.momentum 2: 2 must be less than 1; the default is 0.9",
-        "config.json: lss: the trial config has no such value",
+        "config.json: lss: the trial config has no such value; did you mean loss?",
     ]
