@@ -102,11 +102,13 @@ def check(space: SpaceFile, pairs: Pairs = None, set_values: SetValues = None) -
     from raysearch.space import load_space
 
     spec = load_space(space, set_values or (), pairs or (), look=faults_of_config)
+    for notice in spec.notices:
+        note(notice)
     with console.err.status("looking at the data, then measuring the first iterations of a trial or two"):
         checked = check_search(spec)
     for table in check_tables.tables(checked):
         console.out.print(table, soft_wrap=False)
-    for notice in (*spec.notices, *checked.notices):
+    for notice in checked.notices:
         note(notice)
     for line in check_tables.lines(checked):
         say(line)

@@ -283,7 +283,7 @@ class TestCommands:
     def test_an_option_that_nothing_knows_is_a_fault(self, file: Path) -> None:
         done = CliRunner().invoke(app, ["train", str(file), *FLAGS.split(), "--otu", "x"])
         assert isinstance(done.exception, InputError)
-        assert str(done.exception).startswith("--otu: is neither an option here nor a flag of the original trainer")
+        assert str(done.exception).startswith("--otu: is no option here; did you mean --out?")
 
     def test_export_writes_json_alone_to_its_output(self, tmp_path: Path) -> None:
         run_dir = run_of(tmp_path, TestExport.CONFIG)
