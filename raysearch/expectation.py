@@ -2,7 +2,8 @@
 
 The best of many noisy scores is a lucky one more often than not. The model that the default algorithm searches with
 (`algorithms/curve_model.py`) knows, whatever algorithm has searched, what trials with similar values reached, and so
-how much of a score is the config's own.
+how much of a score is the config's own. All trials of a search have one seed: what a seed does to all of them alike is
+for `confirm` to tell.
 """
 
 from dataclasses import dataclass

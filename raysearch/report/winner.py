@@ -219,7 +219,7 @@ def _facts(info: WinnerInfo) -> list[Fact]:
     budget = f" of {info.max_iters}" if info.max_iters is not None else ""
     facts = [Fact(f"best {info.metric}", shown(info.value), f"trial {info.trial}, iteration {info.iteration}{budget}")]
     if info.expected is not None:
-        facts.append(Fact("expected of it", _expectation(info.expected), "with another seed, as all trials tell"))
+        facts.append(Fact("expected of it", _expectation(info.expected), "without its luck against similar trials"))
     if info.most_promising is not None:
         number = info.most_promising.trial.number
         facts.append(
