@@ -31,7 +31,7 @@ def run(spec: "SearchSpec | Path | str | Mapping[str, Any]", out: "Path | str | 
     from pathlib import Path
 
     from raysearch import driver  # late: Ray takes seconds to import, and reading a space file does without
-    from raysearch.notebook_view import NotebookView, is_notebook
+    from raysearch.observers.notebook_view import NotebookView, is_notebook
     from raysearch.sweeps import parse_ranges
 
     if isinstance(spec, Mapping):

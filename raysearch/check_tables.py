@@ -10,9 +10,9 @@ from rich.table import Table
 from raysearch.check import Check, MeasuredTrial
 from raysearch.data_tables import classes_table, folding_table, sizes_table
 from raysearch.estimate import Interval, SearchEstimate, estimate_search
-from raysearch.live_view import duration
 from raysearch.machine import gigabytes
 from raysearch.measure import NotMeasured
+from raysearch.observers.live_view import duration
 from raysearch.parameters import Parameter, nearest_value, range_of
 from raysearch.space import SearchSpec
 from raysearch.trial_config import show

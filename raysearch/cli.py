@@ -6,8 +6,8 @@ import sys
 import typer
 from rich.markup import escape
 
-from raysearch import console, data_commands, model_commands, search_commands, space_commands
-from raysearch.arguments import examples
+from raysearch.commands import console, data_commands, model_commands, search_commands, space_commands
+from raysearch.commands.arguments import examples
 from raysearch.errors import EXIT_FAILED, EXIT_WRONG_INPUT, InputError, WorkError
 
 app = typer.Typer(

@@ -31,18 +31,18 @@ from raysearch.chatter import log_workers, logging_to
 from raysearch.check_tables import outlook
 from raysearch.confirm import confirm_search
 from raysearch.errors import Fault, InputError, WorkError
-from raysearch.gauges import Gauges
 from raysearch.journal import Journal, TrialHistory
 from raysearch.observers import Lines, Observer, Observers
+from raysearch.observers.gauges import Gauges
+from raysearch.observers.tensorboard import TensorBoard
+from raysearch.observers.tracking import deliveries
+from raysearch.observers.trial_lines import title
 from raysearch.outcome import SearchResult, search_result, write_outcome
 from raysearch.preflight import preflight
 from raysearch.ray_adapters import JournalScheduler, JournalSearcher, SearchHalted, TrialContext, wrap
 from raysearch.run_dir import RunDir
 from raysearch.search import Proposal, Search
 from raysearch.space import SearchSpec, load_space
-from raysearch.tensorboard import TensorBoard
-from raysearch.tracking import deliveries
-from raysearch.trial_lines import title
 
 Say = Callable[[str], None]
 

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from raysearch import confirm as confirming
-from raysearch import driver, search_commands, standalone
+from raysearch import driver, standalone
+from raysearch.commands import search_commands
 from raysearch.confirm import confirm
 from raysearch.errors import InputError, WorkError
 from raysearch.export import best_config_text

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raysearch import cli, data_commands
+from raysearch import cli
+from raysearch.commands import data_commands
 from trainables.config import Config, DataConfig
 from trainables.data import conversion
 from trainables.losses.class_weights import class_weights

@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 from raysearch.estimate import Interval
-from raysearch.live_view import clock, duration, values_in_short, view
-from raysearch.progress import ProgressCount
+from raysearch.observers.live_view import clock, duration, values_in_short, view
+from raysearch.observers.progress import ProgressCount
 from tests.raysearch.test_progress import by_hand
 
 LEFT = Interval(2160.0, 2700.0, 4200.0)
@@ -75,7 +75,7 @@ import os, subprocess, sys
 from pathlib import Path
 from raysearch.journal import Journal
 from raysearch.estimate import Interval
-from raysearch.live_view import Screen
+from raysearch.observers.live_view import Screen
 from raysearch.run_dir import RunDir
 from raysearch.search import Search
 from tests.raysearch.toy import run_trial, toy_spec

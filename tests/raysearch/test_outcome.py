@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from raysearch import search_commands
+from raysearch.commands import search_commands
 from raysearch.outcome import search_result
 from raysearch.run_dir import RunDir
 from tests.raysearch.report.histories import history_of, trial

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from raysearch import cli, console, onnx_export
+from raysearch import cli, onnx_export
+from raysearch.commands import console
 from tests.raysearch.test_standalone import quiet, write_split
 from tests.trainables.tiny import tiny
 from trainables import onnx_file

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from raysearch.journal import History, Journal, Report
-from raysearch.progress import Leader, Pace, Progress, ProgressCount, RungCount
+from raysearch.observers.progress import Leader, Pace, Progress, ProgressCount, RungCount
 from raysearch.search import Search
 from raysearch.space import SearchSpec
 from tests.raysearch.report.histories import history_of, trial

@@ -17,11 +17,13 @@ from typing import Any
 
 import pytest
 
-from raysearch.gauges import SEARCH_GAUGES, TRIAL_GAUGES
+from raysearch.observers.gauges import SEARCH_GAUGES, TRIAL_GAUGES
 
 HERE = Path(__file__).parent
 PROMETHEUS, CHROMIUM = shutil.which("prometheus"), shutil.which("chromium")
-GRAFANA: dict[str, Any] = json.loads(files("raysearch").joinpath("grafana_dashboard.json").read_text(encoding="utf-8"))
+GRAFANA: dict[str, Any] = json.loads(
+    files("raysearch.observers").joinpath("grafana_dashboard.json").read_text(encoding="utf-8")
+)
 
 
 def expressions() -> list[str]:

@@ -45,7 +45,7 @@ def test_every_shipped_file_says_what_it_is_in_a_sentence() -> None:
 def test_the_command_lists_them_and_prints_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from raysearch import space_commands
+    from raysearch.commands import space_commands
 
     space_commands.spaces()
     printed = capsys.readouterr().out

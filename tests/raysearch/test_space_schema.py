@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from raysearch import space_commands
+from raysearch.commands import space_commands
 from raysearch.shipped_spaces import shipped_spaces
 from raysearch.space import DEFAULT_TRAINABLE
 from raysearch.space_schema import space_schema

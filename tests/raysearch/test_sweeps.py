@@ -9,7 +9,7 @@ import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from ray import tune
 
-from raysearch import space_commands
+from raysearch.commands import space_commands
 from raysearch.distributions import words_of
 from raysearch.errors import InputError
 from raysearch.space import load_space, parse_space

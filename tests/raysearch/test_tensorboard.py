@@ -9,11 +9,11 @@ from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
 from raysearch.journal import Journal, Report
+from raysearch.observers.scalars import ReportScalars
+from raysearch.observers.tensorboard import TensorBoard
 from raysearch.run_dir import RunDir
-from raysearch.scalars import ReportScalars
 from raysearch.search import Search
 from raysearch.space import SearchSpec, parse_space
-from raysearch.tensorboard import TensorBoard
 from tests.raysearch.report.histories import history_of, trial
 from tests.raysearch.toy import run_trial, toy_spec
 

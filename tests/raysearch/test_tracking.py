@@ -17,12 +17,12 @@ import pytest
 
 from raysearch.errors import InputError
 from raysearch.journal import History, Journal, TrialHistory
-from raysearch.mlflow_tracker import MlflowTracker
+from raysearch.observers.mlflow_tracker import MlflowTracker
+from raysearch.observers.tracking import Arrived, Delivery, Point, Tracker
+from raysearch.observers.wandb_tracker import WandbTracker
 from raysearch.run_dir import RunDir
 from raysearch.search import Search
 from raysearch.space import SearchSpec
-from raysearch.tracking import Arrived, Delivery, Point, Tracker
-from raysearch.wandb_tracker import WandbTracker
 from tests.raysearch.toy import run_trial, toy_spec
 
 needs_mlflow = pytest.mark.skipif(find_spec("mlflow") is None, reason="needs mlflow")
@@ -110,8 +110,8 @@ def run_dir(tmp_path: Path) -> RunDir:
 
 @pytest.fixture(autouse=True)
 def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raysearch.tracking._RETRY_S", (0.001, 0.01))
-    monkeypatch.setattr("raysearch.tracking._MAX_WAIT_S", 200.0)
+    monkeypatch.setattr("raysearch.observers.tracking._RETRY_S", (0.001, 0.01))
+    monkeypatch.setattr("raysearch.observers.tracking._MAX_WAIT_S", 200.0)
 
 
 def test_every_report_and_ending_arrives_once(tmp_path: Path, run_dir: RunDir) -> None:
@@ -163,7 +163,7 @@ def test_an_interrupted_search_goes_on_where_the_tracker_stands(tmp_path: Path, 
 def test_a_tracker_that_hangs_holds_nothing_up(
     tmp_path: Path, run_dir: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("raysearch.tracking._MAX_WAIT_S", 0.2)
+    monkeypatch.setattr("raysearch.observers.tracking._MAX_WAIT_S", 0.2)
     released, said = threading.Event(), list[str]()
 
     class Hanging(InMemory):

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from raysearch import search_commands
+from raysearch.commands import search_commands
 from raysearch.errors import InputError
 from raysearch.journal import Journal, read_history, read_records
 from raysearch.report.comparison import (

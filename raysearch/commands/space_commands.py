@@ -8,10 +8,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from raysearch import console, data_commands
-from raysearch.arguments import examples
+from raysearch.commands import console, data_commands
+from raysearch.commands.arguments import examples
+from raysearch.commands.suggestions import SuggestingCommand
 from raysearch.errors import Fault, InputError
-from raysearch.suggestions import SuggestingCommand
 
 app = typer.Typer()
 

@@ -14,9 +14,9 @@ from typing import Any, ClassVar, Literal
 
 from raysearch.errors import Fault, InputError
 from raysearch.journal import TrialHistory
+from raysearch.observers.tracking import Arrived, Point, describe
 from raysearch.run_dir import RunDir
 from raysearch.space import SearchSpec
-from raysearch.tracking import Arrived, Point, describe
 
 
 class WandbTracker:

@@ -12,8 +12,8 @@ from typing import Any
 
 from raysearch.journal import History, Report, TrialHistory
 from raysearch.observers import Observer
+from raysearch.observers.scalars import ReportScalars
 from raysearch.run_dir import RunDir
-from raysearch.scalars import ReportScalars
 from raysearch.space import SearchSpec
 
 _FLUSH_EVERY_S = 5.0

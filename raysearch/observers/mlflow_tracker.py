@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from raysearch.journal import TrialHistory
+from raysearch.observers.tracking import Arrived, Point, describe
 from raysearch.run_dir import RunDir
 from raysearch.space import SearchSpec
-from raysearch.tracking import Arrived, Point, describe
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 
 from raysearch.errors import InputError
 from raysearch.journal import History, TrialHistory
-from raysearch.progress import Leader
+from raysearch.observers.progress import Leader
+from raysearch.observers.trial_lines import ending_line
 from raysearch.run_dir import RunDir
 from raysearch.schedulers import first_rung
 from raysearch.space import SearchSpec
-from raysearch.trial_lines import ending_line
 
 Say = Callable[[str], None]
 

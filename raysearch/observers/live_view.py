@@ -18,10 +18,10 @@ from raysearch.chatter import output_diverted
 from raysearch.estimate import Interval, estimate_search
 from raysearch.journal import History, TrialHistory
 from raysearch.observers import Lines
-from raysearch.progress import Progress, ProgressCount, RunningTrial
+from raysearch.observers.progress import Progress, ProgressCount, RunningTrial
+from raysearch.observers.trial_lines import short
 from raysearch.run_dir import RunDir
 from raysearch.space import SearchSpec
-from raysearch.trial_lines import short
 
 _REFRESH_EVERY_S = 0.25
 _ESTIMATE_EVERY_S = 5.0

@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console
 
 from raysearch.journal import History
-from raysearch.live_view import Screen, view
 from raysearch.observers import Lines
-from raysearch.progress import ProgressCount
+from raysearch.observers.live_view import Screen, view
+from raysearch.observers.progress import ProgressCount
 from raysearch.run_dir import RunDir
 from raysearch.space import SearchSpec
 

@@ -8,11 +8,11 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from raysearch import completion, console
-from raysearch.arguments import TAKES_FLAGS, Pairs, examples
-from raysearch.console import note, say
+from raysearch.commands import completion, console
+from raysearch.commands.arguments import TAKES_FLAGS, Pairs, examples
+from raysearch.commands.console import note, say
+from raysearch.commands.suggestions import SuggestingCommand
 from raysearch.errors import WorkError
-from raysearch.suggestions import SuggestingCommand
 
 if TYPE_CHECKING:
     from raysearch.outcome import SearchResult
@@ -65,7 +65,7 @@ def run(
 ) -> None:
     """Search for the best config; prints where everything is."""
     from raysearch import driver
-    from raysearch.live_view import Screen
+    from raysearch.observers.live_view import Screen
     from raysearch.preflight import faults_of_config
     from raysearch.space import load_space
 
@@ -87,7 +87,7 @@ def resume(
 ) -> None:
     """Go on with a search after a stop or a kill, or extend one that has finished."""
     from raysearch import driver
-    from raysearch.live_view import Screen
+    from raysearch.observers.live_view import Screen
 
     screen = Screen()
     _finish(driver.resume(run_dir, add_trials=add_trials, address=address, say=screen.say, show=screen))
@@ -138,7 +138,7 @@ def grafana() -> None:
     """Print the dashboard of a search for Grafana, which reads what Ray exports to Prometheus."""
     from importlib.resources import files
 
-    print(files("raysearch").joinpath("grafana_dashboard.json").read_text(encoding="utf-8"), end="")
+    print(files("raysearch.observers").joinpath("grafana_dashboard.json").read_text(encoding="utf-8"), end="")
 
 
 @app.command(

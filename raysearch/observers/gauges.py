@@ -10,7 +10,7 @@ from typing import Any
 
 from raysearch.journal import History, TrialHistory
 from raysearch.observers import Observer
-from raysearch.progress import Progress, ProgressCount
+from raysearch.observers.progress import Progress, ProgressCount
 from raysearch.run_dir import RunDir
 from raysearch.space import SearchSpec
 

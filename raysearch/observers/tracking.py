@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Protocol
 
 from raysearch.journal import History, TrialHistory
 from raysearch.observers import Observer, Say
+from raysearch.observers.scalars import ReportScalars
 from raysearch.run_dir import RunDir
-from raysearch.scalars import ReportScalars
 from raysearch.space import SearchSpec
 
 _MAX_WAIT_S = 30.0
@@ -187,8 +187,8 @@ def deliveries(spec: SearchSpec, run_dir: RunDir, say: Say) -> list[Delivery]:
     Raises:
         InputError: one of them needs what is not there.
     """
-    from raysearch.mlflow_tracker import MlflowTracker
-    from raysearch.wandb_tracker import WandbTracker
+    from raysearch.observers.mlflow_tracker import MlflowTracker
+    from raysearch.observers.wandb_tracker import WandbTracker
 
     trackers: list[Tracker] = []
     if spec.track.mlflow is not None:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from raysearch.completion import config_paths
+from raysearch.commands.completion import config_paths
 
 TAKES_FLAGS = {"ignore_unknown_options": True}
 """Options that a command does not know go to its pairs: they may be flags of the original trainer."""

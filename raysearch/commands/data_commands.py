@@ -11,11 +11,11 @@ from pydantic import ValidationError
 from rich.markup import escape
 from rich.table import Table
 
-from raysearch import console
-from raysearch.arguments import examples
-from raysearch.console import note, say
+from raysearch.commands import console
+from raysearch.commands.arguments import examples
+from raysearch.commands.console import note, say
+from raysearch.commands.suggestions import SuggestingCommand
 from raysearch.errors import Fault, InputError
-from raysearch.suggestions import SuggestingCommand
 
 if TYPE_CHECKING:
     from trainables.config import DataConfig

@@ -8,11 +8,11 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from raysearch import console
-from raysearch.arguments import TAKES_FLAGS, Pairs, examples
-from raysearch.console import note, say
+from raysearch.commands import console
+from raysearch.commands.arguments import TAKES_FLAGS, Pairs, examples
+from raysearch.commands.console import note, say
+from raysearch.commands.suggestions import SuggestingCommand
 from raysearch.errors import WorkError
-from raysearch.suggestions import SuggestingCommand
 
 if TYPE_CHECKING:
     from trainables.config import DataConfig
