@@ -93,7 +93,7 @@ def schema(
 @app.command(
     cls=SuggestingCommand,
     epilog=examples(
-        "raysearch convert sweep.yaml --out space.yaml",
+        "raysearch convert sweep.yaml --out converted.yaml",
         "raysearch convert mine.py:TUNE --metric miou --mode max --out from_tune.yaml",
     ),
 )

@@ -64,13 +64,10 @@ class Screen(Lines):
 
     def begin(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
         """Take the terminal over."""
-        super().begin(spec, history, run_dir)
+        self._begin_counting(spec, history, run_dir)
         stdout = self._console.file
         self._stack.callback(setattr, self._console, "file", stdout)
         self._console.file = self._stack.enter_context(output_diverted(run_dir.log))
-        self._count = ProgressCount(spec, history)
-        self._began = time.time()
-        self._training_since = math.inf
         if self._console.file.isatty() and self._console.is_interactive:
             self._live = Live(
                 console=self._console,
@@ -81,6 +78,12 @@ class Screen(Lines):
             )
             self._live.start()
             self._draw(self._began)
+
+    def _begin_counting(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
+        super().begin(spec, history, run_dir)
+        self._count = ProgressCount(spec, history)
+        self._began = time.time()
+        self._training_since = math.inf
 
     def update(self, changed: Sequence[TrialHistory]) -> None:
         """Say what has ended, and draw the block anew a few times a second."""

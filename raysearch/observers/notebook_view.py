@@ -9,9 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from raysearch.journal import History
-from raysearch.observers import Lines
 from raysearch.observers.live_view import Screen, view
-from raysearch.observers.progress import ProgressCount
 from raysearch.run_dir import RunDir
 from raysearch.space import SearchSpec
 
@@ -43,9 +41,7 @@ class NotebookView(Screen):
 
     def begin(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
         """Show the block."""
-        Lines.begin(self, spec, history, run_dir)
-        self._count = ProgressCount(spec, history)
-        self._began = time.time()
+        self._begin_counting(spec, history, run_dir)
         self._draw(self._began)
 
     def _draw(self, now: float) -> None:

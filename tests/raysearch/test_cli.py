@@ -79,7 +79,7 @@ def test_sigkill_at_random_moments_changes_nothing(tmp_path: Path) -> None:
     whole = raysearch("run", space, "--out", tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
     assert whole.stderr == ""
-    ours = r"(run folder|dashboard|best \w+|best config|checkpoint|tables|report): .*|trial +\d+ .*|"
+    ours = r"(search|run folder|dashboard|best \w+|best config|checkpoint|tables|report): .*|trial +\d+ .*|"
     assert [line for line in whole.stdout.splitlines() if not re.fullmatch(ours, line)] == []
     assert "what a worker prints" in (tmp_path / "whole" / "raysearch.log").read_text()
     expected = read_history(tmp_path / "whole" / "study.journal")
