@@ -170,7 +170,11 @@ def _measured_trials(spec: SearchSpec, concurrent: int, timeout_s: float) -> tup
     configs = [spec.trial_config(values) for values in repeated]
     found = measure(spec, configs, side_by_side=concurrent, timeout_s=timeout_s)
     faults = [
-        Fault(_place(spec, values), f"the first iterations fail: {one.reason}", "")
+        Fault(
+            _place(spec, values),
+            f"the first iterations fail: {one.reason}",
+            "mend the trainable, or keep these values out of the space",
+        )
         for values, one in zip(repeated, found, strict=True)
         if isinstance(one, NotMeasured) and one.is_fault
     ]

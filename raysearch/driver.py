@@ -32,6 +32,7 @@ from raysearch.check_tables import outlook
 from raysearch.confirm import confirm_search
 from raysearch.errors import Fault, InputError, WorkError
 from raysearch.journal import Journal, TrialHistory
+from raysearch.machine import num_fitting
 from raysearch.observers import Lines, Observer, Observers
 from raysearch.observers.gauges import Gauges
 from raysearch.observers.tensorboard import TensorBoard
@@ -330,20 +331,13 @@ def _room(spec: SearchSpec) -> tuple[int, float]:
     Raises:
         InputError: no node has what one trial asks for.
     """
-    wanted = {"CPU": spec.resources.cpu, "GPU": spec.resources.gpu}
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    fits = [min(int((node.get(k, 0.0) + 1e-9) // v) for k, v in wanted.items() if v > 0) for node in nodes]
+    fits = [num_fitting(spec.resources, cpus=node.get("CPU", 0.0), gpus=node.get("GPU", 0.0)) for node in nodes]
     if max(fits, default=0) < 1:
         has = "; ".join(f"{node.get('CPU', 0):g} CPU, {node.get('GPU', 0):g} GPU" for node in nodes)
-        raise InputError(
-            [
-                Fault(
-                    "resources",
-                    f"a trial asks for {wanted['CPU']:g} CPU and {wanted['GPU']:g} GPU, and no node has that ({has})",
-                    "ask for less in resources.cpu and resources.gpu",
-                )
-            ]
-        )
+        asked = f"a trial asks for {spec.resources.cpu:g} CPU and {spec.resources.gpu:g} GPU"
+        fix = "ask for less in resources.cpu and resources.gpu"
+        raise InputError([Fault("resources", f"{asked}, and no node has that ({has})", fix)])
     wish = spec.resources.concurrent
     concurrent = sum(fits) if wish == "auto" else min(int(wish), sum(fits))
     return concurrent, 1.0 / min(concurrent, max(fits))

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from raysearch.journal import TrialHistory
-from raysearch.observers.tracking import Arrived, Point, describe
+from raysearch.observers.scalars import describe
+from raysearch.observers.tracking import Arrived, Point
 from raysearch.run_dir import RunDir
 from raysearch.space import SearchSpec
 

@@ -32,3 +32,8 @@ class ReportScalars:
         if len(names) != len(values):
             names = [str(place) for place in range(len(values))]
         return {f"{name}/{entry}": float(value) for entry, value in zip(names, values, strict=True)}
+
+
+def describe(value: Any) -> Any:
+    """A searched value as trackers take it: a number, a truth value or text."""
+    return value if isinstance(value, bool | int | float | str) else str(value)

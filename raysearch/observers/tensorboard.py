@@ -12,7 +12,7 @@ from typing import Any
 
 from raysearch.journal import History, Report, TrialHistory
 from raysearch.observers import Observer
-from raysearch.observers.scalars import ReportScalars
+from raysearch.observers.scalars import ReportScalars, describe
 from raysearch.run_dir import RunDir
 from raysearch.space import SearchSpec
 
@@ -97,7 +97,7 @@ class _EventFile:
         self._scalars = scalars
         self._written: dict[int, Report] = {}
         self._now = trial.started
-        values = {path: _hparam(value) for path, value in trial.values.items()}
+        values = {path: describe(value) for path, value in trial.values.items()}
         experiment, session_start, self._session_end = hparams(values, {metric: None})
         self._write(experiment)
         self._write(session_start)
@@ -138,7 +138,3 @@ def _summary(numbers: Iterable[tuple[str, float]]) -> Any:
     from tensorboardX.proto.summary_pb2 import Summary
 
     return Summary(value=[Summary.Value(tag=name, simple_value=number) for name, number in numbers])
-
-
-def _hparam(value: Any) -> Any:
-    return value if isinstance(value, bool | int | float | str) else str(value)

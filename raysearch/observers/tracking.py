@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from raysearch.journal import History, TrialHistory
 from raysearch.observers import Observer, Say
@@ -174,11 +174,6 @@ class Delivery(Observer):
             now += report.seconds
             points.append(Point(iteration, now, self._scalars.of(report)))
         return points
-
-
-def describe(value: Any) -> Any:
-    """A searched value as trackers take it: a number, a truth value or text."""
-    return value if isinstance(value, bool | int | float | str) else str(value)
 
 
 def deliveries(spec: SearchSpec, run_dir: RunDir, say: Say) -> list[Delivery]:

@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Literal
 
 from raysearch.errors import Fault, InputError
 from raysearch.journal import TrialHistory
-from raysearch.observers.tracking import Arrived, Point, describe
+from raysearch.observers.scalars import describe
+from raysearch.observers.tracking import Arrived, Point
 from raysearch.run_dir import RunDir
 from raysearch.space import SearchSpec
 
