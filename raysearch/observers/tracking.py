@@ -22,6 +22,8 @@ _MAX_WAIT_S = 30.0
 """How long the end of a run waits for what is not delivered yet."""
 _RETRY_S = (1.0, 60.0)
 """Seconds between two tries of a tracker that fails: the first, and the most."""
+_LAST_TRIES = 20
+"""Further tries at the end of a run, as far as the wait for it has room."""
 
 _log = logging.getLogger("raysearch")
 
@@ -116,6 +118,7 @@ class Delivery(Observer):
     def _run(self) -> None:
         pause, longest = _RETRY_S
         arrived: dict[int, Arrived] | None = None
+        last_tries = 0
         while not self._is_done:
             is_last_try = self._is_last
             try:
@@ -127,12 +130,16 @@ class Delivery(Observer):
                 if self._error is None:
                     _log.exception("%s failed; it is tried again until it succeeds", self.name)
                 self._error = str(error).strip().partition("\n")[0] or type(error).__name__
-                if is_last_try:
+                last_tries += is_last_try
+                if last_tries > _LAST_TRIES:
                     return
                 arrived = None  # the tracker knows best what has arrived
                 with self._news:
                     self._changed = {trial.number: trial for trial in list(self._history.trials)}
-                    self._news.wait_for(lambda: self._is_last, timeout=pause)
+                    if is_last_try:
+                        self._news.wait(pause)
+                    else:
+                        self._news.wait_for(lambda: self._is_last, timeout=pause)
                 pause = min(2 * pause, longest)
 
     def _deliver(self, arrived: dict[int, Arrived]) -> None:
