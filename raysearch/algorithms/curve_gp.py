@@ -1,7 +1,8 @@
-"""Bayesian optimisation over learning curves: proposes where the model of the curves expects the largest improvement.
+"""Bayesian optimisation over learning curves: proposes where a training is expected to gain, and to teach, the most.
 
 Optuna's own Gaussian process knows a trial by one number, all numbers being equally certain; `curve_model.py` knows how
-little a trial that was stopped early says.
+little a trial that was stopped early says. A training's score is noisy: the expected improvement alone goes back to the
+luckiest config again and again, so it is augmented by how much of a further score there would be news and not noise.
 """
 
 import math
@@ -26,12 +27,12 @@ _NUM_CENTRES, _NUM_AROUND = 8, 64
 _REACHES = 0.01, 0.3
 """Standard deviations of those candidates' distances, from which one is drawn on a logarithmic scale, in sides of the
 cube."""
-_NUM_REFINED = 4
-"""Candidates with the best improvement, around which there is another round, a tenth as far."""
+_NUM_REFINED, _NUM_ROUNDS = 4, 4
+"""Candidates with the best improvement, around which there are further ones, a tenth as far; how often that is done."""
 
 
 def suggest(spec: SearchSpec, history: History, seed: int, index: int, num_rejected: int) -> dict[str, Any] | None:
-    """The values with the largest expected improvement; a quasi-random point while there are few trials to go by."""
+    """The values with the largest augmented improvement; a quasi-random point while there are few trials to go by."""
     if not spec.parameters:
         return {}
     trials = window(history, seed)
@@ -46,7 +47,7 @@ def suggest(spec: SearchSpec, history: History, seed: int, index: int, num_rejec
     lowest = float(expected.min())
 
     def improvement(points: Array) -> Array:
-        return log_expected_improvement(*process.posterior(space.features_at(points)), lowest)
+        return log_augmented_improvement(*process.posterior(space.features_at(points)), lowest, process.new_noise)
 
     rng = np.random.default_rng(seed)
     centres = np.array([space.point_of(o.trial.params) for o in model.observed])
@@ -54,13 +55,24 @@ def suggest(spec: SearchSpec, history: History, seed: int, index: int, num_rejec
     spread = qmc.Sobol(len(spec.parameters), rng=rng).random(_NUM_SPREAD)
     candidates = np.concatenate([spread, _around(best, rng, _REACHES)])
     gains = improvement(candidates)
-    refined = _around(
-        candidates[np.argsort(-gains, kind="stable")[:_NUM_REFINED]], rng, tuple(r / 10 for r in _REACHES)
-    )
-    candidates, gains = np.concatenate([candidates, refined]), np.concatenate([gains, improvement(refined)])
+    for _ in range(_NUM_ROUNDS):
+        best = candidates[np.argsort(-gains, kind="stable")[:_NUM_REFINED]]
+        refined = _around(best, rng, tuple(reach / 10 for reach in _REACHES))
+        candidates, gains = np.concatenate([candidates, refined]), np.concatenate([gains, improvement(refined)])
     tried = [trial.values for trial in history.trials]
     ranked = (space.values_at(candidates[place]) for place in np.argsort(-gains, kind="stable"))
     return next((values for values in ranked if values not in tried and spec.allows(values)), None)
+
+
+def log_augmented_improvement(expected: Array, deviation: Array, lowest: float, noise: float) -> Array:
+    """Logarithm of the expected improvement, times the share of a further score, of variance `noise`, that is news.
+
+    The augmented expected improvement, whose factor is 1 - tau / sqrt(s^2 + tau^2) (Huang, Allen, Notz, Zeng: Global
+    Optimization of Stochastic Black-Box Systems via Sequential Kriging Meta-Models, 2006).
+    """
+    news = -np.expm1(-0.5 * np.log1p(deviation**2 / noise))
+    logarithm: Array = log_expected_improvement(expected, deviation, lowest) + np.log(news)
+    return logarithm
 
 
 def log_expected_improvement(expected: Array, deviation: Array, lowest: float) -> Array:

@@ -6,7 +6,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from raysearch.algorithms.curve_gp import log_expected_improvement, suggest
+from raysearch.algorithms.curve_gp import log_augmented_improvement, log_expected_improvement, suggest
 from raysearch.algorithms.curve_model import Process, fit, observations
 from raysearch.journal import History, Report, Status, TrialHistory
 from tests.raysearch.toy import toy_spec
@@ -121,3 +121,20 @@ def test_trials_that_run_are_kept_away_from(tmp_path: Path) -> None:
         history.trials.append(TrialHistory(number, values, values, distributions, started=0.0, is_default=False))
     proposed = sorted(known.values["x"] for known in history.trials[3:])
     assert np.diff(proposed).min() > 0.02
+
+
+def test_what_noise_would_drown_counts_for_less() -> None:
+    """Where a mean is as uncertain as a score is noisy, 1 - 1 / sqrt(2) of the improvement; without noise all of it."""
+    means, deviations = np.array([0.1, 0.1, 0.1]), np.array([0.001, 0.3, 30.0])
+    plain = log_expected_improvement(means, deviations, 0.1)
+    share = np.exp(log_augmented_improvement(means, deviations, 0.1, 0.09) - plain)
+    np.testing.assert_allclose(share, [0.5 * (0.001 / 0.3) ** 2, 1.0 - math.sqrt(0.5), 0.99], rtol=1e-3)
+    np.testing.assert_allclose(log_augmented_improvement(means, deviations, 0.1, 1e-18), plain, atol=1e-5)
+
+
+def test_the_best_config_is_left_once_it_is_known_well() -> None:
+    """The first is the best, trained a hundred times; the second is somewhat worse as far as anybody knows."""
+    means, noise = np.array([0.0, 1.5]), 1.0
+    deviations = np.array([0.1, 0.8])
+    assert np.argmax(log_expected_improvement(means, deviations, 0.0)) == 0
+    assert np.argmax(log_augmented_improvement(means, deviations, 0.0, noise)) == 1
