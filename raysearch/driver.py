@@ -155,16 +155,7 @@ def _tune(
     say: Say,
 ) -> None:
     concurrent, share = _room(spec)
-    context = TrialContext(
-        trainable=spec.trainable.target,
-        metric=spec.objectives[0].metric,
-        mode=spec.objectives[0].mode,
-        seed=spec.search.seed,
-        cpu=spec.resources.cpu,
-        gpu=spec.resources.gpu,
-        share=share,
-        memory_bytes=spec.resources.memory_bytes,
-    )
+    context = TrialContext.of(spec, share=share)
 
     def start(proposal: Proposal) -> dict[str, Any]:
         return {

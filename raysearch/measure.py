@@ -65,15 +65,7 @@ def measure(
     """
     from ray import cloudpickle  # as Ray does it: the module of a user's file need not be found by the process
 
-    context = TrialContext(
-        trainable=spec.trainable.target,
-        metric=spec.objectives[0].metric,
-        mode=spec.objectives[0].mode,
-        seed=spec.search.seed,
-        cpu=spec.resources.cpu,
-        gpu=spec.resources.gpu,
-        memory_bytes=spec.resources.memory_bytes,
-    )
+    context = TrialContext.of(spec)
     deadline = time.monotonic() + timeout_s
     found: dict[int, Measurement | NotMeasured] = {}
     waiting = deque(range(len(configs)))

@@ -40,6 +40,7 @@ from ray.tune.utils import flatten_dict
 from raysearch import memory
 from raysearch.journal import Mode, Status
 from raysearch.search import Decision, Proposal, Search
+from raysearch.space import SearchSpec
 from trainables.protocol import CONFIG_USED, ITERATION, SharesBeginning
 
 _log = logging.getLogger("raysearch")
@@ -125,6 +126,21 @@ class TrialContext:
     """Of the machine's memory, that a trial without a GPU may take."""
     memory_bytes: int | None = None
     """What a trial may take, where the space file says it."""
+
+    @classmethod
+    def of(cls, spec: SearchSpec, *, share: float = 1.0) -> "TrialContext":
+        """What the trials of a space file have in common."""
+        objective, resources = spec.objectives[0], spec.resources
+        return cls(
+            trainable=spec.trainable.target,
+            metric=objective.metric,
+            mode=objective.mode,
+            seed=spec.search.seed,
+            cpu=resources.cpu,
+            gpu=resources.gpu,
+            share=share,
+            memory_bytes=resources.memory_bytes,
+        )
 
 
 def wrap(context: TrialContext) -> type["TrialActor"]:
