@@ -27,7 +27,7 @@ from raysearch.space import SearchSpec, parse_space
 
 EDGE = 0.6
 NUM_TRIALS = 60
-ALGORITHMS = ("tpe", "gp", "cmaes", "qmc", "random")
+ALGORITHMS = ("curve_gp", "tpe", "gp", "cmaes", "qmc", "random")
 
 _X = {"x": {"type": "float", "low": 0.0, "high": 1.0}}
 _NUISANCES = {
@@ -105,7 +105,7 @@ def _stock_sampler(algorithm: str, seed: int) -> optuna.samplers.BaseSampler:
     match algorithm:
         case "tpe":
             return optuna.samplers.TPESampler(seed=seed)
-        case "gp":
+        case "gp" | "curve_gp":
             return optuna.samplers.GPSampler(seed=seed, warn_independent_sampling=False)
         case "cmaes":
             return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
@@ -180,7 +180,7 @@ def _outcome(values: list[float | None], optimum: float, seconds: float) -> Outc
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--algorithms", nargs="+", choices=ALGORITHMS, default=["tpe"])
+    parser.add_argument("--algorithms", nargs="+", choices=ALGORITHMS, default=["curve_gp", "tpe"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))

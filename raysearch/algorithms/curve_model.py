@@ -24,6 +24,9 @@ from raysearch.space import SearchSpec
 
 Array = npt.NDArray[np.float64]
 
+_POOR = 0.75
+"""Share of the trials that are better than a poor one."""
+
 
 @dataclass(frozen=True)
 class CurveModel:
@@ -66,7 +69,8 @@ class Observation:
 def observations(trials: Sequence[TrialHistory], history: History) -> list[Observation]:
     """What every trial that has reported is expected to reach.
 
-    Infeasible trials, and those that break a constraint on what is reported, are as bad as the worst.
+    Trials that break a constraint on what is reported are as bad as the worst. Infeasible ones are as bad as a poor one
+    alone: `feasibility.py` keeps away from where they lie, and the best config is often right beside them.
     """
     sign = 1.0 if history.mode == "min" else -1.0
     finals = {trial.number: sign * b.value for trial in history.known_trials if (b := _final(trial, history))}
@@ -78,10 +82,12 @@ def observations(trials: Sequence[TrialHistory], history: History) -> list[Obser
             scores.setdefault(iteration, []).append(sign * report.value)
             if trial.number in finals:
                 gains.setdefault(iteration, []).append(finals[trial.number] - sign * report.value)
-    observed, bad = [], []
+    observed, infeasible, breaking = [], [], []
     for trial in trials:
-        if trial.status == "infeasible" or trial.broken(history.mode):
-            bad.append(trial)
+        if trial.status == "infeasible":
+            infeasible.append(trial)
+        elif trial.broken(history.mode):
+            breaking.append(trial)
         elif trial.number in finals:
             observed.append(Observation(trial, finals[trial.number], 0.0))
         elif trial.last is not None:
@@ -90,8 +96,10 @@ def observations(trials: Sequence[TrialHistory], history: History) -> list[Obser
             spread = float(np.var(known, ddof=1)) if len(known) >= 2 else 0.0
             loss = sign * trial.last.value + (fmean(gained) if gained else 0.0)
             observed.append(Observation(trial, loss, spread))
-    worst = max((observation.loss for observation in observed), default=0.0)
-    return observed + [Observation(trial, worst, 0.0) for trial in bad]
+    losses = [observation.loss for observation in observed] or [0.0]
+    poor, worst = float(np.quantile(losses, _POOR)), max(losses)
+    unfit = [Observation(trial, poor, 0.0) for trial in infeasible]
+    return observed + unfit + [Observation(trial, worst, 0.0) for trial in breaking]
 
 
 def _final(trial: TrialHistory, history: History) -> Report | None:

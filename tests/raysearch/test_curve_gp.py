@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,9 +52,14 @@ def test_with_few_completed_trials_an_early_score_is_as_uncertain_as_early_score
     np.testing.assert_allclose([o.variance for o in found], [0.0, 7.0, 7.0])
 
 
-def test_an_infeasible_trial_is_as_bad_as_the_worst() -> None:
-    history = history_of(trial(0, {400: 0.3}), trial(1, {400: 0.1}), trial(2, {}, "infeasible"))
-    assert [o.loss for o in observations(history.trials, history)] == [-0.3, -0.1, -0.1]
+def test_an_infeasible_trial_is_as_bad_as_a_poor_one_and_a_broken_constraint_as_the_worst() -> None:
+    feasible = [trial(number, {400: score}) for number, score in enumerate((0.3, 0.2, 0.4, 0.1, 0.0))]
+    breaking = trial(5, {400: 0.9})
+    breaking.reports[400] = replace(breaking.reports[400], violations={"iou.2 >= 0.15": 0.1})
+    history = history_of(*feasible, breaking, trial(6, {}, "infeasible"))
+    assert history.trials[5].broken(history.mode)
+    found = {o.trial.number: o.loss for o in observations(history.trials, history)}
+    assert found == {0: -0.3, 1: -0.2, 2: -0.4, 3: -0.1, 4: 0.0, 5: 0.0, 6: -0.1}
 
 
 def test_posterior_of_one_observation() -> None:
