@@ -51,9 +51,9 @@ def suggest(spec: SearchSpec, history: History, seed: int, index: int, num_rejec
 
     rng = np.random.default_rng(seed)
     centres = np.array([space.point_of(o.trial.params) for o in model.observed])
-    best = centres[np.argsort(expected[: len(centres)], kind="stable")[:_NUM_CENTRES]]
+    nearby = centres[np.argsort(expected[: len(centres)], kind="stable")[:_NUM_CENTRES]]
     spread = qmc.Sobol(len(spec.parameters), rng=rng).random(_NUM_SPREAD)
-    candidates = np.concatenate([spread, _around(best, rng, _REACHES)])
+    candidates = np.concatenate([spread, _around(nearby, rng, _REACHES)])
     gains = improvement(candidates)
     for _ in range(_NUM_ROUNDS):
         best = candidates[np.argsort(-gains, kind="stable")[:_NUM_REFINED]]
@@ -67,6 +67,9 @@ def suggest(spec: SearchSpec, history: History, seed: int, index: int, num_rejec
 def log_augmented_improvement(expected: Array, deviation: Array, lowest: float, noise: float) -> Array:
     """Logarithm of the expected improvement, times the share of a further score, of variance `noise`, that is news.
 
+    `expected` and `deviation` are the mean and standard deviation of m losses, (m,) as is the result; `lowest` and the
+    root of `noise` are in the same unit.
+
     The augmented expected improvement, whose factor is 1 - tau / sqrt(s^2 + tau^2) (Huang, Allen, Notz, Zeng: Global
     Optimization of Stochastic Black-Box Systems via Sequential Kriging Meta-Models, 2006).
     """
@@ -76,7 +79,7 @@ def log_augmented_improvement(expected: Array, deviation: Array, lowest: float, 
 
 
 def log_expected_improvement(expected: Array, deviation: Array, lowest: float) -> Array:
-    """Logarithm of the expected amount by which a normal variable falls below `lowest`.
+    """Logarithm of the expected amount by which a normal variable falls below `lowest`; (m,) of m means, m deviations.
 
     Far beyond reach, where phi(z) + z Phi(z) is lost to rounding, its leading term phi(z) / z^2 stands for it.
     """

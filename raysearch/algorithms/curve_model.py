@@ -9,6 +9,7 @@ so far.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean
 from typing import Any
 
@@ -127,9 +128,8 @@ class Process:
     def posterior(self, x: Array) -> tuple[Array, Array]:
         """Mean and standard deviation of the function at (m, F) features."""
         cross = self._kernel(x, self.x)
-        lower = cholesky(self._kernel(self.x, self.x) + np.diag(self.noise), lower=True)
-        expected = cross @ cho_solve((lower, True), self.y)
-        explained = (solve_triangular(lower, cross.T, lower=True) ** 2).sum(axis=0)
+        expected = cross @ cho_solve((self._lower, True), self.y)
+        explained = (solve_triangular(self._lower, cross.T, lower=True) ** 2).sum(axis=0)
         return expected, np.sqrt(np.maximum(self.signal - explained, 1e-12))
 
     def expecting(self, x: Array) -> "Process":
@@ -143,6 +143,12 @@ class Process:
             signal=self.signal,
             new_noise=self.new_noise,
         )
+
+    @cached_property
+    def _lower(self) -> Array:
+        """(n, n) Cholesky factor of the covariance of what was observed, for all questions about one process."""
+        factor: Array = cholesky(self._kernel(self.x, self.x) + np.diag(self.noise), lower=True)
+        return factor
 
     def _kernel(self, first: Array, second: Array) -> Array:
         scales = self.length_scales[self.groups]
