@@ -197,7 +197,8 @@ class SearchSpec:
     def trial_config(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The nested config of a trial: the base config with values set at dotted paths.
 
-        Where the config has shared iterations, the base's own values at these paths hold in them.
+        Where the config has shared iterations, the base's own values at all searched paths hold in them and are written
+        out, in the default's config too: setting another trial's values in it gives that trial's config.
 
         Raises:
             InputError: a path does not exist, or the values break a rule of the config.
@@ -214,7 +215,7 @@ class SearchSpec:
         if validated is None:
             return config
         if isinstance(validated, HasSharedValues):
-            shared = validated.with_shared_values({path: lookup(self.config, path) for path in values})
+            shared = validated.with_shared_values(self.default_values())
             assert isinstance(shared, BaseModel), "with_shared_values returns the config it was asked of"
             validated = shared
         return dumped(validated)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from trainables.dotted_paths import with_values
+from trainables.dotted_paths import lookup, with_values
 
 IGNORE_INDEX = 255
 """The class index of pixels that enter neither loss nor score."""
@@ -360,6 +360,11 @@ class Config(_Section):
             with_values(self.model_dump(mode="json"), {**dict(self.train.shared_values), **own})
         )
 
+    def _begins_as_it_goes_on(self) -> bool:
+        """Return True if the values of the shared iterations are those of the rest of the training."""
+        own = self.model_dump(mode="json")
+        return all(lookup(own, path) == value for path, value in self.train.shared_values)
+
     def with_shared_values(self, values: Mapping[str, Any]) -> "Config":
         """This config with values by dotted path that hold in its shared iterations, where it names none yet.
 
@@ -385,6 +390,9 @@ class Config(_Section):
             reasons["train.shared_values"] = "train.shared_iters is 0"
         if not self.train.shared_values:
             reasons["train.shared_iters"] = "train.shared_values is empty"
+        elif self.train.shared_iters > 0 and self._begins_as_it_goes_on():
+            same = "train.shared_values are the config's own values"
+            reasons |= {"train.shared_iters": same, "train.shared_values": same}
         others = [f"contrast.{name}" for name in ContrastConfig.model_fields if name != "loss_weight"]
         if self.contrast.loss_weight == 0.0:
             reasons |= dict.fromkeys(others, "contrast.loss_weight is 0")

@@ -68,7 +68,7 @@ class _Step(NamedTuple):
     contrast: Tensor
     num_anchors: int
     took_effect: frozenset[str] = frozenset()
-    """Limits of the contrast that had a say in it."""
+    """Limits of the contrast in force that took effect in it."""
 
 
 class Trainer:
@@ -159,7 +159,7 @@ class Trainer:
         seconds = time.perf_counter() - started
         report_before = (end - 1) // config.report_iters * config.report_iters
         loss, loss_segmentation, loss_contrast = self._recent_losses[report_before - end :].mean(dim=0).tolist()
-        effects = self._effects(self._recent_effects[report_before - end :])
+        effects = self._effects(self._recent_effects[report_before - end :], report_before)
         self._recent_losses, self._recent_effects = self._recent_losses[:0], self._recent_effects[:0]
         with forward_seconds(self.scored_network, self.device) as forward:
             confusion = self.evaluate()
@@ -314,9 +314,7 @@ class Trainer:
         weighted = config.contrast.loss_weight * term.loss
         is_product = config.loss.combination == "product" and term.num_anchors > 0
         loss = loss * weighted if is_product else loss + weighted
-        # In shared iterations the limits in force are not the config's own.
-        took_effect = term.took_effect if self._in_force is self.config else frozenset[str]()
-        return _Step(loss, segmentation, term.loss, term.num_anchors, took_effect)
+        return _Step(loss, segmentation, term.loss, term.num_anchors, term.took_effect)
 
     def _batch_norms(self) -> list[_BatchNorm]:
         return [module for module in self.network.modules() if isinstance(module, _BatchNorm)]
@@ -324,8 +322,18 @@ class Trainer:
     def _contrast_active(self, iteration: int) -> bool:
         return self.contrast_loss is not None and iteration >= self._in_force.contrast.warmup_iters
 
-    def _effects(self, effects: Tensor) -> dict[str, float]:
-        """In what share of some iterations, (n, limits) bool, each limit of the contrast that is in use had a say."""
+    def _effects(self, effects: Tensor, start: int) -> dict[str, float]:
+        """Return the share of the iterations from `start` on in which each used limit of the contrast took effect.
+
+        Args:
+            effects: (n, limits) bool, a row per iteration, of the limits in force in it. The shared iterations may have
+                been trained by another trial; where other limits than the config's own are in force in them, they
+                count as without effect.
+            start: The number of iterations before the first row.
+        """
+        if self.config.beginning().contrast != self.config.contrast:
+            effects = effects.clone()
+            effects[: max(0, self.config.train.shared_iters - start)] = False
         unused = self.config.unused()
         shares = zip((f"contrast.{name}" for name in LIMITS), effects.double().mean(dim=0).tolist(), strict=True)
         return {f"{TOOK_EFFECT}/{path}": share for path, share in shares if path not in unused}

@@ -13,6 +13,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from raysearch.errors import InputError
 from raysearch.space import SearchSpec, load_space, parse_space
 from trainables.config import Config
+from trainables.dotted_paths import with_values
 
 TRAINABLES = """
 import trainables.config
@@ -141,6 +142,18 @@ def test_a_trial_config_holds_the_searched_values(folder: Path) -> None:
     assert spec.config["contrast"]["temperature"] == 0.1, "the base config must stay as it is"
     assert spec.trial_config({}) == spec.config
     Config.model_validate(trial)
+
+
+def test_the_config_of_one_trial_becomes_that_of_another_by_its_searched_values(folder: Path) -> None:
+    """The default's and a conditional one's too: the values of the shared iterations are written out in all of them."""
+    spec = spec_of(folder, changed(config__train={"max_iters": 600, "shared_iters": 50}))
+    without_memory = {"contrast.temperature": 0.25, "contrast.max_views": 9, "contrast.memory": False}
+    with_memory = {**without_memory, "contrast.temperature": 0.3, "contrast.memory": True, "contrast.memory_size": 700}
+    default, one, other = (spec.trial_config(values) for values in ({}, without_memory, with_memory))
+    assert default == {**spec.config, "train": default["train"]}
+    assert dict(default["train"]["shared_values"]) == spec.default_values()
+    assert with_values(default, with_memory) == with_values(one, with_memory) == other
+    assert with_values(default, without_memory) == one
 
 
 def test_a_trial_config_that_breaks_a_rule_is_refused(folder: Path) -> None:

@@ -240,6 +240,12 @@ class TestUnused:
         )
         assert reports == other_reports
 
+    def test_shared_values_that_are_the_own_ones_change_nothing(self) -> None:
+        own = {**EVERYTHING_USED, "train.shared_iters": 2, "train.shared_values": [["optim.lr", 0.05]]}
+        assert tiny(own).unused().keys() == NEEDS.keys()
+        assert outcome(own) == base_outcome("{}")
+        assert not {"train.shared_iters", "train.shared_values"} & tiny({**own, "optim.lr": 0.1}).unused().keys()
+
 
 def refused(values: dict[str, Any]) -> str:
     with pytest.raises(ValidationError) as caught:

@@ -130,6 +130,27 @@ def test_the_searched_values_take_effect_after_the_shared_iterations() -> None:
     assert lr[0.01][3] == pytest.approx(0.01 * 0.5**0.5)
 
 
+def test_nothing_of_the_trial_that_trained_a_beginning_is_in_the_reports_of_another(tmp_path: Path) -> None:
+    """What took effect in the shared iterations neither: that is told of the config's own limits alone."""
+    report_at_once = {"contrast.max_samples": 4, "contrast.warmup_iters": 0, "train.report_iters": 6}
+    base = tiny({**WARMUP, **report_at_once, "train.shared_iters": 3})
+    others = tiny({**WARMUP, **report_at_once, "train.shared_iters": 3, "contrast.max_samples": 9999, "optim.lr": 0.2})
+    held = {"contrast.max_samples": 4, "optim.lr": 0.05}
+    told = {}
+    for number, config in enumerate((base, base.with_shared_values(held), others.with_shared_values(held))):
+        scratch = remaining_reports(Trainer(config))
+        for first in (base, others.with_shared_values(held)):
+            folder = tmp_path / f"{number}-{first.optim.lr}"
+            shared_training(first, folder, "first")
+            trainer, saved = shared_training(config, folder)
+            assert saved == 3
+            assert remaining_reports(trainer) == scratch
+        told[number] = scratch
+    assert told[0] == told[1], "the default's own values, written out or not"
+    assert told[0][0]["took_effect/contrast.max_samples"] == 1.0
+    assert told[2][0]["took_effect/contrast.max_samples"] == 0.0
+
+
 def test_a_longer_warm_up_goes_on_from_a_shorter_one(tmp_path: Path) -> None:
     short, long = tiny({**WARMUP, "contrast.warmup_iters": 2}), tiny({**WARMUP, "contrast.warmup_iters": 5})
     assert shared_training(short, tmp_path)[1] == 0
