@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from raysearch.documents import JOURNAL_FILE, Kind, check_kind
 from raysearch.errors import Fault, InputError
 
 
@@ -45,9 +46,11 @@ class RunDir:
         """
         run_dir = cls(Path(os.path.abspath(Path(root).expanduser())))
         if not run_dir.journal.is_file():
-            raise InputError(
-                [Fault(str(root), "is no folder of a run: it holds no study.journal", "name one that does")]
-            )
+            check_kind(run_dir.root, str(root), Kind.RUN)
+            if not run_dir.root.exists():
+                raise InputError([Fault(str(root), "there is no such folder", "name the folder of a run")])
+            what = f"is no folder of a run: it holds no {JOURNAL_FILE}"
+            raise InputError([Fault(str(root), what, "name one that does")])
         return run_dir
 
     @property
@@ -58,7 +61,7 @@ class RunDir:
     @property
     def journal(self) -> Path:
         """The one record of the search."""
-        return self.root / "study.journal"
+        return self.root / JOURNAL_FILE
 
     @property
     def trials_table(self) -> Path:

@@ -18,13 +18,14 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 
 from raysearch.confirm_settings import ConfirmSettings, obstacle
 from raysearch.constraints import Constraint, read_constraints
+from raysearch.documents import SPACE_KEYS, Kind, read_document
 from raysearch.errors import Fault, InputError
 from raysearch.faults import FaultList, Place
 from raysearch.journal import PEAK_MEMORY
 from raysearch.parameters import Parameter, conditions_hold, gates_first, read_parameters
 from raysearch.sections import Count, NotBool, Section, read_section
 from raysearch.shipped_spaces import find_space
-from raysearch.strict_yaml import dump, kind_of, read_mapping
+from raysearch.strict_yaml import dump, kind_of
 from raysearch.survey import Survey, check_parameters, survey_space
 from raysearch.track_settings import TrackSettings
 from raysearch.trainable_loading import LoadedTrainable, load_trainable
@@ -294,7 +295,7 @@ def load_space(
     """
     source = str(path)
     path = find_space(path)
-    document, faults = read_mapping(path, source)
+    document, faults = read_document(path, source, Kind.SPACE, SPACE_KEYS)
     base_dir = Path(os.path.abspath(path)).parent
     return _parse(document, base_dir, source, set_values, trailing, cwd or Path.cwd(), faults, look)
 

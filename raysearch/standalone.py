@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import pyarrow.parquet as pq
 import torch
 
+from raysearch.documents import Kind, check_kind
 from raysearch.errors import Fault, InputError
 from raysearch.records import write_reports
 from raysearch.strict_yaml import read_mapping
@@ -193,6 +194,7 @@ def load_network(config: Config, checkpoint: Path) -> tuple[Segmenter, torch.dev
 
 def _load_weights(network: Segmenter, file: Path) -> None:
     if not file.is_file():
+        check_kind(file.parent, str(file.parent), Kind.CHECKPOINT)
         raise InputError([Fault(str(file.parent), f"holds no {file.name}", "name the folder of a checkpoint")])
     try:
         given: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True)

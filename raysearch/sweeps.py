@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from raysearch.distributions import split_entries
+from raysearch.documents import SWEEP_KEYS, Kind, read_document
 from raysearch.errors import Fault, InputError
 from raysearch.faults import FaultList, Place
 from raysearch.space import DEFAULT_TRAINABLE, KEYS, SearchSpec, parse_space
-from raysearch.strict_yaml import dump, kind_of, read_mapping
+from raysearch.strict_yaml import dump, kind_of
 from raysearch.trainable_loading import load_trainable
 from raysearch.trial_config import ConfigTree, nearest, plain, show
 from trainables.dotted_paths import ABSENT, assign, lookup
 
 _ALGORITHMS = {"random": "random", "grid": "grid", "bayes": "auto"}
 _MODES = {"minimize": "min", "maximize": "max"}
-_SWEEP_KEYS = ("method", "metric", "parameters", "early_terminate", "run_cap", "name", "description")
+_SWEEP_KEYS = (*SWEEP_KEYS, "name", "description")
 _ELSEWHERE = ("program", "command", "project", "entity", "controller", "imageuri", "job", "queue", "scheduler")
 """Keys of a sweep that say where and how W&B runs it."""
 
@@ -64,12 +65,11 @@ def convert(source: str, wish: Wish, folder: Path) -> Converted:
         given, read = _python_dict(Path(path).expanduser(), name, source), _of_python
         faults = FaultList(source)
     else:
-        given, repeated = read_mapping(Path(source).expanduser(), source)
+        given, repeated = read_document(Path(source).expanduser(), source, Kind.SWEEP, ("parameters",))
         faults, read = FaultList(source), _of_sweep
         faults.extend(repeated)
         if "parameters" not in given:
-            known = "a space file already; `raysearch run` takes it" if "space" in given else "no sweep"
-            raise InputError([Fault(source, f"has no parameters: it is {known}", "give a sweep, or file.py:NAME")])
+            raise InputError([Fault(source, "has no parameters, so it is no sweep", "give a sweep, or file.py:NAME")])
     trainable = load_trainable(wish.trainable or DEFAULT_TRAINABLE, folder)
     making = _Making(ConfigTree(trainable.config_model), wish, faults)
     document = read(given, making)

@@ -18,9 +18,10 @@ from pydantic import AliasChoices, BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from raysearch.documents import Kind, read_document
 from raysearch.errors import Fault
 from raysearch.faults import FaultList, Place
-from raysearch.strict_yaml import kind_of, parse_value, read_mapping
+from raysearch.strict_yaml import kind_of, parse_value
 from trainables.config import Config
 from trainables.dotted_paths import assign
 from trainables.openseg_json import Flags, given_at, has_place, is_openseg, read_flags, read_openseg
@@ -99,7 +100,8 @@ def read_config_file(path: Path, source: str, tree: "ConfigTree", beside: Beside
     Raises:
         InputError: the file cannot be read, breaks the syntax, or is not a mapping.
     """
-    document, faults = read_mapping(path, source)
+    own_keys = None if tree.model is None else {*tree.model.model_fields, "raysearch"}
+    document, faults = read_document(path, source, Kind.CONFIG, own_keys)
     if not (tree.takes_openseg and is_openseg(document)):
         document.pop("raysearch", None)
         return ConfigFile(document, beside.overrides, faults + misplaced(beside.flags, source))

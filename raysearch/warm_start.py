@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from raysearch.algorithms.unit_cube import active_values, from_unit
+from raysearch.documents import Kind, check_kind
 from raysearch.errors import Fault, InputError
 from raysearch.faults import FaultList
 from raysearch.journal import FirstPoint, History, Mode, TrialHistory, lines_of_trials, read_records, start_record
@@ -128,6 +129,7 @@ def _read(path: Path, spec: SearchSpec) -> _Source:
             return _read_table(path, spec)
         case ".json" | ".yaml" | ".yml":
             return _read_config(path, spec)
+    check_kind(path, f"search.warm_start: {path}", Kind.RUN)
     what = "is neither the folder of a run nor a file that ends in .csv, .parquet, .json or .yaml"
     raise InputError([Fault(f"search.warm_start: {path}", what, "name one")])
 

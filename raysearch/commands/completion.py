@@ -36,8 +36,10 @@ def space_values(incomplete: str) -> list[str]:
 
 
 def _folders(incomplete: str) -> Iterator[str]:
+    from raysearch.documents import JOURNAL_FILE
+
     for text in _entries(incomplete, ()):
-        is_run = (Path(text).expanduser() / "study.journal").is_file()
+        is_run = (Path(text).expanduser() / JOURNAL_FILE).is_file()
         yield text.rstrip("/") if is_run else text
 
 

@@ -28,8 +28,27 @@ VALUES_LISTED = 64
 SCHEMES = ("max_over_count", "inverse", "one_minus_frequency", "inverse_log")
 """Every scheme that has a name in `loss.ce_weights`."""
 
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="{train,val[,test]}/{image,label}.", show_default=False)]
-Source = Annotated[Path, typer.Argument(metavar="SRC", help="What is read; never changed.", show_default=False)]
+
+def a_dataset(folder: Path | None) -> Path | None:
+    """Return the folder that a command is given, unless it is something else than images and labels.
+
+    Raises:
+        InputError: it is, such as a space file or the folder of a run.
+    """
+    from raysearch.documents import Kind, check_kind
+
+    if folder is not None:
+        check_kind(folder.expanduser(), str(folder), Kind.DATASET)
+    return folder
+
+
+Folder = Annotated[
+    Path,
+    typer.Argument(metavar="DIR", help="{train,val[,test]}/{image,label}.", show_default=False, callback=a_dataset),
+]
+Source = Annotated[
+    Path, typer.Argument(metavar="SRC", help="What is read; never changed.", show_default=False, callback=a_dataset)
+]
 Destination = Annotated[Path, typer.Argument(metavar="DST", help="A new or an empty folder.", show_default=False)]
 Ids = Annotated[
     str | None,

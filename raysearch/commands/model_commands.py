@@ -11,6 +11,7 @@ from rich.table import Table
 from raysearch.commands import console
 from raysearch.commands.arguments import TAKES_FLAGS, Pairs, examples
 from raysearch.commands.console import note, say
+from raysearch.commands.data_commands import a_dataset
 from raysearch.commands.suggestions import SuggestingCommand
 from raysearch.errors import WorkError
 
@@ -68,7 +69,9 @@ def evaluate(
     checkpoint: Checkpoint,
     pairs: Pairs = None,
     split: Annotated[Literal["val", "test"], typer.Option(help="Images to score on.")] = "val",
-    data: Annotated[Path | None, typer.Option(help="Another dataset folder.", show_default=False)] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Another dataset folder.", show_default=False, callback=a_dataset)
+    ] = None,
     mode: Mode = None,
 ) -> None:
     """Score a checkpoint: IoU of every class and their mean."""

@@ -259,9 +259,10 @@ def test_a_whole_document_may_have_them(tmp_path: Path) -> None:
 
 def test_a_space_file_needs_no_conversion_and_a_sweep_says_what_it_needs(tmp_path: Path) -> None:
     (told,) = faults("space: {}\n", tmp_path)
-    assert told == (
-        "has no parameters: it is a space file already; `raysearch run` takes it; give a sweep, or file.py:NAME"
-    )
+    where = tmp_path / "sweep.yaml"
+    assert told == f"is a space file, and a W&B sweep is needed here; `raysearch run {where}` searches it"
     (tmp_path / "sweep.yaml").write_text(SWEEP)
-    with pytest.raises(InputError, match=r"parameters: is not known here; it is a sweep's: `raysearch convert` makes"):
+    with pytest.raises(
+        InputError, match=r"is a W&B sweep, and a space file is needed here; `raysearch convert .* makes"
+    ):
         load_space(tmp_path / "sweep.yaml")
