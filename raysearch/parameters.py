@@ -248,9 +248,19 @@ def _choices_fit(place: Place, choices: list[Any], faults: FaultList) -> bool:
         what = f"the choice {show(choice)} is {kind_of(choice)}"
         faults.add(place, what, "a choice is text, a number, true, false or null")
     for index, choice in enumerate(choices):
-        if choice in choices[:index]:
-            faults.add(place, f"the choice {show(choice)} is given twice", "keep one")
+        for earlier in choices[:index]:
+            if earlier == choice:
+                faults.add(place, *_equal_choices(earlier, choice))
+                break
     return bool(choices) and not compound
+
+
+def _equal_choices(earlier: Any, choice: Any) -> tuple[str, str]:
+    """Return what is wrong with two equal choices, and the fix; truth values equal 0 and 1 to Python and Optuna."""
+    if show(earlier) == show(choice):
+        return f"the choice {show(choice)} is given twice", "keep one"
+    what = f"the choices {show(earlier)} and {show(choice)} count as the same value, so no search can tell them apart"
+    return what, "keep one of the two"
 
 
 def _can_take(gate: Parameter, value: Any, fixed: Any) -> bool:

@@ -81,6 +81,14 @@ def parse_value(text: str) -> Any:
     return _parse(text)[0]
 
 
+def reads_as_text(word: str) -> bool:
+    """Return True if YAML reads a word without quotes as that text, and not as a number, a truth value or anything."""
+    try:
+        return bool(parse_value(word) == word)
+    except ValueError:
+        return False
+
+
 def dump(document: dict[str, Any], *, compact: bool = False) -> str:
     """YAML text that `read_mapping` reads as an equal mapping; keys keep their order.
 

@@ -374,12 +374,38 @@ def _breach(
             what, _, fix = str(errors[0]["ctx"]["error"]).partition("; ")
             return Breach(place, None, what, fix)
         case _:
-            value = show(_value_at(values, place))
+            value = _value_at(values, place)
             rules = dict.fromkeys(_rule(details) for details in errors)
-            return Breach(place, value, f"must be {' or '.join(rules)}", _fix(field, errors, value))
+            fix = _quotes(value, errors) or _fix(field, errors, show(value))
+            return Breach(place, show(value), f"must be {' or '.join(rules)}", fix)
+
+
+_TRUTH_WORDS = frozenset(("yes", "no", "on", "off", "true", "false"))
+
+
+def _quotes(value: Any, errors: Sequence[ErrorDetails]) -> str:
+    """Return the fix for a word that YAML reads as something else than the text that is wanted there."""
+    wants_text = any(details["type"] == "string_type" for details in errors)
+    wants_truth_word = any(not _TRUTH_WORDS.isdisjoint(_words(details)) for details in errors)
+    match value:
+        case bool() if wants_text or wants_truth_word:
+            return "write it in quotes: YAML reads yes, no, on, off, true and false as truth values"
+        case int() | float() if wants_text:
+            return "write it in quotes: YAML reads it as a number"
+        case None if wants_text:
+            return "give text; in quotes if it is the word null or a ~, which YAML reads as nothing"
+        case _:
+            return ""
+
+
+def _words(details: ErrorDetails) -> list[str]:
+    """Return the words that are allowed where another one was found."""
+    return re.findall(r"'([^']*)'", details.get("ctx", {}).get("expected", ""))
 
 
 def _rule(details: ErrorDetails) -> str:
+    if details["type"] == "string_type":
+        return "text"
     if details["type"] in ("model_type", "model_attributes_type", "dict_type"):
         return "a mapping"
     if details["type"] in ("value_error", "assertion_error"):
@@ -389,9 +415,7 @@ def _rule(details: ErrorDetails) -> str:
 
 
 def _fix(field: FieldInfo | None, errors: Sequence[ErrorDetails], value: str) -> str:
-    words = [
-        word for details in errors for word in re.findall(r"'([^']*)'", details.get("ctx", {}).get("expected", ""))
-    ]
+    words = [word for details in errors for word in _words(details)]
     close = difflib.get_close_matches(value.strip('"'), words, n=1)
     if close:
         return f"did you mean {close[0]}?"

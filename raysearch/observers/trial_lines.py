@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raysearch.journal import History, TrialHistory
+from raysearch.strict_yaml import reads_as_text
 
 
 def title(trial: TrialHistory) -> str:
@@ -17,8 +18,17 @@ def values_in_words(values: Mapping[str, Any]) -> str:
 
 
 def short(value: Any) -> str:
-    """A searched value with four digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    """Return a searched value in few letters: four digits of a number, and quotes where text reads as something else.
+
+    The text `'0.1'` and the number 0.1 are two choices, and so are `'None'` and None.
+    """
+    match value:
+        case float():
+            return f"{value:.4g}"
+        case str() if value == str(None) or not reads_as_text(value):
+            return repr(value)
+        case _:
+            return str(value)
 
 
 def ending_line(trial: TrialHistory, history: History, metric: str, *, is_best: bool) -> str:

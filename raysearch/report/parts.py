@@ -9,6 +9,7 @@ from typing import Any, TypeGuard, TypeVar
 import plotly.graph_objects as go
 
 from raysearch.journal import Status
+from raysearch.strict_yaml import reads_as_text
 from trainables.dotted_paths import ABSENT
 
 STATUS_COLORS: dict[Status, str] = {
@@ -142,7 +143,7 @@ def is_number(value: Any) -> TypeGuard[float]:
 
 
 def shown(value: Any) -> str:
-    """A value of a config or a metric in few letters."""
+    """Return a value of a config or a metric in few letters; text that reads as something else is in quotes."""
     if value is ABSENT:
         return MISSING
     match value:
@@ -150,8 +151,10 @@ def shown(value: Any) -> str:
             return json.dumps(value)
         case float():
             return MISSING if math.isnan(value) else f"{value:.4g}"
-        case int() | str():
+        case int():
             return str(value)
+        case str() if reads_as_text(value):
+            return value
         case _:
             return json.dumps(value)
 

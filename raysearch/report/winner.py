@@ -13,7 +13,7 @@ from raysearch.journal import Mode, Report, Status, TrialHistory
 from raysearch.report.parts import MISSING, Fact, Facts, Part, Table, Text, counted, shown
 from raysearch.report.view import SearchView
 from trainables.dotted_paths import ABSENT
-from trainables.protocol import CONFIG_USED
+from trainables.protocol import CONFIG_USED, DRAWS
 
 
 @dataclass(frozen=True)
@@ -166,10 +166,13 @@ def _numbers(best: Report, default_best: Report | None) -> tuple[ReportedNumber,
 
 
 def _flat(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Every number by name, those of a list by name and position; without the config that a trainable repeats."""
+    """Return every number by name, those of a list by name and position.
+
+    Left out are the config that a trainable repeats and the draws of a bootstrap, whose spread `miou_se` says.
+    """
     flat: dict[str, float] = {}
     for name, value in metrics.items():
-        if name.startswith(f"{CONFIG_USED}/"):
+        if name.startswith(f"{CONFIG_USED}/") or name.endswith(DRAWS):
             continue
         for key, one in (
             ((f"{name}[{i}]", v) for i, v in enumerate(value)) if isinstance(value, list) else [(name, value)]

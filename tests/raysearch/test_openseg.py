@@ -173,7 +173,7 @@ class TestSpace:
 
     def test_the_reference_is_text(self, tmp_path: Path) -> None:
         (fault, *_) = space_faults(tmp_path, {"openseg": 5})
-        assert fault.startswith("T/space.yaml: config.openseg: 5 must be a valid string")
+        assert fault.startswith("T/space.yaml: config.openseg: 5 must be text; write it in quotes")
 
     def test_flags_without_such_a_file_are_faults(self, tmp_path: Path) -> None:
         (fault,) = space_faults(tmp_path, {}, "--base_lr", "1")

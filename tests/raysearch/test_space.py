@@ -305,7 +305,13 @@ def test_conditions_that_exclude_one_another(folder: Path) -> None:
         ({"type": "categorical", "choices": []}, "choices is empty"),
         ({"type": "categorical", "choices": 0.1}, "must be a valid list"),
         ({"type": "categorical", "choices": [[1], 0.5]}, "the choice [1] is a list"),
-        ({"type": "categorical", "choices": [0.5, 0.1, 0.5]}, "the choice 0.5 is given twice"),
+        ({"type": "categorical", "choices": [0.5, 0.1, 0.5]}, "the choice 0.5 is given twice; keep one"),
+        (
+            {"type": "categorical", "choices": [0, False]},
+            "the choices 0 and false count as the same value, so no search",
+        ),
+        ({"type": "categorical", "choices": [True, "x", 1.0]}, "the choices true and 1.0 count as the same value"),
+        ({"type": "categorical", "choices": [1, 1.0]}, "the choices 1 and 1.0 count as the same value"),
         (0.1, "0.1 is a number; it must be a mapping: {type: float, low"),
         # Against the field of the config:
         ({"type": "float", "low": 0.0, "high": 1.0}, "low = 0.0 must be greater than 0"),

@@ -93,6 +93,13 @@ def test_the_config_that_a_trainable_repeats_is_not_among_the_numbers() -> None:
     assert [number.name for number in info.numbers] == ["loss"]
 
 
+def test_the_draws_of_a_bootstrap_are_not_among_the_numbers() -> None:
+    metrics = {"miou_se": 0.02, "miou_draws": [0.4, 0.5, 0.6], "iou": [0.25, 0.75]}
+    info = winner_info(SearchView(history_of(trial(BETTER, [0.5], metrics=metrics)), "miou"))
+    assert info is not None
+    assert [number.name for number in info.numbers] == ["miou_se", "iou[0]", "iou[1]"]
+
+
 def test_luck_is_told_beside_the_best_score() -> None:
     history = history_of(trial(DEFAULT, [0.3], is_default=True), trial(BETTER, [0.5]), trial(BETTER, [0.45]))
     expected = tuple(Expectation(history.trials[n], mean, 0.01) for n, mean in ((2, 0.44), (1, 0.42), (0, 0.3)))
