@@ -143,6 +143,11 @@ class TrialContext:
         )
 
 
+def _process_name() -> str:
+    """Return where this process runs, and its number."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
 def wrap(context: TrialContext) -> type["TrialActor"]:
     """The class that Ray runs for a trainable."""
     name = getattr(context.trainable, "__name__", "trainable")
@@ -155,8 +160,12 @@ class TrialActor(tune.Trainable):
     context: ClassVar[TrialContext]
 
     def __repr__(self) -> str:
-        """What the Ray dashboard calls the worker, for good: Ray asks once, when the worker's first trial begins."""
-        return f"first {self._title}" if hasattr(self, "_title") else "raysearch worker"
+        """Return the name of the worker in the Ray dashboard: that of its process, since Ray asks for it only once.
+
+        Which trial runs there is the last line that begins with `trial` in the worker's own log.
+        """
+        run = f"{self._folder.parents[1].name}: " if hasattr(self, "_folder") else ""
+        return f"{run}worker {_process_name()}"
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
@@ -186,7 +195,7 @@ class TrialActor(tune.Trainable):
         self._folder = Path(config["folder"])
         self._shared_folder = Path(config["shared_folder"])
         self._given = config["config"]
-        self._title = config["title"]
+        print(config["title"], flush=True)
         self._ending: TrialReport | None = None
         self._num_reports = 0
         self._has_begun = False
@@ -270,7 +279,7 @@ class TrialActor(tune.Trainable):
             done=bool(result.get("done", False)),
             peak_memory_bytes=memory.peak_bytes(),
             memory_limit_bytes=self._memory_limit(),
-            worker=f"{socket.gethostname()}:{os.getpid()}",
+            worker=_process_name(),
         )
 
     def _memory_limit(self) -> int:

@@ -78,6 +78,19 @@ def test_a_trial_out_of_memory_says_how_much_it_lacked(folder: Path) -> None:
     assert report.excess == pytest.approx(report.needed_memory_bytes / 10**14 - 1)
 
 
+def test_a_worker_is_named_by_its_process_and_prints_every_trial_that_it_begins(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trial = folder / "potatoes-1" / "trials" / "00000"
+    worker = actor(trial)
+    name = f"potatoes-1: worker {worker.step()['raysearch'].worker}"
+    assert repr(worker) == name
+    second = {"folder": str(trial.with_name("00001")), "shared_folder": "shared", "config": {}, "reports": []}
+    worker.reset_config({**second, "title": "trial 1"})
+    assert repr(worker) == name
+    assert capsys.readouterr().out == "trial 0\ntrial 1\n"
+
+
 def test_every_report_carries_the_memory_and_its_limit(folder: Path) -> None:
     report = actor(folder, share=0.5).step()["raysearch"]
     assert 1e7 < report.peak_memory_bytes < report.memory_limit_bytes == memory.limit_bytes(0, 1.0) // 2

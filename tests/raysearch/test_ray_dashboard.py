@@ -149,13 +149,24 @@ def test_prometheus_sees_the_running_trials_alone(watched: dict[str, str], tmp_p
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
-def test_the_actors_page_names_workers_by_trial(watched: dict[str, str]) -> None:
+def test_the_actors_page_names_workers_and_their_logs_name_the_trial_that_runs(watched: dict[str, str]) -> None:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         page.goto(f"{watched['dashboard']}/#/actors")
-        page.get_by_text("first trial 0: x=0").first.wait_for(timeout=60_000)
-        page.get_by_text("first trial 1: x=1").first.wait_for(timeout=60_000)
+        name = page.get_by_text(f"run: worker {socket.gethostname()}:").first
+        name.wait_for(timeout=60_000)
+        assert page.get_by_text("trial 0").count() == 0, "a worker outlives its first trial"
         browser.close()
+    with urllib.request.urlopen(f"{watched['dashboard']}/logical/actors", timeout=10) as answer:
+        actors = json.load(answer)["data"]["actors"]
+    assert {actor["reprName"] for actor in actors.values()} == {
+        f"run: worker {socket.gethostname()}:{actor['pid']}" for actor in actors.values()
+    }
+    last = set()
+    for actor in actors:
+        with urllib.request.urlopen(f"{watched['dashboard']}/api/v0/logs/file?actor_id={actor}", timeout=10) as answer:
+            last.add([line for line in answer.read().decode().splitlines() if line.startswith("trial ")][-1])
+    assert last == {"trial 1: x=1", "trial 2: x=2"}, "trial 0 has ended"
