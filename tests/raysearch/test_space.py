@@ -11,7 +11,10 @@ import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from raysearch.errors import InputError
+from raysearch.faults import FaultList
+from raysearch.parameters import read_parameters
 from raysearch.space import SearchSpec, load_space, parse_space
+from raysearch.trial_config import ConfigTree
 from trainables.config import Config
 from trainables.dotted_paths import with_values
 
@@ -306,11 +309,6 @@ def test_conditions_that_exclude_one_another(folder: Path) -> None:
         ({"type": "categorical", "choices": 0.1}, "must be a valid list"),
         ({"type": "categorical", "choices": [[1], 0.5]}, "the choice [1] is a list"),
         ({"type": "categorical", "choices": [0.5, 0.1, 0.5]}, "the choice 0.5 is given twice; keep one"),
-        (
-            {"type": "categorical", "choices": [0, False]},
-            "the choices 0 and false count as the same value, so no search",
-        ),
-        ({"type": "categorical", "choices": [True, "x", 1.0]}, "the choices true and 1.0 count as the same value"),
         ({"type": "categorical", "choices": [1, 1.0]}, "the choices 1 and 1.0 count as the same value"),
         (0.1, "0.1 is a number; it must be a mapping: {type: float, low"),
         # Against the field of the config:
@@ -326,6 +324,20 @@ def test_wrong_ranges(folder: Path, words: Any, expected: str) -> None:
     assert len(faults) == 1
     assert faults[0].startswith("space.yaml: space.optim.lr")
     assert expected in faults[0]
+
+
+@pytest.mark.parametrize(
+    ("choices", "first", "second"), [([0, False, None], "0", "false"), ([True, "x", 1.0], "true", "1.0")]
+)
+def test_truth_values_and_numbers_that_count_as_the_same_are_not_called_the_same(
+    choices: list[Any], first: str, second: str
+) -> None:
+    faults = FaultList("space.yaml")
+    read_parameters({"n": {"type": "categorical", "choices": choices}}, ConfigTree(None), faults)
+    assert [str(fault) for fault in faults.found] == [
+        f"space.yaml: space.n: the choices {first} and {second} count as the same value, so no search can tell them "
+        "apart; keep one of the two"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -369,7 +369,7 @@ class TestPredict:
         for out, what in ((taken, "is not empty"), (images, "which is only read"), (taken / "mine.txt", "is a file")):
             with pytest.raises(InputError, match=what):
                 standalone.predict(CONFIG, checkpoint, images, out)
-        with pytest.raises(InputError, match=r"holds no model\.pt"):
+        with pytest.raises(InputError, match=r"is the folder of a training, and the folder of a checkpoint is needed"):
             standalone.predict(CONFIG, trained, images, tmp_path / "out")
         (images / "bad.png").touch()
         (images / "worse.png").write_text("no image")
@@ -399,9 +399,11 @@ class TestUnfitCheckpoint:
         assert f"of its tensors differ, such as {tensor}" in message
         assert "\n" not in message
 
-    def test_without_weights_is_named(self, trained: Path) -> None:
-        with pytest.raises(InputError, match=r"holds no model\.pt; name the folder of a checkpoint"):
+    def test_without_weights_is_named(self, trained: Path, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=r"is the folder of a training, .* is needed here; give .*/checkpoint"):
             standalone.score(CONFIG, trained)
+        with pytest.raises(InputError, match=r"holds no model\.pt; name the folder of a checkpoint"):
+            standalone.score(CONFIG, tmp_path)
 
     @pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04 cut off"])
     def test_that_cannot_be_read_is_named(self, content: bytes, tmp_path: Path) -> None:
