@@ -403,9 +403,17 @@ def _words(details: ErrorDetails) -> list[str]:
     return re.findall(r"'([^']*)'", details.get("ctx", {}).get("expected", ""))
 
 
+_RULES = {
+    "string_type": "text",
+    **dict.fromkeys(("tuple_type", "list_type"), "a list"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+}
+"""pydantic's type of an error -> the rule in plain words, where pydantic's own are those of Python."""
+
+
 def _rule(details: ErrorDetails) -> str:
-    if details["type"] == "string_type":
-        return "text"
+    if details["type"] in _RULES:
+        return _RULES[details["type"]]
     if details["type"] in ("model_type", "model_attributes_type", "dict_type"):
         return "a mapping"
     if details["type"] in ("value_error", "assertion_error"):

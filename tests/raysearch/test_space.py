@@ -306,7 +306,7 @@ def test_conditions_that_exclude_one_another(folder: Path) -> None:
         ({"type": "float", "low": "small", "high": 1.0}, '"small" must be a valid number'),
         ({"type": "float", "low": 0.1, "high": float("inf")}, "must be a finite number"),
         ({"type": "categorical", "choices": []}, "choices is empty"),
-        ({"type": "categorical", "choices": 0.1}, "must be a valid list"),
+        ({"type": "categorical", "choices": 0.1}, "must be a list"),
         ({"type": "categorical", "choices": [[1], 0.5]}, "the choice [1] is a list"),
         ({"type": "categorical", "choices": [0.5, 0.1, 0.5]}, "the choice 0.5 is given twice; keep one"),
         ({"type": "categorical", "choices": [1, 1.0]}, "the choices 1 and 1.0 count as the same value"),
@@ -441,7 +441,7 @@ def test_wrong_config_values_name_place_value_and_rule(folder: Path) -> None:
         "space.yaml: config.optim.name: \"sdg\" must be 'sgd' or 'adamw'; did you mean sgd?",
         "space.yaml: config.optim.lrr: the trial config has no such value; did you mean optim.lr?",
         "space.yaml: config.loss.ce_weights: \"median\" must be 'max_over_count', 'inverse', 'one_minus_frequency' "
-        "or 'inverse_log' or a valid tuple; the default is \"max_over_count\"",
+        "or 'inverse_log' or a list; the default is \"max_over_count\"",
         "space.yaml: config.model: 3 must be a mapping",
         "space.yaml: config.train: report_iters = 40 is beyond max_iters = 10; nothing would be reported",
         "space.yaml: config.data.label_class_ids.1: 300 must be less than or equal to 255",

@@ -138,6 +138,8 @@ IN_QUOTES = "write it in quotes: YAML reads yes, no, on, off, true and false as 
             ],
         ),
         ("model: {backbone: off}", [f"model.backbone: false must be text; {IN_QUOTES}"]),
+        ("data: {class_names: road}", ['data.class_names: "road" must be a list']),
+        ("contrast: {memory: maybe}", ['contrast.memory: "maybe" must be true or false; the default is false']),
         ("optim: {name: no}", ["optim.name: false must be 'sgd' or 'adamw'; the default is \"sgd\""]),
     ],
 )
