@@ -15,6 +15,7 @@ from raysearch.measure import NotMeasured
 from raysearch.observers.live_view import duration
 from raysearch.parameters import Parameter, nearest_value, range_of
 from raysearch.space import SearchSpec
+from raysearch.strict_yaml import reads_as_text
 from raysearch.trial_config import show
 from trainables.config import Config
 from trainables.data.preflight import inspect
@@ -158,7 +159,7 @@ def _among(value: Any) -> str:
 
 
 def _plain(value: Any) -> str:
-    """A value as one would say it: text without quotes, numbers with a few digits."""
-    if isinstance(value, str):
+    """Return a value as one would say it: numbers with a few digits, text in quotes only where it reads as another."""
+    if isinstance(value, str) and reads_as_text(value):
         return value
     return f"{value:.4g}" if isinstance(value, float) else show(value)

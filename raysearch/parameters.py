@@ -73,6 +73,19 @@ WORDS: dict[str, type[_FloatWords | _IntWords | _CategoricalWords]] = {
 }
 
 
+_FLOAT, _INT = "{type: float, low: …, high: …}", "{type: int, low: …, high: …}"
+_LOG_FLOAT = "{type: float, low: …, high: …, log: true}"
+_WORDS_ELSEWHERE = {
+    "uniform": _FLOAT,
+    **dict.fromkeys(("loguniform", "log_uniform", "log_uniform_values"), _LOG_FLOAT),
+    **dict.fromkeys(("quniform", "q_uniform", "discrete_uniform"), "{type: float, low: …, high: …, step: …}"),
+    **dict.fromkeys(("randint", "int_uniform", "integer"), _INT),
+    "lograndint": "{type: int, low: …, high: …, log: true}",
+    **dict.fromkeys(("choice", "grid_search"), "{type: categorical, choices: […]}"),
+}
+"""Kind of a range in the words of Ray Tune, W&B or Optuna -> the same in the words of a space file."""
+
+
 def read_parameters(searched: dict[str, Any], tree: ConfigTree, faults: FaultList) -> list[Parameter]:
     """The parameters under `space:`; those with a fault are left out."""
     if not searched:
@@ -205,7 +218,8 @@ def _distribution(path: str, words: Any, faults: FaultList) -> BaseDistribution 
     kind = words.get("type")
     if not isinstance(kind, str) or kind not in WORDS:
         what = "type is missing" if kind is None else f"type = {show(kind)} is not known"
-        faults.add(place, what, nearest(str(kind), WORDS))
+        here = _WORDS_ELSEWHERE.get(str(words.get("distribution") if kind is None else kind))
+        faults.add(place, what, f"write {here}" if here is not None else nearest(str(kind), WORDS))
         return None
     if not isinstance(words.get("when") or {}, dict):
         faults.add(place, f"when = {show(words['when'])}", "it must be a mapping of a path to the value it must have")

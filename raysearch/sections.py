@@ -30,6 +30,16 @@ Int = Annotated[int, NotBool]
 Count = Annotated[int, Field(ge=1), NotBool]
 
 
+_NAMES_ELSEWHERE = {
+    **dict.fromkeys(("num_samples", "n_trials", "run_cap"), "search.trials"),
+    **dict.fromkeys(("max_concurrent", "max_concurrent_trials", "n_jobs"), "resources.concurrent"),
+    "grace_period": "scheduler.grace_iters",
+    "max_t": "scheduler.max_iters",
+    "sampler": "search.algorithm",
+}
+"""Name of a setting in Ray Tune, Optuna or W&B -> its name in a space file; no section has a field of such a name."""
+
+
 def read_section(value: Any, place: Place, model: type[_S], faults: FaultList) -> _S | None:
     """The section at a place of the document (an absent one is all defaults), or nothing where it breaks a rule."""
     if value is None:
@@ -41,5 +51,6 @@ def read_section(value: Any, place: Place, model: type[_S], faults: FaultList) -
         return model.model_validate(value)
     except ValidationError as error:
         for breach in explain(error, model, value):
-            faults.add((*place, *breach.place), breach.what, breach.fix)
+            here = _NAMES_ELSEWHERE.get(breach.place[-1]) if breach.place else None
+            faults.add((*place, *breach.place), breach.what, f"it is {here} here" if here is not None else breach.fix)
         return None

@@ -116,8 +116,9 @@ class _Making:
         if len(fitting) > 1:
             fix = f"say which: --rename {name}={' or '.join(fitting)}"
         else:
-            say = f"say it with --rename {name}=PATH, or take it out"
-            fix = f"{wrong[1]} Else {say}" if wrong[1] else say
+            say = f"name it with --rename {name}=PATH, or take it out"
+            also = f" Otherwise {say}" if wrong[1].endswith("?") else f", or {say}"
+            fix = f"{wrong[1]}{also}" if wrong[1] else say
         self.faults.add(place, wrong[0], fix)
         return None
 
@@ -249,8 +250,8 @@ def _add_parameter(name: str, given: Mapping[str, Any], place: Place, making: _M
     except KeyError as error:
         making.faults.add(place, f"has no {error.args[0]}, which {kind} needs", "add it")
     except OverflowError:
-        what = f"{show(dict(given))} has ends beyond all numbers"
-        making.faults.add(place, what, f"{kind} takes logarithms: write {kind}_values for the values themselves")
+        what = f"{show(dict(given))} has ends that are too large: {kind} takes them as logarithms"
+        making.faults.add(place, what, f"write {kind}_values to give the values themselves")
     except ValueError as error:
         what, _, fix = str(error).partition("; ")
         making.faults.add(place, what, fix)

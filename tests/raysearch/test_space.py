@@ -13,7 +13,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from raysearch.errors import InputError
 from raysearch.faults import FaultList
 from raysearch.parameters import read_parameters
-from raysearch.space import SearchSpec, load_space, parse_space
+from raysearch.sections import read_section
+from raysearch.space import SECTIONS, SearchSpec, load_space, parse_space
 from raysearch.trial_config import ConfigTree
 from trainables.config import Config
 from trainables.dotted_paths import with_values
@@ -299,6 +300,11 @@ def test_conditions_that_exclude_one_another(folder: Path) -> None:
         ({"type": "float", "low": 0.1, "high": 1.0, "step": -0.1}, "step = -0.1; a step must be greater than 0"),
         ({"type": "flaot", "low": 0.1, "high": 1.0}, 'type = "flaot" is not known; did you mean float?'),
         ({"type": "normal"}, 'type = "normal" is not known; valid are float, int, categorical'),
+        (
+            {"type": "loguniform", "low": 0.1, "high": 1.0},
+            '"loguniform" is not known; write {type: float, low: …, high: …, l',
+        ),
+        ({"distribution": "int_uniform", "min": 1, "max": 9}, "type is missing; write {type: int, low: …, high: …}"),
         ({"low": 0.1, "high": 1.0}, "type is missing; valid are float, int, categorical"),
         ({"type": "float", "low": 0.1, "high": 1.0, "stpe": 1}, "stpe: is not known here; did you mean step?"),
         ({"type": "float", "low": 0.1}, "high: is missing"),
@@ -324,6 +330,25 @@ def test_wrong_ranges(folder: Path, words: Any, expected: str) -> None:
     assert len(faults) == 1
     assert faults[0].startswith("space.yaml: space.optim.lr")
     assert expected in faults[0]
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "here"),
+    [
+        ("search", "num_samples", "search.trials"),
+        ("search", "max_concurrent", "resources.concurrent"),
+        ("scheduler", "grace_period", "scheduler.grace_iters"),
+        ("scheduler", "max_t", "scheduler.max_iters"),
+    ],
+)
+def test_the_names_of_other_libraries_are_told_by_their_names_here(section: str, name: str, here: str) -> None:
+    faults = FaultList("space.yaml")
+    assert read_section({name: 4}, (section,), SECTIONS[section], faults) is None
+    assert [str(fault) for fault in faults.found] == [
+        f"space.yaml: {section}.{name}: is not known here; it is {here} here"
+    ]
+    group, _, field = here.partition(".")
+    assert field in SECTIONS[group].model_fields
 
 
 @pytest.mark.parametrize(

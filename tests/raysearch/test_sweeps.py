@@ -139,7 +139,7 @@ def test_one_value_is_fixed_and_probabilities_are_told(tmp_path: Path) -> None:
         ({"distribution": "uniform", "min": 0}, "has no max, which uniform needs; add it"),
         ({"distribution": "uniform", "min": "low", "max": 1}, 'min: "low" is no number; write a number'),
         ({"distribution": "q_log_uniform_values", "min": 1, "max": 9, "q": 2}, "q = 2 on a log scale, which has no"),
-        ({"distribution": "inv_log_uniform", "min": 0, "max": 1e9}, "write inv_log_uniform_values for the values"),
+        ({"distribution": "inv_log_uniform", "min": 0, "max": 1e9}, "write inv_log_uniform_values to give the values"),
         ({"mean": 1}, "says neither value nor range; give value, values, or min and max"),
     ],
 )
@@ -161,7 +161,7 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
         'method: "bayesian" is not known; did you mean bayes?',
         'metric.goal: "maximise" is not known; did you mean maximize?',
         "parameter: is not known in a sweep; did you mean parameters?",
-        "parameters.learning_rate: the trial config has no learning_rate; say it with --rename learning_rate=PATH, or "
+        "parameters.learning_rate: the trial config has no learning_rate; name it with --rename learning_rate=PATH, or "
         "take it out",
         "parameters.warmup_iters: the trial config has no warmup_iters; say which: --rename "
         "warmup_iters=contrast.warmup_iters or optim.warmup_iters",

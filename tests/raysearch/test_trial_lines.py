@@ -2,13 +2,14 @@
 
 import pytest
 
+from raysearch import check_tables
 from raysearch.observers.trial_lines import short, values_in_words
 from raysearch.report.parts import shown
 
 DIFFERENT = [0.1, "0.1", None, "None", "null", "~", "", True, "True", "true", "yes", 1, "1", "[1, 2", "1e-4", "#1"]
 
 
-@pytest.mark.parametrize("words", [short, shown])
+@pytest.mark.parametrize("words", [short, shown, check_tables._plain])
 def test_text_that_reads_as_something_else_is_in_quotes(words: object) -> None:
     assert callable(words)
     assert len({words(value) for value in DIFFERENT}) == len(DIFFERENT)
