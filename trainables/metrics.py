@@ -78,11 +78,11 @@ class ImageConfusion(ConfusionMatrix):
     """A confusion matrix that also knows what its mIoU would be over other draws of the same images.
 
     The bootstrap (Efron, Annals of Statistics, 1979) over images: as many images are drawn with replacement as there
-    are, and the mIoU over their pixels is one draw of the score. The draws depend on the number of images and nothing
-    else, so two networks scored on the same images meet the same draws: the standard deviation of the differences of
-    their scores, draw by draw, is the noise of the difference, which is smaller than that of either score, since an
-    image that is hard for one network is hard for the other. Images are taken to be independent; where they are
-    frames of few clips, the true noise is larger.
+    are, and the mIoU over their pixels is one draw of the score. Images without a labelled pixel are never drawn. The
+    draws depend on the number of the other images and nothing else, so two networks scored on the same images meet the
+    same draws: the standard deviation of the differences of their scores, draw by draw, is the noise of the
+    difference, which is smaller than that of either score, since an image that is hard for one network is hard for the
+    other. Images are taken to be independent; where they are frames of few clips, the true noise is larger.
     """
 
     def __init__(self, num_classes: int, ignore_index: int = IGNORE_INDEX) -> None:
@@ -106,16 +106,23 @@ class ImageConfusion(ConfusionMatrix):
 
 
 def bootstrap_miou(hits: NDArray[np.int64], unions: NDArray[np.int64], num_draws: int) -> NDArray[np.float64]:
-    """The mIoU over draws of images, (num_draws,) float64, from intersections and unions (N, K) of every image."""
+    """Compute the mIoU over draws of images, (num_draws,) float64, from intersections and unions (N, K) of every image.
+
+    An image without a labelled pixel, whose unions are all 0, is not drawn: a draw of nothing else would have no mIoU.
+    NaN where there is no other image.
+    """
+    counts = unions.any(axis=1)
+    hits, unions = hits[counts], unions[counts]
     num_images = len(hits)
+    if num_images == 0:
+        return np.full(num_draws, np.nan)
     # Times that every image is in a draw, as floats: exact, and many times faster to multiply than integers.
     times = np.random.default_rng(0).multinomial(num_images, np.full(num_images, 1 / num_images), num_draws) * 1.0
     drawn_hits, drawn_unions = times @ hits, times @ unions
     iou = np.full(drawn_hits.shape, np.nan)
     np.divide(drawn_hits, drawn_unions, out=iou, where=drawn_unions > 0)
     num_present = (drawn_unions > 0).sum(axis=1)
-    miou = np.full(num_draws, np.nan)
-    np.divide(np.nansum(iou, axis=1), num_present, out=miou, where=num_present > 0)
+    miou: NDArray[np.float64] = np.nansum(iou, axis=1) / num_present
     return miou
 
 

@@ -61,6 +61,8 @@ class Rung:
         if self._slack != "auto":
             return self._slack
         draws = self._draws[first], self._draws[second]
-        if len(draws[0]) < 2 or len(draws[0]) != len(draws[1]):
+        if len(draws[0]) != len(draws[1]):
             return 0.0
-        return float(np.std(np.subtract(*draws), ddof=1))
+        differences = np.subtract(*draws)
+        known = differences[np.isfinite(differences)]  # a draw in which nothing counts is NaN
+        return float(np.std(known, ddof=1)) if len(known) >= 2 else 0.0

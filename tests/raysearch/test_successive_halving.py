@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from raysearch.schedulers.successive_halving import PromotingHalving, SuccessiveHalving, rung_iterations
@@ -79,6 +81,15 @@ def test_the_noise_of_a_difference_is_paired() -> None:
     assert not rule.observe(3, 2, 0.3, [0.1, 0.2, 0.9]), "to trial 1, now the cut: 0.19 and 0.3 lower, 0.22 higher"
     assert rule.observe(4, 2, 0.4905), "nothing is known of its noise"
     assert rule.observe(5, 2, 0.4904, [0.29, 0.5]), "nor of that of its difference to trial 4, now the cut"
+
+
+def test_a_draw_without_a_score_says_nothing_of_the_noise() -> None:
+    rule = SuccessiveHalving(mode="max", grace_iters=2, max_iters=16, reduction_factor=2, slack="auto")
+    assert not rule.observe(0, 2, 0.5, [0.3, math.nan, 0.5, 0.7])
+    # Beside the NaN: 0.01, 0 and 0.02 lower, a standard error of 0.01.
+    assert not rule.observe(1, 2, 0.491, [0.29, 0.4, 0.5, 0.68])
+    assert rule.observe(2, 2, 0.489, [0.29, 0.4, 0.5, 0.68])
+    assert rule.observe(3, 2, 0.4905, [math.nan, math.nan, math.nan, 0.7]), "one draw has no deviation"
 
 
 # Promotion

@@ -143,6 +143,19 @@ def test_a_class_that_a_draw_lacks_is_left_out_of_it() -> None:
     assert np.isnan(bootstrap_miou(np.zeros((2, 2), int), np.zeros((2, 2), int), 3)).all()
 
 
+def test_images_without_a_labelled_pixel_have_no_part_in_a_draw() -> None:
+    """Though nine of ten have none, so that a third of all draws of ten images would hold nothing to score."""
+    prediction, label = images_and_labels(12)
+    labelled, whole = ImageConfusion(4), ImageConfusion(4)
+    labelled.update(prediction[:2], label[:2])
+    label[2:] = 255
+    whole.update(prediction, label)
+    draws = whole.miou_draws(100)
+    np.testing.assert_array_equal(draws, labelled.miou_draws(100))
+    assert np.isfinite(draws).all()
+    assert draws.std(ddof=1) > 0
+
+
 def test_their_deviation_is_the_noise_of_the_score_over_other_images() -> None:
     def score(seed: int) -> tuple[float, np.ndarray]:
         generator = np.random.default_rng(seed)
