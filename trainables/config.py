@@ -106,6 +106,11 @@ class DataConfig(_Section):
             raise ValueError(f"label_class_ids = {list(ids)} leaves {self.num_classes} class; at least 2 are needed")
         if self.class_names is not None and len(self.class_names) != self.num_classes:
             raise ValueError(f"class_names has {len(self.class_names)} entries for {self.num_classes} classes")
+        for place, name in enumerate(self.class_names or ()):
+            first = (self.class_names or ()).index(name)
+            if first < place:
+                what = f"class_names calls both class {first} and class {place} {name!r}"
+                raise ValueError(f"{what}; give every class a name of its own")
         return self
 
 

@@ -349,6 +349,10 @@ class TestRules:
             ),
             ({"data.class_names": ["a", "b"]}, "class_names has 2 entries for 4 classes"),
             (
+                {"data.class_names": ["a", "b", "c", "b"]},
+                "class_names calls both class 1 and class 3 'b'; give every class a name of its own",
+            ),
+            (
                 {"data.class_names": list("abcd"), "data.reduce_zero_label": True},
                 "class_names has 4 entries for 3 classes",
             ),
