@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sklearn.ensemble import RandomForestRegressor
 
 from raysearch.algorithms.unit_cube import to_unit
+from raysearch.choices import for_optuna, label
 from raysearch.journal import History, TrialHistory
 from raysearch.records import write_table
 from raysearch.run_dir import RunDir
@@ -357,8 +358,8 @@ class _Sample(Study):
                 value=0.0,
                 datetime_start=None,
                 datetime_complete=None,
-                params=trials[number].params,
-                distributions=trials[number].distributions,
+                params={name: label(value) for name, value in trials[number].params.items()},
+                distributions={name: for_optuna(one) for name, one in trials[number].distributions.items()},
                 user_attrs={},
                 system_attrs={},
                 intermediate_values={},

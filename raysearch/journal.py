@@ -20,6 +20,7 @@ from optuna.distributions import BaseDistribution, distribution_to_json, json_to
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
+from raysearch.choices import categorical, choices_with_lists, for_optuna
 from raysearch.errors import Fault, InputError
 from trainables.protocol import ITERATIONS_SHARED
 
@@ -208,6 +209,7 @@ class History:
                 self.target_trials = int(record["user_attr"].get("trials", self.target_trials))
             case 4:
                 distributions = {name: json_to_distribution(text) for name, text in record["distributions"].items()}
+                distributions |= {name: categorical(choices) for name, choices in extra.get("choices", {}).items()}
                 self.trials.append(
                     TrialHistory(
                         number=len(self.trials),
@@ -500,23 +502,27 @@ def start_record(
     user_attrs: dict[str, Any] = {} if origin is None else {"origin": origin}
     if is_audited:
         user_attrs["audited"] = True
+    extra: dict[str, Any] = {
+        "values": dict(values),
+        "is_default": is_default,
+        "is_audited": is_audited,
+        "memory_estimate": memory_estimate,
+        "time": now,
+    }
+    choices = {name: found for name in params if (found := choices_with_lists(distributions[name])) is not None}
+    if choices:  # Optuna's own field holds their text
+        extra["choices"] = choices
     return _record(
         _CREATE_TRIAL,
         study_id=0,
         datetime_start=_iso(now),
         state=TrialState.RUNNING.value,
         params={name: distributions[name].to_internal_repr(value) for name, value in params.items()},
-        distributions={name: distribution_to_json(distributions[name]) for name in params},
+        distributions={name: distribution_to_json(for_optuna(distributions[name])) for name in params},
         user_attrs=user_attrs,
         system_attrs={},
         intermediate_values={},
-        raysearch={
-            "values": dict(values),
-            "is_default": is_default,
-            "is_audited": is_audited,
-            "memory_estimate": memory_estimate,
-            "time": now,
-        },
+        raysearch=extra,
     )
 
 

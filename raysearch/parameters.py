@@ -1,13 +1,14 @@
 """The searched values: one parameter a path, with its range in Optuna's words and the conditions on it."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from raysearch.choices import categorical, label
 from raysearch.faults import FaultList, Place
 from raysearch.sections import Float, Int, Section, read_section
 from raysearch.strict_yaml import kind_of
@@ -28,7 +29,7 @@ class Parameter:
         """Whether its conditions hold, given searched values by path and the nested base config for the rest."""
         for path, allowed in self.when.items():
             value = values[path] if path in values else lookup(base, path)
-            if not any(_same(value, other) for other in _as_list(allowed)):
+            if not _holds(value, allowed):
                 return False
         return True
 
@@ -63,7 +64,7 @@ class _CategoricalWords(Section):
     """One of a list, without an order."""
 
     choices: list[Any]
-    """Texts, numbers, true, false or null."""
+    """Texts, numbers, true, false, null, or lists of these."""
 
 
 WORDS: dict[str, type[_FloatWords | _IntWords | _CategoricalWords]] = {
@@ -119,7 +120,7 @@ def conditions_hold(
             if wrong:
                 faults.add(place, f"when: {wrong[0]}", wrong[1])
             elif gate in by_path:
-                for value in _as_list(allowed):
+                for value in _options(by_path[gate], allowed, fixed):
                     if not _can_take(by_path[gate], value, fixed):
                         what = f"when: {gate} is never {show(value)}"
                         faults.add(place, what, f"it is searched over {range_of(by_path[gate].distribution)}")
@@ -127,7 +128,7 @@ def conditions_hold(
                 continue  # its own fault is told already
             elif fixed is ABSENT:
                 faults.add(place, f"when: the config has no {gate}", nearest(gate, searched))
-            elif not any(_same(fixed, value) for value in _as_list(allowed)):
+            elif not _holds(fixed, allowed):
                 what = f"when: {gate} is never {show(allowed)}"
                 faults.add(place, what, f"it is {show(fixed)} in the config, and it is not searched")
     try:
@@ -157,8 +158,10 @@ def with_gates_open(
             if gate not in by_path:
                 continue
             current = values.get(gate, lookup(base, gate))
-            if not any(_same(current, other) for other in _as_list(allowed)):
-                values[gate] = next(v for v in _as_list(allowed) if _can_take(by_path[gate], v, lookup(base, gate)))
+            if not _holds(current, allowed):
+                fixed = lookup(base, gate)
+                options = _options(by_path[gate], allowed, fixed)
+                values[gate] = next(v for v in options if _can_take(by_path[gate], v, fixed))
             if gate in values:
                 waiting.append(by_path[gate])
     kept: dict[str, Any] = {}
@@ -234,7 +237,7 @@ def _distribution(path: str, words: Any, faults: FaultList) -> BaseDistribution 
                 return IntDistribution(low, high, log=log, step=step)
         case _CategoricalWords(choices=choices):
             if _choices_fit(place, choices, faults):
-                return CategoricalDistribution(choices)
+                return categorical(choices)
     return None
 
 
@@ -257,10 +260,18 @@ def _limits_fit(place: Place, words: _FloatWords | _IntWords, faults: FaultList)
 def _choices_fit(place: Place, choices: list[Any], faults: FaultList) -> bool:
     if not choices:
         faults.add(place, "choices is empty", "give at least one choice")
-    compound = [choice for choice in choices if isinstance(choice, list | dict)]
+    compound = [choice for choice in choices if _holds_mapping(choice)]
     for choice in compound:
-        what = f"the choice {show(choice)} is {kind_of(choice)}"
-        faults.add(place, what, "a choice is text, a number, true, false or null")
+        kind = kind_of(choice) if isinstance(choice, dict) else "a list with a mapping"
+        faults.add(
+            place,
+            f"the choice {show(choice)} is {kind}",
+            "a choice is text, a number, true, false, null, or a list of these",
+        )
+    texts = [choice for choice in choices if isinstance(choice, str)]
+    for choice in choices:
+        if isinstance(choice, list) and label(choice) in texts:
+            faults.add(place, f"the choice {show(choice)} is given as text, too", "keep one")
     for index, choice in enumerate(choices):
         for earlier in choices[:index]:
             if earlier == choice:
@@ -291,9 +302,37 @@ def _can_take(gate: Parameter, value: Any, fixed: Any) -> bool:
     return taken or (bool(gate.when) and _same(fixed, value))  # an inactive gate keeps the config's value
 
 
+def _holds_mapping(choice: Any) -> bool:
+    return isinstance(choice, dict) or (isinstance(choice, list) and any(map(_holds_mapping, choice)))
+
+
+def _holds(value: Any, allowed: Any) -> bool:
+    """Return True if a value is the one that a condition names, or one of the list that it names."""
+    return _same(value, allowed) or any(_same(value, other) for other in _as_list(allowed))
+
+
+def _options(gate: Parameter, allowed: Any, fixed: Any) -> list[Any]:
+    """Return the values that a condition names: a list may be one value, of a gate whose choices are lists."""
+    return [allowed] if _can_take(gate, allowed, fixed) else _as_list(allowed)
+
+
 def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
 def _same(value: Any, other: Any) -> bool:
-    return bool(value == other) and isinstance(value, bool) == isinstance(other, bool)
+    return identity(value) == identity(other)
+
+
+def identity(value: Any) -> Hashable:
+    """Return what tells a value from others: 1 and 1.0 are one value, `true` is another."""
+    match value:
+        case bool():
+            return bool, value
+        case Mapping():
+            return Mapping, frozenset((key, identity(below)) for key, below in value.items())
+        case list() | tuple():
+            return list, tuple(identity(below) for below in value)
+        case _:
+            hashable: Hashable = value
+            return hashable

@@ -25,7 +25,8 @@ def write_tables(history: History, run_dir: RunDir) -> None:
 def trials_table(history: History) -> pa.Table:
     """One row per started trial, in the order of their numbers.
 
-    Columns: `trial`, `status`, every searched value under its dotted path (null where its condition did not hold),
+    Columns: `trial`, `status`, every searched value under its dotted path (null where its condition did not hold; a
+    column in which some value is a list holds JSON text),
     `value` (the best so far), `best_iteration`, `iterations`, `seconds` (of the trial's own running),
     `peak_memory_bytes`, `error`, `audited` (let through past every stop), `breaks` (constraints on what is reported),
     `origin` (where values come from that no algorithm proposed), `iterations_shared` (those of `iterations` that
@@ -39,7 +40,7 @@ def trials_table(history: History) -> pa.Table:
         "status": pa.array([row["status"] for row in rows], pa.string()),
     }
     for path in paths:
-        columns[path] = _array([trial.values.get(path) for trial in history.trials])
+        columns[path] = _searched_array([trial.values.get(path) for trial in history.trials])
     for name, kind in (
         ("value", pa.float64()),
         ("best_iteration", pa.int64()),
@@ -120,6 +121,13 @@ def reports_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 def write_reports(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Write the reports of one training as a table."""
     write_table(reports_table(rows), path)
+
+
+def _searched_array(values: Sequence[Any]) -> pa.Array:
+    """Return the column of a searched value; of choices that are lists it is JSON text, whatever stands beside them."""
+    if any(isinstance(value, list) for value in values):
+        return pa.array([None if value is None else json.dumps(value) for value in values], pa.string())
+    return _array(values)
 
 
 def _array(values: Sequence[Any]) -> pa.Array:

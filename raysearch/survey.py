@@ -9,7 +9,7 @@ from optuna.distributions import FloatDistribution
 from pydantic import BaseModel, ValidationError
 
 from raysearch.faults import FaultList
-from raysearch.parameters import Parameter, probes, with_gates_open
+from raysearch.parameters import Parameter, identity, probes, with_gates_open
 from raysearch.strict_yaml import kind_of
 from raysearch.trial_config import Breach, dumped, explain, show
 from trainables.dotted_paths import ABSENT, lookup, with_values
@@ -96,6 +96,12 @@ def _refusal(breaches: Sequence[Breach], path: str, words: str) -> tuple[str, st
 def _changed_kind(config: BaseModel, parameter: Parameter, words: str, value: Any) -> tuple[str, str] | None:
     """A searched value must reach the trial as it is: text that the model turns into a number is not the same value."""
     held = lookup(dumped(config), parameter.path)
+    if isinstance(held, list) and isinstance(value, list):
+        return (
+            None
+            if identity(held) == identity(value)
+            else (f"{words} is turned into {show(held)}", f"write {show(held)}")
+        )
     if type(held) is type(value) or (type(value) is int and type(held) is float):
         return None
     fix = "use type: int" if isinstance(parameter.distribution, FloatDistribution) else f"write {show(held)}"

@@ -12,6 +12,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from raysearch.choices import for_optuna, label
 from raysearch.journal import CONSTRAINT, History, TrialHistory
 from raysearch.pareto import best_places
 from raysearch.space import SearchSpec
@@ -93,7 +94,8 @@ def _draw(trial: optuna.Trial, path: str, distribution: optuna.distributions.Bas
         case IntDistribution(low=low, high=high, step=step, log=log):
             return trial.suggest_int(path, low, high, step=step, log=log)
         case CategoricalDistribution(choices=choices):
-            return trial.suggest_categorical(path, choices)
+            labels = [label(choice) for choice in choices]
+            return choices[labels.index(trial.suggest_categorical(path, labels))]
     raise AssertionError(f"unknown distribution {distribution}")
 
 
@@ -187,8 +189,8 @@ def _frozen(
     return create_trial(
         state=state,
         values=values,
-        params=trial.params,
-        distributions={name: trial.distributions[name] for name in trial.params},
+        params={name: label(value) for name, value in trial.params.items()},
+        distributions={name: for_optuna(trial.distributions[name]) for name in trial.params},
         intermediate_values=dict(curve),
         constraints=constraints,
     )
