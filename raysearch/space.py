@@ -691,7 +691,7 @@ def _check_algorithm(search: SearchSettings, parameters: Sequence[Parameter], fa
         faults.add(("search", "algorithm"), "cmaes with no numeric parameter", "use tpe, random or grid")
     for parameter in numeric if search.algorithm == "grid" else ():
         distribution = parameter.distribution
-        if isinstance(distribution, FloatDistribution) and distribution.step is None:
+        if isinstance(distribution, FloatDistribution) and distribution.step is None and not distribution.single():
             what = "a float without step, in a search by grid"
             faults.add(("space", parameter.path), what, "give a step, or list the values as choices")
 

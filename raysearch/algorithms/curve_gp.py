@@ -5,7 +5,7 @@ little a trial that was stopped early says. A training's score is noisy: the exp
 luckiest config again and again, so it is augmented by how much of a further score there would be news and not noise.
 """
 
-import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from scipy.stats import norm, qmc
 from raysearch.algorithms import quasi_random
 from raysearch.algorithms.curve_model import model_of
 from raysearch.algorithms.optuna_samplers import window
+from raysearch.algorithms.unit_cube import around
 from raysearch.journal import History
 from raysearch.space import SearchSpec
 
@@ -31,8 +32,18 @@ _NUM_REFINED, _NUM_ROUNDS = 4, 4
 """Candidates with the best improvement, around which there are further ones, a tenth as far; how often that is done."""
 
 
-def suggest(spec: SearchSpec, history: History, seed: int, index: int, num_rejected: int) -> dict[str, Any] | None:
-    """The values with the largest augmented improvement; a quasi-random point while there are few trials to go by."""
+def suggest(
+    spec: SearchSpec,
+    history: History,
+    seed: int,
+    index: int,
+    num_rejected: int,
+    may_start: Callable[[Mapping[str, Any]], bool],
+) -> dict[str, Any] | None:
+    """Return the values with the largest augmented improvement, of those that may be started.
+
+    While there are few trials to go by, it is a quasi-random point.
+    """
     if not spec.parameters:
         return {}
     trials = window(history, seed)
@@ -53,15 +64,14 @@ def suggest(spec: SearchSpec, history: History, seed: int, index: int, num_rejec
     centres = np.array([space.point_of(o.trial.params) for o in model.observed])
     nearby = centres[np.argsort(expected[: len(centres)], kind="stable")[:_NUM_CENTRES]]
     spread = qmc.Sobol(len(spec.parameters), rng=rng).random(_NUM_SPREAD)
-    candidates = np.concatenate([spread, _around(nearby, rng, _REACHES)])
+    candidates = np.concatenate([spread, around(nearby, _NUM_AROUND, rng, _REACHES)])
     gains = improvement(candidates)
     for _ in range(_NUM_ROUNDS):
         best = candidates[np.argsort(-gains, kind="stable")[:_NUM_REFINED]]
-        refined = _around(best, rng, tuple(reach / 10 for reach in _REACHES))
+        refined = around(best, _NUM_AROUND, rng, (_REACHES[0] / 10, _REACHES[1] / 10))
         candidates, gains = np.concatenate([candidates, refined]), np.concatenate([gains, improvement(refined)])
-    tried = [trial.values for trial in history.trials]
     ranked = (space.values_at(candidates[place]) for place in np.argsort(-gains, kind="stable"))
-    return next((values for values in ranked if values not in tried and spec.allows(values)), None)
+    return next(filter(may_start, ranked), None)
 
 
 def log_augmented_improvement(expected: Array, deviation: Array, lowest: float, noise: float) -> Array:
@@ -89,14 +99,3 @@ def log_expected_improvement(expected: Array, deviation: Array, lowest: float) -
     far = norm.logpdf(z) - 2.0 * np.log(np.maximum(-z, 1.0))
     logarithm: Array = np.log(deviation) + np.where(z > -6.0, gain, far)
     return logarithm
-
-
-def _around(centres: Array, rng: np.random.Generator, reaches: tuple[float, ...]) -> Array:
-    """Points near each centre, in [0, 1); some coordinates of each stay as they are."""
-    shape = len(centres), _NUM_AROUND
-    nearest, farthest = (math.log(reach) for reach in reaches)
-    reach = np.exp(rng.uniform(nearest, farthest, size=(*shape, 1)))
-    moved = rng.random((*shape, centres.shape[1])) < 0.5
-    points = centres[:, None] + moved * reach * rng.standard_normal((*shape, centres.shape[1]))
-    inside: Array = np.clip(points.reshape(-1, centres.shape[1]), 0.0, np.nextafter(1.0, 0.0))
-    return inside

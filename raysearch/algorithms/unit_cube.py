@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -53,6 +54,22 @@ def active_values(spec: SearchSpec, values: Mapping[str, Any]) -> dict[str, Any]
         if parameter.active(kept, spec.config):
             kept[parameter.path] = values[parameter.path]
     return {parameter.path: kept[parameter.path] for parameter in spec.parameters if parameter.path in kept}
+
+
+def around(
+    centres: npt.NDArray[np.float64], num: int, rng: np.random.Generator, reaches: tuple[float, float]
+) -> npt.NDArray[np.float64]:
+    """Return `num` points near each of (N, D) centres, (N * num, D) in [0, 1), with some coordinates as they were.
+
+    The standard deviation of a point's distance is drawn on a logarithmic scale between the two `reaches`.
+    """
+    shape = len(centres), num
+    nearest, farthest = (math.log(reach) for reach in reaches)
+    reach = np.exp(rng.uniform(nearest, farthest, size=(*shape, 1)))
+    moved = rng.random((*shape, centres.shape[1])) < 0.5
+    points = centres[:, None] + moved * reach * rng.standard_normal((*shape, centres.shape[1]))
+    inside: npt.NDArray[np.float64] = np.clip(points.reshape(-1, centres.shape[1]), 0.0, np.nextafter(1.0, 0.0))
+    return inside
 
 
 _MAX_DRAWS = 4000

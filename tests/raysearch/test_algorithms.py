@@ -133,12 +133,42 @@ def test_the_default_is_a_combination_like_any_other(tmp_path: Path) -> None:
     assert suggest(spec, History(), 1) == {"x": 0.0, "n": 1, "kind": "a"}
 
 
-def test_a_small_space_ends_the_search_instead_of_repeating_it(tmp_path: Path) -> None:
-    for algorithm in ("tpe", "random", "qmc"):
-        space = {"kind": {"type": "categorical", "choices": ["a", "b"]}, "n": {"type": "int", "low": 1, "high": 2}}
-        spec = toy_spec(tmp_path, space=space, search={"algorithm": algorithm, "trials": 99, "seed": 0})
-        history = run_search(spec, tmp_path / f"{algorithm}.journal")
-        assert len(history.trials) == 5, "the default and four combinations"
+SMALL_SPACE = {
+    "slope": {"type": "float", "low": 0.1, "high": 0.4, "step": 0.1, "when": {"kind": "b"}},
+    "kind": {"type": "categorical", "choices": ["a", "b"]},
+    "n": {"type": "int", "low": 1, "high": 3},
+    "x": {"type": "float", "low": 0.5, "high": 0.5},
+}
+"""Fifteen combinations, with a parameter that comes before its gate and one that has a single value."""
+
+
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, "auto"])
+def test_a_small_space_is_searched_to_its_last_config(algorithm: str, tmp_path: Path) -> None:
+    """Three of the combinations break the constraint; the default, whose x is 0.9, is none of them."""
+    search = {"algorithm": algorithm, "trials": 99, "seed": 0}
+    sections: dict[str, Any] = {"space": SMALL_SPACE, "search": search, "constraints": ["0.1 * n <= slope"]}
+    spec = toy_spec(tmp_path, scheduler={"name": "none", "max_iters": 8}, **sections)
+    history = run_search(spec, tmp_path / "journal")
+    tried = {tuple(trial.values.items()) for trial in history.trials[1:]}
+    kind_a = {(("kind", "a"), ("n", n), ("x", 0.5)) for n in (1, 2, 3)}
+    slopes = ((0.1, 1), (0.2, 2), (0.30000000000000004, 3), (0.4, 3))
+    kind_b = {
+        (("slope", slope), ("kind", "b"), ("n", n), ("x", 0.5)) for slope, most in slopes for n in range(1, most + 1)
+    }
+    assert tried == kind_a | kind_b
+    assert len(history.trials) == 1 + len(tried)
+
+
+def test_a_thin_part_of_a_large_finite_space_is_searched_to_its_last_config(tmp_path: Path) -> None:
+    """Ten thousand combinations, of which three hold the constraint."""
+    whole = {"type": "float", "low": 0.0, "high": 99.0, "step": 1.0}
+    search = {"algorithm": "tpe", "trials": 9, "seed": 0}
+    sections: dict[str, Any] = {"space": {"x": whole, "slope": whole}, "search": search}
+    spec = toy_spec(
+        tmp_path, constraints=["100 * x <= slope", "slope <= 2"], config={"x": 0.0, "slope": 0.0}, **sections
+    )
+    history = run_search(spec, tmp_path / "journal")
+    assert sorted(trial.values["slope"] for trial in history.trials) == [0.0, 1.0, 2.0]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A trainable whose memory is a formula: 2 GiB, and 0.5 GiB for each unit of x * n, twice that for kind b."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -190,6 +191,20 @@ def test_no_trial_that_would_not_fit_is_started_once_the_scale_is_known(algorith
         known = fitted[2] if len(fitted) > 2 else 16
         assert [t.number for t in of_kind if t.status == "infeasible" and t.number > known] == []
     assert len(lost(history)) <= 6
+
+
+def test_at_the_edge_of_memory_every_algorithm_goes_on_with_what_it_has_learnt(tmp_path: Path) -> None:
+    """The more memory the better, so the best configs need all of the limit; no two algorithms draw alike there."""
+    late = {}
+    for algorithm in ("tpe", "curve_gp", "cmaes"):
+        spec = spec_of(tmp_path, algorithm, trials=24, resources={"memory_gb": 8})
+        history = search(spec, tmp_path / f"{algorithm}.journal")
+        late[algorithm] = [trial.values for trial in history.trials[12:]]
+        needed = sorted(needed_gib(values) for values in late[algorithm])
+        assert needed[len(needed) // 2] > 5.5, "half of the proposals are beside the edge"
+        assert history.best_trial() is not None
+    for first, second in itertools.combinations(late.values(), 2):
+        assert not any(values in second for values in first)
 
 
 def test_a_resumed_search_predicts_the_same(tmp_path: Path) -> None:
