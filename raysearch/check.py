@@ -112,8 +112,7 @@ class Check:
             return None
         limit = self.spec.resources.memory_bytes
         if limit is not None and peak > limit:
-            what = f"a trial takes {gigabytes(peak)}, more than resources.memory_gb allows ({gigabytes(limit)})"
-            return f"{what}; raise it, or search smaller batches, crops and networks"
+            return self._beyond_limit(limit, peak)
         if fit >= self.concurrent:
             return None
         there = "the GPUs have" if self.on_gpu else "the machine has free"
@@ -123,6 +122,18 @@ class Check:
         if fit == 0:
             return f"{what}; not even one fits: search smaller batches, crops and networks"
         return f"{what}; set resources.concurrent to {fit}, or search smaller batches, crops and networks"
+
+    def _beyond_limit(self, limit: int, peak: int) -> str:
+        """Return what becomes of the measured trials that take more than `resources.memory_gb`, and what to change."""
+        first = self.trials[0].found
+        first_peak = first.peak_bytes if isinstance(first, Measurement) else None
+        there = f"more than resources.memory_gb allows ({gigabytes(limit)})"
+        if first_peak is None or first_peak <= limit:
+            what = f"a trial takes {gigabytes(peak)}, {there}: the search ends such trials as infeasible"
+            return f"{what}; raise it, or search smaller batches, crops and networks"
+        whose = "the default config" if self.spec.trainable.config_model is not None else "the first config"
+        what = f"{whose} takes {gigabytes(first_peak)}, {there}: its trial will end as infeasible, without a score"
+        return f"{what}; raise it, or set a smaller batch, crop or network in config"
 
 
 def check_search(spec: SearchSpec, *, timeout_s: float = MEASURED_FOR_S) -> Check:

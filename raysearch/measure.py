@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -65,7 +65,7 @@ def measure(
     """
     from ray import cloudpickle  # as Ray does it: the module of a user's file need not be found by the process
 
-    context = TrialContext.of(spec)
+    context = replace(TrialContext.of(spec), memory_bytes=None)  # what a trial takes is to be found out, not refused
     deadline = time.monotonic() + timeout_s
     found: dict[int, Measurement | NotMeasured] = {}
     waiting = deque(range(len(configs)))

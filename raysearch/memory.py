@@ -4,6 +4,8 @@ Of the GPU where the process uses one, else of the process itself.
 """
 
 import contextlib
+import ctypes
+import gc
 import re
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ _UNITS = {"bytes": 0, "KiB": 1, "MiB": 2, "GiB": 3, "TiB": 4, "PiB": 5, "EiB": 6
 _SIZE = rf"([\d.]+) ?({'|'.join(_UNITS)})"
 _TRIED = re.compile(rf"allocate {_SIZE}")
 _FREE = re.compile(rf"of which {_SIZE} is free")
+_ALLOWED = re.compile(rf"{_SIZE} allowed")
 
 
 class Shortage(NamedTuple):
@@ -38,14 +41,17 @@ def is_out_of_memory(error: BaseException) -> bool:
 def shortage(error: BaseException, limit_bytes: int | None) -> Shortage | None:
     """What an out-of-memory error tells in numbers; None where it tells none, or none that explain it.
 
-    torch names what it tried to allocate, on a GPU also what was free there; NumPy names what it tried. On the machine
-    `limit_bytes` is what there was.
+    torch names what it tried to allocate, on a GPU also what was free there and what `cap_gpu` allowed; NumPy names
+    what it tried. On the machine `limit_bytes` is what there was.
     """
     tried = _size(_TRIED, error)
     if tried is None:
         return None
     held, free = _held_bytes(), _size(_FREE, error)
     there_was = limit_bytes if free is None else held + free
+    allowed = _size(_ALLOWED, error)
+    if there_was is not None and allowed is not None:
+        there_was = min(there_was, allowed)
     if there_was is None or held + tried <= there_was:
         return None
     return Shortage(held + tried, (held + tried) / there_was - 1.0)
@@ -63,6 +69,26 @@ def limit_bytes(gpus: float, share: float) -> int:
         total: int = cuda.get_device_properties(cuda.current_device()).total_memory
         return int(total * (gpus if 0.0 < gpus < 1.0 else 1.0))
     return int(get_system_memory() * share)
+
+
+def cap_gpu(limit_bytes: int) -> None:
+    """Make torch refuse what this process asks of a GPU beyond a limit, as if the GPU were no larger."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return
+    for device in range(torch.cuda.device_count()):
+        total = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, limit_bytes / total), device)
+
+
+def release() -> None:
+    """Give memory that nothing uses any more back to the system, so that it does not count as a later trial's."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    with contextlib.suppress(AttributeError):  # a C library other than glibc keeps nothing back, or has no such call
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def reset_peak() -> None:

@@ -63,6 +63,8 @@ class SearchResult:
     """What no other trial beats in all of them, the best by the first first."""
     broken: tuple[str, ...] = ()
     """Constraints on what is reported that the best trial breaks, since no trial holds all of them."""
+    default_lost: str | None = None
+    """How the trial of the default config ended, where it was infeasible or failed."""
 
     @property
     def trials(self) -> "pd.DataFrame":
@@ -115,4 +117,7 @@ def search_result(history: History, spec: SearchSpec, run_dir: RunDir, interrupt
             for trial in front
         ),
         broken=tuple(winner.broken(history.mode)) if winner else (),
+        default_lost=f"{default.status}: {default.error}"
+        if default is not None and default.status in ("infeasible", "failed")
+        else None,
     )

@@ -201,11 +201,14 @@ class TrialActor(tune.Trainable):
         self._has_begun = False
         self._last: str | None = None
         self._best: tuple[float, str] | None = None
+        if self.context.memory_bytes is not None and self.context.gpu > 0:
+            memory.cap_gpu(self.context.memory_bytes)
         memory.reset_peak()
         self._defaults.restore(self.context.seed)
         try:
             self._trainable = _build(self.context.trainable, self._given, self._storage)
             self._restore(config["reports"])
+            self._ending = self._beyond_limit()
         except Exception as error:
             self._ending = self._ending_of(error)
 
@@ -220,7 +223,7 @@ class TrialActor(tune.Trainable):
             except Exception:
                 traceback.print_exc()
         del trainable
-        _collect()
+        memory.release()
 
     def step(self) -> dict[str, Any]:
         """Run the trainable to its next report."""
@@ -256,6 +259,9 @@ class TrialActor(tune.Trainable):
         difference = _first_difference(self._given, result.get(CONFIG_USED))
         if difference is not None:
             return TrialReport(ending="failed", error=f"it trained with another config than it was given: {difference}")
+        beyond = self._beyond_limit()
+        if beyond is not None:
+            return beyond
         self._num_reports += 1
         iteration = int(result.get(ITERATION, self._num_reports))
         value = float(result[metric])
@@ -280,6 +286,20 @@ class TrialActor(tune.Trainable):
             peak_memory_bytes=memory.peak_bytes(),
             memory_limit_bytes=self._memory_limit(),
             worker=_process_name(),
+        )
+
+    def _beyond_limit(self) -> TrialReport | None:
+        """Return the ending of a trial that has taken more memory than the space file allows; None within the limit."""
+        limit, peak = self.context.memory_bytes, memory.peak_bytes()
+        if limit is None or peak is None or peak <= limit:
+            return None
+        took, allowed = (f"{num_bytes / 2**30:.3f} GB" for num_bytes in (peak, limit))
+        return TrialReport(
+            ending="infeasible",
+            error=f"it took {took} of memory, and resources.memory_gb allows {allowed}",
+            peak_memory_bytes=peak,
+            needed_memory_bytes=peak,
+            excess=peak / limit - 1.0,
         )
 
     def _memory_limit(self) -> int:
@@ -425,13 +445,6 @@ def _first_difference(given: Any, used: Any, path: str = "") -> str | None:
     if isinstance(given, list | tuple) and isinstance(used, list | tuple):
         return None if list(given) == list(used) else f"{path}: given {list(given)}, used {list(used)}"
     return None if given == used else f"{path}: given {given!r}, used {used!r}"
-
-
-def _collect() -> None:
-    gc.collect()
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 class _ProcessDefaults:

@@ -154,8 +154,8 @@ class ResourceSettings(Section):
     concurrent: Literal["auto"] | Count = "auto"
     """Trials at a time; `auto`: as many as the machines hold."""
     memory_gb: Annotated[float, Field(gt=0), NotBool] | None = None
-    """Memory that one trial may take, of its GPU or without one of the machine, in GB of 2^30 bytes; absent: its share
-    of what is found where it runs."""
+    """Memory that one trial may take, of its GPU or without one of the machine, in GB of 2^30 bytes; a trial that takes
+    more ends as infeasible. Absent: no limit, and the search expects a trial's share of what is there."""
 
     @property
     def memory_bytes(self) -> int | None:

@@ -280,7 +280,9 @@ def _finish(result: "SearchResult") -> None:
         say(f"best {result.metric}:    {result.best_value:.4f}  (trial {result.best_trial} of {result.num_trials})")
         if result.broken:
             say(f"no trial holds every constraint; the best comes nearest, and breaks {'; '.join(result.broken)}")
-        if result.default_value is not None:
+        if result.default_lost is not None:
+            note(f"the config of the space file as it stands, trial 0, is {result.default_lost}")
+        elif result.default_value is not None:
             say(f"default {result.metric}: {result.default_value:.4f}  (the config of the space file as it stands)")
         if result.confirmed is not None:
             best = result.confirmed.best

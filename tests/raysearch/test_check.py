@@ -124,7 +124,12 @@ class TestCheck:
         assert "not even one fits" in alone
         limited = check_of(spec_of(tmp_path, resources={"memory_gb": 1}), measurement(1.0, 1.5)).warning
         assert limited is not None
-        assert "1.5 GB, more than resources.memory_gb allows (1.0 GB)" in limited
+        assert "the default config takes 1.5 GB, more than resources.memory_gb allows (1.0 GB)" in limited
+        assert "its trial will end as infeasible" in limited
+        found = measurement(1.0, 0.5), measurement(1.0, 1.5)
+        dearest = check_of(spec_of(tmp_path, resources={"memory_gb": 1}), *found).warning
+        assert dearest is not None
+        assert dearest.startswith("a trial takes 1.5 GB, more than resources.memory_gb allows (1.0 GB)")
 
     def test_memory_of_gpus_counts_by_gpu(self, tmp_path: Path) -> None:
         machine = replace(MACHINE, gpus=2, gpu_memory_bytes=10 * GB)

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,27 @@ def test_a_gpu_says_what_was_free(monkeypatch: pytest.MonkeyPatch) -> None:
     error = torch.OutOfMemoryError(CUDA)
     assert memory.is_out_of_memory(error)
     assert memory.shortage(error, 80 * GIB) == memory.Shortage(55 * GIB, pytest.approx(15 / 40))
+
+
+def test_what_a_capped_gpu_allows_is_what_there_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """7 GiB held, 20 more asked for, 8 allowed, though 5 GiB more were free: 19 of 8 were lacking."""
+    capped = CUDA.replace("Of the allocated memory", "8.00 GiB allowed; Of the allocated memory")
+    monkeypatch.setattr(memory, "_held_bytes", lambda: 7 * GIB)
+    assert memory.shortage(torch.OutOfMemoryError(capped), 8 * GIB) == memory.Shortage(27 * GIB, pytest.approx(19 / 8))
+
+
+def test_the_cap_of_a_gpu_is_a_share_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares: list[tuple[float, int]] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=(40, 10)[device] * GIB)
+    )
+    monkeypatch.setattr(
+        torch.cuda, "set_per_process_memory_fraction", lambda share, device: shares.append((share, device))
+    )
+    memory.cap_gpu(20 * GIB)
+    assert shares == [(0.5, 0), (1.0, 1)]
 
 
 def test_an_error_without_numbers_that_explain_it_tells_no_excess() -> None:
