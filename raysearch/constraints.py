@@ -16,6 +16,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from raysearch.faults import FaultList
 from raysearch.journal import PEAK_MEMORY, UNKNOWN_VIOLATION
+from raysearch.metric_names import entry_of, names_of_entries
 from raysearch.parameters import Parameter
 from raysearch.strict_yaml import kind_of
 from raysearch.trial_config import ConfigTree, nearest, show
@@ -144,27 +145,21 @@ class _Names:
 
     def side(self, factor: float, name: str) -> Side | tuple[str, str]:
         """The side with a name; or what is wrong with the name, and the fix."""
-        list_name, _, entry = name.partition(".")
+        list_name, _, rest = name.partition(".")
         if self._is_path(name):
             return Side(factor, path=self.tree.resolve(name).path)
+        entry = entry_of(name, self.metrics, self.entries)
+        if entry is not None:
+            return Side(factor, metric=entry.metric, entry=entry.place)
         if list_name in self.entries:
-            known = list(self.entries[list_name])
-            if entry in known:
-                return Side(factor, metric=list_name, entry=known.index(entry))
-            if entry.isdecimal() and int(entry) < len(known):
-                return Side(factor, metric=list_name, entry=int(entry))
-            return f"the trainable reports no {name}", nearest(name, [f"{list_name}.{other}" for other in known])
+            return f"the trainable reports no {name}", nearest(
+                name, names_of_entries({list_name: self.entries[list_name]})
+            )
         if name == PEAK_MEMORY or (self.metrics is not None and name in self.metrics):
             return Side(factor, metric=name)
-        if self.metrics is None and not entry:
+        if self.metrics is None and not rest:
             return Side(factor, metric=name)
-        if self.metrics is None and entry.isdecimal():
-            return Side(factor, metric=list_name, entry=int(entry))
-        reported = [
-            *(self.metrics or ()),
-            PEAK_MEMORY,
-            *(f"{key}.{one}" for key, ones in self.entries.items() for one in ones),
-        ]
+        reported = [*(self.metrics or ()), PEAK_MEMORY, *names_of_entries(self.entries)]
         paths = self.tree.paths or tuple(parameter.path for parameter in self.parameters)
         fix = nearest(name, [*paths, *sorted(reported)])
         return f"{name} is neither in the trial config nor reported", fix

@@ -39,6 +39,7 @@ from ray.tune.utils import flatten_dict
 
 from raysearch import memory
 from raysearch.journal import Mode, Status
+from raysearch.metric_names import Entry, with_entries
 from raysearch.search import Decision, Proposal, Search
 from raysearch.space import SearchSpec
 from trainables.protocol import CONFIG_USED, ITERATION, SharesBeginning
@@ -126,6 +127,8 @@ class TrialContext:
     """Of the machine's memory, that a trial without a GPU may take."""
     memory_bytes: int | None = None
     """What a trial may take, where the space file says it."""
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    """Objectives that are an entry of a reported list -> which."""
 
     @classmethod
     def of(cls, spec: SearchSpec, *, share: float = 1.0) -> "TrialContext":
@@ -140,6 +143,7 @@ class TrialContext:
             gpu=resources.gpu,
             share=share,
             memory_bytes=resources.memory_bytes,
+            entries=spec.objective_entries,
         )
 
 
@@ -252,7 +256,7 @@ class TrialActor(tune.Trainable):
             self._trainable.share_beginning(self._shared_folder, self._folder.name)
 
     def _take(self, result: dict[str, Any]) -> TrialReport:
-        metric = self.context.metric
+        metric, result = self.context.metric, with_entries(result, self.context.entries)
         if metric not in result:
             reported = ", ".join(sorted(_metrics(result))) or "nothing"
             return TrialReport(ending="failed", error=f"it reported no {metric}, only {reported}")

@@ -22,6 +22,7 @@ from raysearch.documents import SPACE_KEYS, Kind, read_document
 from raysearch.errors import Fault, InputError
 from raysearch.faults import FaultList, Place
 from raysearch.journal import PEAK_MEMORY
+from raysearch.metric_names import Entry, entry_of, names_of_entries
 from raysearch.parameters import Parameter, conditions_hold, gates_first, read_parameters
 from raysearch.sections import Count, NotBool, Section, read_section
 from raysearch.shipped_spaces import find_space
@@ -73,7 +74,8 @@ class Objective(Section):
     """What makes one trial better than another."""
 
     metric: str
-    """A number that the trainable reports, or `peak_memory_bytes`, which is measured around every trial."""
+    """A number that the trainable reports, an entry of a list that it reports, such as `iou.road`, or
+    `peak_memory_bytes`, which is measured around every trial."""
     mode: Literal["max", "min"]
     """Whether a larger value is the better one, or a smaller one."""
 
@@ -256,6 +258,13 @@ class SearchSpec:
     def _value_of(self, values: Mapping[str, Any]) -> Callable[[str], Any]:
         return lambda path: values[path] if path in values else lookup(self.config, path)
 
+    @cached_property
+    def objective_entries(self) -> dict[str, Entry]:
+        """The objectives that are an entry of a reported list -> which."""
+        entries = self.metric_entries()
+        found = {one.metric: entry_of(one.metric, self.trainable.metrics, entries) for one in self.objectives}
+        return {metric: entry for metric, entry in found.items() if entry is not None}
+
     def metric_entries(self) -> Mapping[str, Sequence[str]]:
         """Name of every list that is reported -> the name of each of its numbers, where the config knows them."""
         return _entries(ConfigTree(self.trainable.config_model), self.config)
@@ -362,7 +371,6 @@ def _parse(
     for override in space_overrides:
         _override_space(searched, override, cwd, tree, faults)
 
-    objectives = _objectives(document, trainable, faults)
     _make_sources_absolute(document.get("search"), folders["search"])
     search = read_section(document.get("search"), ("search",), SearchSettings, faults)
     scheduler = read_section(document.get("scheduler"), ("scheduler",), SchedulerSettings, faults)
@@ -370,6 +378,7 @@ def _parse(
     track = read_section(document.get("track"), ("track",), TrackSettings, faults)
     base = _base_config(config, tree, resources or ResourceSettings(), faults)
     parameters = read_parameters(searched, tree, faults)
+    objectives = _objectives(document, trainable, tree, base, faults)
     if search is not None:
         _check_algorithm(search, parameters, faults)
         _check_several(objectives, search, scheduler, faults)
@@ -590,14 +599,20 @@ def _remove(config: dict[str, Any], place: Place) -> None:
 
 
 def _objectives(
-    document: dict[str, Any], trainable: LoadedTrainable | None, faults: FaultList
+    document: dict[str, Any],
+    trainable: LoadedTrainable | None,
+    tree: ConfigTree,
+    base: Mapping[str, Any] | None,
+    faults: FaultList,
 ) -> tuple[Objective, ...]:
     given = document.get("objective")
     if not given:
         faults.add(("objective",), "is missing", "give one, such as {metric: miou, mode: max}")
         return ()
     several = given if isinstance(given, list) else [given]
-    reported = trainable.metrics if trainable is not None else None
+    # Where the config breaks a rule, its own fault is told, and the names of what it reports are not known.
+    reported = trainable.metrics if trainable is not None and base is not None else None
+    entries = {} if base is None else _entries(tree, base)
     objectives = []
     metrics: list[str] = []
     for index, one in enumerate(several):
@@ -605,23 +620,34 @@ def _objectives(
         objective = read_section(one, place, Objective, faults)
         metric = one.get("metric") if isinstance(one, dict) else None
         if isinstance(metric, str):
-            _check_metric(metric, metrics, reported, (*place, "metric"), faults)
+            _check_metric(metric, metrics, reported, entries, (*place, "metric"), faults)
             metrics.append(metric)
         objectives.append(objective)
     return tuple(objective for objective in objectives if objective is not None)
 
 
 def _check_metric(
-    metric: str, before: Sequence[str], reported: Collection[str] | None, place: Place, faults: FaultList
+    metric: str,
+    before: Sequence[str],
+    reported: Collection[str] | None,
+    entries: Mapping[str, Sequence[str]],
+    place: Place,
+    faults: FaultList,
 ) -> None:
-    """Whether a metric can be an objective after those before it."""
-    if metric in before:
+    """Record a fault where a metric cannot be an objective after those before it."""
+    entry = entry_of(metric, reported, entries)
+    if metric in before or (entry is not None and entry in [entry_of(one, reported, entries) for one in before]):
         faults.add(place, f"{show(metric)} is an objective already", "name every metric once")
     elif metric == PEAK_MEMORY and not before:
         what = f"{metric} only grows while a trial trains, so the first report would be the best"
         faults.add(place, what, "name another objective before it")
-    elif reported is not None and metric not in {*reported, PEAK_MEMORY}:
-        faults.add(place, f"{show(metric)} is never reported by the trainable", nearest(metric, sorted(reported)))
+    elif metric in entries:
+        example = names_of_entries({metric: entries[metric]})[0]
+        what = f"{show(metric)} is a list of {len(entries[metric])} numbers, and an objective is one"
+        faults.add(place, what, f"name an entry of it, such as {example}")
+    elif reported is not None and entry is None and metric not in {*reported, PEAK_MEMORY}:
+        names = names_of_entries(entries) if "." in metric and entries else sorted({*reported} - {*entries})
+        faults.add(place, f"{show(metric)} is never reported by the trainable", nearest(metric, names))
 
 
 def _raw_space(document: dict[str, Any], folder: Path, tree: ConfigTree, faults: FaultList) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 What a schema cannot say (a constraint between two values, a file that must exist) is left to `check`.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import models_json_schema
 
@@ -15,11 +16,13 @@ from raysearch.parameters import WORDS
 from raysearch.space import DEFAULT_TRAINABLE, SECTIONS, OpensegReference
 from raysearch.trainable_loading import LoadedTrainable
 from raysearch.trial_config import ConfigTree, aliases, models_in
+from trainables.protocol import HasMetricEntries
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _TEMPLATE = "#/$defs/{model}"
 _VALUE = {"type": ["boolean", "integer", "number", "string", "null"]}
-_VALUES = {"anyOf": [_VALUE, {"type": "array", "items": _VALUE}]}
+_LISTED = {"type": ["boolean", "integer", "number", "string", "null", "array"]}
+_VALUES = {"anyOf": [_VALUE, {"type": "array", "items": _LISTED}]}
 
 
 def space_schema(trainable: LoadedTrainable) -> dict[str, Any]:
@@ -98,9 +101,21 @@ def _known(
         paths = {path: _described(searched, tree.resolve(path).field) for path in tree.paths}
         known["space"] = {"properties": paths, "additionalProperties": False}
     if trainable.metrics is not None:
-        metric = {"metric": {"enum": sorted({*trainable.metrics, PEAK_MEMORY})}}
+        lists = _reported_lists(model)
+        named: dict[str, Any] = {"enum": sorted({*trainable.metrics, PEAK_MEMORY} - {*lists})}
+        entries = [{"type": "string", "pattern": rf"^{re.escape(name)}\..+$"} for name in lists]
+        metric = {"metric": {"anyOf": [named, *entries]} if entries else named}
         known["objective"] = {"properties": metric, "items": {"properties": metric}}
     return known
+
+
+def _reported_lists(model: type[BaseModel] | None) -> list[str]:
+    """Return the names of reported lists whose entries can be named, by the config as it is without a value given."""
+    try:
+        config = None if model is None else model()
+    except ValidationError:  # a value has no default
+        return []
+    return sorted(config.metric_entries()) if isinstance(config, HasMetricEntries) else []
 
 
 def _complete_words(definition: dict[str, Any], kind: str) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from raysearch.documents import Kind, check_kind
 from raysearch.errors import Fault, InputError
+from raysearch.metric_names import entry_of, with_entries
 from raysearch.records import write_reports
 from raysearch.strict_yaml import read_mapping
 from trainables.config import Config
@@ -24,7 +25,7 @@ from trainables.metrics import ConfusionMatrix
 from trainables.models import Segmenter, network_of
 from trainables.prediction import Ids, predict_images, readable_images
 from trainables.preflight import preflight
-from trainables.trainer import MODEL_FILE, Trainer, pick_device
+from trainables.trainer import METRICS, MODEL_FILE, Trainer, pick_device
 
 Sample = TypeVar("Sample")
 Say = Callable[[str], None]
@@ -67,6 +68,7 @@ def train(config: Config, out: Path, *, metric: str = "miou", say: Say = print, 
         os.replace(part, config_file)
     elif config_file.read_text(encoding="utf-8") != text:
         raise InputError([Fault(str(out), "holds the training of another config", "name another --out")])
+    entry = entry_of(metric, METRICS, config.metric_entries())
     trainer = Trainer(config)
     rows: list[dict[str, Any]] = []
     _recover(checkpoint)
@@ -76,7 +78,7 @@ def train(config: Config, out: Path, *, metric: str = "miou", say: Say = print, 
         say(f"going on at iteration {trainer.iteration}")
     trainer.after_iteration = lambda iteration: progress(iteration, config.train.max_iters)
     while not trainer.done:
-        report = trainer.run_to_report()
+        report = with_entries(trainer.run_to_report(), {} if entry is None else {metric: entry})
         value = report.pop(metric)
         rows.append({"trial": 0, "iteration": report.pop("iteration"), "value": value, **report})
         write_reports(rows, results)

@@ -99,6 +99,36 @@ def test_by_how_much_a_report_breaks_a_floor(
     assert spec.violations({}, reported) == {text: pytest.approx(violation, rel=1e-9, abs=0)}
 
 
+def objective_spec(folder: Path, *metrics: str) -> SearchSpec:
+    objectives = [{"metric": metric, "mode": "max"} for metric in metrics]
+    space = {"contrast.max_views": {"type": "int", "low": 1, "high": 200}}
+    return parse_space({"config": CONFIG, "space": space, "objective": objectives}, folder, "space.yaml")
+
+
+def test_an_objective_may_be_an_entry_too(tmp_path: Path) -> None:
+    assert objective_spec(tmp_path, "iou.bicyclist").objective_entries == {"iou.bicyclist": ("iou", 2)}
+    several = objective_spec(tmp_path, "miou", "iou.traffic light", "iou.0")
+    assert several.objective_entries == {"iou.traffic light": ("iou", 1), "iou.0": ("iou", 0)}
+    assert several.document["objective"][2] == {"metric": "iou.0", "mode": "max"}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "fault"),
+    [
+        (["iou.bicylist"], '"iou.bicylist" is never reported by the trainable; did you mean iou.bicyclist?'),
+        (["iou.3"], '"iou.3" is never reported by the trainable; did you mean iou.'),
+        (["ioU.bicyclist"], '"ioU.bicyclist" is never reported by the trainable; did you mean iou.bicyclist?'),
+        (["iou"], '"iou" is a list of 3 numbers, and an objective is one; name an entry of it, such as iou.road'),
+        (["iou.road", "iou.0"], '"iou.0" is an objective already; name every metric once'),
+    ],
+)
+def test_a_wrong_entry_as_an_objective_has_its_fault(tmp_path: Path, metrics: list[str], fault: str) -> None:
+    with pytest.raises(InputError) as caught:
+        objective_spec(tmp_path, *metrics)
+    (found,) = map(str, caught.value.faults)
+    assert fault in found
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [

@@ -1,5 +1,6 @@
 """The wrapper around a trainable, without Ray."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from ray import tune
 
 from raysearch import memory
+from raysearch.metric_names import Entry
 from raysearch.ray_adapters import TrialActor, TrialContext, wrap
 
 
@@ -89,6 +91,87 @@ def test_a_worker_is_named_by_its_process_and_prints_every_trial_that_it_begins(
     worker.reset_config({**second, "title": "trial 1"})
     assert repr(worker) == name
     assert capsys.readouterr().out == "trial 0\ntrial 1\n"
+
+
+class Growing(Counting):
+    """Takes 100 MB in its second step, and gives them back before the report."""
+
+    def step(self) -> dict[str, Any]:
+        held = np.ones(10**8 // 8) if self.count == 1 else None
+        del held
+        return super().step()
+
+
+class GrowingInSetup(Counting):
+    def setup(self, config: dict[str, Any]) -> None:
+        self.held = np.ones(10**8 // 8)
+        super().setup(config)
+
+
+def resident_bytes() -> int:
+    memory.release()
+    memory.reset_peak()
+    held = memory.peak_bytes()
+    assert held is not None
+    return held
+
+
+def test_a_trial_that_takes_more_than_the_space_file_allows_is_infeasible(folder: Path) -> None:
+    """Though the system had the memory, and though it was given back before the report."""
+    limit = resident_bytes() + 50 * 2**20
+    growing = actor(folder, Growing, memory_bytes=limit)
+    first, second = (growing.step()["raysearch"] for _ in range(2))
+    assert (first.ending, first.value) == (None, 1.0)
+    assert (second.ending, second.value, second.checkpoint) == ("infeasible", None, None)
+    assert second.peak_memory_bytes == second.needed_memory_bytes > limit
+    assert second.excess == pytest.approx(second.needed_memory_bytes / limit - 1)
+    told = f"it took {second.needed_memory_bytes / 2**30:.3f} GB of memory"
+    assert second.error == f"{told}, and resources.memory_gb allows {limit / 2**30:.3f} GB"
+    assert actor(folder, Growing, memory_bytes=2 * limit).step()["raysearch"].ending is None
+
+
+def test_so_is_one_that_takes_it_before_its_first_report(folder: Path) -> None:
+    limit = resident_bytes() + 50 * 2**20
+    report = actor(folder, GrowingInSetup, memory_bytes=limit).step()["raysearch"]
+    assert (report.ending, report.iteration) == ("infeasible", None)
+    assert report.needed_memory_bytes > limit
+
+
+def test_the_memory_of_one_trial_is_not_counted_as_the_next_ones(folder: Path) -> None:
+    limit = resident_bytes() + 50 * 2**20
+    reused = actor(folder, GrowingInSetup, memory_bytes=limit)
+    assert reused.step()["raysearch"].ending == "infeasible"
+    config = {"folder": str(folder), "config": {}, "title": "trial 1", "reports": [], "shared_folder": str(folder)}
+    reused.context = TrialContext(Counting, "score", "max", seed=0, cpu=1, gpu=0, memory_bytes=limit)  # type: ignore[misc]
+    reused.reset_config(config)
+    assert reused.step()["raysearch"].ending is None
+
+
+def test_a_gpu_is_capped_before_the_trial_is_built(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[Any] = []
+    monkeypatch.setattr(memory, "cap_gpu", lambda limit: called.append(limit))
+    context = TrialContext(Counting, "score", "max", seed=0, cpu=1, gpu=1, memory_bytes=2**34)
+    config = {"folder": str(folder), "config": {}, "title": "trial 0", "reports": [], "shared_folder": str(folder)}
+    wrap(context)(config=config)
+    actor(folder, memory_bytes=2**34)
+    assert called == [2**34], "a trial without a GPU has none to be capped"
+
+
+class ByClass(Counting):
+    def step(self) -> dict[str, Any]:
+        return {**super().step(), "iou": np.array([0.5, 0.25 * self.count, float("nan")])}
+
+
+def test_an_entry_of_a_reported_list_is_a_metric_like_any_other(folder: Path) -> None:
+    entries = {"iou.road": Entry("iou", 1), "iou.sky": Entry("iou", 2)}
+    context = TrialContext(ByClass, "iou.road", "max", seed=0, cpu=1, gpu=0, entries=entries)
+    config = {"folder": str(folder), "config": {}, "title": "trial 0", "reports": [], "shared_folder": str(folder)}
+    report = wrap(context)(config=config).step()["raysearch"]
+    assert (report.ending, report.value) == (None, 0.25)
+    assert "iou.road" not in report.metrics
+    assert report.metrics["score"] == 1.0
+    assert report.metrics["iou"][:2] == [0.5, 0.25]
+    assert math.isnan(report.metrics["iou.sky"]), "a further objective: the search ends the trial by it"
 
 
 def test_every_report_carries_the_memory_and_its_limit(folder: Path) -> None:
