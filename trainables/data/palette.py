@@ -1,22 +1,26 @@
-"""Colour masks to class ids, by exact look-up: a colour outside the palette is an error, never the nearest one."""
+"""Colour masks to class ids, by exact look-up: a colour outside the palette is the nearest one only if asked for."""
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainables.config import IGNORE_INDEX
-from trainables.data.folder import shown
+from trainables.data.folder import at_most, shown
+from trainables.data.text_table import read_text, separator_of
 from trainables.errors import Fault, InputError
 
 Colour: TypeAlias = tuple[int, int, int]
 """Red, green, blue in 0..255."""
+
+Number = TypeVar("Number", int, NDArray[np.int32])
 
 UNKNOWN = -1
 """What `Palette.ids` gives for a colour that the palette does not have."""
@@ -39,6 +43,23 @@ class Palette:
         """The id of every pixel: (h, w) int16 in 0..255, or `UNKNOWN`, of (h, w, 3) uint8 RGB."""
         return self._table[packed(pixels)]
 
+    def nearest_ids(self, pixels: NDArray[np.uint8]) -> NDArray[np.int16]:
+        """Return the id of the nearest colour for every pixel, by Euclidean distance in RGB: (h, w) int16 in 0..255.
+
+        Args:
+            pixels: (h, w, 3) uint8 RGB.
+        """
+        numbers, places = np.unique(packed(pixels), return_inverse=True)
+        found = np.stack(unpacked(numbers), axis=-1).astype(np.int32)  # (U, 3)
+        closest = np.zeros(len(found), np.intp)
+        least = np.full(len(found), np.iinfo(np.int32).max, np.int32)
+        for position, colour in enumerate(self.colours):
+            distance = ((found - np.array(colour, np.int32)) ** 2).sum(axis=1)
+            closest[distance < least] = position
+            least = np.minimum(least, distance)
+        ids = np.array(list(self.colours.values()), np.int16)
+        return ids[closest[places]].reshape(pixels.shape[:2])
+
     @cached_property
     def _table(self) -> NDArray[np.int16]:
         table = np.full(1 << 24, UNKNOWN, np.int16)
@@ -53,13 +74,18 @@ def packed(pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
     return np.asarray((wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2])
 
 
-def unpacked(number: int) -> Colour:
-    """The colour that `packed` made one number of."""
+def unpacked(number: Number) -> tuple[Number, Number, Number]:
+    """The colour that `packed` made one number of, or of many."""
     return number >> 16, number >> 8 & 0xFF, number & 0xFF
 
 
 def read_palette(path: Path) -> Palette:
-    """The palette in a file of rows `r, g, b, id[, name]`: CSV, with or without a header, or a JSON list of lists.
+    """Return the palette in a file, whatever tool wrote it.
+
+    A text file has a row for each colour, `r, g, b, id[, name]` or `#rrggbb, id[, name]`, separated by commas,
+    semicolons, tabs or blanks. With a header, columns may come in any order. CVAT's `labelmap.txt` is such a file. A
+    JSON file has a list of such rows, the three numbers in a list of their own or not, a list of objects with the keys
+    of a header, or an object of id or name -> colour. Where no row has an id, rows are numbered from 0.
 
     Raises:
         InputError: the file cannot be read, or every row that is no such row or gives a colour a second id.
@@ -67,53 +93,176 @@ def read_palette(path: Path) -> Palette:
     colours: dict[Colour, int] = {}
     names: dict[int, str] = {}
     faults: list[Fault] = []
-    for where, row in _rows(path):
+    rows = list(_json_rows(path) if path.suffix.lower() == ".json" else _text_rows(path))
+    has_ids = any(isinstance(row, Mapping) and not _is_absent(row.get("id")) for _, row in rows) or not all(
+        isinstance(row, Mapping) for _, row in rows
+    )
+    for position, (where, row) in enumerate(rows):
         try:
-            red, green, blue, raw = (_byte(value) for value in row[:4])
-            (name,) = row[4:] or ("",)
-        except ValueError:
-            what = f"{row!r} is no row of r, g, b, id[, name] with numbers in 0..255"
-            faults.append(Fault(where, what, "write for example 128, 64, 128, 3, road"))
+            cells = row if isinstance(row, Mapping) else _cells(row)
+            colour = _colour(cells.get("colour"))
+            raw = _byte(cells.get("id"), "the id") if has_ids else _byte(position, "the number of the row")
+            name = _name(cells.get("name"))
+        except _UnfitError as error:
+            fix = "write for example 128, 64, 128, 3, road"
+            faults.append(Fault(where, f"{_shown_row(row)} is no row of a colour, an id and a name: {error}", fix))
             continue
-        if colours.setdefault((red, green, blue), raw) != raw:
-            what = f"gives the colour {red},{green},{blue} the id {raw}, an earlier row {colours[red, green, blue]}"
+        if colours.setdefault(colour, raw) != raw:
+            red, green, blue = colour
+            what = f"gives the colour {red},{green},{blue} the id {raw}, an earlier row {colours[colour]}"
             faults.append(Fault(where, what, "keep one of them"))
-        if str(name).strip():
-            names.setdefault(raw, str(name).strip())
+        if name:
+            names.setdefault(raw, name)
     if not colours and not faults:
         faults.append(Fault(shown(path), "holds no colour", "write rows of r, g, b, id[, name]"))
     if faults:
-        raise InputError(faults)
+        raise InputError(at_most(faults))
     return Palette(colours, names)
 
 
-def _rows(path: Path) -> Iterator[tuple[str, list[Any]]]:
-    """Where a row stands, and the row."""
+_COLUMNS = {
+    "colour": ("colour", "color", "rgb", "color_rgb", "colour_rgb", "hex", "color_hex"),
+    "id": ("id", "classid", "class_id", "labelid", "label_id", "index", "class_index", "value", "pixel_value"),
+    "name": ("name", "label", "class", "classname", "class_name", "label_name", "title", "category"),
+    "r": ("r", "red"),
+    "g": ("g", "green"),
+    "b": ("b", "blue"),
+}
+"""Names that other tools give to a column of a table or to a key of an object, in lower case."""
+
+_Row: TypeAlias = Mapping[str, Any] | Sequence[Any]
+"""The cells of a row by the keys of `_COLUMNS`, or in their order."""
+
+
+class _UnfitError(Exception):
+    """What is wrong with a row."""
+
+
+def _text_rows(path: Path) -> Iterator[tuple[str, _Row]]:
+    """Yield where a row stands, and the row."""
+    lines = read_text(path).splitlines()
+    first = next((line for line in lines if line.strip()), "")
+    separator = ":" if _CVAT.match(first) else separator_of(first)
+    columns: list[str] | None = None
+    is_first = True
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        row = line.split(None, 4) if separator is None else next(csv.reader([line], delimiter=separator))
+        row = [cell.strip() for cell in row]
+        if is_first and not any(cell.isdecimal() or _HEX.fullmatch(cell) or _TRIPLE.fullmatch(cell) for cell in row):
+            columns = _columns([cell.lstrip("#").strip() for cell in row])
+        elif line.startswith("# "):  # a remark, as CVAT writes them
+            continue
+        elif columns is None:
+            yield f"{shown(path)}: line {number}", row
+        else:
+            yield f"{shown(path)}: line {number}", _by_column(columns, row)
+        is_first = False
+
+
+def _columns(header: Sequence[str]) -> list[str] | None:
+    """Return the key of every column, empty for one that says nothing; None where the header has no colour."""
+    columns = [_key(name) for name in header]
+    return columns if "colour" in columns or {"r", "g", "b"} <= set(columns) else None
+
+
+def _key(name: str) -> str:
+    return next((key for key, names in _COLUMNS.items() if name.strip().lower() in names), "")
+
+
+def _by_column(columns: Sequence[str], row: Sequence[Any]) -> _Row:
+    """Return a row by its columns, or as it is where it has more or fewer cells than the header."""
+    if len(row) > len(columns) or len(row) < len(columns) - columns.count("name"):
+        return row
+    return _joined(zip(columns, row, strict=False))
+
+
+def _joined(cells: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return cells by key, the first of each, with red, green and blue as one colour."""
+    found: dict[str, Any] = {}
+    for key, value in cells:
+        if key:
+            found.setdefault(key, value)
+    if {"r", "g", "b"} <= found.keys() and "colour" not in found:
+        found["colour"] = [found.pop(key) for key in "rgb"]
+    return found
+
+
+def _json_rows(path: Path) -> Iterator[tuple[str, _Row]]:
+    """Yield where a row stands, and the row."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeError) as error:
-        raise InputError([Fault(shown(path), f"cannot be read ({error})", "name a CSV or JSON file")]) from error
-    if path.suffix.lower() != ".json":
-        for number, row in enumerate(csv.reader(text.splitlines()), start=1):
-            is_header = number == 1 and not any(value.strip().isdecimal() for value in row)
-            if any(value.strip() for value in row) and not is_header:
-                yield f"{shown(path)}: line {number}", row
-        return
-    try:
-        document = json.loads(text)
-    except ValueError as error:
+        document = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
         raise InputError([Fault(shown(path), f"is no JSON ({error})", "mend the syntax")]) from error
+    if isinstance(document, dict):
+        for key, value in document.items():
+            given = {"id": key} if key.strip().isdecimal() else {"name": key}
+            cells = _joined((_key(name), cell) for name, cell in value.items()) if isinstance(value, dict) else {}
+            yield f"{shown(path)}: {shown(Path(key))}", given | (cells or {"colour": value})
+        return
     if not isinstance(document, list):
-        raise InputError([Fault(shown(path), "must be a list", 'write [[128, 64, 128, 3, "road"], ...]')])
+        what = "must be a list of rows, or an object of id -> colour"
+        raise InputError([Fault(shown(path), what, 'write [[128, 64, 128, 3, "road"], ...]')])
     for number, row in enumerate(document, start=1):
-        yield f"{shown(path)}: row {number}", row if isinstance(row, list) else [row]
+        where = f"{shown(path)}: row {number}"
+        if isinstance(row, dict):
+            yield where, _joined((_key(name), cell) for name, cell in row.items())
+        else:
+            yield where, row if isinstance(row, list) else [row]
 
 
-def _byte(value: Any) -> int:
-    """A number in 0..255; raises ValueError."""
-    if isinstance(value, (bool, float)):
-        raise ValueError
-    number = int(value)
+def _cells(row: Sequence[Any]) -> Mapping[str, Any]:
+    """Return the cells of a row in the usual order by their keys."""
+    has_one = bool(row) and (isinstance(row[0], list) or (isinstance(row[0], str) and bool(_HEX.fullmatch(row[0]))))
+    colour, rest = (row[0], row[1:]) if has_one else (row[:3], row[3:])
+    if len(rest) not in (1, 2):
+        raise _UnfitError(f"it has {len(row)} cells")
+    return dict(zip(("colour", "id", "name"), (colour, *rest), strict=False))
+
+
+def _colour(cell: Any) -> Colour:
+    if isinstance(cell, str) and _HEX.fullmatch(cell.strip()):
+        digits = cell.strip().lstrip("#")
+        return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)
+    if isinstance(cell, str) and _TRIPLE.fullmatch(cell.strip()):
+        cell = re.split(r"[\s,]+", cell.strip(" ()[]"))
+    if not isinstance(cell, Sequence) or isinstance(cell, str) or len(cell) != 3:
+        raise _UnfitError(f"{_shown_row(cell)} is no colour of three numbers")
+    red, green, blue = (_byte(value, "a colour") for value in cell)
+    return red, green, blue
+
+
+def _byte(value: Any, what: str) -> int:
+    """Return a whole number in 0..255."""
+    is_number = isinstance(value, str | int) and not isinstance(value, bool)
+    try:
+        number = int(value) if is_number else -1
+    except ValueError:
+        number = -1
     if not 0 <= number <= 255:
-        raise ValueError
+        raise _UnfitError(f"{_shown_row(value)} is no number in 0..255 for {what}")
     return number
+
+
+def _name(cell: Any) -> str:
+    if _is_absent(cell):
+        return ""
+    if isinstance(cell, list | dict):
+        raise _UnfitError(f"{_shown_row(cell)} is no name")
+    return str(cell).strip()
+
+
+def _is_absent(cell: Any) -> bool:
+    return cell is None or cell == ""
+
+
+def _shown_row(row: Any) -> str:
+    """Return a row or a cell as it is written in JSON, of a long one the beginning."""
+    text = json.dumps(row, ensure_ascii=False, default=str)
+    return shown(Path(text if len(text) <= 80 else f"{text[:80]}..."))
+
+
+_HEX = re.compile(r"#[0-9A-Fa-f]{6}")
+_TRIPLE = re.compile(r"[(\[]?\s*\d+(\s*,\s*|\s+)\d+(\s*,\s*|\s+)\d+\s*[)\]]?")
+_CVAT = re.compile(r"(# )?label:color_rgb:|[^,:]*:\d+,\d+,\d+:")
