@@ -134,7 +134,11 @@ def _columns(names: Sequence[str], spec: SearchSpec, faults: FaultList) -> tuple
     not_searched = []
     for index, name in enumerate(names):
         path = tree.resolve(name).path
-        if name in names[:index] or path in searched.values():
+        if not name:
+            fix = "name it, for example note, or leave it out (pandas: to_csv(..., index=False))"
+            where = f"{faults.source}: column {index + 1} of {len(names)}"
+            faults.extend([Fault(where, "has no name in the first row", fix)])
+        elif name in names[:index] or path in searched.values():
             faults.extend([Fault(f"{faults.source}: column {name}", "is given a second time", "keep one")])
         elif path in paths:
             searched[name] = path

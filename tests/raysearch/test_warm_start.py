@@ -327,6 +327,11 @@ def test_faults_are_told_all_at_once_with_row_column_value_rule_and_fix(tmp_path
         ("notes.csv", b"", "is empty; its first row must name the columns"),
         ("notes.csv", b"x,score\n0.5,1,2\n", "row 2: has 3 cells for 2 columns"),
         ("notes.csv", b"x,x,score\n0.5,0.5,1\n", "column x: is given a second time; keep one"),
+        (
+            "notes.csv",
+            b",x,score\n0,0.5,1\n",
+            "notes.csv: column 1 of 3: has no name in the first row; name it, for example note",
+        ),
         ("notes.csv", b"x,n\n0.5,1\n", "no column holds the score; name it score, score or value"),
         ("notes.csv", b"x,score\n\xff,1\n", "is not UTF-8 text"),
         ("notes.parquet", b"PAR1", "cannot be read"),
