@@ -10,15 +10,29 @@ from typing import Any, TextIO
 
 _STDOUT, _STDERR = 1, 2
 
+_WARNINGS = "py.warnings"
+"""The logger that Python sends captured warnings to."""
+
 _worker_log = logging.getLogger("raysearch.worker")
+
+
+def capture_warnings() -> None:
+    """Send the warnings of libraries to a logger that writes nowhere until `logging_to` gives it a file.
+
+    They name places in code that the user did not write; what the user should know is said in sentences of ours.
+    """
+    logging.captureWarnings(True)
+    logger = logging.getLogger(_WARNINGS)
+    logger.propagate = False
+    logger.addHandler(logging.NullHandler())
 
 
 @contextmanager
 def logging_to(path: Path) -> Iterator[None]:
-    """Ray's own lines, what workers print, and the tracebacks of trials go into a file."""
+    """Write Ray's own lines, what workers print, the warnings of libraries and the tracebacks of trials to a file."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    loggers = [logging.getLogger(name) for name in ("ray", "raysearch")]
+    loggers = [logging.getLogger(name) for name in ("ray", "raysearch", _WARNINGS)]
     before = [(logger.handlers, logger.propagate, logger.level) for logger in loggers]
     for logger in loggers:
         logger.handlers, logger.propagate = [handler], False

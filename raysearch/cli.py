@@ -6,6 +6,7 @@ import sys
 import typer
 from rich.markup import escape
 
+from raysearch.chatter import capture_warnings
 from raysearch.commands import console, data_commands, model_commands, search_commands, space_commands
 from raysearch.commands.arguments import examples
 from raysearch.errors import EXIT_FAILED, EXIT_WRONG_INPUT, InputError, WorkError
@@ -25,6 +26,7 @@ app.add_typer(data_commands.app, name="data")
 
 def main() -> None:
     """Run the command line; the exit code is 0, 1 (the work failed), 2 (the input is wrong) or 128 + signal."""
+    capture_warnings()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
