@@ -1,13 +1,39 @@
 """Where commands print: results to standard output, what is said beside them to standard error."""
 
+import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+_UNLIMITED = 10_000
+"""Characters that no table needs in width."""
+_CUT = "…"
+"""What Rich puts where it cuts text off."""
 
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def show(table: Table) -> None:
+    """Print a table so that nothing in it is cut off: folded to a terminal's width where it fits, else whole."""
+    for column in table.columns:
+        column.overflow = "ellipsis" if column.no_wrap else "fold"
+    whole = _printed(table, _UNLIMITED)
+    if out.is_terminal and _CUT not in _printed(table, out.width).replace(_CUT, "", whole.count(_CUT)):
+        out.print(table, soft_wrap=False)
+        return
+    Console(width=max(map(cell_len, whole.splitlines()), default=1), highlight=False).print(table)
+
+
+def _printed(table: Table, width: int) -> str:
+    """Return a table as text."""
+    text = io.StringIO()
+    Console(file=text, width=width, highlight=False).print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 
 def say(line: str) -> None:

@@ -149,5 +149,5 @@ def _say_scores(confusion: "ConfusionMatrix", data: "DataConfig") -> None:
     table = Table("class", "IoU")
     for name, iou in zip(names, confusion.iou(), strict=True):
         table.add_row(escape(name), "absent" if iou != iou else f"{iou:.4f}")
-    console.out.print(table)
+    console.show(table)
     say(f"mIoU {float(confusion.miou()):.6f}  pixel accuracy {float(confusion.pixel_accuracy()):.6f}")

@@ -107,7 +107,7 @@ def check(space: SpaceFile, pairs: Pairs = None, set_values: SetValues = None) -
     with console.err.status("looking at the data, then measuring the first iterations of a trial or two"):
         checked = check_search(spec)
     for table in check_tables.tables(checked):
-        console.out.print(table, soft_wrap=False)
+        console.show(table)
     for notice in checked.notices:
         note(notice)
     for line in check_tables.lines(checked):
@@ -265,7 +265,7 @@ def _say_pareto_set(result: "SearchResult") -> None:
     for point in result.pareto_set[:_MAX_PARETO_ROWS]:
         numbers = (f"{value:.4g}" for value in point.values)
         table.add_row(str(point.trial), *numbers, escape(str(point.config.relative_to(result.run_dir))))
-    console.out.print(table)
+    console.show(table)
     left = len(result.pareto_set) - _MAX_PARETO_ROWS
     if left > 0:
         say(f"{left} more in {result.run_dir / 'pareto.parquet'}")

@@ -29,7 +29,7 @@ def spaces(
         table = Table("name", "what it searches")
         for stem, path in shipped.items():
             table.add_row(escape(stem), escape(summary(path)))
-        console.out.print(table)
+        console.show(table)
     elif name in shipped:
         print(shipped[name].read_text(encoding="utf-8"), end="")
     else:
