@@ -14,7 +14,7 @@ from raysearch.machine import Machine
 from trainables.config import IGNORE_INDEX, DataConfig
 from trainables.data.census import SPLITS, Begin, Inspection, class_names, inspect_dataset, silently
 from trainables.data.folder import one_folder, shown
-from trainables.data.preflight import IMBALANCE_WORTH_WEIGHTS, SplitSummary
+from trainables.data.preflight import IMBALANCE_WORTH_WEIGHTS, SplitSummary, likely_bit_depth
 from trainables.data.presets import PRESETS
 from trainables.losses.class_weights import class_weights
 
@@ -80,9 +80,15 @@ def first_space(
     if found.config is None:
         values = ", ".join(str(value) for value in found.splits["train"].value_pixels())
         what = f"its labels hold only the value {values}; a network tells at least two classes apart"
-        raise InputError([Fault(shown(folder), what, "name the classes with --ids, or label more of them")])
+        fix = "name the classes with --ids, or label more of them"
+        if found.splits["train"].soft_edges is not None:  # of 0 and 255
+            what, fix = found.notices[0], "255 always means ignore"
+        raise InputError([Fault(shown(folder), what, fix)])
+    depth = likely_bit_depth(image for census in found.splits.values() for image in census.traits)
     hints = () if config is not None else _preset_hints({v for c in found.splits.values() for v in c.value_pixels()})
-    return FirstSpace(_text(folder, found, found.config, machine), (*found.notices, *hints))
+    return FirstSpace(
+        _text(folder, found, found.config.model_copy(update={"bit_depth": depth}), machine), (*found.notices, *hints)
+    )
 
 
 def _preset_hints(values: set[int]) -> tuple[str, ...]:
@@ -142,6 +148,7 @@ def _text(folder: Path, found: Inspection, config: DataConfig, machine: Machine)
         "label_class_ids": list(config.label_class_ids),
         **({"reduce_zero_label": True} if config.reduce_zero_label else {}),
         "class_names": list(class_names(config)),
+        **({"bit_depth": config.bit_depth} if config.bit_depth < 16 else {}),
     }
     named = "\n".join(f"    {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in data.items())
     name = re.sub(r"[^\w-]+", "-", folder.name).strip("-_") or "dataset"

@@ -165,7 +165,7 @@ def predict(
         InputError: there is no checkpoint, it does not fit the config, an image cannot be read, or `out` is taken.
     """
     with new_folder(out, images) as folder:
-        paths = readable_images(images)
+        paths = readable_images(images, config.data)
         network, device = load_network(config, checkpoint)
         written = predict_images(network, paths, folder, config, device=device, ids=ids, with_overlay=with_overlay)
         for done, _ in enumerate(written, start=1):

@@ -83,6 +83,9 @@ class DataConfig(_Section):
     """One name a class, for tables and pictures."""
     input_mode: Literal["RGB", "BGR"] = "RGB"
     """Channel order that the network sees; the normalisation is that of ImageNet in RGB order either way."""
+    bit_depth: Annotated[int, Field(ge=8, le=16)] = 16
+    """Significant bits of image files with 16 bits a channel: 12 where the values are 0..4095. The upper eight of them
+    are kept. Other images, and TIFFs that state such a depth themselves, are read by what the file says."""
     image_scale: Annotated[float, Field(gt=0.0, le=4.0)] = 1.0
     """Images are resized by this factor when they are read; scores are still taken at the label's own size."""
     augmentation: AugmentationConfig = AugmentationConfig()
@@ -389,6 +392,8 @@ class Config(_Section):
         reasons: dict[str, str] = {}
         if self.data.dir is not None:
             reasons["data.drawn"] = "data.dir is given"
+        else:
+            reasons["data.bit_depth"] = "data.dir is not given"
         if self.train.micro_batch_size is not None and self.train.micro_batch_size >= self.train.batch_size:
             reasons["train.micro_batch_size"] = "train.batch_size is not larger"
         if self.train.shared_iters == 0:

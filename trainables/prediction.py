@@ -30,15 +30,15 @@ VALUES_NAMED = 10
 """Wrong values of a file that are named one by one; the rest is a count."""
 
 
-def readable_images(folder: Path) -> list[Path]:
-    """The images of a folder, each read once.
+def readable_images(folder: Path, config: DataConfig) -> list[Path]:
+    """Return the images of a folder, after reading each once.
 
     Raises:
         InputError: the folder holds no image, two of one name, or images that cannot be read; all of them at once.
     """
     paths, faults = scan_images(folder)
     unreadable: list[Fault] = []
-    for_all(lambda i: read_image(paths[i]).shape, len(paths), unreadable)
+    for_all(lambda i: read_image(paths[i], config.bit_depth).shape, len(paths), unreadable)
     if faults or unreadable:
         raise InputError(faults + at_most(unreadable))
     return paths

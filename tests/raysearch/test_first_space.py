@@ -203,3 +203,14 @@ def test_from_a_folder_to_a_finished_search(
     assert "images:     8 train, 4 val; 3 classes" in done.stdout
     assert "search:     2 trials, about " in done.stdout
     assert (run / "best_config.json").exists()
+
+
+def test_images_of_twelve_bits_and_their_depth_are_found(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "deep")
+    for path in sorted(folder.glob("*/image/*.png")):
+        Image.fromarray(np.asarray(Image.open(path))[..., 0].astype(np.uint16) * 16).save(path)
+    for config in (None, DataConfig(label_class_ids=(0, 74))):
+        first = first_space(folder, LAPTOP, config)
+        assert yaml.safe_load(first.text)["config"]["data"]["bit_depth"] == 12
+        assert sum("16 bits a channel" in line for line in first.notices) == 1
+    assert "bit_depth" not in first_space(write_dataset(tmp_path / "usual"), LAPTOP).text

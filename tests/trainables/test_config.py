@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -41,10 +42,11 @@ NEEDS: dict[str, dict[str, Any]] = {
     "loss.rmi_weight": {"loss.segmentation": "rmi"},
     "loss.aux_coef": {"model.head": "ocr"},
     "model.hrnet_fuse": {"model.backbone": "hrnet_w18_small"},
+    "data.bit_depth": {"data.dir": "16 bits"},
     "train.shared_iters": {"train.shared_values": [["optim.lr", 0.01]]},
     "train.shared_values": {"train.shared_iters": 2},
 }
-"""What must be so beside `EVERYTHING_USED` for the remaining values to be used."""
+"""What must be so beside `EVERYTHING_USED` for the remaining values to be used; `16 bits` is a dataset of the tests."""
 
 OTHER_VALUES: dict[str, Any] = {
     "data.drawn.num_train": 7,
@@ -54,6 +56,7 @@ OTHER_VALUES: dict[str, Any] = {
     "data.label_class_ids": [0, 128, 74, 145],
     "data.reduce_zero_label": True,
     "data.input_mode": "BGR",
+    "data.bit_depth": 12,
     "data.image_scale": 0.75,
     "data.augmentation.scale": [0.5, 1.0],
     "data.augmentation.aspect": [0.5, 1.1],
@@ -155,9 +158,19 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             for part, pixels in (("image", image), ("label", label)):
                 (folder / split / part).mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels).save(folder / split / part / f"{i}.png")
+                (folder / "16 bits" / split / part).mkdir(parents=True, exist_ok=True)
+                deep = pixels[..., 0].astype(np.uint16) * 16 if part == "image" else pixels
+                Image.fromarray(deep).save(folder / "16 bits" / split / part / f"{i}.png")
     backbone = build_model(config.model, 4, None, seed=5).backbone.network
     torch.save(backbone.state_dict(), folder / "backbone.pt")
     return {"data.dir": str(folder), "model.weights": str(folder / "backbone.pt")}
+
+
+def needs(path: str, files: dict[str, Any]) -> dict[str, Any]:
+    """`NEEDS`, with the path of a dataset in place of its name."""
+    return {
+        name: f"{files[name]}/{value}" if name == "data.dir" else value for name, value in NEEDS.get(path, {}).items()
+    }
 
 
 def outcome(values: dict[str, Any]) -> list[dict[str, Any]]:
@@ -177,14 +190,14 @@ class TestEveryOption:
 
     @pytest.mark.parametrize("path", [path for path in PATHS if path not in CHANGES_NO_NUMBER.keys() | HELD_ELSEWHERE])
     def test_changes_a_training(self, path: str, files: dict[str, Any]) -> None:
-        others, needed = {**OTHER_VALUES, **files}, NEEDS.get(path, {})
+        others, needed = {**OTHER_VALUES, **files}, needs(path, files)
         assert path in others, f"{path} has no other value in these tables"
         assert path not in tiny({**EVERYTHING_USED, **needed}).unused()
         assert outcome({**EVERYTHING_USED, **needed, path: others[path]}) != base_outcome(json.dumps(needed))
 
     @pytest.mark.parametrize(("path", "value"), CHOICES)
-    def test_every_choice_trains(self, path: str, value: str) -> None:
-        needed = NEEDS.get(path, {})
+    def test_every_choice_trains(self, path: str, value: str, files: dict[str, Any]) -> None:
+        needed = needs(path, files)
         if value == "deeplab_v3":
             needed = {"model.backbone": "test_resnet", "model.output_stride": 8}
         reports = outcome({**EVERYTHING_USED, **needed, path: value})
@@ -224,7 +237,7 @@ class TestUnused:
     ) -> None:
         closed = {**EVERYTHING_USED, gate: files.get(gate, value)}
         unused = tiny(closed).unused()
-        assert unused.keys() == expected | NEEDS.keys()
+        assert unused.keys() == expected | NEEDS.keys() - ({"data.bit_depth"} if gate == "data.dir" else set())
         assert all(gate in unused[path] for path in expected)
 
         behind = [path for path in PATHS if any(f"{path}.".startswith(f"{named}.") for named in unused)]

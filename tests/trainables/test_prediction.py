@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.trainables.tiny import tiny
-from trainables.config import Config
+from trainables.config import Config, DataConfig
 from trainables.data import label_table, raw_values
 from trainables.errors import InputError
 from trainables.models import SegmentationOutput
@@ -41,7 +41,7 @@ def written(config: Config, images: Path, out: Path, **options: Any) -> list[Pat
     out.mkdir()
     network: Any = Darkness()
     device = torch.device("cpu")
-    return list(predict_images(network, readable_images(images), out, config, device=device, **options))
+    return list(predict_images(network, readable_images(images, config.data), out, config, device=device, **options))
 
 
 def read(path: Path) -> np.ndarray:
@@ -133,7 +133,7 @@ class TestPredictImages:
         (tmp_path / ".hidden.png").touch()
         (tmp_path / "notes.txt").touch()
         with pytest.raises(InputError) as caught:
-            readable_images(tmp_path)
+            readable_images(tmp_path, DataConfig())
         faults = [str(fault) for fault in caught.value.faults]
         assert len(faults) == 3
         assert f"{tmp_path}/good.png: has the same name as good.jpg" in faults[0]
@@ -144,7 +144,7 @@ class TestPredictImages:
         (tmp_path / "below").mkdir()
         for folder, what in ((tmp_path, "only the folders below"), (tmp_path / "nowhere", "is no folder")):
             with pytest.raises(InputError, match=what) as caught:
-                readable_images(folder)
+                readable_images(folder, DataConfig())
             assert len(caught.value.faults) == 1
 
 

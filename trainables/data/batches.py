@@ -144,7 +144,7 @@ def image_samples(paths: Iterable[Path], config: DataConfig) -> Iterator[ImageSa
         InputError: a file cannot be read.
     """
     for path in paths:
-        pixels = read_image(path)
+        pixels = read_image(path, config.bit_depth)
         yield ImageSample(path, pixels, normalise(scaled_image(pixels, config.image_scale), config.input_mode))
 
 

@@ -12,9 +12,17 @@ from numpy.typing import NDArray
 from trainables.config import IGNORE_INDEX, DataConfig
 from trainables.data.decoded import Result, for_all
 from trainables.data.folder import Pair, at_most, scan_pairs, shown
-from trainables.data.image_files import Size, pair_size, pixel_digest, read_image, read_label
+from trainables.data.image_files import ImageTraits, Size, pair_size, pixel_digest, read_image_and_traits, read_label
 from trainables.data.labels import class_histograms
-from trainables.data.preflight import SharedImage, SplitSummary, notices, shared_images, unlisted_values
+from trainables.data.preflight import (
+    SharedImage,
+    SplitSummary,
+    likely_bit_depth,
+    notices,
+    shared_images,
+    unlisted_values,
+)
+from trainables.data.soft_edges import SoftEdges, inner_pixels, soft_edges, soft_edges_notice
 from trainables.errors import Fault, InputError
 
 Begin: TypeAlias = Callable[[str, int], Callable[[], None]]
@@ -38,14 +46,23 @@ class Census:
     """Height and width of every pair."""
     histograms: NDArray[np.int64]
     """(N, 256) pixels of every raw value in every label."""
+    inner: NDArray[np.int64]
+    """(256,) pixels of every raw value whose four neighbours have it too, in all labels."""
     digests: list[str]
     """Hash of every image's decoded pixels; empty where they were not asked for."""
+    traits: list[ImageTraits]
+    """What the pixels of every image no longer show of its file; empty where hashes were not asked for."""
     faults: list[Fault]
 
     @property
     def images(self) -> tuple[tuple[str, Path], ...]:
         """Hash and path of every image; none where hashes were not asked for."""
         return tuple(zip(self.digests, (pair.image for pair in self.pairs), strict=False))
+
+    @property
+    def soft_edges(self) -> SoftEdges | None:
+        """What the labels hold where they look blended along edges."""
+        return soft_edges(self.histograms.sum(axis=0), self.inner)
 
     def sizes_found(self) -> dict[Size, int]:
         """Height and width -> how many pairs have them."""
@@ -73,40 +90,48 @@ class Census:
             unlisted=unlisted_values(self.histograms, [shown(pair.label) for pair in self.pairs], config),
             smaller_than_crop=0,
             images=self.images,
+            traits=tuple(self.traits),
+            soft_edges=self.soft_edges,
         )
 
 
-def take_census(folder: Path, *, hash_images: bool, begin: Begin = silently) -> Census:
+def take_census(folder: Path, *, hash_images: bool, bit_depth: int = 16, begin: Begin = silently) -> Census:
     """The census of a folder `{image,label}`; each file is read once, and a bad one stops nothing.
 
     Args:
         folder: Holds `image` (or `images`) and `label` (or `labels`).
         hash_images: Decode the images as well, and hash them; else only their headers are read.
+        bit_depth: Significant bits of images with 16 bits a channel.
         begin: Is told of the progress.
     """
     folder = folder.expanduser().absolute()
     pairs, faults = scan_pairs(folder.parent, folder.name)
     advance = begin(f"reading {folder.name}", len(pairs))
 
-    def read(i: int) -> tuple[int, Size, NDArray[np.int64], str]:
+    def read(i: int) -> tuple[int, Size, NDArray[np.int64], NDArray[np.int64], str, ImageTraits]:
         pair = pairs[i]
         faults: list[Fault] = []
         size = _unless_faulty(lambda: pair_size(pair.image, pair.label), faults)
-        digest = _unless_faulty(lambda: pixel_digest(read_image(pair.image)), faults) if hash_images else ""
-        histogram = _unless_faulty(lambda: np.bincount(read_label(pair.label).ravel(), minlength=256), faults)
+        image = None
+        if hash_images:
+            image = _unless_faulty(lambda: read_image_and_traits(pair.image, bit_depth), faults)
+        label = _unless_faulty(lambda: read_label(pair.label), faults)
+        digest, traits = ("", ImageTraits()) if image is None else (pixel_digest(image[0]), image[1])
         advance()
-        if size is None or digest is None or histogram is None:
+        if size is None or label is None or faults:
             raise InputError(list(dict.fromkeys(faults)))
-        return i, size, histogram, digest
+        return i, size, np.bincount(label.ravel(), minlength=256), inner_pixels(label), digest, traits
 
     bad: list[Fault] = []
     found = for_all(read, len(pairs), bad)
-    indices, sizes, histograms, digests = zip(*found, strict=True) if found else ((), (), (), ())
+    indices, sizes, histograms, inner, digests, traits = zip(*found, strict=True) if found else [()] * 6
     return Census(
         pairs=[pairs[i] for i in indices],
         sizes=list(sizes),
         histograms=np.array(histograms, np.int64).reshape(-1, 256),
+        inner=sum(inner, np.zeros(256, np.int64)),
         digests=list(digests) if hash_images else [],
+        traits=list(traits) if hash_images else [],
         faults=[*faults, *at_most(bad)],
     )
 
@@ -141,14 +166,24 @@ def inspect_dataset(folder: Path, config: DataConfig | None = None, begin: Begin
 
     Args:
         folder: `{train,val[,test]}/{image,label}`.
-        config: What the label values mean; without it every value but 255 is taken for a class.
+        config: What the label values mean and how images are read; without it every value but 255 is taken for a
+            class, or those that have areas of their own, and images for what they seem to be.
         begin: Is told of the progress.
 
     Raises:
         InputError: the folder has no split at all.
     """
     folder = folder.expanduser()
-    splits = {name: take_census(folder / name, hash_images=True, begin=begin) for name in present_splits(folder)}
+    depth = 16 if config is None else config.bit_depth
+
+    def census(name: str) -> Census:
+        return take_census(folder / name, hash_images=True, bit_depth=depth, begin=begin)
+
+    splits = {name: census(name) for name in present_splits(folder)}
+    found_depth = likely_bit_depth(image for census in splits.values() for image in census.traits)
+    if config is None and found_depth < depth:  # too dark to tell images apart
+        depth = found_depth
+        splits = {name: census(name) for name in splits}
     faults = [fault for census in splits.values() for fault in census.faults]
     faults += [
         Fault(shown(folder), f"has no folder {name}/", "make the splits with `raysearch data split`")
@@ -156,7 +191,8 @@ def inspect_dataset(folder: Path, config: DataConfig | None = None, begin: Begin
         if name not in splits
     ]
     readable = {name: census for name, census in splits.items() if census.pairs}
-    config = config or every_value_a_class(list(readable.values()))
+    is_guess = config is None
+    config = config or guessed_config(list(readable.values()))
     shared = shared_images({name: census.images for name, census in readable.items()})
     lines: list[str] = []
     if config is not None:
@@ -166,7 +202,11 @@ def inspect_dataset(folder: Path, config: DataConfig | None = None, begin: Begin
             what = f"no label has a pixel of any class: the ids are {list(config.label_class_ids)}"
             faults.append(Fault(shown(folder / name), what, f"the labels hold the values {found}; list the classes"))
             del summaries[name]
-        lines += notices(summaries, config)
+        assumed = config.model_copy(update={"bit_depth": 16}) if is_guess else config  # so that the guess is said
+        lines += notices(summaries, assumed)
+    else:
+        blended = [(census.soft_edges, census) for census in readable.values()]
+        lines += [soft_edges_notice(edges, int(c.histograms.sum()), folder) for edges, c in blended if edges][:1]
     return Inspection(splits, config, lines, shared, faults)
 
 
@@ -176,12 +216,23 @@ def class_names(config: DataConfig) -> tuple[str, ...]:
     return config.class_names or tuple(map(str, ids))
 
 
-def every_value_a_class(censuses: Sequence[Census]) -> DataConfig | None:
-    """The config by which every raw value that occurs, but for 255, is a class; None where fewer than two occur."""
-    values = sorted({value for census in censuses for value in census.value_pixels()} - {IGNORE_INDEX})
+def guessed_config(censuses: Sequence[Census]) -> DataConfig | None:
+    """Return the config by which every raw value but 255 is a class; None where there are fewer than two.
+
+    Of labels that look blended along edges, only values that have areas of their own are classes.
+    """
+    pixels = sum((census.histograms.sum(axis=0) for census in censuses), np.zeros(256, np.int64))
+    inner = sum((census.inner for census in censuses), np.zeros(256, np.int64))
+    blended = soft_edges(pixels, inner)
+    found = np.flatnonzero(pixels).tolist() if blended is None else blended.likely_classes
+    values = sorted({*found} - {IGNORE_INDEX})
     if len(values) < 2:
         return None
-    return DataConfig(label_class_ids=tuple(values), class_names=tuple(f"value {value}" for value in values))
+    return DataConfig(
+        label_class_ids=tuple(values),
+        class_names=tuple(f"value {value}" for value in values),
+        bit_depth=likely_bit_depth(image for census in censuses for image in census.traits),
+    )
 
 
 def _unless_faulty(read: Callable[[], Result], faults: list[Fault]) -> Result | None:

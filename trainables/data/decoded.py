@@ -26,8 +26,17 @@ from numpy.typing import NDArray
 from trainables.config import DataConfig, DrawnConfig
 from trainables.data import drawn, image_files
 from trainables.data.folder import Pair, at_most, scan_pairs, shown
-from trainables.data.image_files import Pixels, Size, pair_size, pixel_digest, read_image, read_label
+from trainables.data.image_files import (
+    ImageTraits,
+    Pixels,
+    Size,
+    pair_size,
+    pixel_digest,
+    read_image_and_traits,
+    read_label,
+)
 from trainables.data.labels import class_histograms
+from trainables.data.soft_edges import inner_pixels
 from trainables.errors import Fault, InputError
 
 CACHE_VARIABLE = "TRAINABLES_CACHE_DIR"
@@ -57,17 +66,23 @@ class DecodedSplit:
     """Where every image was read from, for messages."""
     digests: list[str]
     """Hash of the pixels of every image, before `image_scale`."""
+    traits: list[ImageTraits]
+    """What the pixels of every image no longer show of its file."""
     histograms: NDArray[np.int64]
     """(N, 256) pixels of every raw value in every label, at its own size."""
+    inner: NDArray[np.int64]
+    """(256,) pixels of every raw value whose four neighbours have it too, in all labels."""
 
     def __init__(self, source: "_Source", scale: float, folder: Path | None, index: dict[str, Any]) -> None:
         self._source, self._scale = source, scale
         self.names, self.label_paths, self.image_paths = source.names, source.label_paths, source.image_paths
         self.digests = index["digests"]
+        self.traits = [ImageTraits(*traits) for traits in index["traits"]]
         self.sizes = [(height, width) for height, width in index["sizes"]]
         self.histograms = np.zeros((len(self.sizes), 256), np.int64)
         for row, counts in zip(self.histograms, index["histograms"], strict=True):
             row[[int(value) for value in counts]] = list(counts.values())
+        self.inner = np.array(index["inner"], np.int64)
         self._layout = _Layout(self.sizes, scale)
         self._maps = (
             {name: np.memmap(folder / name, np.uint8, mode="r") for name in self._layout.file_sizes()}
@@ -81,7 +96,7 @@ class DecodedSplit:
     def image(self, i: int) -> Pixels:
         """Image i at `image_scale`: (h, w, 3) uint8 RGB."""
         if self._maps is None:
-            return scaled_image(self._source.image(i), self._scale)
+            return scaled_image(self._source.image(i)[0], self._scale)
         return self._mapped(_IMAGES, self._layout.image_offsets, i, (*self._layout.scaled[i], 3))
 
     def train_label(self, i: int) -> Pixels:
@@ -123,11 +138,12 @@ def open_split(config: DataConfig, split: str, folder: Path | None = None) -> De
     else:
         folder = folder.expanduser().absolute()
         pairs, faults = scan_pairs(folder, split)
-        source = _Files(pairs)
+        source = _Files(pairs, config.bit_depth)
         if faults:
             raise InputError(faults + _faults(source))
 
-    identity = _digest([split, config.image_scale, str(folder) if folder else config.drawn.model_dump_json()])
+    data = (str(folder), config.bit_depth) if folder else config.drawn.model_dump_json()
+    identity = _digest([split, config.image_scale, data])
     code = [Path(file).read_bytes() for file in (__file__, image_files.__file__, drawn.__file__)]
     state = _digest([PIL.__version__, cv2.__version__, np.__version__, *code, *source.state()])
     opened = _opened.get(identity)
@@ -174,8 +190,8 @@ class _Source(Protocol):
         """Height and width, from the files' headers alone; raises InputError."""
         ...
 
-    def image(self, i: int) -> Pixels:
-        """(H, W, 3) uint8 RGB; raises InputError."""
+    def image(self, i: int) -> tuple[Pixels, ImageTraits]:
+        """(H, W, 3) uint8 RGB, and what it no longer shows of its file; raises InputError."""
         ...
 
     def label(self, i: int) -> Pixels:
@@ -184,8 +200,8 @@ class _Source(Protocol):
 
 
 class _Files:
-    def __init__(self, pairs: list[Pair]) -> None:
-        self._pairs = pairs
+    def __init__(self, pairs: list[Pair], bit_depth: int) -> None:
+        self._pairs, self._bit_depth = pairs, bit_depth
         self.names = [pair.name for pair in pairs]
         self.label_paths = [shown(pair.label) for pair in pairs]
         self.image_paths = [pair.image for pair in pairs]
@@ -203,8 +219,8 @@ class _Files:
     def size(self, i: int) -> Size:
         return pair_size(self._pairs[i].image, self._pairs[i].label)
 
-    def image(self, i: int) -> Pixels:
-        return read_image(self._pairs[i].image)
+    def image(self, i: int) -> tuple[Pixels, ImageTraits]:
+        return read_image_and_traits(self._pairs[i].image, self._bit_depth)
 
     def label(self, i: int) -> Pixels:
         return read_label(self._pairs[i].label)
@@ -223,8 +239,8 @@ class _Drawn:
     def size(self, i: int) -> Size:
         return self._config.size
 
-    def image(self, i: int) -> Pixels:
-        return drawn.draw_pair(self._config, self._split, i)[0]
+    def image(self, i: int) -> tuple[Pixels, ImageTraits]:
+        return drawn.draw_pair(self._config, self._split, i)[0], ImageTraits()
 
     def label(self, i: int) -> Pixels:
         return drawn.draw_pair(self._config, self._split, i)[1]
@@ -325,8 +341,8 @@ def _write(source: _Source, scale: float, folder: Path) -> dict[str, Any]:
     partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     files: dict[str, int] = {}
 
-    def decode(i: int) -> tuple[str, dict[str, int]]:
-        image, label = source.image(i), source.label(i)
+    def decode(i: int) -> tuple[str, ImageTraits, dict[str, int], NDArray[np.int64]]:
+        (image, traits), label = source.image(i), source.label(i)
         if not image.shape[:2] == label.shape == sizes[i]:
             raise InputError([Fault(source.label_paths[i], "or its image changed while it was read", "try again")])
         if stored:
@@ -335,7 +351,8 @@ def _write(source: _Source, scale: float, folder: Path) -> dict[str, Any]:
             if _TRAIN_LABELS in files:
                 _write_at(files[_TRAIN_LABELS], _scaled_label(label, scale), layout.train_label_offsets[i])
         counts = np.bincount(label.ravel(), minlength=256)
-        return pixel_digest(image), {str(value): int(counts[value]) for value in np.flatnonzero(counts)}
+        histogram = {str(value): int(counts[value]) for value in np.flatnonzero(counts)}
+        return pixel_digest(image), traits, histogram, inner_pixels(label)
 
     try:
         if stored:
@@ -343,8 +360,14 @@ def _write(source: _Source, scale: float, folder: Path) -> dict[str, Any]:
         found = for_all(decode, len(sizes), faults)
         if faults:
             raise InputError(_faults(source) or faults)
-        digests, histograms = ([one[k] for one in found] for k in (0, 1))
-        index = {"stored": stored, "sizes": sizes, "digests": digests, "histograms": histograms}
+        index = {
+            "stored": stored,
+            "sizes": sizes,
+            "digests": [digest for digest, *_ in found],
+            "traits": [traits for _, traits, *_ in found],
+            "histograms": [histogram for *_, histogram, _ in found],
+            "inner": sum((inner for *_, inner in found), np.zeros(256, np.int64)).tolist(),
+        }
         (partial / _INDEX).write_text(json.dumps(index), encoding="ascii")
         for file in files.values():
             os.fsync(file)  # a rename that outlives a power cut must not name files that did not

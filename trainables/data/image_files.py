@@ -1,16 +1,19 @@
 """One image or label file: its size, its pixels, and what is wrong with it."""
 
 import hashlib
+import re
 import stat
 import struct
+import sys
 import zlib
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from trainables.config import IGNORE_INDEX
 from trainables.data.folder import shown
@@ -32,39 +35,83 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _SWAPS_SIDES = (5, 6, 7, 8)
+_DEEP_COLOURS = re.compile(r";16([BLN])$")  # how Pillow calls what it reads of a file with 16-bit colours
+_BITS_PER_SAMPLE = 258
+_EXIF_CHUNKS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # text holds what ImageMagick copies, or XMP
 _GREY_DEPTHS = {"1": 1, "L;2": 2, "L;4": 4}  # how Pillow calls a PNG of so few bits
 
 
-def read_image(path: Path) -> Pixels:
-    """An image, turned upright as its camera says: (H, W, 3) uint8 RGB.
+class ImageTraits(NamedTuple):
+    """Properties of an image file that its pixels, as they are read, no longer show."""
 
-    Sixteen bits are cut to the upper eight; transparency is left out.
+    bits: int = 0
+    """Bits that the largest value takes, if the file stores 16 bits a channel and does not state its depth; else 0."""
+    turned: bool = False
+    """The pixels are stored in another orientation than the EXIF tag says they are to be seen in."""
+    transparent: bool = False
+    """Some pixels are not opaque."""
+
+
+def read_image(path: Path, bit_depth: int = 16) -> Pixels:
+    """Return an image, upright as its EXIF orientation says: (H, W, 3) uint8 RGB.
+
+    Of images with 16 bits a channel, the upper eight of the `bit_depth` significant bits are kept; a TIFF of 12 bits
+    states its own depth. Transparency is left out.
+
+    Args:
+        path: An image file.
+        bit_depth: Significant bits of images with 16 bits a channel.
 
     Raises:
-        InputError: the file is unreadable, or has no pixels that become 8-bit RGB without loss of range.
+        InputError: the file is unreadable, its values need more than `bit_depth` bits, or it has no pixels that
+            become 8-bit RGB without loss of range.
     """
+    return read_image_and_traits(path, bit_depth)[0]
+
+
+def read_image_and_traits(path: Path, bit_depth: int = 16) -> tuple[Pixels, ImageTraits]:
+    """Return what `read_image` does, and the traits of the file; raises InputError likewise."""
     with _open_image(path) as image:
+        raw_mode, stated = _raw_mode(image), _stated_depth(image)
+        turned = _orientation(image) != 1  # before loading: Pillow then turns a TIFF and drops its tag
         load(path, image)
-        turn = _UPRIGHT.get(_orientation(image))
-        upright = image if turn is None else image.transpose(turn)
-        if upright.mode.startswith("I;16"):  # convert() would cut off at 255 instead of scaling
-            return np.repeat((np.asarray(upright) >> 8).astype(np.uint8)[..., None], 3, axis=2)
-        return np.asarray(upright.convert("RGB"))
+        seen = upright(image)
+        transparent = _is_transparent(image)
+        if seen.mode.startswith("I;16"):  # convert() would cut off at 255 instead of scaling
+            deep = np.repeat(np.asarray(seen).astype(np.uint16)[..., None], 3, axis=2)
+        else:
+            pixels = np.asarray(seen.convert("RGB"))
+            if not _DEEP_COLOURS.search(raw_mode):
+                return pixels, ImageTraits(0, turned, transparent)
+            deep = pixels.astype(np.uint16) << 8  # Pillow keeps the upper eight of 16 bits
+            if bit_depth < 16:
+                deep |= _lower_bytes(path, raw_mode)
+    bits, depth = int(deep.max()).bit_length(), stated or bit_depth
+    if bits > depth:
+        what = f"holds the value {deep.max()}, and data.bit_depth is {depth}: at most {2**depth - 1}"
+        raise InputError([Fault(shown(path), what, f"set data.bit_depth to {bits} or more")])
+    return (deep >> (depth - 8)).astype(np.uint8), ImageTraits(0 if stated else bits, turned, transparent)
 
 
 def read_label(path: Path) -> Pixels:
-    """A label: (H, W) uint8, raw values; of a palette PNG the indices.
+    """Return a label, upright as its own EXIF orientation says: (H, W) uint8, raw values; of a palette PNG the indices.
 
     Raises:
         InputError: the file is unreadable, or its pixels are no class ids.
     """
     with _open_label(path) as image:
         load(path, image)
-        values = np.asarray(image)
+        values = np.asarray(upright(image))
     if values.dtype != np.uint8 and values.max() > IGNORE_INDEX:
         what = f"is a 16-bit label that holds the value {values.max()}; ids are 0..255"
         raise InputError([Fault(shown(path), what, "renumber the classes and save it as 8-bit")])
     return values.astype(np.uint8)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Return a loaded image turned as its EXIF orientation says."""
+    turn = _UPRIGHT.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
 
 
 def pixel_digest(pixels: Pixels) -> str:
@@ -82,21 +129,27 @@ def pair_size(image: Path, label: Path) -> Size:
     """
     faults: list[Fault] = []
     sizes: list[Size] = []
-    turned = False
+    orientations: list[int] = []
     for path, open_file in ((image, _open_image), (label, _open_label)):
         try:
             with open_file(path) as opened:
                 width, height = opened.size
-                swaps = _orientation(opened) in _SWAPS_SIDES
-                turned |= swaps
+                orientations.append(_orientation(opened))
+                # Pillow gives the upright size of a TIFF.
+                swaps = orientations[-1] in _SWAPS_SIDES and opened.format != "TIFF"
                 sizes.append((width, height) if swaps else (height, width))
         except InputError as error:
             faults.extend(error.faults)
     if not faults and sizes[0] != sizes[1]:
         (h, w), (label_h, label_w) = sizes
-        upright = ", turned upright as its EXIF orientation says" if turned else ""
-        what = f"is {label_w}x{label_h} pixels, its image {shown(Path(image.name))} is {w}x{h}{upright}"
-        faults.append(Fault(shown(label), what, "give both the same size"))
+        swapped = orientations[0] in _SWAPS_SIDES
+        turned = ", turned upright as its EXIF orientation says" if swapped else ""
+        what = f"is {label_w}x{label_h} pixels, its image {shown(Path(image.name))} is {w}x{h}{turned}"
+        fix = "give both the same size"
+        if swapped and orientations[1] == 1 and sizes[1] == (w, h):
+            what += "; the label fits the image as it is stored, so it was drawn by a tool that does not read the tag"
+            fix = "remove the orientation from all images of the dataset, for example with `exiftool -Orientation=`"
+        faults.append(Fault(shown(label), what, fix))
     if faults:
         raise InputError(faults)
     return sizes[0]
@@ -183,14 +236,62 @@ def grey_depth(image: ImageFile) -> int:
 
 
 def _orientation(image: Image.Image) -> int:
-    """How the camera was held, as EXIF counts it; 1 is upright, and so is what makes no sense.
-
-    Pillow turns a TIFF by itself, and would decode a whole PNG to answer; cameras write none.
-    """
-    if image.format in ("PNG", "TIFF"):
-        return 1
+    """Return how the camera was held, as EXIF counts it; 1 is upright, and so is whatever makes no sense."""
     try:
+        if image.format == "PNG" and not _may_have_exif(image):
+            return 1
         orientation = image.getexif().get(_ORIENTATION, 1)
     except _DECODER_ERRORS:
         return 1
     return orientation if orientation in _UPRIGHT else 1
+
+
+def _may_have_exif(image: Image.Image) -> bool:
+    """Return whether a PNG has a chunk that can hold an orientation; looks behind the pixels without decoding them."""
+    with Path(image.filename).open("rb") as file:  # type: ignore[attr-defined]
+        file.seek(8)
+        while len(header := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", header)
+            if kind in _EXIF_CHUNKS:
+                return True
+            file.seek(length + 4, 1)
+    return False
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    if not image.has_transparency_data:
+        return False
+    alpha = image if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") else image.convert("RGBA")
+    return bool(np.asarray(alpha.getchannel(alpha.getbands()[-1])).min() < 255)
+
+
+def _raw_mode(image: ImageFile) -> str:
+    """Return how Pillow calls the pixels of a file that is not loaded yet."""
+    args = image.tile[0].args if image.tile else ""
+    return str(args[0] if isinstance(args, tuple) else args)
+
+
+def _stated_depth(image: ImageFile) -> int | None:
+    """Return the significant bits that a TIFF packs without a gap, such as 12; None where whole bytes are stored."""
+    bits = image.tag_v2.get(_BITS_PER_SAMPLE, (8,))[0] if isinstance(image, TiffImageFile) else 8
+    return bits if 8 < bits < 16 else None
+
+
+def _lower_bytes(path: Path, raw_mode: str) -> NDArray[np.uint8]:
+    """Return the lower eight bits of 16-bit colours: what Pillow reads as the upper ones in the other byte order.
+
+    Raises:
+        InputError: Pillow does not know the other byte order of such a file.
+    """
+    order = raw_mode[-1] if raw_mode[-1] != "N" else "L" if sys.byteorder == "little" else "B"
+    swapped = raw_mode[:-1] + ("B" if order == "L" else "L")
+    with _open_image(path) as image:
+        image.tile = [
+            tile._replace(args=(swapped, *tile.args[1:]) if isinstance(tile.args, tuple) else swapped)
+            for tile in image.tile
+        ]
+        if not swapped.startswith("RGB"):
+            what = "stores 16 bits a channel in a way that is only read with data.bit_depth 16"
+            raise InputError([Fault(shown(path), what, "save it without transparency, or with 8 bits")])
+        load(path, image)
+        return np.asarray(upright(image).convert("RGB"))

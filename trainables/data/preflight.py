@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -13,13 +13,17 @@ from numpy.typing import NDArray
 from trainables.config import IGNORE_INDEX, DataConfig
 from trainables.data.decoded import DecodedSplit, open_split
 from trainables.data.folder import NAMED_AT_MOST, shown
+from trainables.data.image_files import ImageTraits
 from trainables.data.labels import class_histograms
+from trainables.data.soft_edges import SoftEdges, soft_edges, soft_edges_notice
 from trainables.errors import Fault, InputError
 
 IMBALANCE_WORTH_SAYING = 5.0
 """Ratio of the most to the least frequent class from which it is mentioned."""
 IMBALANCE_WORTH_WEIGHTS = 10.0
 """Ratio from which class weights are recommended."""
+USUAL_BIT_DEPTHS = (8, 10, 12, 14, 16)
+"""Depths of sensors and scanners, of which one is taken for that of images in 16-bit files."""
 VALUES_NAMED = 10
 """Unlisted values that are named one by one; the rest is a count."""
 
@@ -58,6 +62,10 @@ class SplitSummary:
     """Images that even the largest augmentation scale leaves below the crop in height or width."""
     images: tuple[tuple[str, Path], ...] = field(default=(), repr=False)
     """Hash of the pixels and path of every image."""
+    traits: tuple[ImageTraits, ...] = field(default=(), repr=False)
+    """What the pixels of every image no longer show of its file."""
+    soft_edges: SoftEdges | None = None
+    """What the labels hold where they look blended along edges."""
 
     @property
     def imbalance(self) -> float:
@@ -106,9 +114,13 @@ def notices(summaries: dict[str, SplitSummary], config: DataConfig) -> list[str]
     """What is worth knowing and breaks nothing, one line each."""
     names = config.class_names or [f"class {k}" for k in range(config.num_classes)]
     ids = config.label_class_ids[1:] if config.reduce_zero_label else config.label_class_ids
-    lines: list[str] = []
+    lines = [*image_notices(summaries, config.bit_depth), *_soft_edges_notices(summaries)]
     for split, summary in summaries.items():
-        lines += [f"{split}: {line}" for line in unlisted_notices(summary.unlisted)]
+        unlisted = summary.unlisted
+        if summary.soft_edges is not None:  # the rest is said in one line
+            areas = summary.soft_edges.likely_classes
+            unlisted = {value: found for value, found in unlisted.items() if value in areas}
+        lines += [f"{split}: {line}" for line in unlisted_notices(unlisted)]
         for name, raw, count in zip(names, ids, summary.class_pixels, strict=True):
             if count == 0:
                 effect = (
@@ -138,6 +150,54 @@ def notices(summaries: dict[str, SplitSummary], config: DataConfig) -> list[str]
     if len(shared) > NAMED_AT_MOST:
         lines.append(f"{len(shared)} images in all are in two splits")
     return lines
+
+
+def likely_bit_depth(traits: Iterable[ImageTraits]) -> int:
+    """Return the `data.bit_depth` that fits images with 16 bits a channel: the least usual one that holds all values.
+
+    It is 16 where there are no such images.
+    """
+    bits = max((image.bits for image in traits), default=0)
+    return next(depth for depth in USUAL_BIT_DEPTHS if depth >= bits) if bits else 16
+
+
+def image_notices(summaries: Mapping[str, SplitSummary], bit_depth: int) -> list[str]:
+    """Return what is worth knowing of how images are read, one line each.
+
+    Args:
+        summaries: What every split holds.
+        bit_depth: `data.bit_depth`.
+    """
+    lines = []
+    likely = likely_bit_depth(image for summary in summaries.values() for image in summary.traits)
+    if likely < bit_depth:
+        num_deep = sum(image.bits > 0 for summary in summaries.values() for image in summary.traits)
+        lines.append(
+            f"{num_deep} images have 16 bits a channel and no value above {2**likely - 1}, so they are probably "
+            f"{likely}-bit data: data.bit_depth: {likely} reads them at full brightness, {bit_depth} reads them "
+            f"{2 ** (bit_depth - likely)} times too dark"
+        )
+    for split, summary in summaries.items():
+        if num_turned := sum(image.turned for image in summary.traits):
+            lines.append(
+                f"{split}: of {summary.num_images} images, {num_turned} turned upright as the EXIF orientation says; "
+                "their labels must show them upright too"
+            )
+        if num_transparent := sum(image.transparent for image in summary.traits):
+            lines.append(
+                f"{split}: of {summary.num_images} images, {num_transparent} with transparent pixels; transparency is "
+                "left out, and the colours beneath it are seen"
+            )
+    return lines
+
+
+def _soft_edges_notices(summaries: Mapping[str, SplitSummary]) -> list[str]:
+    """Return one line for all splits, by the first whose labels look blended."""
+    for summary in summaries.values():
+        if summary.soft_edges is not None:
+            total = sum(summary.class_pixels) + summary.ignored_pixels
+            return [soft_edges_notice(summary.soft_edges, total, summary.images[0][1].parents[2])]
+    return []
 
 
 def shared_images(splits: Mapping[str, Sequence[tuple[str, Path]]]) -> list[SharedImage]:
@@ -199,4 +259,6 @@ def _summary(split: DecodedSplit, config: DataConfig, crop_size: tuple[int, int]
             count for (h, w), count in sizes.items() if h * largest < crop_size[0] or w * largest < crop_size[1]
         ),
         images=tuple(zip(split.digests, split.image_paths, strict=True)),
+        traits=tuple(split.traits),
+        soft_edges=soft_edges(split.histograms.sum(axis=0), split.inner),
     )

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.config import DataConfig
-from trainables.data.census import SPLITS, Begin, class_names, every_value_a_class, silently, take_census
+from trainables.data.census import SPLITS, Begin, class_names, guessed_config, silently, take_census
 from trainables.data.folder import LABEL_ENDING, Pair, at_most, shown
 from trainables.data.output_folder import new_folder, place
 from trainables.errors import Fault, InputError
@@ -90,7 +90,7 @@ def split_dataset(
     if faults:
         raise InputError(faults)
 
-    config = config or every_value_a_class(censuses)
+    config = config or guessed_config(censuses)
     counts = np.zeros((len(pairs), 0), np.int64)
     if config is not None:
         counts = np.concatenate([census.class_histograms(config) for census in censuses])

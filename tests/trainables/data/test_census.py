@@ -119,3 +119,34 @@ def test_a_split_that_training_needs_is_missed_and_a_test_split_is_read(dataset:
     assert [fault.what for fault in found.faults] == ["has no folder val/"]
     with pytest.raises(InputError, match="has no folder train/"):
         inspect_dataset(dataset / "train")
+
+
+def test_images_of_twelve_bits_are_taken_for_that_where_nothing_is_said(dataset: Path) -> None:
+    for path in sorted(dataset.glob("*/image/*.png")):
+        Image.fromarray(np.asarray(Image.open(path))[..., 0].astype(np.uint16) * 16).save(path)
+    found = inspect_dataset(dataset)
+    assert found.config is not None
+    assert found.config.bit_depth == 12
+    assert sum("so they are probably 12-bit data" in line for line in found.notices) == 1
+    assert len({digest for census in found.splits.values() for digest in census.digests}) == 8
+
+
+def test_only_values_with_an_area_are_classes_of_blended_labels(dataset: Path) -> None:
+    stripes = np.repeat(np.array([[0], [100], [200]], np.uint8), 4, axis=0).repeat(12, axis=1)
+    for path in sorted(dataset.glob("*/label/*.png")):
+        height, width = np.asarray(Image.open(path)).shape
+        Image.fromarray(stripes).resize((width, height), Image.Resampling.BILINEAR).save(path)
+    found = inspect_dataset(dataset)
+    assert found.config is not None
+    assert found.config.label_class_ids == (0, 100, 200)
+    assert sum("the classes are probably 0, 100, 200" in line for line in found.notices) == 1
+
+
+def test_blended_labels_of_0_and_255_are_said_though_255_is_no_class(dataset: Path) -> None:
+    for path in sorted(dataset.glob("*/label/*.png")):
+        height, width = np.asarray(Image.open(path)).shape
+        halves = Image.fromarray(np.repeat(np.array([[0], [255]], np.uint8), 3, axis=0).repeat(6, axis=1))
+        halves.resize((width, height), Image.Resampling.BILINEAR).save(path)
+    found = inspect_dataset(dataset)
+    assert found.config is None
+    assert "the classes are probably 0, 255" in found.notices[0]

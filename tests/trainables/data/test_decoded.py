@@ -155,7 +155,7 @@ def test_images_of_every_kind_become_rgb(tmp_path: Path, kind: str) -> None:
     assert_same([open_split(config_of(tmp_path), "train").image(0)], [expected])
 
 
-@pytest.mark.parametrize("ending", ["jpg", "tif", "webp"])
+@pytest.mark.parametrize("ending", ["jpg", "tif", "webp", "png"])
 def test_a_photograph_is_turned_as_its_camera_says(tmp_path: Path, ending: str) -> None:
     upright = np.zeros((48, 32, 3), np.uint8)
     upright[:16] = 200

@@ -2,11 +2,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.trainables.data.conftest import save
 from trainables.config import DataConfig
 from trainables.data import decoded
-from trainables.data.preflight import inspect, notices, shared_images
+from trainables.data.image_files import ImageTraits
+from trainables.data.preflight import inspect, likely_bit_depth, notices, shared_images
 from trainables.errors import InputError
 
 CROP = (8, 8)
@@ -31,6 +33,12 @@ def label_of(size: tuple[int, int] = (10, 20), **counts: int) -> np.ndarray:
         flat[start : start + count] = int(name[1:])
         start += count
     return label
+
+
+def blended(*values: int) -> np.ndarray:
+    """A label (60, 60) of stripes whose edges were resized smoothly."""
+    stripes = np.repeat(np.array(values, np.uint8), 4)[:, None].repeat(12, axis=1)
+    return np.asarray(Image.fromarray(stripes).resize((60, 60), Image.Resampling.BILINEAR))
 
 
 def config_of(folder: Path, **values: object) -> DataConfig:
@@ -64,11 +72,24 @@ def test_unexpected_values_are_noticed_with_file_value_and_count(tmp_path: Path)
 
 
 def test_many_unexpected_values_end_in_a_count(tmp_path: Path) -> None:
-    noisy = label_of(v74=80, **{f"v{value}": 2 for value in range(1, 14)})
+    noisy = label_of((60, 20), v74=80, **{f"v{value}": 60 for value in range(1, 14)})
     write(tmp_path, train=[noisy], val=[label_of(v74=80)])
     lines = notices_of(config_of(tmp_path))
     assert len(lines) == 11
     assert lines[-1] == "train: 3 more label values are ignored likewise"
+
+
+def test_blended_labels_are_one_line_with_their_likely_classes_and_a_command(tmp_path: Path) -> None:
+    folder = write(tmp_path / "a dataset", train=[blended(0, 74, 200)], val=[label_of(v74=80)])
+    line, *others = notices_of(config_of(folder, label_class_ids=(0, 74)))
+    values, counts = np.unique(blended(0, 74, 200), return_counts=True)
+    share = 100 * counts[~np.isin(values, (0, 74, 200))].sum() / 60**2
+    assert f"{len(values) - 3} values have no area of their own ({share:.2g} % of the pixels)" in line
+    assert "the classes are probably 0, 74, 200" in line
+    assert line.endswith(f"data convert '{folder}' '{folder}_hard' --nearest")
+    assert [other.split(":")[1] for other in others if "is ignored" in other] == [
+        " label value 200 is not in label_class_ids and is ignored"  # a class, and no value of an edge
+    ]
 
 
 def test_absent_classes_are_named(tmp_path: Path) -> None:
@@ -178,3 +199,33 @@ def test_an_image_in_two_splits_is_noticed_by_both_paths(tmp_path: Path) -> None
     assert notices_of(config_of(tmp_path)) == [f"the same image is in two splits: {first} and {second}"]
     summaries = inspect(config_of(tmp_path, image_scale=0.5), CROP)
     assert shared_images({split: summary.images for split, summary in summaries.items()}) == [(first, second)]
+
+
+class TestImageNotices:
+    def test_twelve_bits_in_sixteen_are_said_until_the_config_says_so(self, tmp_path: Path) -> None:
+        write(tmp_path, train=[label_of(v74=80)], val=[label_of(v74=80)])
+        for split, largest in (("train", 2100), ("val", 900)):
+            deep = np.linspace(0, largest, 200).astype(np.uint16).reshape(10, 20)
+            Image.fromarray(deep).save(tmp_path / split / "image" / "0.png")
+        (line,) = notices_of(config_of(tmp_path))
+        assert line.startswith("2 images have 16 bits a channel and no value above 4095, so they are probably 12-bit")
+        assert "data.bit_depth: 12 reads them at full brightness, 16 reads them 16 times too dark" in line
+        assert notices_of(config_of(tmp_path, bit_depth=12)) == []
+
+    @pytest.mark.parametrize(
+        ("bits", "depth"), [([], 16), ([0, 0], 16), ([7], 8), ([8, 9], 10), ([12], 12), ([3, 13], 14), ([15, 9], 16)]
+    )
+    def test_the_depth_is_the_least_usual_one_that_holds_every_value(self, bits: list[int], depth: int) -> None:
+        assert likely_bit_depth(ImageTraits(bits=number) for number in bits) == depth
+
+    def test_turned_and_transparent_images_are_counted(self, tmp_path: Path) -> None:
+        write(tmp_path, train=[label_of(v74=80)] * 3, val=[label_of(v74=80)])
+        image = Image.open(tmp_path / "train" / "image" / "0.png")
+        exif = Image.Exif()
+        exif[0x0112] = 3
+        image.save(tmp_path / "train" / "image" / "0.png", exif=exif)
+        image.convert("RGBA").save(tmp_path / "train" / "image" / "1.png")  # opaque: nothing to say
+        Image.new("LA", (20, 10), (3, 254)).save(tmp_path / "val" / "image" / "0.png")
+        turned, transparent = (line for line in notices_of(config_of(tmp_path)) if " of " in line)
+        assert turned.startswith("train: of 3 images, 1 turned upright as the EXIF orientation says")
+        assert transparent.startswith("val: of 1 images, 1 with transparent pixels")

@@ -1,0 +1,75 @@
+"""Labels whose values were blended along the edges, by resizing, JPEG or smooth drawing, and the classes beneath."""
+
+import shlex
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+FEWEST_EDGE_VALUES = 8
+"""Values without an area of their own from which labels look blended, if they are also twice as many as the others."""
+SMALLEST_AREA = 0.1
+"""Share of inner pixels from which a value has areas of its own. In labels of three classes the classes have .4 to .98
+and blended values below .05; CamVid's poles, its thinnest class, have .38."""
+
+
+class SoftEdges(NamedTuple):
+    """Values of blended labels."""
+
+    likely_classes: tuple[int, ...]
+    """The values that have areas of their own, ascending."""
+    num_edge_values: int
+    """How many other values there are."""
+    num_pixels: int
+    """Pixels of the other values."""
+
+
+def inner_pixels(label: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Return how many pixels of every value have four neighbours of the same value: (256 or more,) int64.
+
+    Args:
+        label: (H, W), values from 0.
+    """
+    inner = label[1:-1, 1:-1]
+    alike = np.ones(inner.shape, bool)
+    for neighbour in (label[:-2, 1:-1], label[2:, 1:-1], label[1:-1, :-2], label[1:-1, 2:]):
+        alike &= inner == neighbour
+    return np.bincount(inner[alike], minlength=256)
+
+
+def soft_edges(pixels: NDArray[np.int64], inner: NDArray[np.int64]) -> SoftEdges | None:
+    """Return what blended labels hold, or None where they do not look blended.
+
+    Args:
+        pixels: (V,) pixels of every value in all labels.
+        inner: (V,) those of them that `inner_pixels` counts.
+    """
+    present = pixels > 0
+    has_area = present & (inner >= SMALLEST_AREA * pixels)
+    num_classes, num_others = int(has_area.sum()), int((present & ~has_area).sum())
+    if num_classes < 2 or num_others < max(FEWEST_EDGE_VALUES, 2 * num_classes):
+        return None
+    classes = tuple(int(value) for value in np.flatnonzero(has_area))
+    return SoftEdges(classes, num_others, int(pixels[present & ~has_area].sum()))
+
+
+def convert_command(folder: Path) -> str:
+    """Return the command that writes a dataset anew with the nearest likely class at every pixel."""
+    return f"python -m raysearch data convert {shlex.quote(str(folder))} {shlex.quote(f'{folder}_hard')} --nearest"
+
+
+def soft_edges_notice(found: SoftEdges, total: int, folder: Path) -> str:
+    """Return a line about blended labels.
+
+    Args:
+        found: What they hold.
+        total: Pixels of all labels.
+        folder: The dataset.
+    """
+    classes = ", ".join(map(str, found.likely_classes))
+    return (
+        f"the labels look blended along edges, as resizing, JPEG or smooth drawing does it: {found.num_edge_values} "
+        f"values have no area of their own ({100 * found.num_pixels / total:.2g} % of the pixels); the classes are "
+        f"probably {classes}. To give every pixel the nearest of them:  {convert_command(folder)}"
+    )
