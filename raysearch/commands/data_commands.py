@@ -92,17 +92,16 @@ def inspect(
         )
     else:
         num_faults = {name: len(census.faults) for name, census in found.splits.items()}
-        console.out.print(
-            sizes_table({name: census.sizes_found() for name, census in found.splits.items()}, num_faults)
-        )
+        console.show(sizes_table({name: census.sizes_found() for name, census in found.splits.items()}, num_faults))
         if found.config is not None:
             summaries = {name: census.summary(found.config) for name, census in found.splits.items()}
-            console.out.print(classes_table(summaries, found.config))
+            console.show(classes_table(summaries, found.config))
         for line in found.notices:
             note(line)
         if found.config is not None:
             reduced = ", reduce_zero_label: true" if found.config.reduce_zero_label else ""
-            say(f"in the config:  label_class_ids: {list(found.config.label_class_ids)}{reduced}")
+            depth = f", bit_depth: {found.config.bit_depth}" if found.config.bit_depth < 16 else ""
+            say(f"in the config:  label_class_ids: {list(found.config.label_class_ids)}{reduced}{depth}")
     if found.faults:
         raise InputError(found.faults)
 
@@ -112,6 +111,7 @@ def inspect(
     epilog=examples(
         "raysearch data convert masks potatoes --palette colours.csv",
         "raysearch data convert grey potatoes --values spaced --background 0",
+        "raysearch data convert soft potatoes --nearest --ids 0,100,200",
     ),
 )
 def convert(
@@ -139,6 +139,14 @@ def convert(
         str | None,
         typer.Option("--background", metavar="V[,V]", help="Values that become 255, ignored.", show_default=False),
     ] = None,
+    nearest: Annotated[
+        bool,
+        typer.Option(
+            "--nearest",
+            help="For soft edges and JPEG: take a value or colour that is no class for the nearest one that is. "
+            "Without --ids and --palette, the classes are the values that have areas of their own.",
+        ),
+    ] = False,
     link: Link = False,
     as_json: Json = False,
 ) -> None:
@@ -170,22 +178,34 @@ def convert(
             values=how,
             class_ids=class_ids,
             background=unclassed,
+            nearest=nearest,
             link=link,
             begin=begin,
         )
-    names = [] if colours is None else [colours.names.get(row.value, "") for row in done.values]
+    listed = [row for row in done.values if row.value not in done.moved]
+    names = [] if colours is None else [colours.names.get(row.value, "") for row in listed]
     if as_json:
         rows = [row._asdict() for row in done.values]
         _print_json({"label_class_ids": done.class_ids, "values": rows, "palette_images": done.palette_images})
         return
     table = Table("value" if colours is None else "id", "becomes", "pixels", "files", *(["name"] if any(names) else []))
-    for position, row in enumerate(done.values[:VALUES_LISTED]):
+    for position, row in enumerate(listed[:VALUES_LISTED]):
         table.add_row(*map(str, row), *([escape(names[position])] if any(names) else []))
-    console.out.print(table)
-    if len(done.values) > VALUES_LISTED:
-        say(f"and {len(done.values) - VALUES_LISTED} more values")
+    console.show(table)
+    if len(listed) > VALUES_LISTED:
+        say(f"and {len(listed) - VALUES_LISTED} more values")
+    if done.moved:
+        num_pixels = sum(row.num_pixels for row in done.values if row.value in done.moved)
+        say(f"and {len(done.moved)} values of {num_pixels} pixels, which became what the nearest of these becomes")
     if done.palette_images is not None:
         note(f"files with a palette of their own were read by its {done.palette_images}")
+    if done.soft_edges is not None and not nearest:
+        likely = ", ".join(map(str, done.soft_edges.likely_classes))
+        others = done.soft_edges.num_edge_values
+        note(
+            f"the labels look blended along edges: {others} values have no area of their own, and the classes are "
+            f"probably {likely}; with --nearest every pixel becomes the nearest of them"
+        )
     if colours is None and any(row.value == row.becomes == 255 for row in done.values):
         note("255 is ignored; where it is a class, name it among --ids")
     say(f"{done.num_labels} labels and {done.num_images} images are in {destination}")
@@ -232,7 +252,7 @@ def weights(
     for k, name in enumerate(names):
         of_all = share(counts[k], counts.sum())
         table.add_row(escape(name), str(counts[k]), of_all, *(f"{weights[k]:.4g}" for weights in columns.values()))
-    console.out.print(table)
+    console.show(table)
     for name in absent:
         note(f"{name} has no training pixel; its weight is 0, and it cannot be learned")
     say(f"in the config:  loss: {{ce_weights: max_over_count, ce_weight_power: {WEIGHT_POWER}}}")
@@ -307,7 +327,7 @@ def split(
     for name, images in done.subcategory_images.items():
         table.add_row(escape(f"sub-category {name}"), *(cell for count in images.values() for cell in (str(count), "")))
     table.add_row("anything", *(cell for count in done.num_images.values() for cell in (str(count), "")))
-    console.out.print(table)
+    console.show(table)
     for name, part, num_images in done.missing():
         note(f"{part}: no image has {name}, which {num_images} of all images have")
     say(f"{sum(done.num_images.values())} pairs are in {destination}")

@@ -13,9 +13,10 @@ from trainables.config import IGNORE_INDEX
 from trainables.data.census import SPLITS, Begin, silently
 from trainables.data.decoded import for_all
 from trainables.data.folder import LABEL_ENDING, at_most, one_folder, scan_images, shown
-from trainables.data.image_files import grey_depth, load, open_file
+from trainables.data.image_files import grey_depth, load, open_file, upright
 from trainables.data.output_folder import new_folder, place
 from trainables.data.palette import UNKNOWN, Palette, packed, unpacked
+from trainables.data.soft_edges import SoftEdges, inner_pixels, soft_edges
 from trainables.errors import Fault, InputError
 
 MOST_CLASSES = IGNORE_INDEX
@@ -52,6 +53,21 @@ class Conversion:
     """Images that were copied or linked."""
     palette_images: Literal["indices", "colours"] | None
     """How label files with a palette of their own were read; None where there are none."""
+    soft_edges: SoftEdges | None
+    """What the labels held if they looked blended along edges; None for colour masks."""
+    moved: frozenset[int]
+    """Values that were taken for the nearest class or background."""
+
+
+class _Counts(NamedTuple):
+    """What one label file holds."""
+
+    pixels: dict[int, int]
+    """Value -> pixels."""
+    inner: dict[int, int]
+    """Value -> pixels whose four neighbours have it too."""
+    mode: str
+    """Pillow's name for the kind of pixels."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +86,7 @@ def convert(
     values: Values = "keep",
     class_ids: Sequence[int] | None = None,
     background: Sequence[int] = (),
+    nearest: bool = False,
     link: bool = False,
     begin: Begin = silently,
 ) -> Conversion:
@@ -84,6 +101,9 @@ def convert(
         class_ids: Values that are classes, in the order of the classes; without them, those of the palette, else all
             values but 255 that occur in any file, ascending.
         background: Values that are no class: they become 255, and 255 stays unless `class_ids` names it.
+        nearest: Take a value that is neither class nor background, or a colour outside the palette, for the nearest
+            that is, and read lossy formats too; without `class_ids` and palette, the classes are the values that
+            have areas of their own.
         link: Hard links in place of copies of the images.
         begin: Is told of the progress.
 
@@ -93,15 +113,23 @@ def convert(
     """
     plan = _plan(source.expanduser().absolute())
     with new_folder(destination, source) as folder:
-        counts, modes = _count(plan, palette, begin)
-        classes = _classes(source, counts, palette, class_ids, background)
+        found = _count(plan, palette, nearest, begin)
+        counts = [one.pixels for one in found]
+        blended = None if palette is not None else _soft_edges(found)
+        if nearest and blended is not None and class_ids is None:
+            class_ids = _likely_classes(blended)
+        classes = _classes(source, counts, palette, class_ids, background, blended)
         table = _table(classes, values, source)
-        _check_values(plan, counts, palette, classes, background)
+        if not nearest:
+            _check_values(plan, counts, palette, classes, background, blended)
         table = dict.fromkeys((*background, IGNORE_INDEX), IGNORE_INDEX) | table
+        moved = _totals(counts).keys() - table.keys()
+        if nearest:
+            _add_nearest(table, counts, [*classes, *background])
 
         for _, target in (*plan.labels, *plan.images):
             (folder / target).parent.mkdir(parents=True, exist_ok=True)
-        _write_labels(plan, folder, palette, table, begin)
+        _write_labels(plan, folder, palette, nearest, table, begin)
         _place_images(plan, folder, link, begin)
 
     totals = _totals(counts)
@@ -110,7 +138,9 @@ def convert(
         class_ids=tuple(table[value] for value in classes),
         num_labels=len(plan.labels),
         num_images=len(plan.images),
-        palette_images=None if "P" not in modes else "indices" if palette is None else "colours",
+        palette_images=None if all(one.mode != "P" for one in found) else "indices" if palette is None else "colours",
+        soft_edges=blended,
+        moved=frozenset(moved),
     )
 
 
@@ -144,40 +174,67 @@ def _plan(source: Path) -> _Plan:
     return plan
 
 
-def _count(plan: _Plan, palette: Palette | None, begin: Begin) -> tuple[list[dict[int, int]], set[str]]:
-    """Value -> pixels of every label file, and the modes of the files; raises InputError with the faults of all."""
+def _count(plan: _Plan, palette: Palette | None, nearest: bool, begin: Begin) -> list[_Counts]:
+    """Return what every label file holds; raises InputError with the faults of all."""
     advance = begin("counting label values", len(plan.labels))
-    modes: set[str] = set()
 
-    def count(i: int) -> dict[int, int]:
+    def count(i: int) -> _Counts:
         try:
-            raw, mode = _raw_values(plan.labels[i][0], palette)
+            raw, mode = _raw_values(plan.labels[i][0], palette, nearest)
         finally:
             advance()
-        modes.add(mode)
-        pixels = np.bincount(raw.ravel())
-        return {int(value): int(pixels[value]) for value in np.flatnonzero(pixels)}
+        return _Counts(_present(np.bincount(raw.ravel())), _present(inner_pixels(raw)), mode)
 
     faults: list[Fault] = []
     counts = for_all(count, len(plan.labels), faults)
     if faults:
         raise InputError(at_most(faults))
-    return counts, modes
+    return counts
 
 
-def _raw_values(path: Path, palette: Palette | None) -> tuple[NDArray[Any], str]:
+def _present(counts: NDArray[np.int64]) -> dict[int, int]:
+    """Return the value and number of whatever occurs."""
+    return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
+
+
+def _soft_edges(found: list[_Counts]) -> SoftEdges | None:
+    """Return what the labels hold if they look blended along edges."""
+    pixels, inner = np.zeros((2, _LARGEST_VALUE + 1), np.int64)
+    for one in found:
+        pixels[list(one.pixels)] += np.array(list(one.pixels.values()), np.int64)
+        inner[list(one.inner)] += np.array(list(one.inner.values()), np.int64)
+    return soft_edges(pixels, inner)
+
+
+def _likely_classes(blended: SoftEdges) -> list[int]:
+    """Return the values with areas of their own; 255 is a class of masks of 0 and 255 alone."""
+    classes = [value for value in blended.likely_classes if value != IGNORE_INDEX]
+    return classes if len(classes) > 1 else list(blended.likely_classes)
+
+
+def _add_nearest(table: dict[int, int], counts: list[dict[int, int]], targets: list[int]) -> None:
+    """Give every value that the table lacks what the nearest of the target values becomes, of two the lower one."""
+    present = _totals(counts).keys()
+    if IGNORE_INDEX in present:
+        targets = [*targets, IGNORE_INDEX]
+    for value in present - table.keys():
+        table[value] = table[min(targets, key=lambda target: (abs(target - value), target))]
+
+
+def _raw_values(path: Path, palette: Palette | None, nearest: bool) -> tuple[NDArray[Any], str]:
     """The value of every pixel, (h, w) integer, and the file's mode; raises InputError."""
     with open_file(path) as image:
-        if image.format not in _LOSSLESS:
-            what, fix = f"holds {image.format} data, and a lossy format alters label values", "use the original as PNG"
+        if image.format not in _LOSSLESS and not nearest:
+            what = f"holds {image.format} data, and a lossy format alters label values"
+            fix = "use the original as PNG, or give every pixel the nearest class with --nearest"
             raise InputError([Fault(shown(path), what, fix)])
         depth = grey_depth(image)
         load(path, image)
         mode = image.mode
         if palette is not None:
-            return _palette_ids(path, image, palette), mode
+            return _palette_ids(path, upright(image), palette, nearest), mode
         if mode in ("1", "L", "P", "I", "I;16", "I;16B"):
-            raw = np.asarray(image)
+            raw = np.asarray(upright(image))
             if depth < 8:  # which Pillow has scaled to 0..255
                 raw = (raw > 0).astype(np.uint8) if depth == 1 else raw // np.uint8(255 // (2**depth - 1))
             if raw.dtype != np.uint8 and not 0 <= raw.min() <= raw.max() <= _LARGEST_VALUE:
@@ -191,8 +248,8 @@ def _raw_values(path: Path, palette: Palette | None) -> tuple[NDArray[Any], str]
     raise InputError([Fault(shown(path), what, "say which id each has with --palette")])
 
 
-def _palette_ids(path: Path, image: Image.Image, palette: Palette) -> NDArray[np.int16]:
-    """The id of every pixel of a colour mask; raises InputError at a colour that has none."""
+def _palette_ids(path: Path, image: Image.Image, palette: Palette, nearest: bool) -> NDArray[np.int16]:
+    """Return the id of every pixel of a colour mask; raises InputError at a colour without one, unless `nearest`."""
     if image.mode in ("1", "L", "I", "I;16", "I;16B", "F"):
         what = f"has one channel ({image.mode}), which holds ids already and no colours"
         raise InputError([Fault(shown(path), what, "leave out --palette for such files")])
@@ -200,7 +257,7 @@ def _palette_ids(path: Path, image: Image.Image, palette: Palette) -> NDArray[np
         raise InputError([Fault(shown(path), f"is of mode {image.mode}, not RGB", "save the mask as RGB")])
     # An image's own palette is looked up here, colour by colour: this direction loses nothing.
     pixels = np.asarray(image.convert("RGBA"))
-    ids = palette.ids(pixels[..., :3])
+    ids = palette.nearest_ids(pixels[..., :3]) if nearest else palette.ids(pixels[..., :3])
     wrong = (ids == UNKNOWN) | (pixels[..., 3] != 255)
     if wrong.any():
         y, x = (int(index) for index in np.argwhere(wrong)[0])
@@ -210,7 +267,7 @@ def _palette_ids(path: Path, image: Image.Image, palette: Palette) -> NDArray[np
         if alpha != 255:
             what = f"pixel x={x}, y={y} is transparent (alpha {alpha})"
         what += f" ({int(wrong.sum())} such pixels of {num_colours} colours in this file)"
-        fix = "add the colour to the palette, or mend the mask (soft edges and JPEG make such pixels)"
+        fix = "add the colour to the palette; where soft edges or JPEG made such pixels, give --nearest"
         raise InputError([Fault(shown(path), what, fix)])
     return ids
 
@@ -231,6 +288,7 @@ def _classes(
     palette: Palette | None,
     class_ids: Sequence[int] | None,
     background: Sequence[int],
+    blended: SoftEdges | None,
 ) -> list[int]:
     """The values that are classes, in their order; raises InputError where they are too few or too many."""
     if class_ids is not None:
@@ -250,8 +308,18 @@ def _classes(
     if len(classes) > MOST_CLASSES:
         named = ", ".join(map(str, classes[:COLOURS_NAMED]))
         what = f"holds {len(classes)} label values ({named}, ...); there are at most {MOST_CLASSES} classes"
-        raise InputError([Fault(shown(source), what, "name the values that are classes with --ids")])
+        raise InputError(
+            [Fault(shown(source), what, _or_nearest("name the values that are classes with --ids", blended))]
+        )
     return classes
+
+
+def _or_nearest(fix: str, blended: SoftEdges | None) -> str:
+    """Return a fix, with another beside it for labels that look blended along edges."""
+    if blended is None:
+        return fix
+    likely = ", ".join(map(str, blended.likely_classes))
+    return f"{fix}; or give --nearest: the labels look blended along edges, and the classes are probably {likely}"
 
 
 def _table(classes: list[int], values: Values, source: Path) -> dict[int, int]:
@@ -271,21 +339,35 @@ def _table(classes: list[int], values: Values, source: Path) -> dict[int, int]:
 
 
 def _check_values(
-    plan: _Plan, counts: list[dict[int, int]], palette: Palette | None, classes: list[int], background: Sequence[int]
+    plan: _Plan,
+    counts: list[dict[int, int]],
+    palette: Palette | None,
+    classes: list[int],
+    background: Sequence[int],
+    blended: SoftEdges | None,
 ) -> None:
     """Raise InputError with every file that holds a value which is no class, background or 255."""
     known = {*classes, *background, IGNORE_INDEX}
     faults = []
     for (path, _), pixels_of in zip(plan.labels, counts, strict=True):
-        for value in sorted(pixels_of.keys() - known):
-            y, x = np.argwhere(_raw_values(path, palette)[0] == value)[0]
+        unknown = sorted(pixels_of.keys() - known)
+        if blended is not None and len(unknown) > 1:
+            named = ", ".join(map(str, unknown[:COLOURS_NAMED])) + (", ..." if len(unknown) > COLOURS_NAMED else "")
+            what = f"holds {len(unknown)} values that are no class: {named}"
+            faults.append(Fault(shown(path), what, _or_nearest("add them to --ids or to --background", blended)))
+            continue
+        for value in unknown:
+            y, x = np.argwhere(_raw_values(path, palette, nearest=False)[0] == value)[0]
             what = f"holds the value {value}, which is no class: {pixels_of[value]} pixels, the first at x={x}, y={y}"
-            faults.append(Fault(shown(path), what, f"add it to --ids, or write --background {value}"))
+            fix = _or_nearest(f"add it to --ids, or write --background {value}", blended)
+            faults.append(Fault(shown(path), what, fix))
     if faults:
         raise InputError(at_most(faults))
 
 
-def _write_labels(plan: _Plan, folder: Path, palette: Palette | None, table: dict[int, int], begin: Begin) -> None:
+def _write_labels(
+    plan: _Plan, folder: Path, palette: Palette | None, nearest: bool, table: dict[int, int], begin: Begin
+) -> None:
     advance = begin("writing labels", len(plan.labels))
     lookup = np.full(_LARGEST_VALUE + 1, IGNORE_INDEX, np.uint8)
     lookup[list(table)] = list(table.values())
@@ -293,7 +375,7 @@ def _write_labels(plan: _Plan, folder: Path, palette: Palette | None, table: dic
     def write(i: int) -> None:
         try:
             path, target = plan.labels[i]
-            raw, _ = _raw_values(path, palette)
+            raw, _ = _raw_values(path, palette, nearest)
             Image.fromarray(lookup[raw]).save(folder / target)
         finally:
             advance()

@@ -290,3 +290,70 @@ class TestDatasets:
 
         convert(dataset, tmp_path / "out", values="contiguous", begin=begin)
         assert told == {"counting label values": [3, 3], "writing labels": [3, 3], "copying images": [3, 3]}
+
+
+class TestNearest:
+    def blended(self, folder: Path, *values: int) -> Path:
+        """A label file of stripes with smooth edges."""
+        folder.mkdir()
+        stripes = np.repeat(np.array(values, np.uint8), 4)[:, None].repeat(12, axis=1)
+        Image.fromarray(stripes).resize((60, 60), Image.Resampling.BILINEAR).save(folder / "a.png")
+        return folder
+
+    def test_edge_values_become_the_nearest_class_only_if_asked_for(self, tmp_path: Path) -> None:
+        source = self.blended(tmp_path / "soft", 0, 100, 201)
+        before = np.asarray(Image.open(source / "a.png")).astype(int)
+        kept = convert(source, tmp_path / "kept", values="contiguous")
+        assert kept.soft_edges is not None
+        assert kept.soft_edges.likely_classes == (0, 100, 201)
+        assert len(kept.class_ids) == len(np.unique(before)) > 10
+        done = convert(source, tmp_path / "hard", values="keep", nearest=True)
+        assert done.class_ids == (0, 100, 201)
+        assert done.moved == {*np.unique(before).tolist()} - {0, 100, 201}
+        expected = np.where(before <= 50, 0, np.where(before <= 150, 100, 201))
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "hard" / "a.png")), expected)
+
+    def test_given_classes_background_and_255_are_what_is_near(self, tmp_path: Path) -> None:
+        save(tmp_path / "grey" / "a.png", [[0, 9, 30, 33, 100, 254, 255, 70]])
+        done = convert(
+            tmp_path / "grey", tmp_path / "out", values="keep", class_ids=[0, 100], background=[40], nearest=True
+        )
+        assert done.class_ids == (0, 100)
+        assert np.asarray(Image.open(tmp_path / "out" / "a.png")).tolist() == [[0, 0, 255, 255, 100, 255, 255, 255]]
+
+    def test_a_mask_of_0_and_255_has_two_classes(self, tmp_path: Path) -> None:
+        source = self.blended(tmp_path / "soft", 0, 255)
+        done = convert(source, tmp_path / "hard", values="contiguous", nearest=True)
+        assert done.class_ids == (0, 1)
+        before = np.asarray(Image.open(source / "a.png"))
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "hard" / "a.png")), before > 127)
+
+    def test_colours_become_the_nearest_of_the_palette_in_jpeg_too(self, tmp_path: Path) -> None:
+        palette = Palette({(0, 0, 0): 0, (200, 0, 0): 1, (0, 0, 200): 2})
+        ids = np.repeat(np.repeat(np.array([[0, 1], [2, 0]]), 16, axis=0), 16, axis=1)
+        colours = np.array(list(palette.colours), np.uint8)[ids]
+        (tmp_path / "masks").mkdir()
+        Image.fromarray(colours).save(tmp_path / "masks" / "a.jpg", quality=95, subsampling=0)
+        with pytest.raises(InputError, match=r"a lossy format alters label values; .* --nearest"):
+            convert(tmp_path / "masks", tmp_path / "out", palette=palette)
+        convert(tmp_path / "masks", tmp_path / "out", palette=palette, nearest=True)
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / "a.png")), ids)
+
+    def test_values_beside_the_given_classes_are_one_fault_a_file(self, tmp_path: Path) -> None:
+        source = self.blended(tmp_path / "soft", 0, 100, 201)
+        with pytest.raises(InputError) as caught:
+            convert(source, tmp_path / "out", class_ids=[0, 100, 201])
+        (fault,) = caught.value.faults
+        assert "values that are no class: " in fault.what
+        assert (
+            "give --nearest: the labels look blended along edges, and the classes are probably 0, 100, 201" in fault.fix
+        )
+
+    def test_a_turned_label_is_written_upright(self, tmp_path: Path) -> None:
+        (tmp_path / "turned").mkdir()
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        label = np.arange(6, dtype=np.uint8).reshape(2, 3)
+        Image.fromarray(np.ascontiguousarray(np.rot90(label))).save(tmp_path / "turned" / "a.png", exif=exif)
+        convert(tmp_path / "turned", tmp_path / "out")
+        assert np.asarray(Image.open(tmp_path / "out" / "a.png")).tolist() == label.tolist()
