@@ -7,7 +7,7 @@ import struct
 import sys
 import zlib
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +78,7 @@ def read_image_and_traits(path: Path, bit_depth: int = 16) -> tuple[Pixels, Imag
         seen = upright(image)
         transparent = _is_transparent(image)
         if seen.mode.startswith("I;16"):  # convert() would cut off at 255 instead of scaling
-            deep = np.repeat(np.asarray(seen).astype(np.uint16)[..., None], 3, axis=2)
+            deep: NDArray[np.integer[Any]] = np.repeat(np.asarray(seen)[..., None], 3, axis=2)
         else:
             pixels = np.asarray(seen.convert("RGB"))
             if not _DEEP_COLOURS.search(raw_mode):

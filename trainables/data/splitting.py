@@ -6,8 +6,9 @@ of images that stay together, and a split's fair share of a class is never less 
 """
 
 import csv
+import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -19,7 +20,13 @@ from trainables.config import DataConfig
 from trainables.data.census import SPLITS, Begin, class_names, guessed_config, silently, take_census
 from trainables.data.folder import LABEL_ENDING, Pair, at_most, shown
 from trainables.data.output_folder import new_folder, place
+from trainables.data.text_table import read_text, separator_of
 from trainables.errors import Fault, InputError
+
+MOVES_TRIED = 200
+"""Moves and exchanges between two splits that are looked at in each step, the most helpful ones."""
+UNITS_OF_A_SIZE = 20
+"""Groups of one size that are looked at for an exchange."""
 
 Presence: TypeAlias = NDArray[np.bool_]
 
@@ -125,7 +132,8 @@ def stratified(
     """The images of every split, ascending.
 
     A class that occurs in as many groups as there are splits, or in more, has an image in every split, unless each
-    group that could give it one is all that some other class has in its split.
+    group that could give it one is all that some other class has in its split. Within that, the splits are as large as
+    they should be, or no group, and no exchange of two groups, would bring them nearer.
 
     Args:
         presence: (N, K), whether image n has class k (or any other property that all splits should have).
@@ -146,6 +154,7 @@ def stratified(
     share = np.array(list(shares.values()))
     assigned = _assign(images, share, np.random.default_rng(seed))
     _mend(images, assigned, len(share))
+    _even_out(images, assigned, share)
     return {name: np.flatnonzero(assigned[unit_of] == s) for s, name in enumerate(shares)}
 
 
@@ -190,6 +199,70 @@ def _mend(images: NDArray[np.int64], assigned: NDArray[np.intp], num_splits: int
                 assigned[min(movable, key=lambda unit: (images[unit, -1], unit))] = split
 
 
+def _even_out(images: NDArray[np.int64], assigned: NDArray[np.intp], share: NDArray[np.float64]) -> None:
+    """Move or exchange units while that brings the splits nearer to their shares and takes no class from a split.
+
+    Of the moves that bring them equally near, the one that shares out the classes best is taken.
+    """
+    has, total = images > 0, images.sum(axis=0)
+    wanted = share[:, None] * total  # (S, K + 1)
+    while True:
+        held = np.array([images[assigned == s].sum(axis=0) for s in range(len(share))])
+        units_with = np.array([has[assigned == s].sum(axis=0) for s in range(len(share))])
+        best = (float(np.abs(held - wanted)[:, -1].sum()) - 0.5, 0.0)  # nearer by an image at least
+        change: list[tuple[int, int]] = []
+        for source, target in itertools.permutations(range(len(share)), 2):
+            for units in _candidates(images[:, -1], assigned, source, target, (held - wanted)[:, -1]):
+                moved = [(unit, target if assigned[unit] == source else source) for unit in units]
+                after, after_units = held.copy(), units_with.copy()
+                for unit, split in moved:
+                    after[assigned[unit]] -= images[unit]
+                    after[split] += images[unit]
+                    after_units[assigned[unit]] -= has[unit]
+                    after_units[split] += has[unit]
+                if ((after_units == 0) & (units_with > 0)).any():
+                    continue
+                away = np.abs(after - wanted)
+                cost = (float(away[:, -1].sum()), float((away / np.maximum(total, 1)).sum()))
+                if cost < best:
+                    best, change = cost, moved
+        if not change:
+            return
+        for unit, split in change:
+            assigned[unit] = split
+
+
+def _candidates(
+    sizes: NDArray[np.int64],
+    assigned: NDArray[np.intp],
+    source: int,
+    target: int,
+    surplus: NDArray[np.float64],
+) -> Iterator[tuple[int, ...]]:
+    """Yield the units that could go from one split to another, alone or in exchange, the most helpful ones first.
+
+    Args:
+        sizes: (U,) images of every unit.
+        assigned: (U,) the split of every unit.
+        source: A split.
+        target: Another.
+        surplus: (S,) images that every split has beyond its share.
+    """
+    if surplus[source] <= surplus[target]:
+        return
+    out, back = np.flatnonzero(assigned == source), np.flatnonzero(assigned == target)
+    # Nothing comes back, or one unit of another size: of those of one size, a few are enough to choose from.
+    back = np.concatenate([back[sizes[back] == size][:UNITS_OF_A_SIZE] for size in np.unique(sizes[back])])
+    gained = np.concatenate([[0], sizes[back]])
+    change = sizes[out][:, None] - gained[None]  # (O, 1 + B)
+    away = np.abs(surplus[source] - change) + np.abs(surplus[target] + change)
+    helps = np.flatnonzero(away.ravel() < np.abs(surplus[[source, target]]).sum() - 0.5)
+    order = helps[np.argsort(away.ravel()[helps], kind="stable")][:MOVES_TRIED]
+    for position in order:
+        first, second = divmod(int(position), len(gained))
+        yield (int(out[first]),) if second == 0 else (int(out[first]), int(back[second - 1]))
+
+
 def names_by_pattern(pairs: Sequence[Pair], pattern: str, option: str) -> list[str]:
     """For every pair what a regular expression finds in its name: its first group, or all of the match.
 
@@ -217,9 +290,10 @@ def names_by_csv(pairs: Sequence[Pair], path: Path) -> list[str]:
     Raises:
         InputError: the file cannot be read, or every pair that it does not name or gives two groups.
     """
+    lines = read_text(path).splitlines()
     try:
-        rows = [row for row in csv.reader(path.read_text(encoding="utf-8-sig").splitlines()) if row]
-    except (OSError, UnicodeError, csv.Error) as error:
+        rows = [row for row in csv.reader(lines, delimiter=separator_of(lines[0]) or ",") if row] if lines else []
+    except csv.Error as error:
         raise InputError([Fault(shown(path), f"cannot be read ({error})", "name a CSV file of name,group")]) from error
     faults: list[Fault] = []
     groups: dict[str, str] = {}

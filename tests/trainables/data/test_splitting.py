@@ -109,6 +109,32 @@ class TestStratified:
         chosen = stratified(np.ones((100, 1), bool), groups, SHARES, 0)
         assert {split: len(indices) for split, indices in chosen.items()} == {"train": 80, "val": 20}
 
+    @pytest.mark.parametrize("seed", [4, 12, 102, 116, 297])  # 15 to 18 images, by the classes alone
+    def test_val_is_as_large_as_groups_allow(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        of_image = rng.integers(0, 9, 40)
+        groups = [str(group) for group in of_image]
+        presence = presences(rng, 40, [1.0, 0.5, 0.2, 0.08])
+        chosen = stratified(presence, groups, {"train": 0.75, "val": 0.25}, seed)
+        assert len(chosen["val"]) == 10
+        assert not set(of_image[chosen["train"]]) & set(of_image[chosen["val"]])
+        num_with = sum(presence[of_image == group].any(axis=0).astype(int) for group in range(9))
+        for indices in chosen.values():
+            assert presence[indices].any(axis=0)[num_with >= 3].all()
+
+    def test_groups_are_exchanged_where_no_move_alone_helps(self) -> None:
+        images = np.array([[7, 7], [7, 7], [6, 6], [5, 5], [5, 5]])  # of five groups
+        assigned = np.array([0, 0, 0, 1, 1])  # 20 and 10, and no group of 2 to move
+        splitting._even_out(images, assigned, np.array([0.6, 0.4]))
+        assert images[assigned == 0].sum(axis=0).tolist() == [18, 18]
+
+    def test_a_class_is_worth_more_than_the_size(self) -> None:
+        groups = ["a"] * 8 + ["b"] * 8 + [f"{i}" for i in range(4)]
+        presence = np.zeros((20, 1), bool)
+        presence[[0, 8]] = True  # only in the two large groups
+        chosen = stratified(presence, groups, {"train": 0.9, "val": 0.1}, 0)
+        assert {split: len(indices) for split, indices in chosen.items()} == {"train": 12, "val": 8}
+
     def test_fewer_groups_than_splits(self) -> None:
         with pytest.raises(InputError, match="3 images in 1 groups cannot make 2 splits"):
             stratified(np.ones((3, 1), bool), ["a"] * 3, SHARES, 0)
