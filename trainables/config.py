@@ -209,6 +209,12 @@ class ContrastConfig(_Section):
     max_keys: Annotated[int, Field(ge=0)] = 0
     """Anchors are contrasted against the anchors and as many further random pixels of the batch as make this number;
     up to `max_samples` it changes nothing."""
+    max_positives: Annotated[int, Field(ge=1)] | None = None
+    """Largest number of positives that an anchor is compared with, drawn at random for every anchor from all keys of
+    its class, memory included; null: all of them."""
+    negative_ratio: Positive | None = None
+    """Negatives that an anchor is compared with for each of its positives, drawn at random likewise, and at least one;
+    null, or more than there are: all of them."""
     proj_dim: Annotated[int, Field(ge=1)] = 64
     """Dimensions of an embedding."""
     warmup_iters: Annotated[int, Field(ge=0)] = 0

@@ -692,6 +692,8 @@ ALTERNATIVES: dict[str, list[Any]] = {
     "contrast.max_views": [1, 12],
     "contrast.min_pixels": [13, 101],
     "contrast.max_keys": [4096],
+    "contrast.max_positives": [1],
+    "contrast.negative_ratio": [2.0],
     "contrast.proj_dim": [256],
     "contrast.warmup_iters": [5],
     "contrast.memory": [True],

@@ -9,9 +9,18 @@ from torch import Tensor, nn
 from trainables.config import ContrastConfig
 from trainables.losses.anchor_sampling import sample_anchors, sample_pool
 from trainables.losses.memory_bank import MemoryBank
-from trainables.losses.pixel_contrast import pixel_contrast_loss
+from trainables.losses.pixel_contrast import PairLimits, pixel_contrast_loss
 
-LIMITS = ("max_samples", "max_views", "min_pixels", "replacement", "max_keys", "memory_size")
+LIMITS = (
+    "max_samples",
+    "max_views",
+    "min_pixels",
+    "replacement",
+    "max_keys",
+    "memory_size",
+    "max_positives",
+    "negative_ratio",
+)
 """Settings that may change nothing, depending on the batches."""
 
 
@@ -59,24 +68,32 @@ class PixelContrast(nn.Module):
         pool = sample_pool(labels.flatten(), chosen.positions, self.config.max_keys - num_anchors, generator)
         positions = torch.cat([chosen.positions, pool])
         keys = embeddings.flatten(2)[positions // size.numel(), :, positions % size.numel()]
+        key_labels = labels.flatten()[positions]
+        memory = None if self.bank is None else self.bank.keys()
         loss = pixel_contrast_loss(
             keys[:num_anchors],
             chosen.labels,
             keys,
-            labels.flatten()[positions],
+            key_labels,
             temperature=self.config.temperature,
             base_temperature=self.config.base_temperature,
             keys_are_anchors=True,
-            memory=None if self.bank is None else self.bank.keys(),
+            memory=memory,
+            max_positives=self.config.max_positives,
+            negative_ratio=self.config.negative_ratio,
+            generator=generator,
         )
-        took_effect = set(chosen.took_effect)
+        limits = PairLimits(self.config.max_positives, self.config.negative_ratio)
+        memory_labels = key_labels[:0] if memory is None else memory[1]
+        binding = limits.binding(chosen.labels, key_labels, memory_labels, keys_are_anchors=True)
+        took_effect = chosen.took_effect | binding
         if len(pool) > 0:
-            took_effect.add("max_keys")
+            took_effect |= {"max_keys"}
         if self.bank is not None:
             self.bank.update(embeddings.detach(), labels, generator)
             if self.bank.has_overwritten():
-                took_effect.add("memory_size")
-        return ContrastTerm(loss, num_anchors, chosen.num_groups, frozenset(took_effect))
+                took_effect |= {"memory_size"}
+        return ContrastTerm(loss, num_anchors, chosen.num_groups, took_effect)
 
 
 def _resize_nearest(classes: Tensor, size: torch.Size) -> Tensor:

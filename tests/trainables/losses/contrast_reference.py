@@ -19,19 +19,27 @@ def contrast_reference(
     temperature: float,
     base_temperature: float | None = None,
     keys_are_anchors: bool = False,
+    takes_part: npt.NDArray[np.bool_] | None = None,
 ) -> float:
-    """Mean over anchors and, before, over positives j of -log(e^s_ij / (e^s_ij + sum over negatives k of e^s_ik))."""
+    """Mean over anchors and, before, over positives j of -log(e^s_ij / (e^s_ij + sum over negatives k of e^s_ik)).
+
+    `takes_part` (N, M) leaves pairs out of the sums; None: none.
+    """
     anchor_labels, key_labels = np.asarray(anchor_labels), np.asarray(key_labels)
+    if takes_part is None:
+        takes_part = np.ones((len(anchors), len(keys)), bool)
     of_anchors = []
     for i, anchor in enumerate(anchors):
         similarities = [math.fsum(anchor * key) / temperature for key in keys]
         negatives = math.fsum(
-            math.exp(s) for s, label in zip(similarities, key_labels, strict=True) if label != anchor_labels[i]
+            math.exp(s)
+            for j, (s, label) in enumerate(zip(similarities, key_labels, strict=True))
+            if label != anchor_labels[i] and takes_part[i, j]
         )
         of_positives = [
             math.log1p(negatives / math.exp(s))
             for j, (s, label) in enumerate(zip(similarities, key_labels, strict=True))
-            if label == anchor_labels[i] and not (keys_are_anchors and i == j)
+            if label == anchor_labels[i] and not (keys_are_anchors and i == j) and takes_part[i, j]
         ]
         if of_positives:
             of_anchors.append(sum(of_positives) / len(of_positives))

@@ -301,6 +301,23 @@ def test_keys_and_memory_say_when_they_took_effect() -> None:
     assert "memory_size" in effects(memory=True, memory_size=12, num_batches=6)
 
 
+@pytest.mark.parametrize("memory", [False, True])
+@pytest.mark.parametrize("limit", [{"max_positives": 1}, {"negative_ratio": 0.5}])
+def test_limits_on_pairs_are_drawn_from_the_generator_alone(limit: dict[str, float], memory: bool) -> None:
+    def loss(seed: int, **options: object) -> ContrastTerm:
+        contrast = PixelContrast(_config(max_keys=40, memory=memory, **options), NUM_CLASSES)
+        _term(contrast, Batch(1), 1)
+        return _term(contrast, Batch(), seed)
+
+    (name,) = limit
+    first, again, other = loss(0, **limit), loss(0, **limit), loss(3, **limit)
+    assert first.loss.item() == again.loss.item() != other.loss.item()
+    assert name in first.took_effect
+    plain, wide = loss(0), loss(0, max_positives=10**6, negative_ratio=1e6)
+    assert first.loss.item() != plain.loss.item() == wide.loss.item()
+    assert wide.took_effect == plain.took_effect
+
+
 def test_channels_last_embeddings_give_the_same() -> None:
     batch = Batch()
     contrast = PixelContrast(_config(), NUM_CLASSES)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.trainables.losses.contrast_reference import Array, contrast_reference, numerical_gradient
 from trainables.losses import pixel_contrast
-from trainables.losses.pixel_contrast import pixel_contrast_loss
+from trainables.losses.pixel_contrast import PairLimits, pixel_contrast_loss
 
 
 class Case(NamedTuple):
@@ -269,3 +269,174 @@ def test_neither_order_nor_class_numbers_matter(labels: list[int], seed: int) ->
         return pixel_contrast_loss(a, c, a, c, temperature=0.3, keys_are_anchors=True)
 
     torch.testing.assert_close(loss(anchors[order], renamed), loss(anchors, classes))
+
+
+LIMITS = [
+    {"max_positives": 1},
+    {"max_positives": 2},
+    {"negative_ratio": 0.5},
+    {"negative_ratio": 1.5},
+    {"max_positives": 2, "negative_ratio": 1.0},
+]
+LIMITED_CASES = {
+    "anchors among themselves": Case([2, 0, 1, 0, 2, 1, 1, 0, 2, 0, 1, 2]),
+    "keys apart": Case([2, 0, 1, 0], [1, 0, 0, 2, 2, 1, 3, 0, 2, 2, 1, 1]),
+    "anchors and further keys": Case([2, 0, 1, 0, 2, 1], num_further_keys=7),
+    "T = 0.01": CASES["T = 0.01 with a memory"],
+}
+
+
+def pairs_drawn(
+    case: Case, labels: Array, key_labels: Array, max_positives: int = 99, negative_ratio: float = 99.0
+) -> Array:
+    """Which pairs take part, (N, M), in plain loops: anchors by class, for each a row of random numbers.
+
+    The row has a number for each key of the class where positives are left out, then one for each key at all where
+    negatives are; keys are sorted by class, and the smallest numbers of either side take part.
+    """
+    generator = torch.Generator().manual_seed(7)
+    part = np.zeros((len(labels), len(key_labels)), bool)
+    order = np.argsort(key_labels, kind="stable")
+    for anchor in np.argsort(labels, kind="stable"):
+        own = order[key_labels[order] == labels[anchor]]
+        positives = own[own != anchor] if case.key_labels is None else own
+        negatives = order[key_labels[order] != labels[anchor]]
+        if not len(positives) or not len(negatives):
+            continue
+        num_positives = min(max_positives, len(positives))
+        num_negatives = min(max(1, round(negative_ratio * num_positives)), len(negatives))
+        for kept, num_kept, keys in ((positives, num_positives, own), (negatives, num_negatives, order)):
+            if num_kept < len(kept):
+                numbers = dict(zip(keys, torch.rand(len(keys), generator=generator).tolist(), strict=True))
+                kept = sorted(kept, key=numbers.__getitem__)[:num_kept]
+            part[anchor, kept] = True
+    return part
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+@pytest.mark.parametrize("name", LIMITED_CASES)
+def test_value_and_gradient_of_a_choice_of_pairs_are_those_of_the_definition(
+    name: str, limits: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = LIMITED_CASES[name]
+    anchors, labels, keys, key_labels = case.tensors(torch.float64)
+    part = pairs_drawn(case, labels.numpy(), key_labels.numpy(), **limits)
+    assert (part != pairs_drawn(case, labels.numpy(), key_labels.numpy())).any(), "something is left out"
+
+    def loss(a: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(7)
+        return pixel_contrast_loss(a, labels, k, key_labels, **case.options(), **limits, generator=generator)
+
+    def reference(a: Array, k: Array) -> float:
+        return contrast_reference(a, labels.numpy(), k, key_labels.numpy(), **case.options(), takes_part=part)
+
+    inputs = (anchors.requires_grad_(), keys.requires_grad_())
+    exact = tuple(x.detach().numpy() for x in inputs)
+    value = loss(*inputs)
+    assert value.item() == pytest.approx(reference(*exact), rel=1e-10)
+    by_anchors, by_keys = torch.autograd.grad(value, inputs)
+    tolerance = 1e-6 / case.temperature
+    np.testing.assert_allclose(by_anchors, numerical_gradient(lambda a: reference(a, exact[1]), exact[0]), 0, tolerance)
+    np.testing.assert_allclose(by_keys, numerical_gradient(lambda k: reference(exact[0], k), exact[1]), 0, tolerance)
+    assert torch.autograd.gradcheck(loss, inputs)
+    monkeypatch.setattr(pixel_contrast, "_CHUNK_ELEMENTS", 1)
+    monkeypatch.setattr(pixel_contrast, "_MIN_ROWS", 2)
+    assert loss(*inputs).item() == pytest.approx(value.item(), rel=1e-12), "chunks change no draw"
+
+
+@pytest.mark.parametrize(
+    ("limits", "num_negatives"),
+    [
+        ({}, 7),
+        ({"max_positives": 1}, 7),
+        ({"negative_ratio": 1.0}, 5),
+        ({"negative_ratio": 0.25}, 1),
+        ({"negative_ratio": 0.01}, 1),
+        ({"max_positives": 2, "negative_ratio": 1.5}, 3),
+        ({"max_positives": 3, "negative_ratio": 99.0}, 7),
+    ],
+)
+@pytest.mark.parametrize("num_memory", [0, 6])
+def test_the_number_of_pairs_by_hand(limits: dict[str, Any], num_negatives: int, num_memory: int) -> None:
+    """Where all similarities are equal a positive's term is log(1 + negatives), whichever are drawn."""
+    anchors = torch.ones(1, 4)
+    labels, key_labels = torch.tensor([0]), torch.tensor([0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 0])
+    keys = torch.ones(12, 4)
+    memory = (keys[12 - num_memory :], key_labels[12 - num_memory :])
+    loss = pixel_contrast_loss(
+        anchors,
+        labels,
+        keys[: 12 - num_memory],
+        key_labels[: 12 - num_memory],
+        temperature=0.3,
+        memory=memory,
+        **limits,
+        generator=torch.Generator().manual_seed(0),
+    )
+    assert loss.item() == pytest.approx(math.log(1 + num_negatives), rel=1e-6)
+
+
+def test_the_positives_are_drawn_evenly_and_so_are_the_negatives() -> None:
+    keys, key_labels = torch.eye(6, dtype=torch.float64), torch.tensor([0, 1, 0, 1, 0, 1])
+    anchors, labels = torch.zeros(1, 6, dtype=torch.float64), torch.tensor([0])
+    counts = torch.zeros(6)
+    for seed in range(600):
+        anchors.requires_grad_()
+        loss = pixel_contrast_loss(
+            anchors,
+            labels,
+            keys,
+            key_labels,
+            temperature=1.0,
+            max_positives=1,
+            negative_ratio=2.0,
+            generator=torch.Generator().manual_seed(seed),
+        )
+        (gradient,) = torch.autograd.grad(loss, anchors)
+        counts += gradient[0] != 0
+    assert counts[0::2].sum() == 600
+    assert counts[1::2].sum() == 1200
+    assert (counts[0::2] - 200).abs().max() < 50, "200 each, with a standard deviation of 12"
+    assert (counts[1::2] - 400).abs().max() < 50
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_limits_beyond_what_there_is_change_no_bit_and_draw_nothing(name: str) -> None:
+    case = CASES[name]
+    anchors, labels, keys, key_labels = case.tensors(torch.float32)
+    inputs = (anchors.requires_grad_(), keys.requires_grad_())
+    plain = pixel_contrast_loss(anchors, labels, keys, key_labels, **case.options())
+    wide = {"max_positives": 100, "negative_ratio": 100.0, "generator": None}
+    limited = pixel_contrast_loss(anchors, labels, keys, key_labels, **case.options(), **wide)
+    assert limited.item() == plain.item()
+    for one, other in zip(torch.autograd.grad(limited, inputs), torch.autograd.grad(plain, inputs), strict=True):
+        assert one.equal(other)
+
+
+def test_an_anchor_without_positives_stays_out_of_a_limited_mean() -> None:
+    anchors, labels = torch.ones(4, 3, requires_grad=True), torch.tensor([0, 0, 0, 1])
+    options = {"temperature": 0.5, "keys_are_anchors": True, "max_positives": 1}
+    generator = torch.Generator().manual_seed(0)
+    loss = pixel_contrast_loss(anchors, labels, anchors, labels, **options, generator=generator)
+    loss.backward()
+    assert loss.item() == pytest.approx(math.log(2)), "one negative, and three anchors that count"
+    assert anchors.grad is not None
+    assert anchors.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ((None, None), set()),
+        ((1, None), {"max_positives"}),
+        ((2, None), set()),
+        ((None, 5.0), set()),
+        ((None, 0.5), {"negative_ratio"}),
+        ((2, 0.5), {"negative_ratio"}),
+        ((1, 1.0), {"max_positives", "negative_ratio"}),
+    ],
+)
+def test_limits_bind_where_they_leave_out_a_pair(limits: tuple[Any, Any], expected: set[str]) -> None:
+    # Class 0: two positives, four negatives. Class 1: none. Class 2: one positive, five negatives, one of memory.
+    labels, key_labels, memory = (torch.tensor(x) for x in ([0, 0, 0, 1, 2], [0, 0, 0, 1, 2], [2, 1]))
+    assert PairLimits(*limits).binding(labels, key_labels, memory, keys_are_anchors=True) == expected
