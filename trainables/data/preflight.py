@@ -19,7 +19,7 @@ from trainables.data.soft_edges import SoftEdges, soft_edges, soft_edges_notice
 from trainables.errors import Fault, InputError
 
 IMBALANCE_WORTH_SAYING = 5.0
-"""Ratio of the most to the least frequent class from which it is mentioned."""
+"""Ratio of the most to the least frequent class from which it is mentioned that class weights may help."""
 IMBALANCE_WORTH_WEIGHTS = 10.0
 """Ratio from which class weights are recommended."""
 USUAL_BIT_DEPTHS = (8, 10, 12, 14, 16)
@@ -141,9 +141,9 @@ def notices(summaries: dict[str, SplitSummary], config: DataConfig) -> list[str]
             f"train: {names[train.class_pixels.index(most)]} has {train.imbalance:.1f} times the pixels of "
             f"{names[train.class_pixels.index(least)]} ({most} : {least})"
         )
-        if train.imbalance >= IMBALANCE_WORTH_WEIGHTS:
-            line += "; class weights are recommended: search loss.ce_weight_power between 0 and 1"
-        lines.append(line)
+        are_recommended = train.imbalance >= IMBALANCE_WORTH_WEIGHTS
+        line += f"; class weights {'are recommended' if are_recommended else 'may help'}"
+        lines.append(f"{line}: search loss.ce_weight_power between 0 and 1")
     shared = shared_images({split: summary.images for split, summary in summaries.items()})
     for first, second in shared[:NAMED_AT_MOST]:
         lines.append(f"the same image is in two splits: {shown(first)} and {shown(second)}")

@@ -104,6 +104,7 @@ def test_imbalance_is_said_from_5_and_weights_recommended_from_10(
     lines = [line for line in inspect_dataset(dataset, DataConfig(label_class_ids=(0, 74))).notices if "times" in line]
     assert bool(lines) == said
     assert any("weights are recommended" in line for line in lines) == recommended
+    assert any("weights may help" in line for line in lines) == (said and not recommended)
 
 
 def test_ids_that_no_label_has_are_a_fault_of_every_split(dataset: Path) -> None:
