@@ -89,6 +89,9 @@ class DataConfig(_Section):
     image_scale: Annotated[float, Field(gt=0.0, le=4.0)] = 1.0
     """Images are resized by this factor when they are read; scores are still taken at the label's own size."""
     augmentation: AugmentationConfig = AugmentationConfig()
+    num_images: Annotated[int, Field(ge=1)] | None = None
+    """Training images that are trained on, chosen so that every class has its share, the same in all trials; a smaller
+    number takes a part of a larger one's images. Null, or more than there are: all."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that prepare batches beside the trainer; the batches do not depend on their number."""
 

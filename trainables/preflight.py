@@ -5,7 +5,7 @@ from functools import lru_cache
 from trainables.config import Config, ModelConfig
 from trainables.data import open_split
 from trainables.data.preflight import inspect, notices
-from trainables.data.subset import subset_notices
+from trainables.data.subset import subset_notices, training_notices
 from trainables.errors import Fault, InputError
 from trainables.models import build_model
 
@@ -14,8 +14,8 @@ def preflight(config: Config) -> list[str]:
     """Read the whole dataset and build the network once.
 
     Returns:
-        Notices: imbalance, classes that a split lacks, label values that become ignore, a choice of validation
-        images that is too small.
+        Notices: imbalance, classes that a split lacks, label values that become ignore, a choice of training
+        or validation images that is too small.
 
     Raises:
         InputError: every fault of the dataset, and of the backbone and its weights.
@@ -24,6 +24,7 @@ def preflight(config: Config) -> list[str]:
     faults: list[Fault] = []
     try:
         lines = notices(inspect(config.data, config.data.augmentation.crop_size), config.data)
+        lines += training_notices(open_split(config.data, "train"), config.data)
         lines += subset_notices(open_split(config.data, "val"), config.data, config.evaluation.num_images)
     except InputError as error:
         faults.extend(error.faults)

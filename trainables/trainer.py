@@ -23,6 +23,7 @@ from trainables.data import (
     TrainBatches,
     class_pixel_counts,
     evaluation_samples,
+    nested_images,
     open_split,
     stratified_images,
 )
@@ -90,6 +91,7 @@ class Trainer:
             torch.set_num_threads(config.train.num_threads)
         self.device = pick_device(config)
         self._train_split = open_split(config.data, "train")
+        self._train_images = nested_images(self._train_split, config.data, config.data.num_images)
         self._val_split = open_split(config.data, "val")
         self._val_images = stratified_images(self._val_split, config.data, config.evaluation.num_images)
         self.network = build_network(config.model, config.data.num_classes, config.contrast.head_dim, config.train.seed)
@@ -107,7 +109,7 @@ class Trainer:
     def _build(self, config: Config) -> None:
         """Everything but the network, by the config that is in force from here on."""
         self._in_force = config
-        counts = class_pixel_counts(self._train_split, config.data)
+        counts = class_pixel_counts(self._train_split, config.data, self._train_images)
         self.segmentation_loss = build_segmentation_loss(config.loss, counts).to(self.device)
         contrast_loss = build_contrast_loss(config.contrast, config.data.num_classes)
         self.contrast_loss = None if contrast_loss is None else contrast_loss.to(self.device)
@@ -230,6 +232,7 @@ class Trainer:
             TrainBatches(
                 self._train_split,
                 config.data,
+                images=self._train_images,
                 batch_size=config.train.batch_size,
                 seed=config.train.seed,
                 start_iteration=self.iteration,

@@ -264,8 +264,18 @@ def weights(
 def split(
     source: Source,
     destination: Destination,
-    val: Annotated[float, typer.Option(help="Share of the images in val.")] = 0.2,
-    test: Annotated[float, typer.Option(help="Share of the images in test.")] = 0.0,
+    val: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the images in val (below 1), or their number (1 and more); 0.2 unless --train is given.",
+            show_default=False,
+        ),
+    ] = None,
+    test: Annotated[float, typer.Option(help="Share of the images in test, or their number.")] = 0.0,
+    train: Annotated[
+        float | None,
+        typer.Option(help="Share or number of the images in train in place of --val.", show_default=False),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
     ids: Ids = None,
     preset: Preset = None,
@@ -298,16 +308,24 @@ def split(
     from raysearch.data_tables import share
     from trainables.data.splitting import split_dataset
 
-    if not (val > 0.0 and test >= 0.0 and val + test < 1.0):
-        what = f"--val {val:g} --test {test:g} is no division with a rest for train"
-        raise InputError([Fault("data split", what, "give shares above 0 that are below 1 together")])
+    if train is not None and val is not None:
+        fix = "give --train or --val, and the other one gets the rest"
+        raise InputError([Fault("data split", "has both --train and --val", fix)])
+    sized, rest = ("val", "train") if train is None else ("train", "val")
+    size = train if train is not None else 0.2 if val is None else val
+    shares = [part for part in (size, test) if part < 1.0]
+    are_whole = all(part < 1.0 or part % 1.0 == 0.0 for part in (size, test))
+    if not (size > 0.0 and test >= 0.0 and sum(shares) < 1.0 and are_whole):
+        what = f"--{sized} {size:g} --test {test:g} is no division with a rest for {rest}"
+        fix = "give shares above 0 that are below 1 together, or whole numbers of images"
+        raise InputError([Fault("data split", what, fix)])
     if group is not None and group_csv is not None:
         raise InputError([Fault("data split", "has two groupings", "give --group or --group-csv")])
     with progress() as begin:
         done = split_dataset(
             source,
             destination,
-            {"train": 1.0 - val - test, "val": val} | ({"test": test} if test else {}),
+            {"train": train, "val": None if train is not None else size} | ({"test": test} if test else {}),
             seed=seed,
             config=data_config(ids, preset, config),
             group=group if group_csv is None else group_csv.expanduser(),
@@ -325,11 +343,17 @@ def split(
             row += [str(done.class_images[part][k]), share(pixels[k], sum(pixels))]
         table.add_row(*row)
     for name, images in done.subcategory_images.items():
-        table.add_row(escape(f"sub-category {name}"), *(cell for count in images.values() for cell in (str(count), "")))
+        table.add_row(
+            escape(f"sub-category {name}"),
+            *(cell for count in images.values() for cell in (str(count), "")),
+        )
     table.add_row("anything", *(cell for count in done.num_images.values() for cell in (str(count), "")))
     console.show(table)
     for name, part, num_images in done.missing():
         note(f"{part}: no image has {name}, which {num_images} of all images have")
+    for part, wanted in ((sized, size), ("test", test)):
+        if wanted >= 1.0 and done.num_images[part] != wanted:
+            note(f"{part} has {done.num_images[part]} images in place of {wanted:g}: groups stay together")
     say(f"{sum(done.num_images.values())} pairs are in {destination}")
 
 

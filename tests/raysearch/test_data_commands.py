@@ -231,10 +231,53 @@ class TestSplit:
         ended = data("split", dataset, tmp_path / "out", "--link")
         assert "note: val: no image has value 77, which 1 of all images have" in ended.out
 
-    @pytest.mark.parametrize("shares", [("0", "0"), ("0.6", "0.4"), ("-0.1", "0"), ("nan", "0"), ("0.2", "-0.1")])
+    @pytest.mark.parametrize(
+        "shares",
+        [
+            ("0", "0"),
+            ("0.6", "0.4"),
+            ("-0.1", "0"),
+            ("nan", "0"),
+            ("0.2", "-0.1"),
+            ("1.5", "0"),
+            ("2", "nan"),
+            ("inf", "0"),
+        ],
+    )
     def test_shares_that_leave_nothing(self, shares: tuple[str, str], data: Command, dataset: Path) -> None:
         ended = data("split", dataset, dataset.parent / "out", f"--val={shares[0]}", f"--test={shares[1]}")
         assert (ended.code, "shares above 0" in ended.err) == (2, True)
+
+    @pytest.mark.parametrize(
+        ("options", "expected"),
+        [
+            (("--val", "4"), {"train": 11, "val": 4}),
+            (("--train", "9"), {"train": 9, "val": 6}),
+            (("--train", "0.4"), {"train": 6, "val": 9}),
+            (("--train", "9", "--test", "2"), {"train": 9, "val": 4, "test": 2}),
+            (("--val", "1", "--test", "0.2"), {"train": 11, "val": 1, "test": 3}),
+        ],
+    )
+    def test_numbers_of_images(
+        self, options: tuple[str, ...], expected: dict[str, int], data: Command, dataset: Path, tmp_path: Path
+    ) -> None:
+        ended = data("split", dataset, tmp_path / "out", *options)
+        assert ended.code == 0, ended.err
+        found = {part.name: len(list((part / "image").iterdir())) for part in (tmp_path / "out").iterdir()}
+        assert found == expected
+        assert "groups stay together" not in ended.out
+
+    def test_numbers_that_leave_nothing(self, data: Command, dataset: Path, tmp_path: Path) -> None:
+        ended = data("split", dataset, tmp_path / "out", "--train", "12", "--test", "3")
+        told = "data split: train 12 and test 3 of 15 images leave none for val; give smaller numbers"
+        assert (ended.code, told in ended.err.replace("\n", " ")) == (2, True)
+        ended = data("split", dataset, tmp_path / "out", "--train", "9", "--val", "3")
+        assert (ended.code, "has both --train and --val" in ended.err) == (2, True)
+
+    def test_a_number_that_groups_cannot_meet_is_told(self, data: Command, dataset: Path, tmp_path: Path) -> None:
+        ended = data("split", dataset, tmp_path / "out", "--val", "4", "--group", r"^(val|train)")
+        assert ended.code == 0, ended.err
+        assert "note: val has 5 images in place of 4: groups stay together" in ended.out
 
     def test_two_groupings(self, data: Command, dataset: Path) -> None:
         ended = data("split", dataset, dataset.parent / "out", "--group", "x", "--group-csv", "y")

@@ -665,6 +665,7 @@ ALTERNATIVES: dict[str, list[Any]] = {
     "data.augmentation.crop_size": [[32, 48]],
     "data.augmentation.flip": [0.0, 0.1],
     "data.augmentation.brightness": [0.0, 3.3],
+    "data.num_images": [5],
     "data.workers": [2],
     "model.head": ["ocr", "deeplab_v3"],
     "model.backbone": ["hrnet_w48", "hrnet_w18", "hrnet_w18_small", "resnet101s", "resnet18", "t2t_vit_14"],

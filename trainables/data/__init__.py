@@ -14,7 +14,7 @@ from trainables.data.decoded import DecodedSplit, class_pixel_counts, open_split
 from trainables.data.drawn import draw_split
 from trainables.data.folder import Pair, find_pairs
 from trainables.data.labels import label_table, raw_values
-from trainables.data.subset import stratified_images
+from trainables.data.subset import nested_images, stratified_images
 
 __all__ = [
     "Augmentation",
@@ -30,6 +30,7 @@ __all__ = [
     "find_pairs",
     "image_samples",
     "label_table",
+    "nested_images",
     "normalise",
     "open_split",
     "raw_values",

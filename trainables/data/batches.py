@@ -1,6 +1,7 @@
 """Training batches as a function of (seed, iteration), and the samples a network is scored on."""
 
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -70,6 +71,8 @@ class ImageSample(NamedTuple):
 class TrainBatches:
     """The batches of iterations `start_iteration` to `max_iters - 1`.
 
+    They are of all images of a split unless some are named by place.
+
     Images come in an order drawn anew for every epoch, without a break between epochs: batch t holds the stream's
     images tB to (t + 1)B - 1. Batch t is a function of the dataset, the config, the seed and t alone, so there is
     nothing to save but the iteration, and the number of workers changes nothing.
@@ -84,8 +87,10 @@ class TrainBatches:
         seed: int,
         start_iteration: int,
         max_iters: int,
+        images: Sequence[int] | None = None,
     ) -> None:
-        self._dataset = _BatchOfIteration(split, config, batch_size, seed)
+        chosen = range(len(split)) if images is None else images
+        self._dataset = _BatchOfIteration(split, config, chosen, batch_size, seed)
         self._iterations = range(start_iteration, max_iters)
         self._workers = config.workers
 
@@ -94,22 +99,28 @@ class TrainBatches:
 
     def __iter__(self) -> Iterator[TrainBatch]:
         """Batches in order. Worker processes live as long as the iterator."""
-        return iter(
-            DataLoader(
-                self._dataset,
-                sampler=self._iterations,
-                batch_size=None,  # an item of the dataset is a batch already
-                num_workers=self._workers,
-                # A fork shares the decoded pixels, and only the parent touches the accelerator.
-                multiprocessing_context="fork" if self._workers else None,
-                # The loader draws a seed that nothing here uses; not from the generator that the network draws from.
-                generator=torch.Generator(),
+        with warnings.catch_warnings():
+            # More workers than processors are for the config to say; torch warns of them at every start of a loader.
+            warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
+            return iter(
+                DataLoader(
+                    self._dataset,
+                    sampler=self._iterations,
+                    batch_size=None,  # an item of the dataset is a batch already
+                    num_workers=self._workers,
+                    # A fork shares the decoded pixels, and only the parent touches the accelerator.
+                    multiprocessing_context="fork" if self._workers else None,
+                    # The loader draws a seed that nothing here uses; not from the network's generator.
+                    generator=torch.Generator(),
+                )
             )
-        )
 
 
 class _BatchOfIteration(Dataset[TrainBatch]):
-    def __init__(self, split: DecodedSplit, config: DataConfig, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, split: DecodedSplit, config: DataConfig, images: Sequence[int], batch_size: int, seed: int
+    ) -> None:
+        self._images = images
         self._split, self._batch_size, self._seed = split, batch_size, seed
         self._input_mode = config.input_mode
         self._table = label_table(config)
@@ -118,8 +129,8 @@ class _BatchOfIteration(Dataset[TrainBatch]):
     def __getitem__(self, iteration: int) -> TrainBatch:
         images, labels = [], []
         for slot in range(self._batch_size):
-            epoch, position = divmod(iteration * self._batch_size + slot, len(self._split))
-            i = int(_order(self._seed, epoch, len(self._split))[position])
+            epoch, position = divmod(iteration * self._batch_size + slot, len(self._images))
+            i = self._images[_order(self._seed, epoch, len(self._images))[position]]
             rng = np.random.default_rng([self._seed, _AUGMENTATION, iteration, slot])
             image, label = self._augmentation(self._split.image(i), self._split.train_label(i), rng)
             images.append(normalise(image, self._input_mode))

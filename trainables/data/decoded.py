@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -158,9 +158,12 @@ def open_split(config: DataConfig, split: str, folder: Path | None = None) -> De
     return decoded
 
 
-def class_pixel_counts(split: DecodedSplit, config: DataConfig) -> NDArray[np.int64]:
-    """Pixels of every class over the whole split, at the labels' own size: (K,) int64."""
-    counts: NDArray[np.int64] = class_histograms(split.histograms, config).sum(axis=0)
+def class_pixel_counts(
+    split: DecodedSplit, config: DataConfig, images: Sequence[int] | None = None
+) -> NDArray[np.int64]:
+    """Pixels of every class at the labels' own size, (K,) int64, over all images unless some are named by place."""
+    histograms = split.histograms if images is None else split.histograms[list(images)]
+    counts: NDArray[np.int64] = class_histograms(histograms, config).sum(axis=0)
     return counts
 
 

@@ -61,7 +61,7 @@ class Division:
 def split_dataset(
     source: Path,
     destination: Path,
-    shares: Mapping[str, float],
+    sizes: Mapping[str, float | None],
     *,
     seed: int = 0,
     config: DataConfig | None = None,
@@ -75,7 +75,8 @@ def split_dataset(
     Args:
         source: `{image,label}`, or a dataset whose splits are put together first; never changed.
         destination: Absent or empty; it is there whole or not at all.
-        shares: Split -> its share of the images, above 0; together 1.
+        sizes: Split -> its share of the images where it is below 1, else their number; None for one that gets the
+            rest. A number is met exactly, unless groups forbid it.
         seed: Of the draw; nothing else is random.
         config: What the label values mean; without it every value but 255 is a class.
         group: Images of a group stay together: a regular expression on the names, or a CSV file of rows name,group.
@@ -85,7 +86,8 @@ def split_dataset(
 
     Raises:
         InputError: every file that cannot be read or has no partner, a name that occurs twice or that a pattern or
-            the CSV file does not cover, fewer groups than splits, or a destination that is there.
+            the CSV file does not cover, fewer groups than splits, numbers that leave no image for the rest, or a
+            destination that is there.
     """
     source = source.expanduser()
     if not source.is_dir():
@@ -97,6 +99,7 @@ def split_dataset(
     if faults:
         raise InputError(faults)
 
+    shares = _shares(sizes, len(pairs))
     config = config or guessed_config(censuses)
     counts = np.zeros((len(pairs), 0), np.int64)
     if config is not None:
@@ -111,7 +114,8 @@ def split_dataset(
             groups = names_by_csv(pairs, group)
         case _:
             groups = names_by_pattern(pairs, group, "--group")
-    chosen = stratified(wanted, groups, shares, seed)
+    numbers = {split: int(size) for split, size in sizes.items() if size is not None and size >= 1.0}
+    chosen = stratified(wanted, groups, shares, seed, numbers)
 
     _write(chosen, pairs, destination, source, link, begin)
     return Division(
@@ -127,7 +131,11 @@ def split_dataset(
 
 
 def stratified(
-    presence: Presence, groups: Sequence[str], shares: Mapping[str, float], seed: int
+    presence: Presence,
+    groups: Sequence[str],
+    shares: Mapping[str, float],
+    seed: int,
+    numbers: Mapping[str, int] | None = None,
 ) -> dict[str, NDArray[np.intp]]:
     """The images of every split, ascending.
 
@@ -140,6 +148,7 @@ def stratified(
         groups: (N,) images of one name go to one split.
         shares: Split -> its share of the images, above 0; together 1.
         seed: Of the draw; nothing else is random.
+        numbers: Split -> its number of images, where that is to be met as closely as groups allow; one split has none.
 
     Raises:
         InputError: there are fewer groups than splits.
@@ -155,6 +164,10 @@ def stratified(
     assigned = _assign(images, share, np.random.default_rng(seed))
     _mend(images, assigned, len(share))
     _even_out(images, assigned, share)
+    if numbers:
+        places = {name: s for s, name in enumerate(shares)}
+        rest = next(s for name, s in places.items() if name not in numbers)
+        _settle(images, assigned, {places[name]: number for name, number in numbers.items()}, rest)
     return {name: np.flatnonzero(assigned[unit_of] == s) for s, name in enumerate(shares)}
 
 
@@ -261,6 +274,42 @@ def _candidates(
     for position in order:
         first, second = divmod(int(position), len(gained))
         yield (int(out[first]),) if second == 0 else (int(out[first]), int(back[second - 1]))
+
+
+def _settle(images: NDArray[np.int64], assigned: NDArray[np.intp], numbers: Mapping[int, int], rest: int) -> None:
+    """Move units between splits that have a wanted number of images and the rest until the numbers are right.
+
+    First those that are not the last ones of a class where they are. Where no unit is small enough, some images remain
+    missing or too many.
+    """
+    has = images > 0
+    for split, number in numbers.items():
+        while missing := number - int(images[assigned == split, -1].sum()):
+            source, target = (rest, split) if missing > 0 else (split, rest)
+            units = np.flatnonzero((assigned == source) & (images[:, -1] <= abs(missing)))
+            if not len(units):
+                break
+            is_last = has[assigned == source].sum(axis=0) == 1
+            num_lost = (has[units] & is_last).sum(axis=1)
+            assigned[units[np.lexsort((has[units].sum(axis=1), -images[units, -1], num_lost))[0]]] = target
+
+
+def _shares(sizes: Mapping[str, float | None], num_images: int) -> dict[str, float]:
+    """The share of every split, above 0 and together 1.
+
+    Raises:
+        InputError: nothing is left for the split without a size.
+    """
+    given = {split: size if size < 1.0 else size / num_images for split, size in sizes.items() if size is not None}
+    rest = 1.0
+    for share in given.values():
+        rest -= share
+    if len(given) < len(sizes) and rest * num_images < 0.5:
+        told = " and ".join(f"{split} {size:g}" for split, size in sizes.items() if size is not None)
+        (left,) = (split for split, size in sizes.items() if size is None)
+        what = f"{told} of {num_images} images leave none for {left}"
+        raise InputError([Fault("data split", what, "give smaller numbers")])
+    return {split: given.get(split, rest) for split in sizes}
 
 
 def names_by_pattern(pairs: Sequence[Pair], pattern: str, option: str) -> list[str]:

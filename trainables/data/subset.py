@@ -1,4 +1,4 @@
-"""A part of a split that stands for all of it: the images that reports score where not all are scored."""
+"""A part of a split that stands for all of it, where not all images are trained on or not all are scored."""
 
 import math
 
@@ -22,6 +22,33 @@ def stratified_images(split: DecodedSplit, config: DataConfig, num_images: int |
     return stratified_choice(class_histograms(split.histograms, config), num_images)
 
 
+def nested_images(split: DecodedSplit, config: DataConfig, num_images: int | None) -> list[int]:
+    """As `stratified_images`, but a smaller part lies within every larger one.
+
+    So two trainings on parts of different sizes differ by the images that one has more, and by nothing else.
+    """
+    if num_images is None or num_images >= len(split):
+        return list(range(len(split)))
+    return nested_choice(class_histograms(split.histograms, config), num_images)
+
+
+def nested_choice(pixels: NDArray[np.int64], num_images: int) -> list[int]:
+    """`num_images` of N images, ascending, by the pixels (N, K) that they have of every class.
+
+    All images are halved again and again, each time stratified; a part consists of whole halves, the first ones.
+    """
+    chosen: list[int] = []
+    remaining = np.arange(len(pixels))
+    while len(chosen) < num_images < len(chosen) + len(remaining):
+        half = stratified_choice(pixels[remaining], (len(remaining) + 1) // 2)
+        if len(chosen) + len(half) > num_images:
+            remaining = remaining[half]
+        else:
+            chosen += remaining[half].tolist()
+            remaining = np.delete(remaining, half)
+    return sorted(chosen if len(chosen) == num_images else [*chosen, *remaining.tolist()])
+
+
 def stratified_choice(pixels: NDArray[np.int64], num_images: int) -> list[int]:
     """`num_images` of N images, ascending, by the pixels (N, K) that they have of every class."""
     wanted = _properties(pixels)
@@ -37,13 +64,8 @@ def subset_notices(split: DecodedSplit, config: DataConfig, num_images: int | No
         return []
     pixels = class_histograms(split.histograms, config)
     chosen = pixels[stratified_choice(pixels, num_images)]
-    names = config.class_names or [f"class {k}" for k in range(config.num_classes)]
     where = f"evaluation.num_images = {num_images}"
-    lines = [
-        f"{where}: {name} is in none of the images that reports score, and in {count} of the {len(split)}"
-        for name, count, kept in zip(names, (pixels > 0).sum(axis=0), (chosen > 0).sum(axis=0), strict=True)
-        if count > 0 and kept == 0
-    ]
+    lines = _lost_classes(f"{where}: {{}} is in none of the images that reports score", pixels, chosen, config)
     noise = difference_noise(chosen)
     if noise > DECISIVE_DIFFERENCE:
         enough = min(len(split), math.ceil(num_images * (noise / DECISIVE_DIFFERENCE) ** 2))
@@ -52,6 +74,29 @@ def subset_notices(split: DecodedSplit, config: DataConfig, num_images: int | No
             f"than the {DECISIVE_DIFFERENCE} that rungs decide on; {enough} images would be enough"
         )
     return lines
+
+
+def training_notices(split: DecodedSplit, config: DataConfig) -> list[str]:
+    """What is lost by training on `config.num_images` images of a split, one line each."""
+    num_images = config.num_images
+    if num_images is None or num_images == len(split):
+        return []
+    where = f"data.num_images = {num_images}"
+    if num_images > len(split):
+        return [f"{where}: train has {len(split)} images, which are all trained on"]
+    pixels = class_histograms(split.histograms, config)
+    chosen = pixels[nested_choice(pixels, num_images)]
+    return _lost_classes(f"{where}: {{}} is in none of the images that are trained on", pixels, chosen, config)
+
+
+def _lost_classes(what: str, pixels: NDArray[np.int64], chosen: NDArray[np.int64], config: DataConfig) -> list[str]:
+    """A line for every class that images with `pixels` (N, K) have, and the chosen ones of them lack."""
+    names = config.class_names or [f"class {k}" for k in range(config.num_classes)]
+    return [
+        f"{what.format(name)}, and in {count} of the {len(pixels)}"
+        for name, count, kept in zip(names, (pixels > 0).sum(axis=0), (chosen > 0).sum(axis=0), strict=True)
+        if count > 0 and kept == 0
+    ]
 
 
 DECISIVE_DIFFERENCE = 0.01

@@ -20,11 +20,17 @@ def drawn_config(**values: object) -> DataConfig:
 
 
 def batches(
-    config: DataConfig | None = None, *, batch_size: int = 4, seed: int = 0, start: int = 0, stop: int = 6
+    config: DataConfig | None = None,
+    *,
+    batch_size: int = 4,
+    seed: int = 0,
+    start: int = 0,
+    stop: int = 6,
+    images: list[int] | None = None,
 ) -> list[tuple[Tensor, Tensor]]:
     config = config or drawn_config()
-    split = open_split(config, "train")
-    return list(TrainBatches(split, config, batch_size=batch_size, seed=seed, start_iteration=start, max_iters=stop))
+    split, options = open_split(config, "train"), {"batch_size": batch_size, "seed": seed, "images": images}
+    return list(TrainBatches(split, config, **options, start_iteration=start, max_iters=stop))
 
 
 def assert_equal(left: list[tuple[Tensor, Tensor]], right: list[tuple[Tensor, Tensor]]) -> None:
@@ -72,7 +78,9 @@ def test_the_global_generators_are_left_alone(workers: int) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def indices(folder: Path, *, batch_size: int, stop: int, num_images: int, seed: int = 0) -> list[int]:
+def indices(
+    folder: Path, *, batch_size: int, stop: int, num_images: int, seed: int = 0, images: list[int] | None = None
+) -> list[int]:
     """Which image every slot of the stream holds: image i is grey of level 10 i."""
     for part in ("image", "label"):
         (folder / "train" / part).mkdir(parents=True)
@@ -81,8 +89,16 @@ def indices(folder: Path, *, batch_size: int, stop: int, num_images: int, seed: 
         save(folder / "train" / "label" / f"{i}.png", np.zeros((4, 4)))
     plain = AugmentationConfig(crop_size=(4, 4), scale=(1, 1), aspect=(1, 1), brightness=0.0)
     config = DataConfig(dir=str(folder), augmentation=plain)
-    stream = torch.cat([images for images, _ in batches(config, batch_size=batch_size, stop=stop, seed=seed)])
+    drawn = batches(config, batch_size=batch_size, stop=stop, seed=seed, images=images)
+    stream = torch.cat([part for part, _ in drawn])
     return [round((float(image[0, 0, 0]) * 0.229 + 0.485) * 25.5) for image in stream]
+
+
+def test_of_some_images_every_epoch_holds_these_once(tmp_path: Path) -> None:
+    found = indices(tmp_path, batch_size=2, stop=6, num_images=7, images=[1, 4, 6])
+    epochs = [found[start : start + 3] for start in range(0, 12, 3)]
+    assert [sorted(epoch) for epoch in epochs] == [[1, 4, 6]] * 4
+    assert len({tuple(epoch) for epoch in epochs}) > 1
 
 
 def test_every_epoch_holds_every_image_once_in_another_order(tmp_path: Path) -> None:

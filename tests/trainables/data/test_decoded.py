@@ -196,6 +196,9 @@ def test_class_pixel_counts(dataset: Path) -> None:
     counts = class_pixel_counts(open_split(config, "train"), config)
     assert counts.tolist() == [(labels == 128).sum(), (labels == 0).sum(), 0]
     assert counts.dtype == np.int64
+    split = open_split(config, "train")
+    of_images = [class_pixel_counts(split, config, [i]) for i in range(len(split))]
+    assert sum(of_images).tolist() == counts.tolist() != of_images[0].tolist()
     reduced = config_of(dataset, label_class_ids=(128, 0, 9), reduce_zero_label=True)
     assert class_pixel_counts(open_split(reduced, "train"), reduced).tolist() == [(labels == 0).sum(), 0]
 

@@ -135,6 +135,22 @@ class TestStratified:
         chosen = stratified(presence, groups, {"train": 0.9, "val": 0.1}, 0)
         assert {split: len(indices) for split, indices in chosen.items()} == {"train": 12, "val": 8}
 
+    @pytest.mark.parametrize("seed", range(5))
+    def test_numbers_are_met_exactly_and_no_class_pays_for_it(self, seed: int) -> None:
+        presence = presences(np.random.default_rng(seed), 468, [1.0, 0.9, 0.4, 0.2, 0.05, 0.015])
+        for number in (13, 100, 331):
+            shares = {"train": 1 - (number + 40) / 468, "val": number / 468, "test": 40 / 468}
+            chosen = stratified(presence, names(468), shares, seed, {"val": number, "test": 40})
+            assert {split: len(indices) for split, indices in chosen.items()} == {
+                "train": 428 - number,
+                "val": number,
+                "test": 40,
+            }
+            frequent = presence.sum(axis=0) >= 5
+            assert presence[chosen["val"]][:, frequent].any(axis=0).all()
+            fair = number / 468 * presence.sum(axis=0)
+            assert (np.abs(presence[chosen["val"]].sum(axis=0) - fair) <= np.maximum(4, 0.15 * fair)).all()
+
     def test_fewer_groups_than_splits(self) -> None:
         with pytest.raises(InputError, match="3 images in 1 groups cannot make 2 splits"):
             stratified(np.ones((3, 1), bool), ["a"] * 3, SHARES, 0)

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -5,7 +7,14 @@ from trainables.config import DataConfig, DrawnConfig
 from trainables.data import open_split, stratified_images
 from trainables.data.decoded import DecodedSplit
 from trainables.data.labels import class_histograms
-from trainables.data.subset import difference_noise, subset_notices
+from trainables.data.subset import (
+    difference_noise,
+    nested_choice,
+    nested_images,
+    stratified_choice,
+    subset_notices,
+    training_notices,
+)
 
 
 def drawn(num_val: int = 40) -> tuple[DecodedSplit, DataConfig]:
@@ -106,3 +115,55 @@ def test_a_choice_too_small_to_tell_configs_apart_is_noticed() -> None:
     )
     assert subset_notices(Labels(pixels), config, 4) == [line]  # type: ignore[arg-type]
     assert subset_notices(Labels(pixels), config, 10) == []  # type: ignore[arg-type]
+
+
+def presence_error(pixels: np.ndarray, chosen: list[int]) -> float:
+    """Mean difference, over the classes, between the images chosen that have it and its share of them."""
+    share = len(chosen) / len(pixels)
+    return float(np.abs((pixels[chosen] > 0).sum(axis=0) - share * (pixels > 0).sum(axis=0)).mean())
+
+
+def test_a_smaller_part_lies_within_every_larger_one() -> None:
+    rng = np.random.default_rng(3)
+    pixels = rng.integers(1, 100, (53, 6)) * (rng.random((53, 6)) < [1, 0.9, 0.6, 0.4, 0.2, 0.1])
+    parts = [nested_choice(pixels, num_images) for num_images in range(1, 54)]
+    assert [len(part) for part in parts] == list(range(1, 54))
+    assert all(part == sorted(set(part)) for part in parts)
+    assert all(set(smaller) < set(larger) for smaller, larger in itertools.pairwise(parts))
+    assert parts == [nested_choice(pixels, num_images) for num_images in range(1, 54)]
+    plain = [set(stratified_choice(pixels, num_images)) for num_images in (13, 26)]
+    assert not plain[0] <= plain[1], "which a single stratified choice does not give"
+
+
+def test_a_nested_part_is_stratified() -> None:
+    rng = np.random.default_rng(2)
+    errors: dict[str, list[float]] = {"nested": [], "random": []}
+    for _ in range(20):
+        pixels = rng.lognormal(3, 1.2, (100, 6)).astype(int) * (rng.random((100, 6)) < [1, 0.9, 0.6, 0.4, 0.2, 0.1])
+        for num_images in (10, 30, 60):
+            errors["nested"].append(presence_error(pixels, nested_choice(pixels, num_images)))
+            errors["random"].append(presence_error(pixels, rng.permutation(100)[:num_images].tolist()))
+    assert np.mean(errors["nested"]) < 0.7 * np.mean(errors["random"])
+
+
+def test_a_part_of_a_real_split_has_every_class() -> None:
+    split, config = drawn()
+    pixels = class_histograms(split.histograms, config)
+    assert (pixels[nested_images(split, config, 8)] > 0).any(axis=0).all()
+    for num_images in (None, 40, 41):
+        assert nested_images(split, config, num_images) == list(range(40))
+
+
+def test_a_class_that_is_not_trained_on_is_noticed() -> None:
+    pixels = np.tile([100, 100, 0], (20, 1))
+    pixels[7] = [100, 0, 100]
+
+    def notices_of(num_images: int | None) -> list[str]:
+        config = DataConfig(label_class_ids=(0, 1, 2), class_names=("road", "sky", "bicyclist"), num_images=num_images)
+        return training_notices(Labels(pixels), config)  # type: ignore[arg-type]
+
+    lost, count = ("bicyclist", 1) if pixels[nested_choice(pixels, 1)][0, 1] else ("sky", 19)
+    line = f"data.num_images = 1: {lost} is in none of the images that are trained on, and in {count} of the 20"
+    assert notices_of(1) == [line]
+    assert notices_of(21) == ["data.num_images = 21: train has 20 images, which are all trained on"]
+    assert notices_of(20) == notices_of(None) == []
