@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any
 
@@ -126,6 +126,8 @@ class Confirmation:
     """Numbers of the trials whose config did not."""
     default_number: int | None
     """The trial of the default config; None where the search has none."""
+    broken: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """Number of a trial that cannot win -> the constraints that it broke in the search, in words."""
 
     @property
     def best(self) -> ConfirmedTrial:
@@ -149,6 +151,17 @@ class Confirmation:
         mean, half_width = self.best.mean - other.mean, self._half_width
         interval = None if half_width is None else (mean - half_width, mean + half_width)
         return Difference(mean, interval, (mean > 0.0) == (self.mode == "max"))
+
+    def passed_over(self) -> list[str]:
+        """Why configs with a better mean of the validation images than the best are not the best, a line each."""
+        sign = 1.0 if self.mode == "max" else -1.0
+        return [
+            f"trial {trial.number}{' (default)' if trial is self.default else ''} has the better mean, "
+            f"{trial.val_mean:.4f} against {self.best.val_mean:.4f}, but broke a constraint in the search: "
+            + "; ".join(self.broken[trial.number])
+            for trial in self.trials
+            if trial.number in self.broken and sign * (trial.val_mean - self.best.val_mean) > 0.0
+        ]
 
     @cached_property
     def _half_width(self) -> float | None:
@@ -190,6 +203,11 @@ def read_confirmation(run_dir: RunDir, history: History) -> Confirmation | None:
         trials=tuple(_ranked(trials, history)),
         diverged=tuple(diverged),
         default_number=default,
+        broken={
+            trial.number: tuple(history.trials[trial.number].broken(history.mode))
+            for trial in trials
+            if not history.is_admissible(history.trials[trial.number])
+        },
     )
 
 
@@ -253,10 +271,11 @@ def verdict(difference: Difference) -> str:
 
 
 def lead_lines(confirmation: Confirmation) -> list[str]:
-    """What the best scores less the default and less the runner-up, a line each."""
+    """What the best scores less the default and less the runner-up, and why a better mean is not the best, in lines."""
     best, runner_up, default = confirmation.best, confirmation.runner_up, confirmation.default
     named = [("the default", default)]
     if runner_up is not None and runner_up is not default:
         named.append((f"the runner-up, trial {runner_up.number}", runner_up))
     leads = [(name, confirmation.lead_over(other)) for name, other in named]
-    return [f"trial {best.number} to {name}: {verdict(lead)}" for name, lead in leads if lead is not None]
+    lines = [f"trial {best.number} to {name}: {verdict(lead)}" for name, lead in leads if lead is not None]
+    return [*lines, *confirmation.passed_over()]

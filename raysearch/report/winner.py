@@ -88,6 +88,8 @@ class WinnerInfo:
     """The best expectation, where it is another trial's."""
     broken: tuple[tuple[str, float], ...] = ()
     """Constraints on what is reported that the winner breaks, with the violated amounts."""
+    passed_over: tuple[str, ...] = ()
+    """Why confirmed configs with a better mean are not the winner, one line each."""
     is_any_admissible: bool = True
     """Whether some trial breaks none."""
 
@@ -125,6 +127,7 @@ def winner_info(view: SearchView) -> WinnerInfo | None:
         expected=next((e for e in view.expected if e.trial is winner), None),
         most_promising=view.expected[0] if view.expected and view.expected[0].trial is not winner else None,
         broken=tuple(winner.broken(view.mode).items()),
+        passed_over=tuple(view.confirmation.passed_over()) if view.confirmation else (),
         is_any_admissible=any(view.history.is_admissible(trial) for trial in view.history.trials),
     )
 
@@ -280,6 +283,7 @@ def _confirmed_parts(info: WinnerInfo) -> list[Part]:
         known = info.search_pick in {score.trial for score in info.confirmed}
         why = "" if known else " It is not among the confirmed: confirm again to compare it."
         parts.append(Text(f"By its selection score alone, trial {info.search_pick} would have won.{why}"))
+    parts += [Text(f"{line[0].upper()}{line[1:]}.") for line in info.passed_over]
     on_test = info.split == "test"
     rows = tuple(
         (

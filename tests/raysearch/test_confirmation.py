@@ -1,5 +1,6 @@
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -52,6 +53,36 @@ def lead(*trials: ConfirmedTrial) -> Difference:
     difference = Confirmation("max", "val", len(trials), seeds, trials, (), None).lead_over(trials[1])
     assert difference is not None
     return difference
+
+
+def test_a_better_mean_that_broke_a_constraint_is_told() -> None:
+    trials = (confirmed(2, 0.4, 0.5), confirmed(0, 0.6, 0.7), confirmed(1, 0.3, 0.4))
+    broken = {0: ("iou.tuber >= 0.15", "loss <= 1"), 1: ("loss <= 1",)}
+    confirmation = Confirmation("max", "val", 2, (1, 2), trials, (), 0, broken)
+    told = (
+        "trial 0 (default) has the better mean, 0.6500 against 0.4500, but broke a constraint in the search: "
+        "iou.tuber >= 0.15; loss <= 1"
+    )
+    assert lead_lines(confirmation)[-1] == told
+    assert confirmation.passed_over() == [told], "trial 1 is worse either way"
+    assert Confirmation("min", "val", 2, (1, 2), trials, (), 0, broken).passed_over()[0].startswith("trial 1 has the")
+
+
+def test_a_constraint_that_the_default_broke_in_the_search_is_read_with_the_table(tmp_path: Path) -> None:
+    searched = history()
+    default = searched.trials[0]
+    default.reports[1] = replace(default.reports[1], violations={"iou.tuber >= 0.15": 0.1, "loss <= 1": -0.5})
+    scores = [(0, 0.6), (1, 0.5), (2, 0.4)]
+    rows = [
+        {"trial": number, "seed": 1, "value": value, "iteration": 10, "split": "val", "val_value": value}
+        for number, value in scores
+    ]
+    write_confirmed(rows, 2, RunDir(tmp_path))
+    confirmation = read_confirmation(RunDir(tmp_path), searched)
+    assert confirmation is not None
+    assert confirmation.best.number == 1
+    assert confirmation.broken == {0: ("iou.tuber >= 0.15",)}
+    assert "trial 0 (default) has the better mean, 0.6000 against 0.5000" in lead_lines(confirmation)[-1]
 
 
 class TestDifference:
