@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from trainables.config import Config, ModelConfig
+from trainables.models.dry_run import smallest_normalised_map
 from trainables.models.output import SegmentationOutput
 from trainables.models.segmenter import Segmenter
 
-__all__ = ["SegmentationOutput", "Segmenter", "build_model", "network_of", "warm_model"]
+__all__ = ["SegmentationOutput", "Segmenter", "build_model", "network_of", "smallest_normalised_map", "warm_model"]
 
 
 def build_model(config: ModelConfig, num_classes: int, proj_dim: int | None, seed: int) -> Segmenter:

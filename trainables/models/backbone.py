@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,21 @@ from trainables.models.weights import load_weights
 class Backbone(nn.Module):
     """Feature maps of a timm network, finest first.
 
-    Sides of the images must be multiples of `padding_multiple`, the stride of the coarsest map.
+    Sides of the images must be multiples of `padding_multiple`.
     """
 
-    def __init__(self, network: nn.Module, kept: Sequence[int]) -> None:
-        """`network` returns a list of maps and describes them in `feature_info`; `kept` are the indices to return."""
+    def __init__(self, network: nn.Module, kept: Sequence[int], padding_factor: int = 1) -> None:
+        """Return the maps at the indices `kept` of a network that describes all of them in `feature_info`.
+
+        `padding_factor` times the stride of the coarsest map divides the sides of every image that it can take.
+        """
         super().__init__()
         self.network = network
         self.kept = tuple(kept)
         info: Any = network.feature_info
         self.channels: list[int] = [info.channels()[i] for i in self.kept]
         self.strides: list[int] = [info.reduction()[i] for i in self.kept]
-        self.padding_multiple = max(self.strides)
+        self.padding_multiple = padding_factor * max(self.strides)
         # Swin and its like put the channels last.
         self._channels_last = getattr(network, "output_fmt", None) == "NHWC"
 
@@ -60,7 +64,8 @@ def build_backbone(config: ModelConfig) -> Backbone:
     if config.weights not in (None, "timm"):
         path = Path(config.weights).expanduser()
         load_weights(network, config.backbone, path, whole_model=_whole_model_keys(config.backbone))
-    return Backbone(network, _kept_maps(config, network.feature_info.reduction()))
+    kept = _kept_maps(config, network.feature_info.reduction())
+    return Backbone(network, kept, _padding_factor(config.backbone, _dilation(config)))
 
 
 def _faults(config: ModelConfig) -> list[Fault]:
@@ -81,6 +86,47 @@ def _faults(config: ModelConfig) -> list[Fault]:
             Fault("model.weights", f"{config.weights} is not a file", "give a checkpoint file, timm, or nothing")
         )
     return faults
+
+
+@lru_cache
+def _padding_factor(name: str, output_stride: int | None) -> int:
+    """The least factor on the coarsest stride by which sides must be divisible: above 1 where a network has windows.
+
+    Sizes are tried on the meta device, where only shapes are worked out. Networks of one size are held to any size
+    elsewhere.
+
+    Raises:
+        InputError: no such factor was found.
+    """
+    if name in VARIANTS or timm.models.get_pretrained_cfg(name).fixed_input_size:
+        return 1
+    options: dict[str, Any] = {} if output_stride is None else {"output_stride": output_stride}
+    try:
+        with torch.device("meta"):
+            network: Any = timm.create_model(name, features_only=True, **options).eval()
+    except Exception:  # it was built before: whatever fails now is the meta device's
+        return 1
+    stride, first_error = max(network.feature_info.reduction()), ""
+    for factor in range(1, _LARGEST_FACTOR + 1):
+        side = factor * stride
+        try:
+            with torch.no_grad():
+                network(torch.empty(1, 3, 2 * side, 3 * side, device="meta"))  # 2 and 3: no factor is common to both
+        except NotImplementedError:  # an operation that the meta device lacks
+            return 1
+        except Exception as error:  # whatever the network's own code raises on a size that it cannot take
+            first_error = first_error or " ".join(f"{type(error).__name__} {error}".split())
+        else:
+            return factor
+    what = f"{name} takes no images with sides that are multiples of {stride} ({first_error})"
+    raise InputError([Fault("model.backbone", what, "choose a backbone that takes any size, for example hrnet_w18")])
+
+
+_LARGEST_FACTOR = 16
+
+
+def _dilation(config: ModelConfig) -> int | None:
+    return _output_stride(config) if config.head == "deeplab_v3" else None
 
 
 def _cannot_be_dilated(config: ModelConfig) -> Fault:

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from trainables.config import ModelConfig
 from trainables.errors import InputError
+from trainables.models import backbone as backbone_module
 from trainables.models.backbone import build_backbone
 
 
@@ -171,3 +172,28 @@ def test_timm_weights_are_asked_of_timm(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(InputError, match=r"timm cannot build resnet10t: no connection; give a local file"):
         build_backbone(ModelConfig(backbone="resnet10t", weights="timm"))
+
+
+@pytest.mark.parametrize(("name", "multiple"), [("eca_halonext26ts", 8 * 32), ("test_resnet", 32), ("test_vit", 16)])
+def test_sides_are_padded_to_what_the_windows_of_a_network_divide(name: str, multiple: int) -> None:
+    backbone = build_backbone(ModelConfig(backbone=name)).to("meta")
+    assert backbone.padding_multiple == multiple
+    height, width = multiple, 2 * multiple
+    maps = backbone(torch.empty(1, 3, height, width, device="meta"))
+    assert [m.shape[-2:] for m in maps] == [(height // s, width // s) for s in backbone.strides]
+
+
+def test_a_network_that_takes_no_multiple_of_its_stride_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Choosy(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.feature_info = timm.models.FeatureInfo([{"num_chs": 4, "reduction": 8, "module": "x"}], (0,))
+
+        def forward(self, images: torch.Tensor) -> None:
+            raise AssertionError("images of 100x100 only")
+
+    monkeypatch.setattr(timm, "create_model", lambda *arguments, **options: Choosy())
+    backbone_module._padding_factor.cache_clear()
+    with pytest.raises(InputError, match=r"takes no images with sides that are multiples of 8 .*100x100 only"):
+        build_backbone(ModelConfig(backbone="test_resnet"))
+    backbone_module._padding_factor.cache_clear()
