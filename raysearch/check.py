@@ -14,7 +14,7 @@ from raysearch.machine import Machine, gigabytes, num_fitting, this_machine
 from raysearch.measure import Measurement, NotMeasured, measure
 from raysearch.parameters import Parameter, probes, with_gates_open
 from raysearch.preflight import preflight
-from raysearch.space import SearchSpec
+from raysearch.space import DEFAULT_TRAINABLE, SearchSpec
 from trainables.config import Config, DataConfig
 from trainables.data.preflight import SplitSummary, inspect
 
@@ -179,12 +179,15 @@ def _measured_trials(spec: SearchSpec, concurrent: int, timeout_s: float) -> tup
     chosen = [first, *dearest(spec)]
     repeated = chosen * 2 if len(chosen) == 1 and concurrent > 1 else chosen  # not alone: as it will be in the search
     configs = [spec.trial_config(values) for values in repeated]
+    is_own = spec.trainable.name == DEFAULT_TRAINABLE
     found = measure(spec, configs, side_by_side=concurrent, timeout_s=timeout_s)
     faults = [
         Fault(
             _place(spec, values),
             f"the first iterations fail: {one.reason}",
-            "mend the trainable, or keep these values out of the space",
+            "keep these values out of the space"
+            if is_own
+            else "mend the trainable, or keep these values out of the space",
         )
         for values, one in zip(repeated, found, strict=True)
         if isinstance(one, NotMeasured) and one.is_fault

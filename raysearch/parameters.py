@@ -1,7 +1,7 @@
 """The searched values: one parameter a path, with its range in Optuna's words and the conditions on it."""
 
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
@@ -184,6 +184,52 @@ def probes(distribution: BaseDistribution) -> Iterator[tuple[str, Any]]:
             yield from ((f"low = {low}", low), (f"high = {high}", high))
         case _:
             raise AssertionError(distribution)
+
+
+def combinations(
+    parameters: Sequence[Parameter], paths: Collection[str], base: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """What the searched values of some paths, and of the gates before them, can be together, without inactive ones.
+
+    Of a range of whole numbers these are the first few and the last: what goes wrong, goes wrong with small ones.
+
+    Args:
+        parameters: All parameters of the space, gates first.
+        paths: Dotted paths of the values to be combined.
+        base: The nested base config.
+    """
+    wanted = set(paths)
+    for parameter in reversed(parameters):
+        if parameter.path in wanted:
+            wanted |= set(parameter.when)
+    chosen = [parameter for parameter in parameters if parameter.path in wanted]
+    if not any(parameter.path in paths for parameter in chosen):
+        return
+    states = [dict[str, Any]()]
+    for parameter in chosen:
+        values = _combined_values(parameter.distribution)
+        states = [
+            added
+            for state in states
+            for added in (
+                [{**state, parameter.path: value} for value in values] if parameter.active(state, base) else [state]
+            )
+        ]
+        states = states[:_MAX_COMBINATIONS]
+    yield from states
+
+
+_MAX_COMBINATIONS = 4096
+"""Beyond, the trial itself has to tell what is wrong."""
+_FIRST_COMBINED = 8
+"""Whole numbers of a range that are combined, beside the last."""
+
+
+def _combined_values(distribution: BaseDistribution) -> list[Any]:
+    if isinstance(distribution, IntDistribution):
+        few = range(distribution.low, distribution.high + 1, distribution.step)
+        return list(dict.fromkeys([*few[:_FIRST_COMBINED], few[-1]]))
+    return [value for _, value in probes(distribution)]
 
 
 def nearest_value(distribution: BaseDistribution, value: Any) -> Any:

@@ -7,13 +7,15 @@ from pydantic import ValidationError
 from ray import tune
 
 from raysearch.errors import Fault, InputError
-from raysearch.parameters import probes, with_gates_open
+from raysearch.parameters import combinations, probes, with_gates_open
 from raysearch.space import SearchSpec
 from raysearch.trainable_loading import LoadedTrainable
+from raysearch.trial_config import show
 from raysearch.warm_start import read_prior
 from trainables.config import Config
 from trainables.data.preflight import inspect
 from trainables.dotted_paths import with_values
+from trainables.protocol import ChecksCombinations
 
 
 def preflight(spec: SearchSpec) -> list[str]:
@@ -71,9 +73,39 @@ def _trainable_notices(spec: SearchSpec) -> list[str]:
                 for fault in error.faults:
                     what = fault.what if fault.where == parameter.path else f"{fault.where}: {fault.what}"
                     faults.append(Fault(f"space: {parameter.path}: {words}", what, fault.fix))
+    faults = faults or _faults_of_combinations(spec)
     if faults:
         raise InputError(faults)
     return notices
+
+
+def _faults_of_combinations(spec: SearchSpec) -> list[Fault]:
+    """The first combination of searched values that the trainable refuses, with the number of all such ones."""
+    target: Any = spec.trainable.target
+    model = spec.trainable.config_model
+    if not isinstance(target, ChecksCombinations) or model is None:
+        return []
+    found: list[tuple[dict[str, Any], Fault]] = []
+    tried = 0
+    for values in combinations(spec.parameters_in_order, target.COMBINED, spec.config):
+        if not spec.allows(values):
+            continue
+        try:
+            config = model.model_validate(with_values(spec.config, values))
+        except ValidationError:
+            continue  # the survey of the space tells
+        tried += 1
+        try:
+            target.check_combination(config)
+        except InputError as error:
+            found += [(values, fault) for fault in error.faults]
+    if not found:
+        return []
+    values, fault = found[0]
+    told = ", ".join(f"{path} = {show(value)}" for path, value in values.items())
+    more = f" ({len(found)} of {tried} combinations looked at)" if len(found) > 1 else ""
+    fix = f"{fault.fix}; or keep such values apart by constraints"
+    return [Fault(f"space: {told}", f"{fault.what}{more}", fix)]
 
 
 def _faults_of_test_images(spec: SearchSpec) -> list[Fault]:

@@ -9,7 +9,7 @@ from ray import tune
 from trainables.config import Config as TrialConfig
 from trainables.cost import measure_cost
 from trainables.models import build_model, warm_model
-from trainables.preflight import preflight
+from trainables.preflight import check_batch, preflight
 from trainables.protocol import CONFIG_USED, ITERATIONS_SHARED, TrialCost
 from trainables.shared_beginning import take_up_beginning
 from trainables.trainer import METRICS, Trainer
@@ -20,6 +20,17 @@ class ContrastiveSegmentation(tune.Trainable):
 
     Config = TrialConfig
     METRICS = METRICS
+    COMBINED = frozenset(
+        {
+            "data.augmentation.crop_size",
+            "model.backbone",
+            "model.head",
+            "model.output_stride",
+            "train.batch_size",
+            "train.freeze_norm",
+            "train.micro_batch_size",
+        }
+    )
 
     _holder: ClassVar[weakref.ref[Trainer] | None] = None
     """The last trainer that was given the warm network."""
@@ -35,6 +46,15 @@ class ContrastiveSegmentation(tune.Trainable):
             InputError: every fault of the dataset, and of the backbone and its weights.
         """
         return preflight(config)
+
+    @classmethod
+    def check_combination(cls, config: TrialConfig) -> None:
+        """See that the batch norms of the network get enough values from the batch and the crop.
+
+        Raises:
+            InputError: they do not.
+        """
+        check_batch(config)
 
     @classmethod
     def measure_cost(cls, config: TrialConfig) -> TrialCost:

@@ -7,7 +7,7 @@ from trainables.data import open_split
 from trainables.data.preflight import inspect, notices
 from trainables.data.subset import subset_notices, training_notices
 from trainables.errors import Fault, InputError
-from trainables.models import build_model
+from trainables.models import Segmenter, build_model, smallest_normalised_map
 
 
 def preflight(config: Config) -> list[str]:
@@ -18,7 +18,8 @@ def preflight(config: Config) -> list[str]:
         or validation images that is too small.
 
     Raises:
-        InputError: every fault of the dataset, and of the backbone and its weights.
+        InputError: every fault of the dataset, of the backbone and its weights, and a batch too small for the
+            network's batch norms.
     """
     lines: list[str] = []
     faults: list[Fault] = []
@@ -29,12 +30,20 @@ def preflight(config: Config) -> list[str]:
     except InputError as error:
         faults.extend(error.faults)
     try:
-        _check_network(config.model, config.data.num_classes)
+        check_batch(config)
     except InputError as error:
         faults.extend(error.faults)
     if faults:
         raise InputError(faults)
     model = config.model
+    multiple = _network(model, config.data.num_classes).padding_multiple
+    height, width = config.data.augmentation.crop_size
+    padded = height + -height % multiple, width + -width % multiple
+    if padded[0] * padded[1] >= 2 * height * width:
+        lines.append(
+            f"crops of {height}x{width} are padded to {padded[0]}x{padded[1]}: sides of images for {model.backbone} "
+            f"are multiples of {multiple}; larger crops take the same time"
+        )
     if model.backbone.startswith("hrnet") and model.weights not in (None, "timm") and model.hrnet_fuse == "nearest":
         lines.append(
             "model.hrnet_fuse is nearest, as timm's weights want it; the original's files were made for bilinear"
@@ -42,7 +51,43 @@ def preflight(config: Config) -> list[str]:
     return lines
 
 
+def check_batch(config: Config) -> None:
+    """Build the network, and see that its batch norms get more than one value a channel to take a variance of.
+
+    Raises:
+        InputError: the backbone or its weights cannot be had, or a batch norm would get one value.
+    """
+    network = _network(config.model, config.data.num_classes)
+    stages = (config.beginning(), config) if config.train.shared_iters else (config,)
+    faults = [fault for stage in stages for fault in _faults_of_batch(stage, network)]
+    if faults:
+        raise InputError(list(dict.fromkeys(faults)))
+
+
+def _faults_of_batch(config: Config, network: Segmenter) -> list[Fault]:
+    train, crop_size = config.train, config.data.augmentation.crop_size
+    num_parts = -(-train.batch_size // (train.micro_batch_size or train.batch_size))
+    if train.freeze_norm or train.batch_size // num_parts > 1 or _smallest_map(network, crop_size) != 1:
+        return []
+    batch = f"train.batch_size = {train.batch_size}"
+    if num_parts > 1:
+        batch += f" in {num_parts} parts by train.micro_batch_size = {train.micro_batch_size}"
+    what = (
+        f"{batch} lets a single image through the network, where data.augmentation.crop_size = {list(crop_size)} "
+        f"becomes a map of 1x1 in {config.model.backbone}: batch norm needs more than one value a channel"
+    )
+    height, width = (2 * network.padding_multiple + side for side in crop_size)
+    larger = ", a larger crop" if _smallest_map(network, (height, width)) != 1 else ""
+    fix = f"use parts of 2 images or more{larger}, or train.freeze_norm: true"
+    return [Fault("train.batch_size", what, fix)]
+
+
 @lru_cache
-def _check_network(config: ModelConfig, num_classes: int) -> None:
-    """Build a network that was not built before: a space is looked at with every one of its choices."""
-    build_model(config, num_classes, None, seed=0)
+def _network(config: ModelConfig, num_classes: int) -> Segmenter:
+    """A network that was not built before, on the meta device: a space is looked at with every one of its choices."""
+    return build_model(config, num_classes, None, seed=0).to("meta")
+
+
+@lru_cache(maxsize=1024)
+def _smallest_map(network: Segmenter, crop_size: tuple[int, int]) -> int | None:
+    return smallest_normalised_map(network, crop_size)

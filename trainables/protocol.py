@@ -56,6 +56,23 @@ class HasPreflight(Protocol):
         ...
 
 
+@runtime_checkable
+class ChecksCombinations(Protocol):
+    """A trainable with values that are wrong only together with others."""
+
+    COMBINED: frozenset[str]
+    """Dotted paths of such values: all combinations that a space has of them are checked."""
+
+    @classmethod
+    def check_combination(cls, config: Any) -> None:
+        """Look at a config quickly.
+
+        Raises:
+            InputError: its values do not go together.
+        """
+        ...
+
+
 class TrialCost(NamedTuple):
     """What a training takes on the machine at hand."""
 

@@ -1,6 +1,10 @@
 """The commands on one config, outside a search: train it, score what came of it, predict with it."""
 
+import tempfile
 import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,7 +17,7 @@ from raysearch.commands.arguments import TAKES_FLAGS, Pairs, examples
 from raysearch.commands.console import note, say
 from raysearch.commands.data_commands import a_dataset
 from raysearch.commands.suggestions import SuggestingCommand
-from raysearch.errors import WorkError
+from raysearch.errors import InputError, WorkError
 
 if TYPE_CHECKING:
     from trainables.config import DataConfig
@@ -48,11 +52,8 @@ def train(config: ConfigFile, pairs: Pairs = None, out: Out = None) -> None:
     loaded = load_config(config, Config, pairs or (), say=note)
     metric = standalone.metric_of(config)
     folder = out or Path("runs") / f"train-{time.strftime('%Y%m%d-%H%M%S')}"
-    try:
-        with console.bar("train") as progress:
-            value = standalone.train(loaded, folder, metric=metric, say=say, progress=progress)
-    except FloatingPointError as error:
-        raise WorkError(f"{error}; a smaller optim.lr may help") from None
+    with _failing_in_one_message("training", folder), console.bar("train") as progress:
+        value = standalone.train(loaded, folder, metric=metric, say=say, progress=progress)
     say(f"{metric} {value:.4f}; everything is in {folder}")
 
 
@@ -80,7 +81,7 @@ def evaluate(
     from trainables.config import Config
 
     loaded = load_config(config, Config, [*(pairs or ()), *_mode_pair(mode)], say=note)
-    with console.bar("evaluate") as progress:
+    with _failing_in_one_message("evaluation"), console.bar("evaluate") as progress:
         scores = standalone.score(loaded, checkpoint, split=split, folder=data, say=say, progress=progress)
     _say_scores(scores, loaded.data)
 
@@ -110,7 +111,7 @@ def predict(
     from trainables.config import Config
 
     loaded = load_config(config, Config, [*(pairs or ()), *_mode_pair(mode)])
-    with console.bar("predict") as progress:
+    with _failing_in_one_message("prediction"), console.bar("predict") as progress:
         num_images = standalone.predict(
             loaded, checkpoint, images, out, ids=ids, with_overlay=overlay, progress=progress
         )
@@ -138,6 +139,32 @@ def score(
     for notice in unlisted_notices(scored.unlisted):
         note(notice)
     _say_scores(scored.confusion, data)
+
+
+@contextmanager
+def _failing_in_one_message(what: str, folder: Path | None = None) -> Iterator[None]:
+    """Turn whatever the trainer raises into one message; the traceback goes into a file, of `folder` if it is there.
+
+    Raises:
+        WorkError: the work failed.
+    """
+    try:
+        yield
+    except (InputError, OSError):
+        raise
+    except FloatingPointError as error:
+        raise WorkError(f"{error}; a smaller optim.lr may help") from None
+    except Exception as error:  # the trainer runs the code of many libraries, any of which may fail in its own way
+        from raysearch.memory import is_out_of_memory
+
+        place = folder if folder is not None and folder.is_dir() else None
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="traceback-", suffix=".log", dir=place, delete=False, encoding="utf-8"
+        ) as file:
+            traceback.print_exc(file=file)
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        fix = "smaller batches, crops or networks may help; " if is_out_of_memory(error) else ""
+        raise WorkError(f"the {what} ended in {told}; {fix}the traceback is in {file.name}") from None
 
 
 def _mode_pair(mode: str | None) -> list[str]:

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from raysearch import cli, onnx_export
+from raysearch import cli, onnx_export, standalone
 from raysearch.commands import console
 from tests.raysearch.test_standalone import quiet, write_split
 from tests.trainables.tiny import tiny
@@ -169,3 +170,52 @@ def test_wrong_input_is_exit_code_2_and_a_line_a_fault(trained: Path, command: C
     code, _, err = command("score", "--predictions", images, "--labels", images, "--config", broken)
     assert code == 2
     assert "at least 2 are needed" in err
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RuntimeError("shape\n  mismatch"), "ended in RuntimeError: shape mismatch; the traceback is in "),
+        (torch.OutOfMemoryError("CUDA out of memory"), "out of memory; smaller batches, crops or networks may help"),
+        (KeyError("x"), "ended in KeyError: 'x'"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict"])
+def test_whatever_the_trainer_raises_is_one_message_and_its_traceback_a_file(
+    name: str,
+    error: Exception,
+    told: str,
+    trained: Path,
+    tmp_path: Path,
+    command: Commands,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr("torch.nn.Module.__call__", fail)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    config, checkpoint = trained / "out" / "config.json", trained / "out" / "checkpoint"
+    options: dict[str, list[str | Path]] = {
+        "train": ["--out", tmp_path / "new"],
+        "evaluate": ["--checkpoint", checkpoint],
+        "predict": [
+            "--checkpoint",
+            checkpoint,
+            "--images",
+            trained / "data" / "val" / "image",
+            "--out",
+            tmp_path / "p",
+        ],
+    }
+    monkeypatch.setattr(standalone, "preflight", lambda config: [])
+    code, out, err = command(name, config, *options[name])
+    printed = " ".join(err.split())
+    assert code == 1
+    assert printed.startswith("failed: the ")
+    assert told in printed
+    assert "Traceback" not in out + err
+    (file,) = (tmp_path / "new" if name == "train" else tmp_path).glob("traceback-*.log")
+    assert str(file) in err.replace("\n", "")
+    assert "in fail" in file.read_text()

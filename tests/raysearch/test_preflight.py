@@ -46,3 +46,49 @@ def test_every_wrong_choice_is_named(tmp_path: Path) -> None:
         assert any(
             line.startswith("space: model.weights: the choice") and f"{path} is not a file" in line for line in lines
         )
+
+
+BATCH = {"type": "int", "low": 2, "high": 6}
+PARTS = {"type": "categorical", "choices": [2, 3]}
+
+
+def batch_faults(tmp_path: Path, space: Mapping[str, Any], **sections: Any) -> list[str]:
+    document = {"name": "x", "config": CONFIG, "space": space, "objective": {"metric": "miou", "mode": "max"}}
+    document |= {"search": {"trials": 2}, "scheduler": {"name": "none"}, **sections}
+    try:
+        preflight(parse_space(document, tmp_path))
+    except InputError as error:
+        return [str(fault) for fault in error.faults]
+    return []
+
+
+def test_a_combination_that_lets_one_image_through_at_once_is_found(tmp_path: Path) -> None:
+    """At stride 32 a crop of 32 pixels is one value a channel; 3 images in parts of 2 leave a part of one."""
+    space = {"train.batch_size": BATCH, "train.micro_batch_size": PARTS}
+    (line,) = batch_faults(tmp_path, space)
+    assert line.startswith("space: train.batch_size = 3, train.micro_batch_size = 2: train.batch_size = 3 in 2 parts")
+    assert "(2 of 10 combinations looked at); use parts of 2 images or more, a larger crop, or" in line, "3 and 5 by 2"
+    assert "train.freeze_norm: true; or keep such values apart by constraints" in line
+
+
+@pytest.mark.parametrize(
+    ("space", "sections", "is_fault"),
+    [
+        ({"train.batch_size": {"type": "int", "low": 1, "high": 4}}, {}, True),
+        ({"train.batch_size": {"type": "int", "low": 2, "high": 4}}, {}, False),
+        ({"train.batch_size": {"type": "int", "low": 1, "high": 4}}, {"constraints": ["train.batch_size >= 2"]}, False),
+        (
+            {
+                "train.freeze_norm": {"type": "categorical", "choices": [True, False]},
+                "train.batch_size": {"type": "int", "low": 1, "high": 4, "when": {"train.freeze_norm": True}},
+            },
+            {},
+            False,
+        ),
+        ({"train.micro_batch_size": {"type": "categorical", "choices": [None, 1]}}, {}, True),
+    ],
+)
+def test_only_what_the_space_can_draw_is_refused(
+    space: Mapping[str, Any], sections: dict[str, Any], is_fault: bool, tmp_path: Path
+) -> None:
+    assert bool(batch_faults(tmp_path, space, **sections)) is is_fault
