@@ -33,6 +33,7 @@ class Kind(StrEnum):
     OPENSEG = "a config of openseg or ContrastiveSeg"
     SWEEP = "a W&B sweep"
     COCO = "a file of COCO annotations"
+    YOLO = "the description of a YOLO dataset"
     SCHEMA = "a JSON Schema"
     JOURNAL = "the journal of a search"
     RUN = "the folder of a run"
@@ -66,8 +67,8 @@ def read_document(
         path: The file.
         source: Its name in messages.
         wanted: What it must be.
-        own_keys: Keys at the top of such a document: one that has any of them is read as it is meant, whatever else it
-            holds. None: a document of this kind may have any keys.
+        own_keys: Keys at the top of such a document: one with at least half of its keys among them is read as what is
+            wanted, whatever else it holds. None: a document of this kind may have any keys.
 
     Raises:
         InputError: the file cannot be read, breaks the syntax, is not a mapping, or is of another kind.
@@ -80,7 +81,8 @@ def read_document(
     if found is None and wanted is Kind.SPACE and document.keys().isdisjoint(SPACE_KEYS):
         what = f"is not a space file: it has none of the sections {', '.join(SPACE_KEYS)}"
         raise InputError([Fault(source, what, "`raysearch spaces demo` prints an example")])
-    if found is None or found is wanted or not document.keys().isdisjoint(own_keys or ()):
+    num_own = len(document.keys() & set(own_keys or ()))
+    if found is None or found is wanted or 2 * num_own >= len(document):
         return document, faults
     if own_keys is None and not (found is Kind.SPACE and {"space", "objective"} <= document.keys()):
         return document, faults  # a trainable without a model may have any of these keys in its config
@@ -105,8 +107,10 @@ def kind_of_document(document: Mapping[Any, Any]) -> Kind | None:
         return Kind.SPACE
     if "parameters" in keys and len(keys & set(SWEEP_KEYS)) > 1:
         return Kind.SWEEP
-    if isinstance(document.get("raysearch"), Mapping) or keys & Config.model_fields.keys():
+    if any(isinstance(document.get(name), Mapping) for name in ("raysearch", *Config.model_fields)):
         return Kind.CONFIG
+    if "names" in keys and not keys.isdisjoint(("train", "val", "nc")):
+        return Kind.YOLO
     if isinstance(document.get("annotations"), list) and isinstance(document.get("images"), list):
         return Kind.COCO
     return Kind.SCHEMA if "$schema" in keys or "$defs" in keys else None
@@ -189,7 +193,9 @@ def _in_its_place(path: Path, source: str, wanted: Kind, found: Kind) -> str:
     }.get((wanted, found))
     if inside is not None and (path / inside).exists():
         return f"give {shlex.quote(str(Path(source) / inside))}"
-    if (wanted is Kind.CHECKPOINT and path.name == "model.pt") or (wanted is Kind.DATASET and found is Kind.COCO):
+    if (wanted is Kind.CHECKPOINT and path.name == "model.pt") or (
+        wanted is Kind.DATASET and found in (Kind.COCO, Kind.YOLO)
+    ):
         return f"give the folder that holds it, {shlex.quote(str(Path(source).parent))}"
     return ""
 
@@ -206,6 +212,9 @@ def _use(source: str, wanted: Kind, found: Kind) -> str:
             return f"`raysearch convert {given} --out space.yaml` makes a space file of it"
         case Kind.RUN:
             return f"`raysearch resume {given}` goes on with it"
+        case Kind.COCO | Kind.YOLO if wanted is not Kind.DATASET:
+            folder = shlex.quote(str(Path(source).parent))
+            return f"`raysearch init {folder}` writes a first space file for the dataset that it lies in"
         case Kind.DATASET:
             return f"`raysearch init {given}` writes a first space file for it"
         case Kind.CHECKPOINT:

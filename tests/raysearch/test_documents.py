@@ -41,6 +41,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
 }
 
 TRAINS = "`raysearch train {}` trains it, and a space file with `config: {}` searches around it"
+OF_A_DATASET = "`raysearch init {folder}` writes a first space file for the dataset that it lies in"
 KINDS = {
     "space.yaml": ("a space file", "`raysearch run {}` searches it"),
     "config.json": ("a trial config", TRAINS),
@@ -48,6 +49,8 @@ KINDS = {
     "of_a_search.json": ("a trial config", TRAINS),
     "openseg.json": ("a config of openseg or ContrastiveSeg", TRAINS),
     "sweep.yaml": ("a W&B sweep", "`raysearch convert {} --out space.yaml` makes a space file of it"),
+    "coco.json": ("a file of COCO annotations", OF_A_DATASET),
+    "data.yaml": ("the description of a YOLO dataset", OF_A_DATASET),
     "copied_journal.json": ("the journal of a search", ""),
     "notes.csv": ("a table", "search.warm_start of a space file takes tables of scores"),
     "weights.pth": ("a file of network weights", "model.weights of a trial config takes it"),
@@ -69,6 +72,8 @@ def things(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "of_a_search.json": json.dumps({"rate": 0.1, "raysearch": {"metric": "loss"}}),
         "openseg.json": json.dumps(OPENSEG),
         "sweep.yaml": SWEEP,
+        "coco.json": json.dumps({"images": [], "annotations": [], "categories": []}),
+        "data.yaml": "train: images/train\nval: images/val\nnc: 1\nnames: [potato]\n",
         "copied_journal.json": '{"op_code": 0, "worker_id": "w", "study_name": "a"}\n{"op_code": 4}\n',
         "notes.csv": "optim.lr,score\n0.1,0.5\n",
         "weights.pth": "weights",
@@ -104,8 +109,11 @@ def test_every_reader_knows_every_other_kind(wanted: str, name: str, things: Pat
         return
     message = told(READERS[wanted], things / name)
     assert message.startswith(f"{things / name}: is {kind}, and {wanted} is needed here")
-    if not (wanted == "the folder of a checkpoint" and name == "weights.pth"):
-        assert message.endswith(use.replace("{}", str(things / name)))
+    is_circular = (wanted, name) == ("the folder of a checkpoint", "weights.pth")
+    if wanted == "a dataset folder" and use == OF_A_DATASET:
+        assert message.endswith(f"give the folder that holds it, {things}")
+    elif not is_circular:
+        assert message.endswith(use.replace("{}", str(things / name)).replace("{folder}", str(things)))
 
 
 @pytest.mark.parametrize(
