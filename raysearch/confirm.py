@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 import torch
 
 from raysearch import standalone
+from raysearch.chatter import capture_warnings
 from raysearch.confirm_settings import Split, obstacle
 from raysearch.confirmation import Confirmation, lead_lines, read_confirmation, write_confirmed
 from raysearch.errors import Fault, InputError, WorkError
@@ -339,6 +340,7 @@ def _start(training: Training, metric: str, gpu: str | None) -> tuple[Connection
 def _train(training: Training, metric: str, gpu: str | None, messages: Connection) -> None:
     """What the fresh process does: train, and say how it went. Ctrl-C is left to the parent, which ends this one."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    capture_warnings()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # in time: CUDA has not been asked for anything here yet
