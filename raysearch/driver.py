@@ -4,7 +4,6 @@ Every run of Ray begins from the journal: a resumed search is a new Tuner over t
 never read.
 """
 
-import logging
 import os
 import signal
 import threading
@@ -23,16 +22,15 @@ os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
-import ray
 from ray import tune
 
 from raysearch import records
-from raysearch.chatter import log_workers, logging_to
+from raysearch.chatter import logging_to
 from raysearch.check_tables import outlook
+from raysearch.cluster import Cluster
 from raysearch.confirm import confirm_search
-from raysearch.errors import Fault, InputError, WorkError
-from raysearch.journal import Journal, TrialHistory
-from raysearch.machine import num_fitting
+from raysearch.errors import WorkError
+from raysearch.journal import Journal, TrialHistory, read_history
 from raysearch.observers import Lines, Observer, Observers
 from raysearch.observers.gauges import Gauges
 from raysearch.observers.tensorboard import TensorBoard
@@ -69,16 +67,18 @@ def run(
         show: Shows how the trials fare; a line by `say` for each that ends when absent.
 
     Raises:
-        InputError: the dataset, the resources or the folder are wrong; nothing was started.
+        InputError: the dataset, the resources, the address or the folder are wrong; nothing was started.
         WorkError: the disk is full, or a confirming training failed; `resume` goes on.
     """
     for notice in preflight(spec):
         say(f"note: {notice}")
     for line in outlook(spec):
         say(line)
-    run_dir = RunDir.create(spec.name, out)
-    run_dir.space.write_text(spec.to_yaml(), encoding="utf-8")
-    return _search(spec, run_dir, address=address, say=say, show=show)
+    with Cluster(address, spec.resources) as cluster:
+        run_dir = RunDir.create(spec.name, out)
+        run_dir.space.write_text(spec.to_yaml(), encoding="utf-8")
+        with Journal(run_dir.journal) as journal:
+            return _search(Search(spec, journal), run_dir, cluster, say=say, show=show)
 
 
 def resume(
@@ -92,46 +92,44 @@ def resume(
     """Go on with a search that was interrupted, or extend one that has finished; see `run`.
 
     Raises:
-        InputError: the folder holds no run, or another process is running it.
+        InputError: the folder holds no run, another process is running it, or the resources are wrong.
     """
     run_dir = RunDir.open(folder)
     spec = load_space(run_dir.space)
-    return _search(spec, run_dir, add_trials=add_trials, address=address, say=say, show=show)
+    with Journal(run_dir.journal) as journal:
+        if read_history(run_dir.journal).is_finished and not add_trials:
+            say(f"{run_dir.root}: the search has finished; `--add-trials N` extends it")
+            return _search(Search(spec, journal), run_dir, None, say=say, show=show)
+        with Cluster(address, spec.resources) as cluster:
+            search = Search(spec, journal)
+            if add_trials:
+                search.extend(add_trials)
+            return _search(search, run_dir, cluster, say=say, show=show)
 
 
 def _search(
-    spec: SearchSpec,
-    run_dir: RunDir,
-    *,
-    add_trials: int = 0,
-    address: str | None,
-    say: Say,
-    show: Observer | None,
+    search: Search, run_dir: RunDir, cluster: Cluster | None, *, say: Say, show: Observer | None
 ) -> SearchResult:
-    with Journal(run_dir.journal) as journal, _Interruption() as interruption:
-        search = Search(spec, journal)
-        if add_trials:
-            search.extend(add_trials)
+    """Run what is left of a search, and write what it leaves behind."""
+    with _Interruption() as interruption:
         _tidy(search, run_dir)
         with _observed(search, run_dir, show or Lines(say), say) as observers:
-            if not search.finished:
-                with _cluster(address, run_dir) as dashboard:
-                    interruption.listen()
+            if cluster is not None:
+                with logging_to(run_dir.log):
                     say(f"run folder: {run_dir.root}")
-                    say(f"dashboard:  {dashboard}")
-                    _tune(spec, search, run_dir, interruption, observers, say)
-            else:
-                say(f"{run_dir.root}: the search has finished; `--add-trials N` extends it")
+                    say(f"dashboard:  {cluster.dashboard}")
+                    _tune(search, run_dir, cluster, interruption, observers, say)
+                cluster.close()
             missing = search.history.target_trials - len(search.history.trials)
             if search.finished and missing > 0:
                 say(
                     f"ended {missing} trials early: no further values were found that are untried, hold every "
                     "constraint and are predicted to fit into memory"
                 )
-            write_outcome(search.history, spec, run_dir)
+            write_outcome(search.history, search.spec, run_dir)
             _tidy(search, run_dir)
             done = search.finished and _confirm(search, run_dir, interruption, say)
-            return search_result(search.history, spec, run_dir, None if done else interruption.signal)
+            return search_result(search.history, search.spec, run_dir, None if done else interruption.signal)
 
 
 @contextmanager
@@ -147,15 +145,14 @@ def _observed(search: Search, run_dir: RunDir, show: Observer, say: Say) -> Iter
 
 
 def _tune(
-    spec: SearchSpec,
     search: Search,
     run_dir: RunDir,
+    cluster: Cluster,
     interruption: "_Interruption",
     observers: Observers,
     say: Say,
 ) -> None:
-    concurrent, share = _room(spec)
-    context = TrialContext.of(spec, share=share)
+    context = TrialContext.of(search.spec, share=cluster.share)
 
     def start(proposal: Proposal) -> dict[str, Any]:
         return {
@@ -173,7 +170,7 @@ def _tune(
             search_alg=JournalSearcher(search, start),
             scheduler=JournalScheduler(search),
             num_samples=-1,
-            max_concurrent_trials=concurrent,
+            max_concurrent_trials=cluster.concurrent,
             reuse_actors=True,
             trial_name_creator=lambda trial: f"trial-{trial.config['number']:05d}",
             trial_dirname_creator=lambda trial: f"trial-{trial.config['number']:05d}-{trial.trial_id}",
@@ -261,15 +258,10 @@ class _Interruption:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "_Interruption":
-        self.listen()
-        return self
-
-    def listen(self) -> None:
-        """Take the signals over; to be said again when Ray has started, since it takes SIGTERM for itself."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                before = signal.signal(number, self._take)
-                self._before.setdefault(number, before)
+                self._before[number] = signal.signal(number, self._take)
+        return self
 
     @contextmanager
     def raised(self) -> Iterator[None]:
@@ -292,46 +284,6 @@ class _Interruption:
         self.signal = number
         if self._raises:
             raise _Interrupted
-
-
-@contextmanager
-def _cluster(address: str | None, run_dir: RunDir) -> Iterator[str]:
-    """A connection to Ray, local unless an address is given; yields where the dashboard is."""
-    ours = not ray.is_initialized()
-    if ours:
-        ray.init(
-            address=address,
-            include_dashboard=None if address else True,
-            dashboard_host="127.0.0.1",
-            log_to_driver=True,
-            logging_level=logging.ERROR,
-        )
-        log_workers()
-    try:
-        with logging_to(run_dir.log):
-            url = ray._private.worker.get_dashboard_url()
-            yield f"http://{url} (while the search runs)" if url else "none (Ray was started without one)"
-    finally:
-        if ours:
-            ray.shutdown()
-
-
-def _room(spec: SearchSpec) -> tuple[int, float]:
-    """How many trials run at once, as many as the living nodes hold or the space file says, and one's share of a node.
-
-    Raises:
-        InputError: no node has what one trial asks for.
-    """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    fits = [num_fitting(spec.resources, cpus=node.get("CPU", 0.0), gpus=node.get("GPU", 0.0)) for node in nodes]
-    if max(fits, default=0) < 1:
-        has = "; ".join(f"{node.get('CPU', 0):g} CPU, {node.get('GPU', 0):g} GPU" for node in nodes)
-        asked = f"a trial asks for {spec.resources.cpu:g} CPU and {spec.resources.gpu:g} GPU"
-        fix = "ask for less in resources.cpu and resources.gpu"
-        raise InputError([Fault("resources", f"{asked}, and no node has that ({has})", fix)])
-    wish = spec.resources.concurrent
-    concurrent = sum(fits) if wish == "auto" else min(int(wish), sum(fits))
-    return concurrent, 1.0 / min(concurrent, max(fits))
 
 
 def _tidy(search: Search, run_dir: RunDir) -> None:

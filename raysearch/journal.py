@@ -258,6 +258,12 @@ class History:
             self._num_ended += 1
 
     @property
+    def is_finished(self) -> bool:
+        """Return True if every trial that may start has started and ended."""
+        ended = all(trial.status != "running" for trial in self.trials)
+        return ended and len(self.trials) >= self.target_trials > 0
+
+    @property
     def known_trials(self) -> list[TrialHistory]:
         """All that an algorithm may learn from: the evidence, then the search's own trials."""
         return [*self.evidence, *self.trials]
