@@ -29,6 +29,7 @@ from raysearch.chatter import logging_to
 from raysearch.check_tables import outlook
 from raysearch.cluster import Cluster
 from raysearch.confirm import confirm_search
+from raysearch.environment import fault_of_error
 from raysearch.errors import WorkError
 from raysearch.journal import Journal, TrialHistory, read_history
 from raysearch.observers import Lines, Observer, Observers
@@ -37,7 +38,7 @@ from raysearch.observers.tensorboard import TensorBoard
 from raysearch.observers.tracking import deliveries
 from raysearch.observers.trial_lines import title
 from raysearch.outcome import SearchResult, search_result, write_outcome
-from raysearch.preflight import preflight
+from raysearch.preflight import preflight, trainable_notices
 from raysearch.ray_adapters import JournalScheduler, JournalSearcher, SearchHalted, TrialContext, wrap
 from raysearch.run_dir import RunDir
 from raysearch.search import Proposal, Search
@@ -68,7 +69,8 @@ def run(
 
     Raises:
         InputError: the dataset, the resources, the address or the folder are wrong; nothing was started.
-        WorkError: the disk is full, or a confirming training failed; `resume` goes on.
+        WorkError: the environment would fail every trial, as a full disk does, or a confirming training failed;
+            `resume` goes on.
     """
     for notice in preflight(spec):
         say(f"note: {notice}")
@@ -85,25 +87,34 @@ def resume(
     folder: Path,
     *,
     add_trials: int = 0,
+    retry_failed: bool = False,
     address: str | None = None,
     say: Say = print,
     show: Observer | None = None,
 ) -> SearchResult:
-    """Go on with a search that was interrupted, or extend one that has finished; see `run`.
+    """Go on with a search that was interrupted, extend one that has finished, or run failed trials again; see `run`.
+
+    What the trials need is looked at first, as before a search; what a search takes over is in its journal.
 
     Raises:
-        InputError: the folder holds no run, another process is running it, or the resources are wrong.
+        InputError: the folder holds no run, another process is running it, or the dataset, the weights or the
+            resources are wrong; nothing was written.
     """
     run_dir = RunDir.open(folder)
     spec = load_space(run_dir.space)
     with Journal(run_dir.journal) as journal:
-        if read_history(run_dir.journal).is_finished and not add_trials:
+        history = read_history(run_dir.journal)
+        retry_failed = retry_failed and any(trial.number not in history.to_retry for trial in history.failed)
+        if history.is_finished and not add_trials and not retry_failed:
             say(f"{run_dir.root}: the search has finished; `--add-trials N` extends it")
             return _search(Search(spec, journal), run_dir, None, say=say, show=show)
+        trainable_notices(spec)
         with Cluster(address, spec.resources) as cluster:
             search = Search(spec, journal)
             if add_trials:
                 search.extend(add_trials)
+            if retry_failed:
+                say(f"run again as new trials: {', '.join(map(str, search.retry_failed()))}")
             return _search(search, run_dir, cluster, say=say, show=show)
 
 
@@ -111,25 +122,37 @@ def _search(
     search: Search, run_dir: RunDir, cluster: Cluster | None, *, say: Say, show: Observer | None
 ) -> SearchResult:
     """Run what is left of a search, and write what it leaves behind."""
-    with _Interruption() as interruption:
-        _tidy(search, run_dir)
-        with _observed(search, run_dir, show or Lines(say), say) as observers:
-            if cluster is not None:
-                with logging_to(run_dir.log):
-                    say(f"run folder: {run_dir.root}")
-                    say(f"dashboard:  {cluster.dashboard}")
-                    _tune(search, run_dir, cluster, interruption, observers, say)
-                cluster.close()
-            missing = search.history.target_trials - len(search.history.trials)
-            if search.finished and missing > 0:
-                say(
-                    f"ended {missing} trials early: no further values were found that are untried, hold every "
-                    "constraint and are predicted to fit into memory"
-                )
-            write_outcome(search.history, search.spec, run_dir)
+    try:
+        with _Interruption() as interruption:
             _tidy(search, run_dir)
-            done = search.finished and _confirm(search, run_dir, interruption, say)
-            return search_result(search.history, search.spec, run_dir, None if done else interruption.signal)
+            with _observed(search, run_dir, show or Lines(say), say) as observers:
+                if cluster is not None:
+                    with logging_to(run_dir.log):
+                        say(f"run folder: {run_dir.root}")
+                        say(f"dashboard:  {cluster.dashboard}")
+                        _tune(search, run_dir, cluster, interruption, observers, say)
+                    cluster.close()
+                missing = search.history.target_trials - len(search.history.trials)
+                if search.finished and missing > 0:
+                    say(
+                        f"ended {missing} trials early: no further values were found that are untried, hold every "
+                        "constraint and are predicted to fit into memory"
+                    )
+                write_outcome(search.history, search.spec, run_dir)
+                _tidy(search, run_dir)
+                done = search.finished and _confirm(search, run_dir, interruption, say)
+                return search_result(search.history, search.spec, run_dir, None if done else interruption.signal)
+    except SearchHalted as halted:
+        halt = halted.halt
+    except OSError as error:
+        fault = fault_of_error(error, (run_dir.root,))
+        if fault is None:
+            raise
+        halt = fault
+    how = f"go on with `raysearch resume {run_dir.root}`"
+    if any(trial.number not in search.history.to_retry for trial in search.history.failed):
+        how += "; `--retry-failed` runs the trials that failed again"
+    raise WorkError(f"{halt.what}; nothing reported so far is lost; {halt.fix}, then {how}")
 
 
 @contextmanager
@@ -193,9 +216,6 @@ def _tune(
             observers.rest()
     except _Interrupted:
         say("interrupted; everything is saved")
-    except SearchHalted as error:
-        fix = f"make room, then go on with `raysearch resume {run_dir.root}`"
-        raise WorkError(f"{error}; nothing reported so far is lost; {fix}") from None
 
 
 def _confirm(search: Search, run_dir: RunDir, interruption: "_Interruption", say: Say) -> bool:

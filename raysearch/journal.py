@@ -135,6 +135,10 @@ class TrialHistory:
     workers_lost: int = 0
     origin: str | None = None
     """Where the values come from, where no algorithm proposed them."""
+    retry_of: int | None = None
+    """Number of the failed trial whose values it has."""
+    is_retried: bool = False
+    """It failed, and another trial has its values."""
     legs: list[Leg] = field(default_factory=list)
     """Which workers were busy with it when, up to its last report; empty in journals of before."""
 
@@ -186,6 +190,8 @@ class History:
         self.further: tuple[tuple[str, Mode], ...] = ()
         """Metric and mode of every objective after the first."""
         self.target_trials: int = 0
+        self.to_retry: list[int] = []
+        """Numbers of failed trials whose values are to be tried again, before anything is proposed."""
         self.name: str = ""
         self._num_ended = 0
 
@@ -207,6 +213,7 @@ class History:
                 self.first_points = [FirstPoint(**point) for point in extra.get("first_points", ())]
             case 2:
                 self.target_trials = int(record["user_attr"].get("trials", self.target_trials))
+                self.to_retry += extra.get("retry", ())
             case 4:
                 distributions = {name: json_to_distribution(text) for name, text in record["distributions"].items()}
                 distributions |= {name: categorical(choices) for name, choices in extra.get("choices", {}).items()}
@@ -221,8 +228,11 @@ class History:
                         is_audited=extra.get("is_audited", False),  # journals of before know no audit
                         origin=record["user_attrs"].get("origin"),
                         memory_estimate=tuple(extra["memory_estimate"]) if extra.get("memory_estimate") else None,
+                        retry_of=extra.get("retry_of"),
                     )
                 )
+                if extra.get("retry_of") is not None:
+                    self._replace_by_retry(self.trials[extra["retry_of"]])
             case 7:
                 trial = self.trials[record["trial_id"]]
                 trial.reports[record["step"]] = Report(
@@ -252,6 +262,11 @@ class History:
                 trial.is_paused = False
                 self._note_order(trial)
 
+    def _replace_by_retry(self, failed: TrialHistory) -> None:
+        """Take a failed trial out of the queue; where it was the default trial, the retry is that now."""
+        self.to_retry.remove(failed.number)
+        failed.is_retried, failed.is_default = True, False
+
     def _note_order(self, trial: TrialHistory) -> None:
         if trial.end_order is None:
             trial.end_order = self._num_ended
@@ -262,6 +277,11 @@ class History:
         """Return True if every trial that may start has started and ended."""
         ended = all(trial.status != "running" for trial in self.trials)
         return ended and len(self.trials) >= self.target_trials > 0
+
+    @property
+    def failed(self) -> list[TrialHistory]:
+        """The trials that failed and were not run again."""
+        return [trial for trial in self.trials if trial.status == "failed" and not trial.is_retried]
 
     @property
     def known_trials(self) -> list[TrialHistory]:
@@ -351,10 +371,14 @@ class Journal:
         """Open `path` for writing, creating it where it does not exist.
 
         Raises:
-            InputError: another process is writing it.
+            InputError: another process is writing it, or it cannot be written.
         """
         self.path = path
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            what = f"cannot be opened for writing ({error.strerror})"
+            raise InputError([Fault(str(path), what, "make its folder writable")]) from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -494,6 +518,11 @@ def target_record(trials: int) -> dict[str, Any]:
     return _record(_STUDY_ATTR, study_id=0, user_attr={"trials": trials})
 
 
+def retry_record(trials: int, numbers: Sequence[int]) -> dict[str, Any]:
+    """The values of these failed trials are tried again, by trials of their own: `trials` in all, from here on."""
+    return {**target_record(trials), "raysearch": {"retry": list(numbers)}}
+
+
 def start_record(
     params: Mapping[str, Any],
     distributions: Mapping[str, BaseDistribution],
@@ -502,6 +531,7 @@ def start_record(
     is_audited: bool = False,
     origin: str | None = None,
     memory_estimate: tuple[str, float] | None = None,
+    retry_of: int | None = None,
 ) -> dict[str, Any]:
     """A trial starts: the suggestion, whole, in one line; `origin` says where values come from that none proposed."""
     now = time.time()
@@ -516,6 +546,8 @@ def start_record(
         "time": now,
     }
     choices = {name: found for name in params if (found := choices_with_lists(distributions[name])) is not None}
+    if retry_of is not None:
+        extra["retry_of"] = retry_of
     if choices:  # Optuna's own field holds their text
         extra["choices"] = choices
     return _record(

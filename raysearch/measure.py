@@ -160,6 +160,8 @@ def _by_reports(context: TrialContext, config: dict[str, Any], folder: Path) -> 
     first_came = math.inf
     while len(reports) <= _REPORTS_TIMED and time.monotonic() - first_came < _LONGEST_S:
         report = actor.step()[REPORT]
+        if report.halt is not None:
+            return NotMeasured(report.halt.what, is_fault=True)
         if report.ending == "failed" or (report.ending is not None and not reports):
             return NotMeasured(report.error or "it ended without a report", is_fault=report.ending == "failed")
         if report.ending is not None:

@@ -1,5 +1,6 @@
 """All that a search leaves behind, written from its journal: tables, best config, checkpoint, report."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,6 +62,8 @@ class SearchResult:
     """The metrics of a search for several objectives."""
     pareto_set: tuple[ParetoPoint, ...] = ()
     """What no other trial beats in all of them, the best by the first first."""
+    mostly_failed: str | None = None
+    """What to say where more than half of the trials failed, those aside that were run again."""
     broken: tuple[str, ...] = ()
     """Constraints on what is reported that the best trial breaks, since no trial holds all of them."""
     default_lost: str | None = None
@@ -116,8 +119,21 @@ def search_result(history: History, spec: SearchSpec, run_dir: RunDir, interrupt
             ParetoPoint(trial.number, history.values_of(trial) or (), run_dir.pareto_config(trial.number))
             for trial in front
         ),
+        mostly_failed=_mostly_failed(history, run_dir),
         broken=tuple(winner.broken(history.mode)) if winner else (),
         default_lost=f"{default.status}: {default.error}"
         if default is not None and default.status in ("infeasible", "failed")
         else None,
     )
+
+
+def _mostly_failed(history: History, run_dir: RunDir) -> str | None:
+    errors = Counter(trial.error for trial in history.failed)
+    num_trials = sum(not trial.is_retried for trial in history.trials)
+    if 2 * errors.total() <= num_trials:
+        return None
+    (error, num_alike), *_ = errors.most_common(1)
+    by = "" if num_alike == errors.total() else f"{num_alike} of them "
+    what = f"{errors.total()} of {num_trials} trials failed, {by}by {error}"
+    fix = f"mend the cause, then run them again with `raysearch resume {run_dir.root} --retry-failed`"
+    return f"{what}; {run_dir.log} has the details; {fix}"

@@ -26,7 +26,7 @@ def preflight(spec: SearchSpec) -> list[str]:
     """
     notices: list[str] = []
     faults: list[Fault] = []
-    for look in (_trainable_notices, lambda spec: read_prior(spec).notices):
+    for look in (trainable_notices, lambda spec: read_prior(spec).notices):
         try:
             notices += look(spec)
         except InputError as error:
@@ -48,8 +48,12 @@ def faults_of_config(trainable: LoadedTrainable, config: dict[str, Any]) -> list
     return []
 
 
-def _trainable_notices(spec: SearchSpec) -> list[str]:
-    """What the trainable itself has to say, of the config and of every choice in the space."""
+def trainable_notices(spec: SearchSpec) -> list[str]:
+    """Return what the trainable itself has to say, of the config and of every choice in the space.
+
+    Raises:
+        InputError: every fault of the data, of the weights, and of the choices.
+    """
     loaded = spec.trainable
     if isinstance(loaded.target, type) and not issubclass(loaded.target, tune.Trainable):
         what = f"{loaded.target.__name__} is no subclass of ray.tune.Trainable"

@@ -7,7 +7,6 @@ turns every way a trial can end into a report, so that the actor survives.
 
 import contextlib
 import copy
-import errno
 import gc
 import json
 import logging
@@ -21,7 +20,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar
@@ -37,10 +36,12 @@ from ray.tune.search import Searcher
 from ray.tune.trainable import FunctionTrainable, wrap_function
 from ray.tune.utils import flatten_dict
 
-from raysearch import memory
+from raysearch import environment, memory
+from raysearch.environment import FailuresAlike, Halt
+from raysearch.errors import InputError
 from raysearch.journal import Mode, Status
 from raysearch.metric_names import Entry, with_entries
-from raysearch.search import Decision, Proposal, Search
+from raysearch.search import MAX_WORKERS_LOST, Decision, Proposal, Search
 from raysearch.space import SearchSpec
 from trainables.protocol import CONFIG_USED, ITERATION, SharesBeginning
 
@@ -48,8 +49,6 @@ _log = logging.getLogger("raysearch")
 
 REPORT = "raysearch"
 """Key of a Tune result under which the wrapper's own report travels."""
-
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _STATE_FILE = "raysearch_state.json"
 _DICT_FILE = "checkpoint.pkl"
@@ -101,12 +100,16 @@ class TrialReport:
     error: str | None = None
     details: str | None = None
     """The traceback of an error, for the log."""
-    halt: str | None = None
+    halt: Halt | None = None
     """Why the whole search must stop here, with this trial to be taken up again later."""
 
 
 class SearchHalted(BaseException):
     """The search cannot go on without losing what happens; leaves Tune's loop at once, past its own handlers."""
+
+    def __init__(self, halt: Halt) -> None:
+        super().__init__(halt.what)
+        self.halt = halt
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,8 @@ class TrialContext:
     """What a trial may take, where the space file says it."""
     entries: Mapping[str, Entry] = field(default_factory=dict)
     """Objectives that are an entry of a reported list -> which."""
+    spec: SearchSpec | None = None
+    """The search, whose preflight is repeated where a trial fails; None in a trial outside a search."""
 
     @classmethod
     def of(cls, spec: SearchSpec, *, share: float = 1.0) -> "TrialContext":
@@ -144,6 +149,7 @@ class TrialContext:
             share=share,
             memory_bytes=resources.memory_bytes,
             entries=spec.objective_entries,
+            spec=spec,
         )
 
 
@@ -232,6 +238,8 @@ class TrialActor(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Run the trainable to its next report."""
         report = self._ending if self._ending is not None else self._run()
+        if report.ending == "failed" and (halt := self._fault_of_environment(report)) is not None:
+            report = replace(report, ending=None, halt=halt)
         over = report.done or report.ending is not None or report.halt is not None
         if report.ending is not None:
             self._end()
@@ -311,8 +319,6 @@ class TrialActor(tune.Trainable):
 
     def _ending_of(self, error: Exception) -> TrialReport:
         """The ending that an exception means; a process whose GPU is lost is not used again."""
-        if isinstance(error, OSError) and error.errno in _DISK_FULL:
-            return TrialReport(halt=f"{self._folder}: {error.strerror}")
         if memory.is_out_of_memory(error):
             peak, short = memory.peak_bytes(), memory.shortage(error, self._memory_limit())
             return TrialReport(
@@ -326,8 +332,28 @@ class TrialActor(tune.Trainable):
             return TrialReport(ending="infeasible", error=str(error))
         if "CUDA error" in str(error):
             raise error
-        details = "".join(traceback.format_exception(error))
-        return TrialReport(ending="failed", error=f"{type(error).__name__}: {error}", details=details)
+        text, details = f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))
+        halt = environment.fault_of_error(error, (self._folder, self._shared_folder))
+        return TrialReport(ending=None if halt else "failed", error=text, details=details, halt=halt)
+
+    def _fault_of_environment(self, report: TrialReport) -> Halt | None:
+        """Look for what would fail every other trial too; the preflight has passed once, on the same search.
+
+        Here and not in the set-up, for which Ray does not wait as long.
+        """
+        halt = environment.fault_of_folder(self._folder)
+        spec = self.context.spec
+        if halt is not None or spec is None or spec.trainable.preflight is None or report.details is None:
+            return halt
+        from raysearch.preflight import trainable_notices  # late: it imports what other trainables do without
+
+        try:
+            trainable_notices(spec)
+        except Exception as error:
+            faults = error.faults if isinstance(error, InputError) else (f"{type(error).__name__}: {error}",)
+            more = f" (and {len(faults) - 1} faults more)" if len(faults) > 1 else ""
+            return None if memory.is_out_of_memory(error) else Halt(f"{faults[0]}{more}", "mend that")
+        return None
 
     def _save(self, iteration: int) -> str | None:
         """Write a checkpoint under a temporary name and rename it into place."""
@@ -481,7 +507,8 @@ def _halting() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise SearchHalted(f"the journal cannot be written: {error.strerror}") from error
+        fix = "make room" if error.errno in environment.FULL else "make it writable again"
+        raise SearchHalted(Halt(f"the journal cannot be written: {error.strerror}", fix)) from error
 
 
 class JournalSearcher(Searcher):
@@ -523,6 +550,7 @@ class JournalScheduler(FIFOScheduler):
         self._search = search
         self._stopped: set[str] = set()
         """Tune's trials that were told to stop: each is one leg of a trial of the search, which may pause."""
+        self._alike = FailuresAlike(search.spec, search.history)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Write the report down and decide on it."""
@@ -547,15 +575,27 @@ class JournalScheduler(FIFOScheduler):
             peak = self._search.history.trials[_number(trial)].peak_memory_bytes
             self._search.end(_number(trial), "infeasible", what, needed_memory_bytes=peak or 0)
         else:
+            if self._search.history.trials[_number(trial)].workers_lost + 1 >= MAX_WORKERS_LOST:
+                self._halt_where_alike(_number(trial), lines[-1])
             self._search.worker_lost(_number(trial), lines[-1])
+
+    def _halt_where_alike(self, number: int, error: str) -> None:
+        """Stop the search before a trial is recorded as failed that fails as those before it did."""
+        halt = self._alike.add(self._search.history.trials[number], error)
+        if halt is not None:
+            raise SearchHalted(halt)
 
     def _take(self, trial: Any, result: dict[str, Any]) -> Decision:
         report: TrialReport = result[REPORT]
+        if report.details is not None:
+            _log.error("trial %d failed\n%s", _number(trial), report.details)
         if report.halt is not None:
             raise SearchHalted(report.halt)
+        if report.ending == "failed":
+            self._halt_where_alike(_number(trial), report.error or "")
+        elif report.ending is not None:
+            self._alike.reset()
         with _halting():
-            if report.details is not None:
-                _log.error("trial %d failed\n%s", _number(trial), report.details)
             if report.ending is not None:
                 self._search.end(
                     _number(trial),
@@ -567,7 +607,7 @@ class JournalScheduler(FIFOScheduler):
                 )
                 return Decision.STOP
             assert report.iteration is not None and report.value is not None
-            return self._search.report(
+            decision = self._search.report(
                 _number(trial),
                 iteration=report.iteration,
                 value=report.value,
@@ -579,6 +619,9 @@ class JournalScheduler(FIFOScheduler):
                 memory_limit_bytes=report.memory_limit_bytes,
                 worker=report.worker,
             )
+        if decision is not Decision.CONTINUE:
+            self._alike.reset()
+        return decision
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

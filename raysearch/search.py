@@ -23,7 +23,7 @@ from raysearch.space import SearchSpec
 from raysearch.warm_start import read_prior
 from trainables.protocol import DRAWS
 
-_MAX_WORKERS_LOST = 3
+MAX_WORKERS_LOST = 3
 """Workers that may die under one trial before the trial itself is held to be the cause."""
 
 
@@ -114,6 +114,17 @@ class Search:
         """
         self._write([lines.target_record(self.history.target_trials + num_trials)])
 
+    def retry_failed(self) -> list[int]:
+        """Let every failed trial be run again, once; returns their numbers.
+
+        Optuna's format cannot reopen a trial that has ended, and its row stays in the tables. So the retry is a new
+        trial with the same values, which trains from the beginning, and the search may start that many trials more.
+        """
+        numbers = [trial.number for trial in self.history.failed if trial.number not in self.history.to_retry]
+        if numbers:
+            self._write([lines.retry_record(self.history.target_trials + len(numbers), numbers)])
+        return numbers
+
     def propose(self) -> Proposal | None:
         """The next trial: one that was interrupted, else one that a rung lets on, else a new one.
 
@@ -153,11 +164,14 @@ class Search:
     def _start(self) -> Proposal | None:
         """A new trial; None when the space holds nothing untried."""
         number = len(self.history.trials)
+        failed = self.history.trials[self.history.to_retry[0]] if self.history.to_retry else None
         is_default = number == 0 and self.spec.trainable.config_model is not None
-        first = self._first_point(number)
+        first = self._first_point()
         origin = None
         values: Mapping[str, Any] | None
-        if is_default:
+        if failed is not None:
+            values, origin, is_default = failed.values, f"retry of trial {failed.number}", failed.is_default
+        elif is_default:
             values, origin = self.spec.default_values(), "default config"
         elif first is not None:
             values, origin = first.values, first.origin
@@ -170,7 +184,10 @@ class Search:
         params = {path: value for path, value in values.items() if _contains(distributions[path], value)}
         is_audited = self._is_audited(number, is_default)
         estimate = self.spec.memory_estimate({} if is_default else values)
-        self._write([lines.start_record(params, distributions, values, is_default, is_audited, origin, estimate)])
+        retry_of = None if failed is None else failed.number
+        self._write(
+            [lines.start_record(params, distributions, values, is_default, is_audited, origin, estimate, retry_of)]
+        )
         return self._proposal(number)
 
     def report(
@@ -244,7 +261,7 @@ class Search:
         if trial.status != "running":
             return
         self._write([lines.worker_lost_record(number, trial.workers_lost + 1)])
-        if trial.workers_lost >= _MAX_WORKERS_LOST:
+        if trial.workers_lost >= MAX_WORKERS_LOST:
             self.end(number, "failed", f"its worker died {trial.workers_lost} times; the last time: {error}")
         else:
             self._waiting.append(number)
@@ -257,12 +274,13 @@ class Search:
         first, *others = (objective.metric for objective in self.spec.objectives)
         return [(first, value), *((metric, measured.get(metric)) for metric in others)]
 
-    def _first_point(self, number: int) -> FirstPoint | None:
-        """What trial `number` tries instead of a proposal, unless it is predicted not to fit into memory.
+    def _first_point(self) -> FirstPoint | None:
+        """What the next trial tries instead of a proposal, unless it is predicted not to fit into memory.
 
-        A default trial comes before all first points.
+        A default trial comes before all first points; retries take the place of none.
         """
-        index = number - (self.spec.trainable.config_model is not None)
+        num_started = sum(trial.retry_of is None for trial in self.history.trials)
+        index = num_started - (self.spec.trainable.config_model is not None)
         if not 0 <= index < len(self.history.first_points):
             return None
         point = self.history.first_points[index]

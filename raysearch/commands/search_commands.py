@@ -78,19 +78,29 @@ def run(
 
 @app.command(
     cls=SuggestingCommand,
-    epilog=examples("raysearch resume runs/potatoes-…", "raysearch resume runs/potatoes-… --add-trials 16"),
+    epilog=examples(
+        "raysearch resume runs/potatoes-…",
+        "raysearch resume runs/potatoes-… --add-trials 16",
+        "raysearch resume runs/potatoes-… --retry-failed",
+    ),
 )
 def resume(
     run_dir: RunFolder,
     add_trials: Annotated[int, typer.Option(min=0, help="Extend the search by this many trials.")] = 0,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run failed trials again, each as a new trial with the same values.")
+    ] = False,
     address: Address = None,
 ) -> None:
-    """Go on with a search after a stop or a kill, or extend one that has finished."""
+    """Go on with a search after a stop or a kill, extend one that has finished, or run its failed trials again."""
     from raysearch import driver
     from raysearch.observers.live_view import Screen
 
     screen = Screen()
-    _finish(driver.resume(run_dir, add_trials=add_trials, address=address, say=screen.say, show=screen))
+    result = driver.resume(
+        run_dir, add_trials=add_trials, retry_failed=retry_failed, address=address, say=screen.say, show=screen
+    )
+    _finish(result)
 
 
 @app.command(cls=SuggestingCommand, context_settings=TAKES_FLAGS, epilog=examples("raysearch check potatoes.yaml"))
@@ -305,5 +315,7 @@ def _finish(result: "SearchResult") -> None:
     if result.interrupted_by is not None:
         say(f"go on with:  python -m raysearch resume {result.run_dir}")
         sys.exit(128 + result.interrupted_by)
+    if result.mostly_failed is not None:
+        raise WorkError(result.mostly_failed)
     if result.best_value is None:
         raise WorkError(f"no trial reported {result.metric}; {result.run_dir / 'trials.parquet'} says why for each")

@@ -154,7 +154,7 @@ class ProgressCount:
         history = self._history
         running = tuple(self._running(trial) for trial in self._open.values() if not trial.is_paused)
         best = None if self._leader.number is None else history.trials[self._leader.number]
-        default = history.trials[0] if history.trials and history.trials[0].is_default else None
+        default = next((trial for trial in history.trials if trial.is_default), None)
         default_best = default.best(history.mode) if default else None
         return Progress(
             name=self._spec.name,

@@ -73,7 +73,9 @@ def history_info(view: SearchView) -> HistoryInfo:
         points=tuple(points),
         incumbents=tuple(incumbents),
         num_trials=len(trials),
-        num_first_points=sum(trial.origin is not None and not trial.is_default for trial in trials),
+        num_first_points=sum(
+            trial.origin is not None and trial.retry_of is None and not trial.is_default for trial in trials
+        ),
         num_evidence=len(view.history.evidence),
     )
 

@@ -1,6 +1,8 @@
 """The wrapper around a trainable, without Ray."""
 
+import errno
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,10 @@ import pytest
 from ray import tune
 
 from raysearch import memory
+from raysearch.errors import Fault, InputError
 from raysearch.metric_names import Entry
 from raysearch.ray_adapters import TrialActor, TrialContext, wrap
+from raysearch.space import parse_space
 
 
 class Counting(tune.Trainable):
@@ -34,16 +38,96 @@ class Hungry(Counting):
         return super().step()
 
 
+class Careful(Counting):
+    """Looks at its data before it starts, and reads them in the second step."""
+
+    @staticmethod
+    def preflight(config: dict[str, Any]) -> list[str]:
+        if not Path(config["data"]).is_dir():
+            raise InputError([Fault("data", f"{config['data']} is no folder", "mount it")])
+        return []
+
+    def step(self) -> dict[str, Any]:
+        if self.count == 1:
+            os.listdir(self.config["data"])
+        if self.count == 2:
+            raise KeyError("a bug")
+        return super().step()
+
+
+class Unwritable(Counting):
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        raise self.config["error"](checkpoint_dir)
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("ray.tune.trainable.trainable.DEFAULT_STORAGE_PATH", str(tmp_path / "ray_results"))
     return tmp_path / "trial"
 
 
-def actor(folder: Path, trainable: type[Counting] = Counting, **context_values: Any) -> TrialActor:
+def actor(
+    folder: Path, trainable: type[Counting] = Counting, config: dict[str, Any] | None = None, **context_values: Any
+) -> TrialActor:
     context = TrialContext(trainable, metric="score", mode="max", seed=0, cpu=1, gpu=0, **context_values)
-    config = {"folder": str(folder), "config": {}, "title": "trial 0", "reports": []}
+    config = {"folder": str(folder), "config": config or {}, "title": "trial 0", "reports": []}
     return wrap(context)(config={**config, "shared_folder": str(folder.with_name("shared"))})
+
+
+def test_lost_data_halt_the_search_and_a_bug_does_not(folder: Path) -> None:
+    data = folder.with_name("data")
+    data.mkdir()
+    document = {
+        "name": "x",
+        "trainable": f"{Path(__file__)}:Careful",
+        "config": {"data": str(data)},
+        "space": {"x": {"type": "float", "low": 0.0, "high": 1.0}},
+        "objective": {"metric": "score", "mode": "max"},
+        "scheduler": {"name": "none", "max_iters": 4},
+    }
+    spec = parse_space(document, folder.parent)
+    started = actor(folder, Careful, config={"data": str(data)}, spec=spec)
+    assert started.step()["raysearch"].value == 1.0
+    data.rename(data.with_name("away"))
+    result = started.step()
+    assert result["done"]
+    assert result["raysearch"].ending is None, "the trial is one that goes on"
+    assert result["raysearch"].halt == (f"data: {data} is no folder; mount it", "mend that")
+    assert "FileNotFoundError" in result["raysearch"].details
+
+    data.with_name("away").rename(data)
+    started = actor(folder.with_name("other"), Careful, config={"data": str(data)}, spec=spec)
+    reports = [started.step()["raysearch"] for _ in range(3)]
+    assert [report.halt for report in reports] == [None] * 3
+    assert (reports[2].ending, reports[2].error) == ("failed", "KeyError: 'a bug'")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES])
+def test_a_checkpoint_that_cannot_be_written_halts_the_search(folder: Path, number: int) -> None:
+    def error(place: str) -> OSError:
+        return OSError(number, os.strerror(number), place)
+
+    report = actor(folder, Unwritable, config={"error": error}).step()["raysearch"]
+    assert report.ending is None
+    assert os.strerror(number) in report.halt.what
+
+
+def test_a_folder_that_takes_no_file_halts_the_search_whatever_was_raised(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torch does where the disk is full: "file write failed", and no more."""
+
+    def error(place: str) -> RuntimeError:
+        return RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+
+    started = actor(folder, Unwritable, config={"error": error})
+    monkeypatch.setattr("os.fsync", lambda file: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+    report = started.step()["raysearch"]
+    assert report.ending is None
+    assert report.halt == (f"{folder}: No space left", "make room")
+    monkeypatch.undo()
+    report = actor(folder.with_name("other"), Unwritable, config={"error": error}).step()["raysearch"]
+    assert (report.halt, report.ending) == (None, "failed")
 
 
 def checkpoints(folder: Path) -> list[str]:

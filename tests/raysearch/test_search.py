@@ -1,4 +1,5 @@
 import random
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from optuna.storages.journal import JournalFileBackend
 from raysearch.journal import Journal, read_history
 from raysearch.records import results_table, trials_table
 from raysearch.search import Decision, Search
+from raysearch.space import SearchSpec
 from tests.raysearch.test_algorithms import ALGORITHMS, spec_for
 from tests.raysearch.toy import facts, run_search, run_trial, toy_spec
 
@@ -233,6 +235,89 @@ def test_four_at_once_is_a_function_of_the_journal(tmp_path: Path) -> None:
     assert facts(read_history(tmp_path / "study.journal")) == expected
     with Journal(tmp_path / "study.journal") as journal:
         assert facts(Search(spec, journal).history) == expected
+
+
+def fail_first(folder: Path, spec: SearchSpec, numbers: Collection[int]) -> Path:
+    """A search in which these of the first trials failed."""
+    path = folder / "study.journal"
+    with Journal(path) as journal:
+        search = Search(spec, journal)
+        for number in range(max(numbers) + 1):
+            proposal = search.propose()
+            assert proposal is not None
+            assert proposal.number == number
+            if number in numbers:
+                search.end(number, "failed", "no data")
+            else:
+                run_trial(search, proposal)
+    return path
+
+
+def test_failed_trials_are_run_again_as_new_trials_with_their_values(tmp_path: Path) -> None:
+    spec = toy_spec(tmp_path)
+    path = fail_first(tmp_path, spec, (0, 2))
+    with Journal(path) as journal:
+        search = Search(spec, journal)
+        assert search.retry_failed() == [0, 2]
+        assert search.retry_failed() == [], "they wait already"
+        assert search.history.target_trials == 26
+    history = run_search(spec, path)
+    assert len(history.trials) == 26
+    for failed, retry in ((0, 3), (2, 4)):
+        assert history.trials[retry].values == history.trials[failed].values
+        assert history.trials[retry].params == history.trials[failed].params
+        assert history.trials[retry].origin == f"retry of trial {failed}"
+        assert (history.trials[failed].status, history.trials[retry].status) != ("failed", "failed")
+        assert history.trials[failed].status == "failed", "what has ended stays as it is"
+    assert history.failed == []
+    assert [trial.number for trial in history.trials if trial.is_default] == [3]
+    assert history.trials[3].status == "completed"
+    assert history.trials[3].last is not None
+    assert history.trials[3].last.iteration == 8, "never stopped early, as the default trial"
+    rows = trials_table(history).to_pylist()
+    assert [row["status"] for row in rows[:3]].count("failed") == 2
+    assert rows[3]["origin"] == "retry of trial 0"
+
+
+def test_a_retry_that_fails_can_be_run_again(tmp_path: Path) -> None:
+    spec = toy_spec(tmp_path)
+    path = fail_first(tmp_path, spec, (0,))
+    for failed in (0, 1):
+        with Journal(path) as journal:
+            search = Search(spec, journal)
+            assert search.retry_failed() == [failed]
+            assert search.propose() is not None
+            search.end(failed + 1, "failed", "no data")
+    history = read_history(path)
+    assert [trial.number for trial in history.failed] == [2]
+    assert [trial.retry_of for trial in history.trials] == [None, 0, 1]
+
+
+def test_optuna_and_a_cut_journal_agree_with_a_search_that_retries(tmp_path: Path) -> None:
+    spec = toy_spec(tmp_path)
+    path = fail_first(tmp_path, spec, (1, 2))
+    with Journal(path) as journal:
+        Search(spec, journal).retry_failed()
+    before = path.stat().st_size
+    expected = run_search(spec, path)
+    study = optuna.load_study(study_name="toy", storage=JournalStorage(JournalFileBackend(str(path))))
+    assert [trial.state.name for trial in study.trials[:3]] == ["COMPLETE", "FAIL", "FAIL"]
+    assert [trial.params for trial in study.trials[3:5]] == [trial.params for trial in study.trials[1:3]]
+    assert {trial.state.name for trial in study.trials[3:]} <= {"COMPLETE", "PRUNED"}
+    data = path.read_bytes()
+    for cut in random.Random(0).sample(range(before, len(data)), 30):
+        path.write_bytes(data[:cut])
+        assert facts(run_search(spec, path)) == facts(expected), f"cut at byte {cut}"
+
+
+def test_retries_take_no_first_points_place(tmp_path: Path) -> None:
+    (tmp_path / "notes.csv").write_text("x,n,kind,score\n0.11,5,a,0.9\n0.22,6,a,0.8\n0.33,7,a,0.7\n")
+    spec = toy_spec(tmp_path, search={"trials": 8, "warm_start": ["notes.csv"]})
+    path = fail_first(tmp_path, spec, (0, 1))
+    with Journal(path) as journal:
+        Search(spec, journal).retry_failed()
+    tried = [trial.values["x"] for trial in run_search(spec, path).trials]
+    assert tried[1:6] == [0.11, 0.9, 0.11, 0.22, 0.33]
 
 
 def test_run_trial_is_what_the_search_asks_for(tmp_path: Path) -> None:
