@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+from collections import Counter
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -79,8 +80,21 @@ def best_config_text(run_dir: RunDir) -> str:
     history = read_history(run_dir.journal)
     document = best_document(history, load_space(run_dir.space), read_confirmation(run_dir, history))
     if document is None:
-        raise InputError([Fault(str(run_dir.root), "no trial has reported yet", "wait for the first report")])
+        raise no_best(history, run_dir)
     return json.dumps(document, indent=2) + "\n"
+
+
+def no_best(history: History, run_dir: RunDir) -> InputError:
+    """Return what to say of a search without a best config: whether to wait for one, and what to do if not."""
+    if not history.is_finished:
+        fix = f"wait for the first report, or go on with `raysearch resume {run_dir.root}` if nothing runs"
+        return InputError([Fault(str(run_dir.root), "no trial has reported yet", fix)])
+    counts = Counter(trial.status for trial in history.trials)
+    how = ", ".join(f"{count} {status}" for status, count in counts.items())
+    fix = f"{run_dir.trials_table} says why for each; search again in a folder of its own"
+    if history.failed:
+        fix = f"mend the cause, then run them again with `raysearch resume {run_dir.root} --retry-failed`"
+    return InputError([Fault(str(run_dir.root), f"no trial has a score, and the search has finished ({how})", fix)])
 
 
 @dataclass(frozen=True)
@@ -107,7 +121,7 @@ def best_openseg(run_dir: RunDir) -> OpensegExport:
     history = read_history(run_dir.journal)
     document = best_document(history, spec, read_confirmation(run_dir, history))
     if document is None:
-        raise InputError([Fault(str(run_dir.root), "no trial has reported yet", "wait for the first report")])
+        raise no_best(history, run_dir)
     origin = document.pop("raysearch")
     config = Config.model_validate(document)
     written = write_openseg(config)

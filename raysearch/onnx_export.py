@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 from raysearch.errors import Fault, InputError, WorkError
+from raysearch.export import no_best
+from raysearch.journal import read_history
 from raysearch.run_dir import RunDir
 from raysearch.space import load_space
 from raysearch.standalone import load_network
@@ -41,5 +43,5 @@ def _trained(folder: Path) -> tuple[Path, Path]:
         what = f"{trainable.name} has networks of its own, which only it can load"
         raise InputError([Fault(str(folder), what, "export it with torch.onnx.export")])
     if not run_dir.best_config.is_file():
-        raise InputError([Fault(str(folder), "no trial has reported yet", "wait for the first report")])
+        raise no_best(read_history(run_dir.journal), run_dir)
     return run_dir.best_config, run_dir.best_checkpoint

@@ -8,6 +8,7 @@ import yaml
 
 from raysearch import driver
 from raysearch.errors import InputError, WorkError
+from raysearch.export import best_config_text, best_openseg
 from raysearch.journal import Journal, read_history
 from raysearch.outcome import search_result
 from raysearch.run_dir import RunDir
@@ -144,3 +145,19 @@ def test_a_search_that_mostly_failed_says_so(tmp_path: Path, endings: list[str |
             report = {"value": 0.5, "metrics": {}, "checkpoint": None, "seconds": 1.0, "done": True}
             search.report(proposal.number, iteration=4, **report)
     assert search_result(read_history(run_dir.journal), spec, run_dir, None).mostly_failed is None
+
+
+def test_export_of_a_search_in_which_everything_failed_does_not_say_wait(tmp_path: Path) -> None:
+    run_dir, _ = begun(tmp_path, ["no data"] * 4)
+    for export in (best_config_text, best_openseg):
+        with pytest.raises(InputError) as caught:
+            export(run_dir)
+        (fault,) = caught.value.faults
+        assert fault.what == "no trial has a score, and the search has finished (4 failed)"
+        assert fault.fix.endswith(f"`raysearch resume {run_dir.root} --retry-failed`")
+
+
+def test_export_before_the_first_report_says_wait(tmp_path: Path) -> None:
+    run_dir, _ = begun(tmp_path, [])
+    with pytest.raises(InputError, match="no trial has reported yet; wait for the first report"):
+        best_config_text(run_dir)
