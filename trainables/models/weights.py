@@ -1,15 +1,19 @@
 """Checkpoint files as the start of a backbone."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import timm
+import torch
 from torch import Tensor, nn
 
 from trainables.errors import Fault, InputError
+from trainables.models.weights_file import NoWeightsError, read_weights_file, state_dicts
 
 _MAX_LISTED_KEYS = 5
+_AVERAGES = ("state_dict_ema ", "model_ema ")
+"""Keys under which timm keeps the moving average of the weights beside the weights themselves."""
 
 # The stem of three convolutions, as the original trainer's files name it and as timm does.
 _ORIGINAL_STEM = re.compile(r"(?:resinit\.|prefix\.)?((?:conv|bn)[123])\.(\w+)")
@@ -24,10 +28,12 @@ _DEEP_STEM = {
 
 
 def load_weights(network: nn.Module, name: str, path: Path, *, whole_model: Collection[str]) -> None:
-    """Load a file that holds this feature network, or the whole model that it is a part of.
+    """Load a file that holds this feature network, alone or as a part of something larger.
 
-    The state dict is the file itself or under `state_dict` or `state_dict_ema`; `module.` before its keys is passed
-    over. Deep-stemmed ResNets may have the original trainer's names. Counters of batches may be missing.
+    The state dict may lie under any key of the file (`state_dict`, `model`, ...; a moving average is preferred), and
+    the network's own keys may have anything before them (`module.`, `backbone.`, `encoder.`, ...). Keys elsewhere
+    belong to other parts and are passed over; those between the network's own must be its, or the whole timm model's.
+    Deep-stemmed ResNets may have the original trainer's names. Counters of batches may be missing.
 
     Args:
         network: The feature network.
@@ -36,42 +42,121 @@ def load_weights(network: nn.Module, name: str, path: Path, *, whole_model: Coll
         whole_model: Keys of the whole model; those that are not part of the network are passed over.
 
     Raises:
-        InputError: the file holds no weights, or other ones; the keys that do not fit are listed.
+        InputError: the file holds no weights, other ones, or these several times; the keys that do not fit are listed.
     """
     try:
-        state = timm.models.load_state_dict(str(path), weights_only=True)
-        tensors = {key: tensor for key, tensor in state.items() if isinstance(tensor, Tensor)}
-    except Exception as error:  # unpicklers raise nearly anything on a file that is something else
-        what = f"{path} cannot be read as weights ({type(error).__name__}: {error})"
-        raise InputError([Fault("model.weights", what, "give a state dict written by torch.save")]) from error
-
-    canonical = _canonical_keys(list(state), network)
-    given = {canonical[key]: tensor for key, tensor in tensors.items()}
+        found = state_dicts(read_weights_file(path))
+    except NoWeightsError as error:
+        what = f"{path} cannot be read as weights: {error.what}"
+        raise InputError([Fault("model.weights", what, error.fix)]) from error
+    if not found:
+        what = f"{path} cannot be read as weights: no tensor in it has a name"
+        raise InputError([Fault("model.weights", what, "give a state dict written by torch.save")])
     wanted = {_canonical(key): (key, tensor) for key, tensor in network.state_dict().items()}
     known = wanted.keys() | {_canonical(key) for key in whole_model}
-    missing = [
-        key for place, (key, _) in wanted.items() if place not in given and not key.endswith("num_batches_tracked")
+    has_deep_stem = "conv1.6.weight" in network.state_dict()
+    candidates = [
+        _Candidate.of(f"{place} {prefix}".strip(), state, prefix, wanted, known, has_deep_stem)
+        for place, state in found.items()
+        for prefix in _prefixes(state)
     ]
-    unexpected = [key for key in state if canonical[key] not in known]
-    mismatched = [
-        f"{key} {tuple(given[place].shape)} instead of {tuple(tensor.shape)}"
-        for place, (key, tensor) in wanted.items()
-        if place in given and given[place].shape != tensor.shape
-    ]
-    faults = [
-        Fault("model.weights", f"{path} does not fit {name}: {_listed(keys)} {rule}", "give weights of this backbone")
-        for keys, rule in ((missing, "missing"), (unexpected, "unexpected"), (mismatched, "of another shape"))
-        if keys
-    ]
-    if faults:
-        raise InputError(faults)
+    fitting = _preferred([candidate for candidate in candidates if candidate.fits])
+    if not fitting:
+        nearest = min(candidates, key=lambda candidate: (len(candidate.missing), len(candidate.place)))
+        raise InputError(nearest.faults(path, name))
+    if len(fitting) > 1:
+        places = ", ".join(candidate.place or "at the top" for candidate in fitting)
+        what = f"{path} holds {len(fitting)} different sets of weights that fit {name}: {places}"
+        raise InputError([Fault("model.weights", what, "save the set that you want by itself, with torch.save")])
+    given = fitting[0].given
     network.load_state_dict({key: given.get(place, tensor) for place, (key, tensor) in wanted.items()})
 
 
-def _canonical_keys(keys: Sequence[str], network: nn.Module) -> dict[str, str]:
-    """What every key of a file is called here."""
+@dataclass(frozen=True)
+class _Candidate:
+    """The tensors of a file at one place, compared with a network."""
+
+    place: str
+    """Keys of the file that the state dict lies under, and what stands before its keys."""
+    given: dict[str, Tensor]
+    """By canonical key."""
+    missing: list[str]
+    unexpected: list[str]
+    mismatched: list[str]
+
+    @classmethod
+    def of(
+        cls,
+        place: str,
+        state: Mapping[str, Tensor],
+        prefix: str,
+        wanted: Mapping[str, tuple[str, Tensor]],
+        known: Collection[str],
+        has_deep_stem: bool,
+    ) -> "_Candidate":
+        """Compare the keys of `state` that begin with `prefix`."""
+        keys = [key.removeprefix(prefix) for key in state if key.startswith(prefix)]
+        canonical = _canonical_keys(keys, has_deep_stem)
+        given = {canonical[key]: state[prefix + key] for key in keys}
+        return cls(
+            place,
+            given,
+            missing=[
+                key
+                for place, (key, _) in wanted.items()
+                if place not in given and not key.endswith("num_batches_tracked")
+            ],
+            unexpected=[prefix + key for key in keys if canonical[key] not in known],
+            mismatched=[
+                f"{key} {tuple(given[place].shape)} instead of {tuple(tensor.shape)}"
+                for place, (key, tensor) in wanted.items()
+                if place in given and given[place].shape != tensor.shape
+            ],
+        )
+
+    @property
+    def fits(self) -> bool:
+        return not (self.missing or self.unexpected or self.mismatched)
+
+    def faults(self, path: Path, name: str) -> list[Fault]:
+        where = f"{path} under {self.place}" if self.place else str(path)
+        return [
+            Fault(
+                "model.weights", f"{where} does not fit {name}: {_listed(keys)} {rule}", "give weights of this backbone"
+            )
+            for keys, rule in (
+                (self.missing, "missing"),
+                (self.unexpected, "unexpected"),
+                (self.mismatched, "of another shape"),
+            )
+            if keys
+        ]
+
+
+def _prefixes(keys: Iterable[str]) -> list[str]:
+    """Return everything that may stand before the network's own keys, nothing first."""
+    found = {key[: dot.end()] for key in keys for dot in re.finditer(r"\.", key)}
+    return ["", *sorted(found)]
+
+
+def _preferred(candidates: Sequence[_Candidate]) -> list[_Candidate]:
+    """Return the candidates to choose from: moving averages where there are any, and equal tensors once."""
+    averages = [candidate for candidate in candidates if f"{candidate.place} ".startswith(_AVERAGES)]
+    distinct: list[_Candidate] = []
+    for candidate in averages or candidates:
+        if not any(_equal(candidate.given, other.given) for other in distinct):
+            distinct.append(candidate)
+    return distinct
+
+
+def _equal(given: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return all(tensor is other[key] or torch.equal(tensor, other[key]) for key, tensor in given.items() if key in other)
+
+
+def _canonical_keys(keys: Sequence[str], has_deep_stem: bool) -> dict[str, str]:
+    """Return what every key of a file is called here; the network's stem may have three convolutions."""
     stem = {key: match for key in keys if (match := _ORIGINAL_STEM.fullmatch(key))}
-    is_deep = "conv1.6.weight" in network.state_dict() and any(match[1] == "conv3" for match in stem.values())
+    is_deep = has_deep_stem and any(match[1] == "conv3" for match in stem.values())
     names = _DEEP_STEM if is_deep else {name: name for name in _DEEP_STEM}
     return {key: _canonical(f"{names[stem[key][1]]}.{stem[key][2]}" if key in stem else key) for key in keys}
 

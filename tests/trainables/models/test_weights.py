@@ -1,9 +1,17 @@
 """Checkpoint files in every layout that is read, and what is said of those that do not fit."""
 
+import argparse
+import gzip
+import io
+import os
+import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.torch
 import timm
 import torch
 from torch import Tensor
@@ -81,6 +89,138 @@ def test_weights_file_runs_no_code(tmp_path: Path) -> None:
     torch.save({"conv1.weight": Path("code")}, tmp_path / "pickled.pth")
     with pytest.raises(InputError, match="cannot be read as weights"):
         build_backbone(ModelConfig(backbone="test_resnet", weights=str(tmp_path / "pickled.pth")))
+
+
+def prefixed(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + key: tensor for key, tensor in state.items()}
+
+
+NAME = "test_resnet"
+OTHER_PART = {"decode_head.conv.weight": torch.zeros(1)}
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, Tensor]:
+    torch.manual_seed(1)
+    weights: dict[str, Tensor] = timm.create_model(NAME).state_dict()
+    return weights
+
+
+def trunk(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: state[key] for key in build_backbone(ModelConfig(backbone=NAME)).network.state_dict()}
+
+
+class TestAPartOfSomethingLarger:
+    @pytest.mark.parametrize(
+        "wrap",
+        [
+            lambda state: {"model_state_dict": state, "optimizer": {"state": {0: {"step": torch.zeros(1)}}}},
+            lambda state: {"network": state},
+            lambda state: {"model": {"student": prefixed("net.encoder.", state)}, "epoch": 3},
+            lambda state: {"state_dict": prefixed("backbone.", state) | OTHER_PART, "meta": {"epoch": 1}},
+            lambda state: prefixed("encoder.", state) | OTHER_PART,
+            lambda state: prefixed("module.encoder_q.", state) | {"module.queue": torch.zeros(2, 3)},
+            lambda state: prefixed("module._orig_mod.", state),
+            lambda state: prefixed("backbone.network.", trunk(state)) | {"head.classifier.weight": torch.zeros(4, 8)},
+            lambda state: {"state_dict": prefixed("model.", state), "model": state},
+            lambda state: {"state_dict": prefixed("model.", state) | {"criterion.weight": torch.ones(4)}},
+            lambda state: {"model_ema": state, "model": {key: tensor * 2 for key, tensor in state.items()}},
+            lambda state: {"state_dict": state, "args": argparse.Namespace(lr=0.1), "best": np.float64(0.5)},
+            lambda state: {**state, "epoch": 4},
+        ],
+        ids=[
+            *("model_state_dict", "network", "nested", "backbone", "encoder", "contrast", "compiled", "own", "twice"),
+            *("criterion", "ema", "arguments", "epoch"),
+        ],
+    )
+    def test_loads(self, wrap: Callable[[dict[str, Tensor]], object], state: dict[str, Tensor], tmp_path: Path) -> None:
+        assert_holds(loaded(NAME, wrap(state), tmp_path), trunk(state))
+
+    def test_several_sets_of_weights_are_a_fault(self, state: dict[str, Tensor], tmp_path: Path) -> None:
+        both = prefixed("encoder_q.", state) | prefixed("encoder_k.", {key: t + 1 for key, t in state.items()})
+        with pytest.raises(InputError, match=r"holds 2 different sets .*: model encoder_k\., model encoder_q\.;"):
+            loaded(NAME, {"model": both}, tmp_path)
+
+    def test_a_part_that_fits_in_part_is_a_fault(self, state: dict[str, Tensor], tmp_path: Path) -> None:
+        content = {"model": prefixed("backbone.", state) | {"backbone.more": torch.zeros(1)}}
+        del content["model"]["backbone.conv1.weight" if "conv1.weight" in state else "backbone.conv1.0.weight"]
+        with pytest.raises(InputError) as error:
+            loaded(NAME, content, tmp_path)
+        missing, unexpected = messages(error)
+        assert "weights.pth under model backbone. does not fit test_resnet: 1 keys (conv1" in missing
+        assert "1 keys (backbone.more) unexpected" in unexpected
+
+
+class _Runs:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch ran",)
+
+
+def torch_file(content: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def zip_file() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("model/weights.pth", "x")
+    return buffer.getvalue()
+
+
+def torchscript_file() -> bytes:
+    buffer = io.BytesIO()
+    torch.jit.save(torch.jit.script(torch.nn.Identity()), buffer)
+    return buffer.getvalue()
+
+
+class TestOtherFiles:
+    @pytest.mark.parametrize(
+        ("content", "what", "fix"),
+        [
+            (b"", "it is empty", "download it again"),
+            (b"\n<!DOCTYPE html><html>404</html>", "it is a web page", "download the file itself"),
+            (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "pointer that git LFS", "git lfs pull"),
+            (b"404: Not Found\n", 'a text file that begins with "404: Not Found"', "give a file of weights"),
+            (gzip.compress(b"x"), "it is a packed archive", "unpack it"),
+            (zip_file(), "a zip archive of other files (of model/weights.pth)", "unpack it"),
+            (torch_file({"a": torch.zeros(99)})[:300], "it is incomplete or damaged", "download it again"),
+            (safetensors.torch.save({"a": torch.zeros(99)})[:100], "it is incomplete or damaged", "download it again"),
+            (torch_file(torch.nn.Linear(1, 1)), "code to be read, of torch.nn.modules.linear.Linear", "state_dict()"),
+            (torch_file({"a": _Runs()}), "it needs code to be read, of posix.system", "state_dict()"),
+            (pickle.dumps({"a": _Runs()}), "a pickle that torch.save did not write", "state_dict()"),
+            (torchscript_file(), "it is a TorchScript program", "state_dict()"),
+            (torch_file({}), "no tensor in it has a name", "state dict"),
+            (torch_file([torch.zeros(1)]), "no tensor in it has a name", "state dict"),
+            (
+                bytes(range(1, 40)) + b"\xff",
+                "it is neither a file of torch.save nor of safetensors",
+                "give one of these",
+            ),
+        ],
+        ids=str.split(
+            "empty html lfs text gzip zip torn torn_safetensors module torch_code pickle script dict list other"
+        ),
+    )
+    def test_each_is_named_with_the_way_to_the_weights(
+        self, content: bytes, what: str, fix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "weights.pth").write_bytes(content)
+        with pytest.raises(InputError) as error:
+            build_backbone(ModelConfig(backbone=NAME, weights=str(tmp_path / "weights.pth")))
+        (fault,) = error.value.faults
+        assert f"{tmp_path}/weights.pth cannot be read as weights: " in fault.what
+        assert what in fault.what
+        assert fix in fault.fix
+        assert "weights_only" not in str(fault)
+        assert not (tmp_path / "ran").exists()
+
+    @pytest.mark.parametrize("name", ["weights.safetensors", "weights.pth"])
+    def test_safetensors_load_whatever_their_name(self, name: str, state: dict[str, Tensor], tmp_path: Path) -> None:
+        safetensors.torch.save_file(state, tmp_path / name)
+        assert_holds(build_backbone(ModelConfig(backbone=NAME, weights=str(tmp_path / name))), trunk(state))
 
 
 class TestOriginalLayouts:
