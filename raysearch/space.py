@@ -37,6 +37,7 @@ from raysearch.trial_config import (
     Override,
     dumped,
     explain,
+    idle_lines,
     misplaced,
     nearest,
     override_of,
@@ -136,6 +137,18 @@ class SchedulerSettings(Section):
         """Whether pilot trials show where the first rung lies."""
         return self.grace_iters == "auto" or (self.grace_iters is None and self.name == "asha" and self.by == "first")
 
+    def unused(self) -> dict[str, str]:
+        """Return the settings that the rule does not use, with the reason."""
+        reasons: dict[str, str] = {}
+        if not self.finds_first_rung:
+            reasons["pilot_trials"] = "scheduler.grace_iters is not auto"
+        if self.name == "median" and self.grace_iters is not None:
+            reasons["reduction_factor"] = "scheduler.name is median, which has no rungs"
+        if self.name == "none":
+            names = ("grace_iters", "pilot_trials", "reduction_factor", "audit_fraction")
+            reasons |= dict.fromkeys(names, "scheduler.name is none: no trial is stopped")
+        return reasons
+
 
 class OpensegReference(Section):
     """A JSON file of openseg or ContrastiveSeg as the config, with the flags that its scripts give beside it."""
@@ -190,7 +203,7 @@ class SearchSpec:
     track: TrackSettings = field(default_factory=TrackSettings)
     """Where else the search is recorded."""
     notices: tuple[str, ...] = field(default=(), compare=False)
-    """What is worth knowing of the file that `config` names, one line each."""
+    """What is worth knowing of the config, one line each."""
 
     @cached_property
     def parameters_in_order(self) -> tuple[Parameter, ...]:
@@ -388,6 +401,12 @@ def _parse(
         survey = survey_space(tree.model, base, gates_first(parameters)) if tree.model is not None else None
         if survey is not None:
             check_parameters(parameters, survey, faults)
+    idle = tree.idle_notices(config, survey.unused) if survey is not None else []
+    if scheduler is not None:
+        given_settings = [f"scheduler.{key}" for key in document.get("scheduler") or ()]
+        idle += idle_lines(given_settings, {f"scheduler.{key}": why for key, why in scheduler.unused().items()})
+    if search is not None and not search.warm_start and "first_points" in (document.get("search") or ()):
+        idle += idle_lines(["search.first_points"], {"search.first_points": "search.warm_start is absent"})
     max_iters, grace_iters = _budget(scheduler, trainable, survey, faults)
     constraints: tuple[Constraint, ...] = ()
     if trainable is not None and base is not None:
@@ -418,7 +437,7 @@ def _parse(
         max_iters=max_iters,
         grace_iters=grace_iters,
         constraints=constraints,
-        notices=tuple(file.notices),
+        notices=(*file.notices, *idle),
     )
 
 
@@ -533,7 +552,9 @@ def _openseg_config(
     if flags is None:
         return ConfigFile({}, beside.overrides)
     own = tree.prepare({key: values[key] for key in values if key not in named}, folder, ("config",), faults)
-    joined = Flags((*flags.given, *beside.flags.given), (*flags.passed_over, *beside.flags.passed_over))
+    joined = Flags(
+        given=(*flags.given, *beside.flags.given), passed_over=(*flags.passed_over, *beside.flags.passed_over)
+    )
     file = _config_in_file(reference.openseg, folder, tree, replace(beside, flags=joined), faults)
     for path, value in leaves(own):
         faults.note_origin(("config", *path.split(".")), f"{faults.source}: config.{path}")

@@ -1,7 +1,7 @@
 """Asks the config model about a whole space: which searched values it takes, which it would never use, and budgets."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from raysearch.parameters import Parameter, identity, probes, with_gates_open
 from raysearch.strict_yaml import kind_of
 from raysearch.trial_config import Breach, dumped, explain, show
 from trainables.dotted_paths import ABSENT, lookup, with_values
-from trainables.protocol import HasBudget, HasUnused, HasWarmup
+from trainables.protocol import HasBudget, HasSharedValues, HasUnused, HasWarmup
 
 _MAX_STATES = 64
 """Ends the survey of a space with very many gates; what it did not reach is not called a fault."""
@@ -31,6 +31,8 @@ class Survey:
     """Searched paths that some config uses."""
     active: set[str] = field(default_factory=set)
     """Searched paths whose conditions hold in some config."""
+    unused: dict[str, str] = field(default_factory=dict)
+    """Paths and sections that no config of the space uses -> why not."""
     reasons: dict[str, str] = field(default_factory=dict)
     """Searched path -> why a config did not use it."""
     wrong: dict[tuple[str, str], tuple[str, str] | None] = field(default_factory=dict)
@@ -47,9 +49,11 @@ def survey_space(model: type[BaseModel], base: dict[str, Any], parameters: Seque
     """
     survey = Survey()
     start = model.model_validate(base, by_name=True)
+    own = {p.path: value for p in parameters if (value := lookup(base, p.path)) is not ABSENT}
     _note_iterations(survey, start)
     frontier: deque[dict[str, Any]] = deque([{}])
-    seen = {frozenset(_unused(start).items())}
+    survey.unused = _unused(start, own)
+    seen = {frozenset(survey.unused.items())}
     num_states = 0
     while frontier and num_states < _MAX_STATES:
         state = frontier.popleft()
@@ -70,7 +74,8 @@ def survey_space(model: type[BaseModel], base: dict[str, Any], parameters: Seque
                 if survey.wrong.get((parameter.path, words), ABSENT) is not None:
                     survey.wrong[parameter.path, words] = _changed_kind(config, parameter, words, value)
                 _note_iterations(survey, config)
-                unused = _unused(config)
+                unused = _unused(config, own)
+                survey.unused = {path: reason for path, reason in survey.unused.items() if path in unused}
                 for path in values:
                     reason = next((unused[p] for p in _prefixes(path) if p in unused), None)
                     if reason is None:
@@ -129,8 +134,10 @@ def _note_iterations(survey: Survey, config: BaseModel) -> None:
         survey.warmup_end = max(survey.warmup_end, config.warmup_end())
 
 
-def _unused(config: BaseModel) -> dict[str, str]:
-    return config.unused() if isinstance(config, HasUnused) and callable(config.unused) else {}
+def _unused(config: BaseModel, own: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a trial would not use, which begins with the base config's own values where it has shared iterations."""
+    trial = config.with_shared_values(own) if isinstance(config, HasSharedValues) else config
+    return trial.unused() if isinstance(trial, HasUnused) and callable(trial.unused) else {}
 
 
 def _prefixes(path: str) -> Iterator[str]:

@@ -23,8 +23,9 @@ from raysearch.errors import Fault
 from raysearch.faults import FaultList, Place
 from raysearch.strict_yaml import kind_of, parse_value
 from trainables.config import Config
-from trainables.dotted_paths import assign
+from trainables.dotted_paths import assign, leaves, lookup
 from trainables.openseg_json import Flags, given_at, has_place, is_openseg, read_flags, read_openseg
+from trainables.protocol import HasUnused
 
 _M = TypeVar("_M", bound=BaseModel)
 _Models = Sequence[type[BaseModel]]
@@ -159,10 +160,24 @@ def load_config(
         tree.override(config, override, cwd, (), faults)
     validated = tree.validate(config, (), faults)
     faults.raise_any(file.values)
-    for notice in file.notices:
+    unused = validated.unused() if isinstance(validated, HasUnused) else {}
+    for notice in (*file.notices, *tree.idle_notices(config, unused)):
         say(notice)
     assert isinstance(validated, model), "a config without a fault was validated"
     return validated
+
+
+def idle_lines(given: Iterable[str], unused: Mapping[str, str]) -> list[str]:
+    """Say which of the dotted paths that a user gave have no effect, one line for each reason."""
+    by_reason: dict[str, list[str]] = {}
+    for path in given:
+        reason = next((unused[other] for other in unused if f"{path}.".startswith(f"{other}.")), None)
+        if reason is not None:
+            by_reason.setdefault(reason, []).append(path)
+    return [
+        f"{', '.join(paths)} {'is' if len(paths) == 1 else 'are'} given but without effect: {reason}"
+        for reason, paths in by_reason.items()
+    ]
 
 
 def plain(value: Any, place: Place, faults: FaultList) -> Any:
@@ -296,6 +311,24 @@ class ConfigTree:
         path = self.resolve(override.path).path
         faults.note_origin((*place, *path.split(".")), override.text)
         assign(config, path, self.absolute(path, override.value, base_dir))
+
+    def idle_notices(self, given: Mapping[str, Any], unused: Mapping[str, str]) -> list[str]:
+        """Say which values that a user gave have no effect, one line for each reason.
+
+        A document that holds every value was written by a program: of that, only values other than the defaults count.
+
+        Args:
+            given: The nested config as it was given, prepared.
+            unused: Dotted path of every unused value or section, with the reason.
+        """
+        values = dict(leaves(given))
+        if self.model is not None and values.keys() >= set(self.paths):
+            try:
+                default = dumped(self.model())
+            except ValidationError:
+                default = {}
+            values = {path: value for path, value in values.items() if lookup(default, path) != value}
+        return idle_lines(values, unused)
 
     def validate(self, config: dict[str, Any], place: Place, faults: FaultList) -> BaseModel | None:
         """The config as its model, or nothing where it breaks a rule (or there is no model)."""

@@ -184,9 +184,27 @@ class LossConfig(_Section):
         Literal["max_over_count", "inverse", "one_minus_frequency", "inverse_log"]
         | tuple[Annotated[float, Field(ge=0.0)], ...]
     ) = "max_over_count"
-    """Class weights before the power: a scheme over the training pixels, or one number a class."""
+    """Class weights of the cross entropy before the power: a scheme over the training pixels, or one number a class."""
     ce_weight_power: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
-    """Exponent on the class weights: 0 leaves classes unweighted, 1 is the scheme as it is."""
+    """Exponent on the class weights: 0 leaves classes unweighted, 1 takes the weights as they are, which is the default
+    where `ce_weights` is given."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _given_weights_count(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "ce_weights" in values and "ce_weight_power" not in values:
+            return {**values, "ce_weight_power": 1.0}
+        return values
+
+    @model_validator(mode="after")
+    def _some_class_counts(self) -> Self:
+        weights = self.ce_weights
+        if not isinstance(weights, str) and not any(weights):
+            raise ValueError(
+                f"ce_weights = {list(weights)} gives every class weight 0, so the loss would be 0 throughout; "
+                "give at least one class a positive weight"
+            )
+        return self
 
 
 class ContrastConfig(_Section):
@@ -348,6 +366,10 @@ class Config(_Section):
             raise ValueError("loss.ce_coef and contrast.loss_weight are both 0; nothing would be trained")
         if self.loss.ce_coef == 0.0 and self.loss.combination == "product":
             raise ValueError("loss.ce_coef is 0 and loss.combination is product; their product trains nothing")
+        if self.loss.ce_coef == 0.0 and self._contrast_never_starts:
+            raise ValueError(
+                "loss.ce_coef is 0 and contrast.warmup_iters is not below train.max_iters; nothing would be trained"
+            )
         return self
 
     @model_validator(mode="after")
@@ -396,6 +418,10 @@ class Config(_Section):
         pairs = tuple((shared | dict(self.train.shared_values)).items())
         return self.model_copy(update={"train": self.train.model_copy(update={"shared_values": pairs})})
 
+    @property
+    def _contrast_never_starts(self) -> bool:
+        return self.contrast.warmup_iters >= self.train.max_iters
+
     def unused(self) -> dict[str, str]:
         """Dotted path of every value (or section) that this config does not use, with the reason."""
         reasons: dict[str, str] = {}
@@ -415,7 +441,7 @@ class Config(_Section):
         others = [f"contrast.{name}" for name in ContrastConfig.model_fields if name != "loss_weight"]
         if self.contrast.loss_weight == 0.0:
             reasons |= dict.fromkeys(others, "contrast.loss_weight is 0")
-        elif self.contrast.warmup_iters >= self.train.max_iters:
+        elif self._contrast_never_starts:
             never = "contrast.warmup_iters is not below train.max_iters: contrast never starts"
             reasons |= dict.fromkeys(others, never) | {"contrast.loss_weight": never}
         elif not self.contrast.memory:
@@ -438,6 +464,8 @@ class Config(_Section):
         loss, reasons = self.loss, dict[str, str]()
         if self.contrast.loss_weight == 0.0:
             reasons["loss.combination"] = "contrast.loss_weight is 0"
+        elif self._contrast_never_starts:
+            reasons["loss.combination"] = "contrast.warmup_iters is not below train.max_iters: contrast never starts"
         terms = {
             "lovasz_coef": "ce_lovasz",
             "ohem_threshold": "ohem_ce",
@@ -447,16 +475,18 @@ class Config(_Section):
         for name, segmentation in terms.items():
             if loss.segmentation != segmentation:
                 reasons[f"loss.{name}"] = f"loss.segmentation is {loss.segmentation}"
+        if loss.segmentation == "ohem_ce" and loss.ohem_threshold == 1.0:
+            reasons["loss.ohem_min_kept"] = "loss.ohem_threshold is 1, which keeps all pixels"
         if not self.model.has_aux_head:
             reasons["loss.aux_coef"] = f"model.head is {self.model.head}"
         weighted = loss.segmentation in ("ce", "ohem_ce", "ce_lovasz") or (
             self.model.has_aux_head and loss.aux_coef > 0.0
         )
         if not weighted:
-            unweighted = f"loss.segmentation is {loss.segmentation}"
+            unweighted = f"loss.segmentation is {loss.segmentation}, which has no class weights"
             reasons["loss.ce_weights"] = reasons["loss.ce_weight_power"] = unweighted
         elif loss.ce_weight_power == 0.0:
-            reasons["loss.ce_weights"] = "loss.ce_weight_power is 0"
+            reasons["loss.ce_weights"] = "loss.ce_weight_power is 0 (1 takes weights as they are)"
         if loss.ce_coef == 0.0:
             joined = ("ce_coef", "combination")
             reasons |= {f"loss.{name}": "loss.ce_coef is 0" for name in LossConfig.model_fields if name not in joined}

@@ -153,6 +153,8 @@ def write_openseg(config: Config) -> dict[str, Any]:
     said = Config.model_validate(read_openseg(document, BLOCK).values).model_dump(mode="json")
     whole = config.model_dump(mode="json", round_trip=True)
     unsaid = {path: value for path, value in leaves(whole) if lookup(said, path, None) != value}
+    if "loss.ce_weights" in unsaid:  # without the power beside them, weights that are given count as they are
+        unsaid["loss.ce_weight_power"] = config.loss.ce_weight_power
     return {**document, BLOCK: unsaid} if unsaid else document
 
 

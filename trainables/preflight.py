@@ -1,12 +1,14 @@
 """What can be wrong with a config that only its dataset and its network tell."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 
-from trainables.config import Config, ModelConfig
+from trainables.config import Config, LossConfig, ModelConfig
 from trainables.data import open_split
 from trainables.data.preflight import inspect, notices
 from trainables.data.subset import subset_notices, training_notices
 from trainables.errors import Fault, InputError
+from trainables.losses import cross_entropy_weights
 from trainables.models import Segmenter, build_model, smallest_normalised_map
 
 
@@ -18,17 +20,20 @@ def preflight(config: Config) -> list[str]:
         or validation images that is too small.
 
     Raises:
-        InputError: every fault of the dataset, of the backbone and its weights, and a batch too small for the
-            network's batch norms.
+        InputError: every fault of the dataset, of the class weights, of the backbone and its weights, and a batch too
+            small for the network's batch norms.
     """
     lines: list[str] = []
     faults: list[Fault] = []
     try:
-        lines = notices(inspect(config.data, config.data.augmentation.crop_size), config.data)
+        summaries = inspect(config.data, config.data.augmentation.crop_size)
+        lines = notices(summaries, config.data)
         lines += training_notices(open_split(config.data, "train"), config.data)
         lines += subset_notices(open_split(config.data, "val"), config.data, config.evaluation.num_images)
     except InputError as error:
         faults.extend(error.faults)
+    else:
+        faults += _faults_of_weights(config.loss, summaries["train"].class_pixels)
     try:
         check_batch(config)
     except InputError as error:
@@ -80,6 +85,17 @@ def _faults_of_batch(config: Config, network: Segmenter) -> list[Fault]:
     larger = ", a larger crop" if _smallest_map(network, (height, width)) != 1 else ""
     fix = f"use parts of 2 images or more{larger}, or train.freeze_norm: true"
     return [Fault("train.batch_size", what, fix)]
+
+
+def _faults_of_weights(config: LossConfig, pixel_counts: Sequence[int]) -> list[Fault]:
+    if isinstance(config.ce_weights, tuple):  # a search may vary the power from 0 on
+        config = config.model_copy(update={"ce_weight_power": config.ce_weight_power or 1.0})
+    try:
+        cross_entropy_weights(config, pixel_counts)
+    except ValueError as error:
+        what, _, fix = str(error).partition("; ")
+        return [Fault("loss.ce_weights", what, fix)]
+    return []
 
 
 @lru_cache

@@ -718,6 +718,65 @@ def test_a_value_unused_under_its_own_condition(folder: Path) -> None:
     assert "space.contrast.pixel_update_freq: no trial would use it: contrast.memory is false" in fault
 
 
+def test_values_that_no_trial_uses_are_said(folder: Path) -> None:
+    weights = {"ce_weights": [1, 5, 10, 10], "ce_weight_power": 0.0}
+    spec = spec_of(folder, changed(config__loss=weights, config__optim={"name": "adamw", "momentum": 0.5}))
+    assert (
+        "loss.ce_weights is given but without effect: loss.ce_weight_power is 0 (1 takes weights as they are)"
+        in spec.notices
+    )
+    assert "optim.momentum is given but without effect: optim.name is adamw" in spec.notices
+    searched = searching(
+        "loss.ce_weight_power", {"type": "float", "low": 0.0, "high": 1.0}, config__loss={"ce_weights": [1, 5, 10, 10]}
+    )
+    assert not [notice for notice in spec_of(folder, searched).notices if "ce_weight" in notice]
+
+
+def test_shared_iterations_of_a_search_are_not_without_effect(folder: Path) -> None:
+    document = changed(config__train={**BASE["config"].get("train", {}), "shared_iters": 5})
+    assert not spec_of(folder, document).notices
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "expected"),
+    [
+        (
+            {"name": "none", "grace_iters": 90, "reduction_factor": 4},
+            "scheduler.grace_iters, scheduler.reduction_factor are given but without effect: scheduler.name is none: "
+            "no trial is stopped",
+        ),
+        (
+            {"name": "asha", "grace_iters": 90, "pilot_trials": 9},
+            "scheduler.pilot_trials is given but without effect: scheduler.grace_iters is not auto",
+        ),
+        (
+            {"name": "median", "grace_iters": 90, "reduction_factor": 4},
+            "scheduler.reduction_factor is given but without effect: scheduler.name is median, which has no rungs",
+        ),
+        ({"name": "asha", "pilot_trials": 9, "reduction_factor": 4}, None),
+        ({"name": "median", "reduction_factor": 4}, None),
+    ],
+)
+def test_settings_that_the_rule_does_not_use_are_said(
+    folder: Path, scheduler: dict[str, Any], expected: str | None
+) -> None:
+    assert spec_of(folder, changed(scheduler=scheduler)).notices == ((expected,) if expected else ())
+
+
+def test_first_points_of_nothing_are_said(folder: Path) -> None:
+    (line,) = spec_of(folder, changed(search={"first_points": 3})).notices
+    assert line == "search.first_points is given but without effect: search.warm_start is absent"
+
+
+def test_of_a_file_that_holds_every_value_only_changed_ones_are_said(folder: Path) -> None:
+    config = spec_of(folder, changed(config__optim={"name": "adamw"})).config
+    assert not spec_of(folder, changed(config=config)).notices
+    config["optim"]["momentum"] = 0.5
+    assert spec_of(folder, changed(config=config)).notices == (
+        "optim.momentum is given but without effect: optim.name is adamw",
+    )
+
+
 # Budget and rungs
 
 

@@ -16,7 +16,10 @@ from tests.trainables.tiny import remaining_reports, tiny
 from trainables.config import Config
 from trainables.data import draw_split
 from trainables.dotted_paths import with_values
+from trainables.errors import InputError
+from trainables.losses import cross_entropy_weights
 from trainables.models import build_model
+from trainables.preflight import preflight
 from trainables.trainer import Trainer
 
 EVERYTHING_USED = {
@@ -262,6 +265,48 @@ class TestUnused:
         assert outcome(own) == base_outcome("{}")
         assert not {"train.shared_iters", "train.shared_values"} & tiny({**own, "optim.lr": 0.1}).unused().keys()
 
+    def test_the_combination_with_a_contrast_that_never_starts(self) -> None:
+        assert "loss.combination" in tiny({"contrast.warmup_iters": 6, "train.max_iters": 6}).unused()
+        assert "loss.combination" not in tiny({"contrast.warmup_iters": 5, "train.max_iters": 6}).unused()
+
+    def test_the_fewest_pixels_kept_where_the_threshold_keeps_all(self) -> None:
+        values = {"loss.segmentation": "ohem_ce", "loss.ohem_threshold": 1.0}
+        assert "loss.ohem_min_kept" in tiny(values).unused()
+        reports = [outcome({**values, "loss.ohem_min_kept": kept}) for kept in (1, 2000)]
+        assert reports[0] == reports[1]
+
+
+class TestClassWeights:
+    @pytest.mark.parametrize(
+        ("given", "same"),
+        [
+            ({}, {"loss.ce_weight_power": 0.0}),
+            ({"loss.ce_weights": [1, 5, 10, 10]}, {"loss.ce_weights": [1, 5, 10, 10], "loss.ce_weight_power": 1.0}),
+            ({"loss.ce_weights": [1, 4, 9, 9], "loss.ce_weight_power": 0.5}, {"loss.ce_weights": [1, 2, 3, 3]}),
+            ({"loss.ce_weights": [1, 5, 10, 10], "loss.ce_weight_power": 0.0}, {}),
+            ({"loss.ce_weights": "inverse_log"}, {"loss.ce_weights": "inverse_log", "loss.ce_weight_power": 1.0}),
+            ({"loss.ce_weight_power": 0.5}, {"loss.ce_weights": "max_over_count", "loss.ce_weight_power": 0.5}),
+        ],
+    )
+    def test_what_list_scheme_and_power_mean(self, given: dict[str, Any], same: dict[str, Any]) -> None:
+        counts = [50, 30, 15, 5]
+        found, expected = (cross_entropy_weights(tiny(values).loss, counts) for values in (given, same))
+        ones = np.ones(4)
+        np.testing.assert_array_equal(ones if found is None else found, ones if expected is None else expected)
+
+    def test_a_list_trains_as_it_is_given(self) -> None:
+        weighted = outcome({"loss.ce_weights": [1, 5, 10, 10]})
+        assert weighted == outcome({"loss.ce_weights": [1, 5, 10, 10], "loss.ce_weight_power": 1.0})
+        assert weighted != outcome({})
+
+    def test_weights_of_0_for_all_that_is_labelled_are_found_beforehand(self) -> None:
+        values = {"data.label_class_ids": [0, 74, 128, 99], "loss.ce_weights": [0, 0, 0, 1]}
+        with pytest.raises(
+            InputError, match=r"loss\.ce_weights: ce_weights = .* gives weight 0 to every class that has"
+        ):
+            preflight(tiny(values))
+        preflight(tiny({**values, "loss.ce_weights": [0, 0, 1, 1]}))
+
 
 def refused(values: dict[str, Any]) -> str:
     with pytest.raises(ValidationError) as caught:
@@ -320,6 +365,8 @@ class TestRules:
             ("model.dropout", 1.0),
             ("loss.ce_coef", -0.1),
             ("loss.ce_weights", "frequency"),
+            ("loss.ce_weights", [1.0, -1.0, 1.0, 1.0]),
+            ("loss.ce_weights", [1.0, float("nan"), 1.0, 1.0]),
             ("loss.segmentation", "dice"),
             ("loss.combination", "difference"),
             ("loss.ohem_threshold", 1.5),
@@ -379,6 +426,11 @@ class TestRules:
             (
                 {"loss.ce_weights": [1, 2, 3, 4], "data.reduce_zero_label": True},
                 "loss.ce_weights has 4 numbers for the 3 classes of data.label_class_ids",
+            ),
+            ({"loss.ce_weights": [0, 0, 0, 0]}, "ce_weights = [0.0, 0.0, 0.0, 0.0] gives every class weight 0, so the"),
+            (
+                {"loss.ce_coef": 0.0, "contrast.warmup_iters": 6},
+                "loss.ce_coef is 0 and contrast.warmup_iters is not below train.max_iters; nothing would be trained",
             ),
             ({"data.augmentation.scale": [2.0, 0.5]}, "scale = (2, 0.5) must ascend: write (0.5, 2)"),
             ({"data.augmentation.aspect": [1.1, 0.9]}, "aspect = (1.1, 0.9) must ascend: write (0.9, 1.1)"),

@@ -17,7 +17,23 @@ from trainables.losses.ohem import OhemCrossEntropy
 from trainables.losses.rmi import RegionMutualInformation
 from trainables.losses.segmentation import SegmentationLoss
 
-__all__ = ["LIMITS", "build_contrast_loss", "build_segmentation_loss"]
+__all__ = ["LIMITS", "build_contrast_loss", "build_segmentation_loss", "cross_entropy_weights"]
+
+
+def cross_entropy_weights(
+    config: LossConfig, pixel_counts: Sequence[int] | npt.NDArray[np.integer]
+) -> npt.NDArray[np.float64] | None:
+    """Compute the weight of every class in the cross entropy, (K,); None where classes are not weighted.
+
+    Args:
+        config: Its `ce_weights` and `ce_weight_power` are read.
+        pixel_counts: (K,) training pixels of every class.
+
+    Raises:
+        ValueError: the weights cannot be computed from these counts, or weigh nothing.
+    """
+    numbers = class_weights(config.ce_weights, config.ce_weight_power, pixel_counts)
+    return None if config.ce_weight_power == 0.0 else numbers
 
 
 def build_segmentation_loss(
@@ -28,8 +44,8 @@ def build_segmentation_loss(
     Raises:
         ValueError: the class weights cannot be had from these counts.
     """
-    numbers = class_weights(config.ce_weights, config.ce_weight_power, pixel_counts)
-    weights = None if config.ce_weight_power == 0.0 else torch.from_numpy(numbers)
+    numbers = cross_entropy_weights(config, pixel_counts)
+    weights = None if numbers is None else torch.from_numpy(numbers)
     main: nn.Module
     match config.segmentation:
         case "ce":

@@ -28,7 +28,7 @@ def class_weights(
 
     Raises:
         ValueError: the scheme is unknown, has another length than `pixel_counts` or a negative number, or no class
-            has a pixel to take a frequency from.
+            has a pixel to take a frequency from, or every class that has pixels gets weight 0.
     """
     counts = np.asarray(pixel_counts, dtype=np.float64)
     if not isinstance(scheme, str) and len(scheme) != len(counts):
@@ -38,6 +38,12 @@ def class_weights(
     weights = _scheme_weights(scheme, counts) if isinstance(scheme, str) else np.asarray(scheme, dtype=np.float64)
     if (weights < 0.0).any():
         raise ValueError(f"ce_weights = {weights.tolist()} has a negative number; weights are 0 or more")
+    if not weights[counts > 0].any() and counts.any():
+        given = scheme if isinstance(scheme, str) else weights.tolist()
+        raise ValueError(
+            f"ce_weights = {given} gives weight 0 to every class that has training pixels, so the loss would be 0 "
+            "throughout; give one of them a positive weight"
+        )
     return np.asarray(weights**power)
 
 

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from trainables.losses.class_weights import class_weights
@@ -52,6 +52,7 @@ def test_power_zero_leaves_classes_unweighted(scheme: str | tuple[float, ...]) -
     counts=st.lists(st.integers(0, 10**12), min_size=1, max_size=8).filter(any),
 )
 def test_weights_are_finite_and_absent_classes_have_none(scheme: str, power: float, counts: list[int]) -> None:
+    assume(scheme != "one_minus_frequency" or sum(map(bool, counts)) > 1)  # the only class would have weight 0
     weights = class_weights(scheme, power, counts)
     assert weights.dtype == np.float64
     assert np.isfinite(weights).all()
@@ -68,6 +69,16 @@ def test_a_list_of_the_wrong_length_names_both_lengths(power: float) -> None:
 def test_a_negative_weight_is_refused() -> None:
     with pytest.raises(ValueError, match="negative"):
         class_weights((1.0, -2.0), 0.5, [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("scheme", "counts"), [((0.0, 0.0, 2.0), [5, 7, 0]), ((0.0, 0.0), [5, 7]), ("one_minus_frequency", [0, 7])]
+)
+def test_weight_0_for_every_class_that_has_pixels_is_refused(
+    scheme: str | tuple[float, ...], counts: list[int]
+) -> None:
+    with pytest.raises(ValueError, match="weight 0 to every class that has training pixels"):
+        class_weights(scheme, 0.5, counts)
 
 
 def test_an_unknown_scheme_lists_the_known_ones() -> None:
