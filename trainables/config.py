@@ -46,12 +46,19 @@ class DrawnConfig(_Section):
 class AugmentationConfig(_Section):
     """Random changes of a training image. Sizes and ratios are those of the original trainer."""
 
+    fit: Literal["crop", "scale", "scale_and_pad"] = "crop"
+    """How an image is brought to `crop_size`. `crop`: a random crop of the randomly scaled image, padded where that is
+    smaller; `scale`: the whole image, resized whatever its aspect ratio; `scale_and_pad`: the whole image, resized by
+    one factor to the largest size that fits, and padded."""
+    padding: Literal["random", "center", "right_down", "left_up", "border"] = "random"
+    """Where padding goes: randomly to both sides, evenly to both sides, only right and down, only left and up, or one
+    of the last two at random."""
     scale: tuple[Positive, Positive] = (0.5, 2.0)
     """Range of the uniform random scale."""
     aspect: tuple[Positive, Positive] = (0.9, 1.1)
     """Range of the uniform random ratio by which the width is scaled against the height."""
     crop_size: Size = (96, 96)
-    """Height and width of the training crop, in pixels."""
+    """Height and width of what the network is trained on, in pixels."""
     flip: Fraction = 0.5
     """Probability of a horizontal flip."""
     brightness: Annotated[float, Field(ge=0.0, le=255.0)] = 10.0
@@ -429,6 +436,12 @@ class Config(_Section):
             reasons["data.drawn"] = "data.dir is given"
         else:
             reasons["data.bit_depth"] = "data.dir is not given"
+        fit = self.data.augmentation.fit
+        if fit != "crop":
+            whole = f"data.augmentation.fit is {fit}: images are not cropped"
+            reasons |= dict.fromkeys(("data.augmentation.scale", "data.augmentation.aspect"), whole)
+        if fit == "scale":
+            reasons["data.augmentation.padding"] = "data.augmentation.fit is scale: nothing is padded"
         if self.train.micro_batch_size is not None and self.train.micro_batch_size >= self.train.batch_size:
             reasons["train.micro_batch_size"] = "train.batch_size is not larger"
         if self.train.shared_iters == 0:

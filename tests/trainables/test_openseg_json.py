@@ -660,6 +660,8 @@ ALTERNATIVES: dict[str, list[Any]] = {
     "data.class_names": [["a", "b", "c", "d"]],
     "data.input_mode": ["BGR"],
     "data.image_scale": [0.3],
+    "data.augmentation.fit": ["scale", "scale_and_pad"],
+    "data.augmentation.padding": ["center", "right_down", "left_up", "border"],
     "data.augmentation.scale": [[0.7, 1.1]],
     "data.augmentation.aspect": [[1.0, 1.0]],
     "data.augmentation.crop_size": [[32, 48]],

@@ -1,4 +1,4 @@
-"""Random changes of a training image and its label: scale, aspect, crop, brightness, padding, flip."""
+"""Random changes of a training image and its label: crop or whole image, brightness, padding, flip."""
 
 import os
 import random
@@ -19,20 +19,23 @@ MEAN_COLOUR = (124, 116, 104)
 """The ImageNet mean in grey levels, RGB, which fills what lies outside an image: about 0 once normalised."""
 
 
-class Augmentation:
-    """A random crop of an image and its label, as the original trainer draws it.
+_CORNERS = {"right_down": "top_left", "left_up": "bottom_right"}
+"""Where padding goes -> where the image lies."""
 
-    Scale and aspect are uniform; a crop larger than the scaled image is padded, the image at a random place in it,
-    with `MEAN_COLOUR` and ignore. The brightness shift leaves the padding as it is.
+
+class Augmentation:
+    """A random crop of an image and its label, as the original trainer draws it, or the whole image resized.
+
+    Scale and aspect are uniform; what is smaller than the crop is padded with `MEAN_COLOUR` and ignore. The brightness
+    shift leaves the padding as it is.
     """
 
     def __init__(self, config: AugmentationConfig) -> None:
-        height, width = config.crop_size
         self._compose = A.Compose(
             [
-                _ScaledCrop(config),
+                _ScaledCrop(config) if config.fit == "crop" else _WholeImage(config),
                 A.RandomBrightnessContrast(brightness_limit=config.brightness / 255.0, contrast_limit=0.0, p=1.0),
-                A.PadIfNeeded(height, width, position="random", fill=MEAN_COLOUR, fill_mask=IGNORE_INDEX),
+                *([_padding(config)] if config.fit != "scale" else []),
                 A.HorizontalFlip(p=config.flip),
             ]
         )
@@ -40,7 +43,7 @@ class Augmentation:
         cv2.setNumThreads(0)
 
     def __call__(self, image: Pixels, label: Pixels, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
-        """A crop of the pair; every random number comes from `rng`.
+        """Return a training image and its label; every random number comes from `rng`.
 
         Args:
             image: (h, w, 3) uint8 RGB.
@@ -53,6 +56,18 @@ class Augmentation:
         self._compose.set_random_state(rng, random.Random(int(rng.integers(1 << 63))))
         result = self._compose(image=image, mask=label)
         return result["image"], result["mask"]
+
+
+def _padding(config: AugmentationConfig) -> Any:
+    """Return the transform that pads to `crop_size`."""
+
+    def at(position: str, p: float) -> Any:
+        fill = {"fill": MEAN_COLOUR, "fill_mask": IGNORE_INDEX}
+        return A.PadIfNeeded(*config.crop_size, position=position, p=p, **fill)
+
+    if config.padding == "border":
+        return A.OneOf([at(position, 0.5) for position in _CORNERS.values()], p=1.0)
+    return at(_CORNERS.get(config.padding, config.padding), 1.0)
 
 
 class _ScaledCrop(A.DualTransform):  # type: ignore[misc]  # albumentations has no types
@@ -82,6 +97,18 @@ class _ScaledCrop(A.DualTransform):  # type: ignore[misc]  # albumentations has 
         # The exact mode samples at pixel centres as the linear one does; the plain one is off by up to half a pixel.
         resized: Pixels = cv2.resize(mask[window], size, interpolation=cv2.INTER_NEAREST_EXACT)
         return resized
+
+
+class _WholeImage(_ScaledCrop):
+    """The whole image resized to `crop_size`, or to the largest size of its own aspect ratio that fits inside."""
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        sides = params["shape"][:2]
+        factors = [crop / side for crop, side in zip(self._config.crop_size, sides, strict=True)]
+        if self._config.fit == "scale_and_pad":
+            factors = [min(factors)] * 2
+        height, width = (max(1, round(side * factor)) for side, factor in zip(sides, factors, strict=True))
+        return {"window": (slice(None), slice(None)), "size": (width, height)}
 
 
 def _window(length: int, factor: float, crop: int, rng: np.random.Generator) -> tuple[slice, int]:

@@ -256,7 +256,9 @@ def _summary(split: DecodedSplit, config: DataConfig, crop_size: tuple[int, int]
         ignored_pixels=int(split.histograms.sum() - class_pixels.sum()),
         unlisted=unlisted_values(split.histograms, split.label_paths, config),
         smaller_than_crop=sum(
-            count for (h, w), count in sizes.items() if h * largest < crop_size[0] or w * largest < crop_size[1]
+            count
+            for (h, w), count in sizes.items()
+            if config.augmentation.fit == "crop" and (h * largest < crop_size[0] or w * largest < crop_size[1])
         ),
         images=tuple(zip(split.digests, split.image_paths, strict=True)),
         traits=tuple(split.traits),

@@ -80,6 +80,55 @@ def test_padding_is_mean_and_ignore_whatever_the_brightness() -> None:
     assert len(seen) > 25  # the image lies anywhere in the crop
 
 
+def quarter(height: int, width: int) -> tuple[Pixels, Pixels]:
+    """A pair whose class 1 fills the lower right quarter."""
+    label = np.zeros((height, width), np.uint8)
+    label[height // 2 :, width // 2 :] = 1
+    return np.where(label[..., None] == 1, np.uint8(200), np.full((1, 1, 3), 100, np.uint8)), label
+
+
+@pytest.mark.parametrize("size", [(128, 160), (24, 30), (48, 64)])
+def test_scaling_shows_the_whole_image_whatever_its_aspect(size: tuple[int, int]) -> None:
+    whole = augmentation(crop_size=(48, 64), fit="scale", scale=(0.5, 2.0), aspect=(0.5, 2.0))
+    for seed in range(5):
+        pixels, ids = whole(*quarter(*size), rng(seed))
+        np.testing.assert_array_equal(ids, quarter(48, 64)[1])
+        assert pixels.shape == (48, 64, 3)
+        assert (pixels[:20, :28] == 100).all()
+        assert (pixels[28:, 36:] == 200).all()
+
+
+@pytest.mark.parametrize(("size", "scaled"), [((128, 160), (48, 60)), ((20, 80), (16, 64)), ((24, 30), (48, 60))])
+def test_scaling_and_padding_keeps_the_aspect(size: tuple[int, int], scaled: tuple[int, int]) -> None:
+    whole = augmentation(crop_size=(48, 64), fit="scale_and_pad", padding="right_down", scale=(0.5, 2.0))
+    pixels, ids = whole(*quarter(*size), rng(0))
+    height, width = scaled
+    np.testing.assert_array_equal(ids[:height, :width], quarter(height, width)[1])
+    assert (ids[height:] == 255).all()
+    assert (ids[:, width:] == 255).all()
+    assert (pixels[ids == 255] == MEAN_COLOUR).all()
+
+
+@pytest.mark.parametrize("fit", ["crop", "scale_and_pad"])
+@pytest.mark.parametrize(
+    ("padding", "corners"),
+    [
+        ("center", {(0, 17)}),
+        ("right_down", {(0, 0)}),
+        ("left_up", {(0, 34)}),
+        ("border", {(0, 0), (0, 34)}),
+        ("random", {(0, left) for left in range(35)}),
+    ],
+)
+def test_where_padding_goes(fit: str, padding: str, corners: set[tuple[int, int]]) -> None:
+    crop = augmentation(crop_size=(20, 64), fit=fit, padding=padding)
+    seen = set()
+    for seed in range(300):
+        inside = np.argwhere(crop(*places(20, 30), rng(seed))[1] != 255)
+        seen.add(tuple(int(start) for start in inside.min(axis=0)))
+    assert seen == corners
+
+
 def test_the_mean_colour_is_near_zero_once_normalised() -> None:
     pixel = np.array([[MEAN_COLOUR]], np.uint8)
     assert normalise(pixel, "RGB").abs().max() < 0.01
