@@ -112,7 +112,8 @@ def best_openseg(run_dir: RunDir) -> OpensegExport:
     """The best config of a run as a JSON file that the trainer of openseg and ContrastiveSeg takes.
 
     Raises:
-        InputError: the folder is no run, no trial has reported yet, or the run trained something else.
+        InputError: the folder is no run, no trial has reported yet, the run trained something else, or its dataset,
+            whose pixels make the class weights, cannot be read.
     """
     spec = load_space(run_dir.space)
     if not ConfigTree(spec.trainable.config_model).takes_openseg:
@@ -124,7 +125,7 @@ def best_openseg(run_dir: RunDir) -> OpensegExport:
         raise no_best(history, run_dir)
     origin = document.pop("raysearch")
     config = Config.model_validate(document)
-    written = write_openseg(config)
+    written = write_openseg(config, _class_weights(config))
     block = written.pop(BLOCK, {})
     unused = config.unused()
     return OpensegExport(
@@ -132,6 +133,22 @@ def best_openseg(run_dir: RunDir) -> OpensegExport:
         flags=command_line(config),
         unsaid=tuple(path for path in block if not any(f"{path}.".startswith(f"{other}.") for other in unused)),
     )
+
+
+def _class_weights(config: Config) -> list[float] | None:
+    """Compute the weight of every class from the training pixels, as the trainer does; None where no scheme does.
+
+    Raises:
+        InputError: a scheme needs the dataset, and that cannot be read.
+    """
+    from trainables.data import open_split, training_pixel_counts
+    from trainables.losses import cross_entropy_weights
+
+    if config.loss.ce_weight_power == 0.0 or isinstance(config.loss.ce_weights, tuple):
+        return None
+    counts = training_pixel_counts(open_split(config.data, "train"), config.data)
+    weights = cross_entropy_weights(config.loss, counts)
+    return None if weights is None else weights.tolist()
 
 
 def best_document(

@@ -39,6 +39,7 @@ from raysearch.trial_config import (
     explain,
     idle_lines,
     misplaced,
+    misplaced_tasks,
     nearest,
     override_of,
     pairs_of,
@@ -370,7 +371,7 @@ def _parse(
     folders = {"trainable": base_dir, "config": base_dir, "space": base_dir, "search": base_dir}
     config_overrides, space_overrides = _apply_overrides(document, set_values, folders, cwd, faults)
     flags = read_flags(trailing, cwd)
-    faults.extend(flags.faults)
+    faults.extend([*flags.faults, *misplaced_tasks(flags)])
     config_overrides += pairs_of(flags.rest, faults)
 
     name = _name(document.get("name", Path(source).stem), faults)
@@ -569,7 +570,7 @@ def _flags_in_file(reference: OpensegReference, folder: Path, faults: FaultList)
         faults.add(("config", "flags"), f"{show(reference.flags)}: {error}", "close the quotation, or write a list")
         return None
     flags = read_flags(words, folder)
-    for fault in flags.faults:
+    for fault in (*flags.faults, *misplaced_tasks(flags)):
         faults.add(("config", "flags"), f"{fault.where} {fault.what}", fault.fix)
     for word in flags.rest:
         faults.add(("config", "flags"), f"{word} belongs to no flag", "write values of the config beside openseg")

@@ -135,7 +135,7 @@ def _note_iterations(survey: Survey, config: BaseModel) -> None:
 
 
 def _unused(config: BaseModel, own: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a trial would not use, which begins with the base config's own values where it has shared iterations."""
+    """Return what a trial would not use; its shared iterations, if any, have the base config's `own` values."""
     trial = config.with_shared_values(own) if isinstance(config, HasSharedValues) else config
     return trial.unused() if isinstance(trial, HasUnused) and callable(trial.unused) else {}
 

@@ -7,7 +7,7 @@ import os
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePath
@@ -126,6 +126,17 @@ def misplaced(flags: Flags, source: str) -> list[Fault]:
     return [Fault(name, what, "give values of the config as pairs, such as optim.lr 0.01") for name in flags.names]
 
 
+def misplaced_tasks(flags: Flags, allowed: Collection[str] = ()) -> list[Fault]:
+    """Return the faults of flags that ask for a task that is not the one at hand; `allowed` are those that are."""
+    fixes = {
+        "--phase": "give it to raysearch train, with --resume, or use raysearch evaluate",
+        "--resume": "give raysearch evaluate or predict the checkpoint as --checkpoint",
+        "--resume_continue": "give raysearch train the same --out: it goes on where it was cut off",
+    }
+    what = "asks for something else than this command does"
+    return [Fault(name, what, fixes[name]) for name in flags.tasks if name not in allowed]
+
+
 def load_config(
     path: Path,
     model: type[_M],
@@ -133,6 +144,7 @@ def load_config(
     *,
     cwd: Path | None = None,
     say: Callable[[str], None] = lambda line: None,
+    tasks: Collection[str] = (),
 ) -> _M:
     """The config in a file, with overrides on top; paths in the file are relative to it, overriding ones to `cwd`.
 
@@ -142,6 +154,7 @@ def load_config(
         trailing: `a.b.c value` overrides and flags of the original trainer, as the words of a command line.
         cwd: Where relative paths in overrides start; absent: the working directory.
         say: Takes what is worth knowing of the file, one line at a time.
+        tasks: Flags of the original's tasks that the caller acts on.
 
     Raises:
         InputError: every fault of the file and of the overrides.
@@ -150,7 +163,7 @@ def load_config(
     path, cwd = path.expanduser(), cwd or Path.cwd()
     tree = ConfigTree(model)
     flags = read_flags(trailing, cwd)
-    faults.extend(flags.faults)
+    faults.extend([*flags.faults, *misplaced_tasks(flags, tasks)])
     file = read_config_file(path, str(path), tree, Beside(pairs_of(flags.rest, faults), flags, cwd))
     faults.extend(file.faults)
     for dotted, origin in file.origins.items():
@@ -160,7 +173,7 @@ def load_config(
         tree.override(config, override, cwd, (), faults)
     validated = tree.validate(config, (), faults)
     faults.raise_any(file.values)
-    unused = validated.unused() if isinstance(validated, HasUnused) else {}
+    unused: dict[str, str] = validated.unused() if isinstance(validated, HasUnused) else {}
     for notice in (*file.notices, *tree.idle_notices(config, unused)):
         say(notice)
     assert isinstance(validated, model), "a config without a fault was validated"

@@ -39,6 +39,12 @@ class Flags:
     """The original's flags among the words of a command line."""
 
     given: tuple[Given, ...] = ()
+    phase: str | None = None
+    """The value of `--phase`."""
+    resume: str | None = None
+    """The value of `--resume`, a checkpoint."""
+    resume_continue: bool = False
+    """The value of `--resume_continue`."""
     passed_over: tuple[str, ...] = ()
     """Flags of the original that mean nothing here."""
     rest: tuple[str, ...] = ()
@@ -49,6 +55,21 @@ class Flags:
     def names(self) -> tuple[str, ...]:
         """Every flag, as it was written."""
         return tuple(given.text.split()[0] for given in self.given) + self.passed_over
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Flags that ask for something else than a training from its beginning."""
+        asked = {
+            "--phase": (self.phase or "train") != "train",
+            "--resume": self.resume is not None,
+            "--resume_continue": self.resume_continue,
+        }
+        return tuple(name for name, is_asked in asked.items() if is_asked)
+
+    @property
+    def asks_for_evaluation(self) -> bool:
+        """True if the original would score a checkpoint and train nothing."""
+        return (self.phase or "train") != "train" or (self.resume is not None and not self.resume_continue)
 
 
 @dataclass(frozen=True)
@@ -76,6 +97,7 @@ def read_flags(words: Sequence[str], folder: Path) -> Flags:
     passed_over: list[str] = []
     rest: list[str] = []
     faults: list[Fault] = []
+    asked: dict[str, Any] = {}
     left = list(words)
     while left:
         word = left.pop(0)
@@ -99,10 +121,21 @@ def read_flags(words: Sequence[str], folder: Path) -> Flags:
         else:
             text = " ".join((name, *values))
             try:
-                given.append(given_at(text, flag.path, _flag_value(flag, values), folder))
+                value = _flag_value(flag, values)
             except ValueError as error:
                 faults.append(Fault(text, *str(error).split("; ")))
-    return Flags(tuple(given), tuple(dict.fromkeys(passed_over)), tuple(rest), tuple(faults))
+                continue
+            if name in _ASKED:
+                asked[name.removeprefix("--")] = value
+            else:
+                given.append(given_at(text, flag.path, value, folder))
+    return Flags(
+        given=tuple(given),
+        **asked,
+        passed_over=tuple(dict.fromkeys(passed_over)),
+        rest=tuple(rest),
+        faults=tuple(faults),
+    )
 
 
 def has_place(document: Mapping[str, Any], path: str) -> bool:
@@ -129,6 +162,8 @@ def read_openseg(document: Mapping[str, Any], source: str, given: Sequence[Given
     file.get("dataset")
     _read_data(file)
     _read_augmentation(file)
+    for place, (supported, consequence) in _OTHER_TRAININGS.items():
+        file.only(place, supported, consequence)
     network = _read_network(file)
     _read_loss(file, network)
     _read_optim(file)
@@ -144,17 +179,27 @@ def read_openseg(document: Mapping[str, Any], source: str, given: Sequence[Given
     return Reading(values, file.origins, tuple(file.notices), tuple(file.faults))
 
 
-def write_openseg(config: Config) -> dict[str, Any]:
-    """A file of the dialect that says what can be said of a config, and the rest in the extra block.
+def write_openseg(config: Config, class_weights: Sequence[float] | None = None) -> dict[str, Any]:
+    """Return a file of the dialect that says what can be said of a config, and the rest in the extra block.
 
     It holds every key that the original reads without a default; `command_line` has what it takes from flags alone.
+
+    Args:
+        config: The config.
+        class_weights: Weight of every class in the cross entropy where a scheme computes it from the training pixels:
+            the dialect has numbers alone.
     """
     document = _document(config)
+    loss = config.loss
+    if isinstance(loss.ce_weights, tuple):
+        class_weights = [weight**loss.ce_weight_power for weight in loss.ce_weights]
+    if class_weights is not None and "loss.ce_weights" not in config.unused():
+        document["loss"]["params"]["ce_weight"] = list(class_weights)
     said = Config.model_validate(read_openseg(document, BLOCK).values).model_dump(mode="json")
     whole = config.model_dump(mode="json", round_trip=True)
     unsaid = {path: value for path, value in leaves(whole) if lookup(said, path, None) != value}
     if "loss.ce_weights" in unsaid:  # without the power beside them, weights that are given count as they are
-        unsaid["loss.ce_weight_power"] = config.loss.ce_weight_power
+        unsaid["loss.ce_weight_power"] = loss.ce_weight_power
     return {**document, BLOCK: unsaid} if unsaid else document
 
 
@@ -197,25 +242,33 @@ FLAGS = {
     "--data_dir": _Flag("data.data_dir", "text"),
     "--workers": _Flag("data.workers", "int"),
     "--seed": _Flag("seed", "int"),
+    "--phase": _Flag("phase", "text"),
+    "--resume": _Flag("network.resume", "text"),
+    "--resume_continue": _Flag("network.resume_continue", "switch"),
+    **{
+        f"--{name}": _Flag(f"data.{name}", "switch")
+        for name in ("include_val", "include_coarse", "only_coarse", "only_mapillary", "include_atr", "include_cihp")
+    },
     **{name: _Flag(None, "ints") for name in ("--gpu", "--multi_grid")},
     **{name: _Flag(None, "none") for name in ("--distributed", "--use_ground_truth")},
     **{
         f"--{name}": _Flag(None, "switch")
         for name in (
-            *("drop_last", "gathered", "loss_balance", "include_val", "include_coarse", "only_coarse"),
-            *("only_mapillary", "only_small", "include_atr", "include_cihp", "resume_strict", "resume_continue"),
-            *("finetune", "resume_eval_train", "resume_eval_val", "rewrite", "log_to_file", "save_prob", "cudnn"),
+            *("drop_last", "gathered", "loss_balance", "only_small", "resume_strict", "finetune"),
+            *("resume_eval_train", "resume_eval_val", "rewrite", "log_to_file", "save_prob", "cudnn"),
         )
     },
     **{
         f"--{name}": _Flag(None, "text")
         for name in (
-            *("configs", "phase", "checkpoints_root", "checkpoints_name", "save_iters", "save_epoch", "bn_type"),
-            *("resume", "max_epoch", "display_iter", "logfile_level", "stdout_level", "log_file", "test_img"),
+            *("configs", "checkpoints_root", "checkpoints_name", "save_iters", "save_epoch", "bn_type"),
+            *("max_epoch", "display_iter", "logfile_level", "stdout_level", "log_file", "test_img"),
             *("test_dir", "out_dir", "local_rank"),
         )
     },
 }
+_ASKED = ("--phase", "--resume", "--resume_continue")
+"""Flags that say what is to be done, not with which values."""
 _PATHS = ("data.data_dir", "network.pretrained")
 _YES, _NO = ("yes", "true", "t", "y", "1"), ("no", "false", "f", "n", "0")
 
@@ -308,6 +361,15 @@ _LOSSES = {
 _POLICY = "lambda_poly"
 _MODES = {"ss_test": "ss", "ms_test": "ms", "sscrop_test": "sscrop", "mscrop_test": "mscrop"}
 _TRANSFORMS = ("random_resize", "random_crop", "random_hflip", "random_brightness")
+_CROPPING = ("random_resize", "random_crop")
+_ALIGN_METHODS = {"only_pad": "crop", "only_scale": "scale", "scale_and_pad": "scale_and_pad"}
+_PAD_MODES = {
+    "random": "random",
+    "pad_center": "center",
+    "pad_right_down": "right_down",
+    "pad_left_up": "left_up",
+    "pad_border": "border",
+}
 _IMAGENET = {"div_value": 255.0, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 _RMI = {
     "rmi_radius": 3,
@@ -471,37 +533,33 @@ def _read_classes(file: _File) -> None:
 
 
 def _read_augmentation(file: _File) -> None:
-    sequence = file.get("train_trans.trans_seq")
-    if sequence is None:
-        sequence = _TRANSFORMS
-    elif not isinstance(sequence, list):
-        file.fault("train_trans.trans_seq", f"{_show(sequence)} must be a list", f"list some of {_listed(_TRANSFORMS)}")
-        sequence = _TRANSFORMS
-    others = [str(name) for name in sequence if name not in _TRANSFORMS]
-    if others:
-        where = file.place("train_trans.trans_seq")
-        file.notices.append(f"{where}: {_listed(others)} cannot be had here; images are not changed by it")
+    sequence = _read_sequence(file)
     section = "data.augmentation"
     place = "train_trans.random_resize"
     for name, theirs in (("scale", "scale_range"), ("aspect", "aspect_range")):
         file.take(f"{section}.{name}", f"{place}.{theirs}")
-        if "random_resize" not in sequence:
-            file.set(f"{section}.{name}", [1.0, 1.0], "train_trans.trans_seq")
     file.only(f"{place}.ratio", 1.0, "every image is scaled")
     file.only(f"{place}.method", "random", "scales are uniform")
+    file.only(f"{place}.max_side_bound", None, "long sides are not bounded")
     crop, whole = file.size("train_trans.random_crop.crop_size"), file.size("train.data_transformer.input_size")
     place = "train_trans.random_crop.crop_size"
     if crop is None or "random_crop" not in sequence:
         crop, place = whole, "train.data_transformer.input_size"
+    is_other = whole is not None and whole != crop
     if crop is None:
         file.fault(place, "is missing", "give the width and height of the training crop")
     else:
         file.set(f"{section}.crop_size", crop[::-1], place)  # width before height there, height before width here
-        if whole is not None and whole != crop:
-            file.notices.append(
-                f"{file.place('train.data_transformer.input_size')}: {_show(whole)} is another size than that of the "
-                f"crop; crops of {_show(crop)} are not padded to it"
-            )
+    _read_fit(file, sequence, is_other_size=is_other)
+    is_cropped = f"{section}.fit" not in file.config  # it is set for whole images alone
+    if is_cropped and "random_resize" not in sequence:
+        file.set(f"{section}.scale", [1.0, 1.0], "train_trans.trans_seq")
+        file.set(f"{section}.aspect", [1.0, 1.0], "train_trans.trans_seq")
+    if is_other and is_cropped:
+        file.notices.append(
+            f"{file.place('train.data_transformer.input_size')}: {_show(whole)} is another size than that of the "
+            f"crop; crops of {_show(crop)} are neither padded nor scaled to it"
+        )
     file.only("train_trans.random_crop.ratio", 1.0, "every image is cropped")
     file.only("train_trans.random_crop.method", "random", "crops lie at random")
     file.take(f"{section}.flip", "train_trans.random_hflip.ratio")
@@ -512,6 +570,89 @@ def _read_augmentation(file: _File) -> None:
     if "random_brightness" not in sequence:
         file.set(f"{section}.brightness", 0.0, "train_trans.trans_seq")
     file.only("train_trans.random_brightness.ratio", 1.0, "every image is shifted")
+
+
+def _read_sequence(file: _File) -> list[Any]:
+    """Return the names of the transforms, those that are shuffled first."""
+    sequences: dict[str, list[Any]] = {}
+    for path, default in (("train_trans.shuffle_trans_seq", []), ("train_trans.trans_seq", list(_TRANSFORMS))):
+        given = file.get(path)
+        if given is not None and not isinstance(given, list):
+            file.fault(path, f"{_show(given)} must be a list", f"list some of {_listed(_TRANSFORMS)}")
+        sequences[path] = given if isinstance(given, list) else default
+    shuffled = sequences["train_trans.shuffle_trans_seq"]
+    if any(isinstance(entry, list) for entry in shuffled):
+        file.notices.append(
+            f"{file.place('train_trans.shuffle_trans_seq')}: the original draws one of these lists for an image; here "
+            "all of them are applied"
+        )
+        shuffled = [name for entry in shuffled for name in (entry if isinstance(entry, list) else [entry])]
+    for path, names in (
+        ("train_trans.shuffle_trans_seq", shuffled),
+        ("train_trans.trans_seq", sequences["train_trans.trans_seq"]),
+    ):
+        others = [str(name) for name in names if name not in _TRANSFORMS]
+        if others:
+            file.notices.append(
+                f"{file.place(path)}: {_listed(others)} cannot be had here; images are not changed by it"
+            )
+    sequence = [*shuffled, *sequences["train_trans.trans_seq"]]
+    if set(_CROPPING) <= set(map(str, sequence)) and sequence.index("random_crop") < sequence.index("random_resize"):
+        what = "random_crop comes before random_resize"
+        file.notices.append(f"{file.place('train_trans.trans_seq')}: {what}; here images are scaled and then cropped")
+    return sequence
+
+
+def _read_fit(file: _File, sequence: Sequence[Any], *, is_other_size: bool) -> None:
+    """Read how an image is brought to the size of the network's input, in training and in evaluation."""
+    transformer = "train.data_transformer"
+    align, mode = file.get(f"{transformer}.align_method"), file.get(f"{transformer}.pad_mode")
+    if align is not None and (not isinstance(align, str) or align not in _ALIGN_METHODS):
+        file.fault(
+            f"{transformer}.align_method", f"{_show(align)} is not known", f"give one of {_listed(_ALIGN_METHODS)}"
+        )
+    elif align in ("only_scale", "scale_and_pad") and "random_crop" not in sequence:
+        file.set("data.augmentation.fit", _ALIGN_METHODS[align], f"{transformer}.align_method")
+    elif align in ("only_scale", "scale_and_pad") and not is_other_size:
+        file.notices.append(
+            f"{file.place(f'{transformer}.align_method')}: {align} acts on crops, since random_crop is in "
+            "train_trans.trans_seq; images smaller than the crop are padded here, where the original enlarges them"
+        )
+    if mode is not None and (not isinstance(mode, str) or mode not in _PAD_MODES):
+        file.fault(f"{transformer}.pad_mode", f"{_show(mode)} is not known", f"give one of {_listed(_PAD_MODES)}")
+    elif mode is not None:
+        file.set("data.augmentation.padding", _PAD_MODES[mode], f"{transformer}.pad_mode")
+    file.only(f"{transformer}.size_mode", "fix_size", "all batches have the size of the crop")
+    file.only(f"{transformer}.ms_input_size", None, "all batches have the size of the crop")
+    stride, size = file.number(f"{transformer}.fit_stride"), file.config.get("data.augmentation.crop_size", ())
+    if stride and any(side % stride for side in size):
+        file.notices.append(
+            f"{file.place(f'{transformer}.fit_stride')}: crops are padded right and down to the network's stride"
+        )
+    for split in ("val", "test"):
+        transformer = f"{split}.data_transformer"
+        align, kind = file.get(f"{transformer}.align_method"), file.get(f"{transformer}.size_mode")
+        size = file.get(f"{transformer}.input_size")
+        for key in ("pad_mode", "fit_stride"):
+            file.get(f"{transformer}.{key}")  # padding is removed before the scores are taken
+        if align in ("only_scale", "scale_and_pad") and kind != "diverse_size":
+            file.notices.append(
+                f"{file.place(f'{transformer}.align_method')}: the original scales every image to {_show(size)} for "
+                "the network and its scores back to the label's size; here the network takes images at their own "
+                "size, or resized by data.image_scale"
+            )
+
+
+_OTHER_TRAININGS: dict[str, tuple[Any, str]] = {
+    **{f"data.{name}": (False, "only the folder train is trained on") for name in ("include_val", "include_coarse")},
+    **{f"data.{name}": (False, "only the folder train is trained on") for name in ("include_atr", "include_cihp")},
+    **{f"data.{name}": (False, "the folder train is trained on") for name in ("only_coarse", "only_mapillary")},
+    **{f"data.{name}": (None, "labels are used as they are") for name in ("label_edge2void", "label_non_edge2void")},
+    **{f"data.{name}": (None, "classes alone are learned") for name in ("use_edge", "use_dt_offset", "pred_dt_offset")},
+    "network.resume": (None, "the training begins anew; the same train --out goes on where it was cut off"),
+    "val_trans.trans_seq": ([], "images to be scored are not changed"),
+}
+"""Places by which the original trains or scores otherwise: the only value that can be had here, and the consequence."""
 
 
 def _read_network(file: _File) -> _Network | None:
@@ -782,8 +923,8 @@ def _document(config: Config) -> dict[str, Any]:
             "data_transformer": {
                 "size_mode": "fix_size",
                 "input_size": crop,
-                "align_method": "only_pad",
-                "pad_mode": "random",
+                "align_method": next(name for name, fit in _ALIGN_METHODS.items() if fit == augmentation.fit),
+                "pad_mode": next(name for name, padding in _PAD_MODES.items() if padding == augmentation.padding),
             },
         },
         "val": {"batch_size": evaluation.batch_size, "data_transformer": any_size},
@@ -794,7 +935,7 @@ def _document(config: Config) -> dict[str, Any]:
             "data_transformer": any_size,
         },
         "train_trans": {
-            "trans_seq": list(_TRANSFORMS),
+            "trans_seq": [name for name in _TRANSFORMS if augmentation.fit == "crop" or name not in _CROPPING],
             "random_resize": {
                 "ratio": 1.0,
                 "method": "random",
@@ -924,8 +1065,6 @@ def _loss_params(config: Config) -> dict[str, Any]:
     }
     if loss.segmentation == "rmi":
         params |= {"num_classes": config.data.num_classes, "loss_weight_lambda": 1.0 - loss.rmi_weight, **_RMI}
-    if not isinstance(loss.ce_weights, str) and loss.ce_weight_power > 0.0:
-        params["ce_weight"] = [weight**loss.ce_weight_power for weight in loss.ce_weights]
     return params
 
 

@@ -1,10 +1,12 @@
 """What can be wrong with a config that only its dataset and its network tell."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
+import numpy.typing as npt
+
 from trainables.config import Config, LossConfig, ModelConfig
-from trainables.data import open_split
+from trainables.data import open_split, training_pixel_counts
 from trainables.data.preflight import inspect, notices
 from trainables.data.subset import subset_notices, training_notices
 from trainables.errors import Fault, InputError
@@ -26,14 +28,14 @@ def preflight(config: Config) -> list[str]:
     lines: list[str] = []
     faults: list[Fault] = []
     try:
-        summaries = inspect(config.data, config.data.augmentation.crop_size)
-        lines = notices(summaries, config.data)
-        lines += training_notices(open_split(config.data, "train"), config.data)
+        lines = notices(inspect(config.data, config.data.augmentation.crop_size), config.data)
+        train = open_split(config.data, "train")
+        lines += training_notices(train, config.data)
         lines += subset_notices(open_split(config.data, "val"), config.data, config.evaluation.num_images)
     except InputError as error:
         faults.extend(error.faults)
     else:
-        faults += _faults_of_weights(config.loss, summaries["train"].class_pixels)
+        faults += _faults_of_weights(config.loss, training_pixel_counts(train, config.data))
     try:
         check_batch(config)
     except InputError as error:
@@ -87,7 +89,7 @@ def _faults_of_batch(config: Config, network: Segmenter) -> list[Fault]:
     return [Fault("train.batch_size", what, fix)]
 
 
-def _faults_of_weights(config: LossConfig, pixel_counts: Sequence[int]) -> list[Fault]:
+def _faults_of_weights(config: LossConfig, pixel_counts: npt.NDArray[np.int64]) -> list[Fault]:
     if isinstance(config.ce_weights, tuple):  # a search may vary the power from 0 on
         config = config.model_copy(update={"ce_weight_power": config.ce_weight_power or 1.0})
     try:

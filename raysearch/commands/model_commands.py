@@ -3,7 +3,7 @@
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,11 +17,12 @@ from raysearch.commands.arguments import TAKES_FLAGS, Pairs, examples
 from raysearch.commands.console import note, say
 from raysearch.commands.data_commands import a_dataset
 from raysearch.commands.suggestions import SuggestingCommand
-from raysearch.errors import InputError, WorkError
+from raysearch.errors import Fault, InputError, WorkError
 
 if TYPE_CHECKING:
     from trainables.config import DataConfig
     from trainables.metrics import ConfusionMatrix
+    from trainables.openseg_json import Flags
 
 app = typer.Typer()
 
@@ -44,11 +45,16 @@ Ids = Annotated[
     epilog=examples("raysearch train best.json --out final", "raysearch train best.json train.seed 1"),
 )
 def train(config: ConfigFile, pairs: Pairs = None, out: Out = None) -> None:
-    """Train one config to its full budget."""
+    """Train one config to its full budget. The original trainer's --phase test --resume DIR scores a checkpoint."""
     from raysearch import standalone
     from raysearch.trial_config import load_config
     from trainables.config import Config
+    from trainables.openseg_json import read_flags
 
+    flags = read_flags(pairs or (), Path.cwd())
+    if flags.asks_for_evaluation:
+        _evaluate_as_flags_say(config, pairs or (), flags)
+        return
     loaded = load_config(config, Config, pairs or (), say=note)
     metric = standalone.metric_of(config)
     folder = out or Path("runs") / f"train-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -80,7 +86,7 @@ def evaluate(
     from raysearch.trial_config import load_config
     from trainables.config import Config
 
-    loaded = load_config(config, Config, [*(pairs or ()), *_mode_pair(mode)], say=note)
+    loaded = load_config(config, Config, [*(pairs or ()), *_mode_pair(mode)], say=note, tasks=("--phase",))
     with _failing_in_one_message("evaluation"), console.bar("evaluate") as progress:
         scores = standalone.score(loaded, checkpoint, split=split, folder=data, say=say, progress=progress)
     _say_scores(scores, loaded.data)
@@ -110,7 +116,7 @@ def predict(
     from raysearch.trial_config import load_config
     from trainables.config import Config
 
-    loaded = load_config(config, Config, [*(pairs or ()), *_mode_pair(mode)])
+    loaded = load_config(config, Config, [*(pairs or ()), *_mode_pair(mode)], tasks=("--phase",))
     with _failing_in_one_message("prediction"), console.bar("predict") as progress:
         num_images = standalone.predict(
             loaded, checkpoint, images, out, ids=ids, with_overlay=overlay, progress=progress
@@ -165,6 +171,26 @@ def _failing_in_one_message(what: str, folder: Path | None = None) -> Iterator[N
         told = " ".join(f"{type(error).__name__}: {error}".split())
         fix = "smaller batches, crops or networks may help; " if is_out_of_memory(error) else ""
         raise WorkError(f"the {what} ended in {told}; {fix}the traceback is in {file.name}") from None
+
+
+def _evaluate_as_flags_say(config: Path, pairs: Sequence[str], flags: "Flags") -> None:
+    """Score the checkpoint of --resume on the validation images, as the original does in place of a training."""
+    from raysearch import standalone
+    from raysearch.trial_config import load_config
+    from trainables.config import Config
+    from trainables.trainer import MODEL_FILE
+
+    loaded = load_config(config, Config, pairs, say=note, tasks=("--phase", "--resume"))
+    if flags.resume is None:
+        fix = "give --resume and the folder of a checkpoint, or --phase train"
+        raise InputError([Fault(f"--phase {flags.phase}", "needs a checkpoint to score", fix)])
+    checkpoint = Path(flags.resume).expanduser()
+    if checkpoint.name == MODEL_FILE:
+        checkpoint = checkpoint.parent
+    note(f"nothing is trained: {checkpoint} is scored on the validation images; predict writes label images")
+    with _failing_in_one_message("evaluation"), console.bar("evaluate") as progress:
+        scores = standalone.score(loaded, checkpoint, say=say, progress=progress)
+    _say_scores(scores, loaded.data)
 
 
 def _mode_pair(mode: str | None) -> list[str]:

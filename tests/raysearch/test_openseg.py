@@ -21,7 +21,7 @@ from raysearch.run_dir import RunDir
 from raysearch.space import SearchSpec, load_space, parse_space
 from raysearch.trial_config import load_config
 from trainables.config import Config, DrawnConfig
-from trainables.data import draw_split
+from trainables.data import class_pixel_counts, draw_split, open_split
 from trainables.openseg_json import write_openseg
 
 FLAGS = "--model_name hrnet_w48_contrast --backbone hrnet48 --loss_type contrast_ce_loss --gpu 0 1 --drop_last y"
@@ -215,6 +215,22 @@ class TestExport:
         assert {key: block[key] for key in origin} == origin
         assert json.loads(exported.text)["contrast"]["temperature"] == 0.3
 
+    def test_the_weights_of_a_scheme_are_those_of_the_training_pixels(self, tmp_path: Path) -> None:
+        config = {**self.CONFIG, "loss": {"ce_weights": "max_over_count", "ce_weight_power": 0.5}}
+        exported = best_openseg(run_of(tmp_path, config))
+        written = json.loads(exported.text)["loss"]["params"]["ce_weight"]
+        data = Config().data
+        counts = class_pixel_counts(open_split(data, "train"), data)
+        assert written == pytest.approx(((counts.max() / counts) ** 0.5).tolist(), rel=1e-12)
+        (tmp_path / "exported.json").write_text(exported.text)
+        loss = load(tmp_path / "exported.json", "")[0].loss
+        assert (loss.ce_weights, loss.ce_weight_power) == ("max_over_count", 0.5)
+
+    def test_weights_that_cannot_be_computed_are_a_fault(self, tmp_path: Path) -> None:
+        run_dir = run_of(tmp_path, {**self.CONFIG, "loss": {"ce_weight_power": 1}, "data": {"dir": "gone"}})
+        with pytest.raises(InputError, match="gone"):
+            best_openseg(run_dir)
+
     def test_it_says_what_the_original_needs_and_does_not_know(self, tmp_path: Path) -> None:
         exported = best_openseg(run_of(tmp_path, self.CONFIG))
         assert exported.flags == "--drop_last y --seed 0 --nbb_mult 10 --distributed"
@@ -270,7 +286,32 @@ class TestCommands:
         pairs = ["--checkpoint", str(out / "checkpoint"), "--split", "val"]
         scored = CliRunner().invoke(app, ["evaluate", str(file), *pairs, *words.split()])
         assert scored.exception is None, scored.output
-        assert f"mIoU {pq.read_table(out / 'results.parquet')['value'][-1].as_py():.6f}" in scored.output
+        score = f"mIoU {pq.read_table(out / 'results.parquet')['value'][-1].as_py():.6f}"
+        assert score in scored.output
+        for checkpoint in (out / "checkpoint", out / "checkpoint" / "model.pt"):
+            asked = ["--phase", "test", "--resume", str(checkpoint), "--out", str(tmp_path / "none")]
+            tested = CliRunner().invoke(app, ["train", str(file), *words.split(), *asked])
+            assert tested.exception is None, tested.output
+            assert score in tested.output
+        assert not (tmp_path / "none").exists()
+
+    @pytest.mark.parametrize(
+        ("words", "expected"),
+        [
+            ("train --phase test", "--phase test: needs a checkpoint to score; give --resume and the folder"),
+            ("train --phase test --resume gone", "gone: holds no model.pt; name the folder of a checkpoint"),
+            ("train --resume c --resume_continue y", "--resume_continue: asks for something else than this command"),
+            ("evaluate --checkpoint c --resume c", "--resume: asks for something else than this command does; give"),
+            ("run --phase test --resume c", "--phase: asks for something else than this command does; give it to"),
+        ],
+    )
+    def test_tasks_of_the_original_that_are_not_this_command(self, words: str, expected: str, tmp_path: Path) -> None:
+        path = tmp_path / "any.yaml"
+        path.write_text(yaml.safe_dump({**SPACE, "config": {}}) if words.startswith("run") else "{}")
+        command, *rest = words.split()
+        done = CliRunner().invoke(app, [command, str(path), *rest])
+        assert isinstance(done.exception, InputError)
+        assert expected in str(done.exception)
 
     def test_check_says_what_nothing_reads(self, file: Path, tmp_path: Path) -> None:
         (tmp_path / "mine.py").write_text("from trainables.config import Config as C\nclass T:\n    Config = C\n")

@@ -302,6 +302,20 @@ class TestRead:
         document = street(**{"train_trans.trans_seq": [], "train.data_transformer.input_size": [30, 20]})
         assert config_of(document).data.augmentation.crop_size == (20, 30)
 
+    @pytest.mark.parametrize(
+        ("align", "fit"), [("only_pad", "crop"), ("only_scale", "scale"), ("scale_and_pad", "scale_and_pad")]
+    )
+    @pytest.mark.parametrize(("mode", "padding"), [("pad_center", "center"), ("pad_border", "border")])
+    def test_whole_images(self, align: str, fit: str, mode: str, padding: str) -> None:
+        place = "train.data_transformer"
+        sequence = {"train_trans.trans_seq": ["random_hflip"], f"{place}.align_method": align}
+        augmentation = config_of(street(**sequence, **{f"{place}.pad_mode": mode})).data.augmentation
+        assert (augmentation.fit, augmentation.padding, augmentation.crop_size) == (fit, padding, (64, 96))
+
+    def test_crops_are_crops_whatever_becomes_of_smaller_images(self) -> None:
+        document = street(**{"train.data_transformer.align_method": "only_scale"})
+        assert config_of(document).data.augmentation.fit == "crop"
+
 
 class TestClasses:
     def test_both_names_of_the_ids(self) -> None:
@@ -501,6 +515,16 @@ class TestFaults:
                 FLAGS,
                 "F.json: train_trans.random_crop.crop_size: [520] must be a list of two whole numbers; ",
             ),
+            (
+                {"train.data_transformer.align_method": "fit"},
+                FLAGS,
+                "F.json: train.data_transformer.align_method: fit is",
+            ),
+            (
+                {"train.data_transformer.pad_mode": "left"},
+                FLAGS,
+                "F.json: train.data_transformer.pad_mode: left is not",
+            ),
             ({"loss.params.ce_reduction": "sum"}, FLAGS, "F.json: loss.params.ce_reduction: sum: only means "),
             ({"data.ce_weight": [1, 2, 3]}, FLAGS, "F.json: data.ce_weight: differs from loss.params.ce_weight; "),
             ({"contrast": None}, FLAGS, "F.json: contrast: is missing; add the section with loss_weight, proj_dim, "),
@@ -557,6 +581,33 @@ class TestNotices:
             ({"train.data_transformer.input_size": [99, 99]}, "F.json: train.data_transformer.input_size: [99, 99]"),
             ({"loss.params.rmi_radius": 5}, "F.json: loss.params.rmi_radius: 5 cannot be had here; it is 3"),
             ({"contrast.with_memory": True}, "F.json: contrast.with_memory: true counts, though hrnet_w48_contrast"),
+            ({"data.include_val": True}, "F.json: data.include_val: true cannot be had here; only the folder train is"),
+            ({"data.label_edge2void": True}, "F.json: data.label_edge2void: true cannot be had here; labels are used"),
+            ({"network.resume": "c.pth"}, "F.json: network.resume: c.pth cannot be had here; the training begins anew"),
+            ({"val_trans.trans_seq": ["resize"]}, 'F.json: val_trans.trans_seq: ["resize"] cannot be had here'),
+            ({"train_trans.random_resize.max_side_bound": 99}, "F.json: train_trans.random_resize.max_side_bound: 99"),
+            ({"train_trans.shuffle_trans_seq": ["random_hue"]}, "F.json: train_trans.shuffle_trans_seq: random_hue c"),
+            (
+                {"train_trans.shuffle_trans_seq": [["random_hflip"], ["random_brightness"]]},
+                "F.json: train_trans.shuffle_trans_seq: the original draws one of these lists",
+            ),
+            (
+                {"train_trans.trans_seq": ["random_crop", "random_resize"]},
+                "F.json: train_trans.trans_seq: random_crop comes before random_resize",
+            ),
+            (
+                {"train.data_transformer.size_mode": "max_size"},
+                "F.json: train.data_transformer.size_mode: max_size can",
+            ),
+            ({"train.data_transformer.fit_stride": 40}, "F.json: train.data_transformer.fit_stride: crops are padded"),
+            (
+                {"train.data_transformer.align_method": "only_scale"},
+                "F.json: train.data_transformer.align_method: only_scale acts on crops, since random_crop is in",
+            ),
+            (
+                {"val.data_transformer": {"size_mode": "fix_size", "input_size": [9, 8], "align_method": "only_scale"}},
+                "F.json: val.data_transformer.align_method: the original scales every image to [9, 8]",
+            ),
             ({"test.mode": "ms_test"}, "F.json: test.mode: every report of the training is scored by ms_test too"),
         ],
     )
@@ -592,8 +643,9 @@ class TestFlags:
             "network.pretrained": "/cwd/p",
             "lr.base_lr": 0.01,
         }
+        assert (flags.phase, flags.resume, flags.asks_for_evaluation) == ("train", None, False)
         assert " ".join(flags.passed_over) == (
-            "--configs --drop_last --phase --gathered --loss_balance --log_to_file --gpu --checkpoints_root "
+            "--configs --drop_last --gathered --loss_balance --log_to_file --gpu --checkpoints_root "
             "--checkpoints_name --distributed"
         )
 
@@ -631,6 +683,22 @@ class TestFlags:
         assert len(flags.faults) == 1
         assert str(flags.faults[0]).startswith(expected)
         assert not flags.rest
+
+    @pytest.mark.parametrize(
+        ("words", "tasks", "evaluates"),
+        [
+            ("", (), False),
+            ("--phase train", (), False),
+            ("--phase test --resume c", ("--phase", "--resume"), True),
+            ("--phase test", ("--phase",), True),
+            ("--resume c", ("--resume",), True),
+            ("--resume c --resume_continue n", ("--resume",), True),
+            ("--resume c --resume_continue y", ("--resume", "--resume_continue"), False),
+        ],
+    )
+    def test_the_tasks_of_the_original(self, words: str, tasks: tuple[str, ...], evaluates: bool) -> None:
+        flags = read_flags(words.split(), Path("/cwd"))
+        assert (flags.tasks, flags.asks_for_evaluation, flags.passed_over) == (tasks, evaluates, ())
 
     def test_switches(self) -> None:
         for word, value in (("y", True), ("True", True), ("1", True), ("n", False), ("0", False), ("", True)):
@@ -833,8 +901,21 @@ class TestWrite:
     def test_class_weights_are_written_as_they_act(self) -> None:
         config = config_with({"loss.ce_weights": [1.0, 4.0, 9.0, 16.0], "loss.ce_weight_power": 0.5})
         assert write_openseg(config)["loss"]["params"]["ce_weight"] == [1.0, 2.0, 3.0, 4.0]
-        unweighted = config_with({"loss.ce_weights": [1.0, 4.0, 9.0, 16.0]})
-        assert "ce_weight" not in write_openseg(unweighted)["loss"]["params"]
+        given = config_with({"loss.ce_weights": [1.0, 4.0, 9.0, 16.0]})
+        assert write_openseg(given)["loss"]["params"]["ce_weight"] == [1.0, 4.0, 9.0, 16.0]
+        assert "loss.ce_weights" not in write_openseg(given).get(BLOCK, {})
+        for unweighted in ({}, {"loss.ce_weights": [1, 4, 9, 16], "loss.segmentation": "lovasz"}):
+            assert "ce_weight" not in write_openseg(config_with(unweighted))["loss"]["params"]
+
+    def test_weights_switched_off_come_back_switched_off(self) -> None:
+        assert_comes_back(config_with({"loss.ce_weights": "inverse", "loss.ce_weight_power": 0.0}))
+        assert_comes_back(config_with({"loss.ce_weights": [1, 4, 9, 16], "loss.ce_weight_power": 0.0}))
+
+    def test_weights_of_a_scheme_are_written_as_numbers_and_come_back_as_the_scheme(self) -> None:
+        config = config_with({"loss.ce_weights": "inverse", "loss.ce_weight_power": 0.5, "data.dir": "/d"})
+        document = write_openseg(config, [0.1, 0.2, 0.3, 0.4])
+        assert document["loss"]["params"]["ce_weight"] == [0.1, 0.2, 0.3, 0.4]
+        assert Config.model_validate(read_openseg(document, "F.json").values) == config
 
     def test_width_stands_before_height_in_the_training_crop_alone(self) -> None:
         values = {"data.augmentation.crop_size": [32, 48], "evaluation.crop_size": [30, 60]}

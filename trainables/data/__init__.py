@@ -14,7 +14,7 @@ from trainables.data.decoded import DecodedSplit, class_pixel_counts, open_split
 from trainables.data.drawn import draw_split
 from trainables.data.folder import Pair, find_pairs
 from trainables.data.labels import label_table, raw_values
-from trainables.data.subset import nested_images, stratified_images
+from trainables.data.subset import nested_images, stratified_images, training_pixel_counts
 
 __all__ = [
     "Augmentation",
@@ -35,4 +35,5 @@ __all__ = [
     "open_split",
     "raw_values",
     "stratified_images",
+    "training_pixel_counts",
 ]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.config import DataConfig
-from trainables.data.decoded import DecodedSplit
+from trainables.data.decoded import DecodedSplit, class_pixel_counts
 from trainables.data.labels import class_histograms
 from trainables.data.splitting import stratified
 
@@ -30,6 +30,11 @@ def nested_images(split: DecodedSplit, config: DataConfig, num_images: int | Non
     if num_images is None or num_images >= len(split):
         return list(range(len(split)))
     return nested_choice(class_histograms(split.histograms, config), num_images)
+
+
+def training_pixel_counts(split: DecodedSplit, config: DataConfig) -> NDArray[np.int64]:
+    """Count the pixels of every class, (K,), in the images of the training split that a config trains on."""
+    return class_pixel_counts(split, config, nested_images(split, config, config.num_images))
 
 
 def nested_choice(pixels: NDArray[np.int64], num_images: int) -> list[int]:
