@@ -56,14 +56,14 @@ def scan_pairs(folder: Path, split: str) -> tuple[list[Pair], list[Fault]]:
         return [], [_closed(error, folder)]
 
 
-def scan_images(folder: Path) -> tuple[list[Path], list[Fault]]:
+def scan_images(folder: Path, endings: tuple[str, ...] = IMAGE_ENDINGS) -> tuple[list[Path], list[Fault]]:
     """The images that lie directly in a folder, sorted as those of a split, and what is wrong with it."""
     try:
         if not folder.is_dir():
             return [], [Fault(shown(folder), "is no folder", "give a folder of images")]
-        images, faults = _by_stem(visible_files(folder), IMAGE_ENDINGS, "images")
+        images, faults = _by_stem(visible_files(folder), endings, "images")
         if not images:
-            faults = [_without_files(folder, IMAGE_ENDINGS, "image")]
+            faults = [_without_files(folder, endings, "image")]
         return sorted(images.values(), key=lambda path: (path.stem, path)), faults
     except OSError as error:
         return [], [_closed(error, folder)]
@@ -113,14 +113,17 @@ def visible_files(folder: Path, endings: tuple[str, ...] | None = None) -> list[
     )
 
 
-def one_folder(folder: Path, names: tuple[str, str]) -> tuple[Path | None, list[Fault]]:
-    """The one folder of these names, or the fault that there is none or both."""
-    present = [folder / name for name in names if (folder / name).is_dir()]
+def one_folder(folder: Path, names: tuple[str, ...]) -> tuple[Path | None, list[Fault]]:
+    """The one folder of these names, or the fault that there is none or several."""
+    present = [name for name in names if (folder / name).is_dir()]
     if len(present) == 1:
-        return present[0], []
+        return folder / present[0], []
     if present:
-        return None, [Fault(shown(folder), f"has both {names[0]}/ and {names[1]}/", "keep one of them")]
-    return None, [_no_folder(folder, names[0], f"add it (or {names[1]}/)")]
+        listed = " and ".join(f"{name}/" for name in present)
+        which = "both " if len(present) == 2 else ""
+        return None, [Fault(shown(folder), f"has {which}{listed}", "keep one of them")]
+    others = ", ".join(f"{name}/" for name in names[1:])
+    return None, [_no_folder(folder, names[0], f"add it (or {others})")]
 
 
 def shown(path: Path) -> str:

@@ -121,6 +121,17 @@ def pixel_digest(pixels: Pixels) -> str:
     return digest.hexdigest()
 
 
+def image_size(path: Path) -> Size:
+    """Return height and width of an upright image, from the file's header alone.
+
+    Raises:
+        InputError: what the header tells to be wrong with the file.
+    """
+    with _open_image(path) as image:
+        width, height = image.size
+        return (width, height) if _orientation(image) in _SWAPS_SIDES else (height, width)
+
+
 def pair_size(image: Path, label: Path) -> Size:
     """Height and width of an upright image and its label, from the files' headers alone.
 

@@ -1,0 +1,138 @@
+"""COCO: one JSON a split, with polygons and run-length masks (https://cocodataset.org/#format-data)."""
+
+import mmap
+from pathlib import Path
+from typing import Annotated as Typed
+
+from pydantic import BaseModel, Field, FiniteFloat
+
+from trainables.data.annotations.annotated import Annotated, Annotation, ImageIndex, Sample, read_json, split_among
+from trainables.data.annotations.regions import CocoRle, Polygons, Region, box
+from trainables.data.folder import at_most, shown
+from trainables.errors import Fault, InputError
+
+
+class _Image(BaseModel):
+    id: int | str
+    file_name: str
+    height: int | None = None
+    width: int | None = None
+
+
+class _Category(BaseModel):
+    id: int
+    name: str
+
+
+class _Rle(BaseModel):
+    size: tuple[int, int]
+    counts: str | tuple[int, ...]
+
+
+_Numbers = Typed[list[FiniteFloat], Field(min_length=6)]
+
+
+class _Annotation(BaseModel):
+    id: int | str | None = None
+    image_id: int | str
+    category_id: int
+    segmentation: list[_Numbers] | _Rle | None = None
+    bbox: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat] | tuple[()] | None = None
+    iscrowd: bool = False
+
+
+class _Document(BaseModel):
+    images: list[_Image]
+    annotations: list[_Annotation]
+    categories: list[_Category]
+
+
+def looks_like(folder: Path) -> bool:
+    """Return True if there is a JSON file with images, annotations and categories."""
+    return bool(_documents(folder))
+
+
+def read(folder: Path) -> Annotated:
+    """Read every such file; those of one split that share images are a fault.
+
+    Crowds are drawn first, the rest in the order of the file, a region over those before it.
+    """
+    index = ImageIndex(folder)
+    samples: list[Sample] = []
+    classes: dict[str, None] = {}
+    faults: list[Fault] = []
+    notices: list[str] = []
+    drawn: dict[Path, Path] = {}
+    num_boxes = num_crowds = 0
+    for path in _documents(folder):
+        try:
+            document: _Document = read_json(path, _Document)
+        except InputError as error:
+            faults += error.faults
+            continue
+        split = split_among((*path.relative_to(folder).parts[:-1], path.stem))
+        names = {category.id: category.name.strip() for category in document.categories}
+        classes |= dict.fromkeys(names[number] for number in sorted(names))
+        if len(set(names.values())) < len(names):
+            notices.append(f"{shown(path)}: categories of one name are one class")
+        of_image: dict[int | str, list[Annotation]] = {image.id: [] for image in document.images}
+        for number, found in sorted(enumerate(document.annotations), key=lambda item: not item[1].iscrowd):
+            where = f"{shown(path)}: annotation {number if found.id is None else found.id}"
+            num_crowds += found.iscrowd
+            if found.category_id not in names:
+                what = f"has the category {found.category_id}, which is not among the categories"
+                faults.append(Fault(where, what, "add the category, or remove the annotation"))
+            elif found.image_id not in of_image:
+                what = f"is of the image {found.image_id}, which is not among the images"
+                faults.append(Fault(where, what, "add the image, or remove the annotation"))
+            elif (region := _region(found)) is None:
+                faults.append(Fault(where, "has neither a segmentation nor a box", "remove it"))
+            else:
+                num_boxes += not found.segmentation
+                of_image[found.image_id].append(Annotation(names[found.category_id], region, where))
+        for image in document.images:
+            where = f"{shown(path)}: image {image.id}"
+            try:
+                file = index.find(image.file_name, near=path.parent, split=split)
+            except LookupError as error:
+                faults.append(Fault(where, str(error), "put the images there, or remove it from the file"))
+                continue
+            if file in drawn:
+                what = f"speaks of {shown(file)}, as {shown(drawn[file])} does"
+                faults.append(Fault(where, what, "keep the image in one of the two"))
+            drawn[file] = path
+            size = (image.height, image.width) if image.height and image.width else None
+            samples.append(Sample(file, split, tuple(of_image[image.id]), size, where=where))
+    if num_boxes and num_boxes == sum(len(sample.annotations) for sample in samples):
+        faults.append(Fault(shown(folder), "holds boxes only and no outlines", "export polygons or masks"))
+    if faults:
+        raise InputError(at_most(faults))
+    if num_boxes:
+        notices.append(f"{num_boxes} annotations have a box and no outline; the boxes are filled")
+    if num_crowds:
+        notices.append(f"{num_crowds} crowds are drawn as their class, below everything else")
+    return Annotated(samples, tuple(classes), notices)
+
+
+def _region(found: _Annotation) -> Region | None:
+    match found.segmentation:
+        case _Rle(size=size, counts=counts):
+            return CocoRle(counts, size)
+        case [_, *_] as parts:
+            return Polygons(tuple(tuple(zip(part[::2], part[1::2], strict=False)) for part in parts))
+    return box(*found.bbox) if found.bbox else None
+
+
+def _documents(folder: Path) -> list[Path]:
+    """The files of the format; of several of one split the one called instances, as COCO itself has others beside."""
+    found = [path for path in sorted([*folder.glob("*.json"), *folder.glob("*/*.json")]) if _has_keys(path)]
+    instances = [path for path in found if "instances" in path.stem]
+    return instances or found
+
+
+def _has_keys(path: Path) -> bool:
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        keys = (b'"images"', b'"annotations"', b'"categories"')
+        return text[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") and all(text.find(key) >= 0 for key in keys)

@@ -1,0 +1,146 @@
+"""Pascal VOC, and CVAT's segmentation masks: JPEGImages, SegmentationClass and lists of names in ImageSets."""
+
+import re
+from pathlib import Path
+
+from trainables.data.annotations.annotated import Annotated, Sample
+from trainables.data.folder import IMAGE_ENDINGS, at_most, scan_images, shown, visible_files
+from trainables.data.image_files import load, open_file
+from trainables.data.layouts import split_of
+from trainables.data.palette import Colour, Palette
+from trainables.errors import Fault, InputError
+
+_VOC_NAMES = (
+    *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
+_VOC_IMAGE = re.compile(r"20\d\d_\d{6}")
+"""How the images of Pascal VOC itself are called."""
+
+
+def looks_like(folder: Path) -> bool:
+    """Return True if there is a folder SegmentationClass."""
+    return (folder / "SegmentationClass").is_dir()
+
+
+def read(folder: Path) -> Annotated:
+    """Pair masks and images by name.
+
+    Palette masks are used as they are, 255 on borders included. Colour masks are read by labelmap.txt where there is
+    one, else by the colours of Pascal VOC.
+    """
+    masks, faults = scan_images(folder / "SegmentationClass")
+    labels = {path.stem: path for path in masks}
+    image_folder = next((folder / name for name in ("JPEGImages", "images") if (folder / name).is_dir()), None)
+    if image_folder is None:
+        fix = "export with images, or put them there"
+        faults.append(Fault(shown(folder), "has SegmentationClass/ and no JPEGImages/", fix))
+        raise InputError(faults)
+    images = {
+        path.relative_to(image_folder).with_suffix("").as_posix(): path
+        for path in sorted(image_folder.rglob("*"))
+        if path.suffix.lower() in IMAGE_ENDINGS and not path.name.startswith(".")
+    }
+    nested = {
+        path.relative_to(folder / "SegmentationClass").with_suffix("").as_posix(): path
+        for path in sorted((folder / "SegmentationClass").rglob("*.png"))
+    }
+    labels = nested or labels
+    if nested:
+        faults = []
+    notices: list[str] = []
+    samples: list[Sample] = []
+    splits = _splits(folder, faults)
+    without: list[str] = []
+    for name in splits or dict.fromkeys(labels):
+        if name in images and name in labels:
+            samples.append(Sample(images[name], splits.get(name), label=labels[name], where=shown(labels[name])))
+        elif name in labels:
+            what = f"has no image {shown(image_folder / name)}.*"
+            faults.append(Fault(shown(labels[name]), what, "add the image or remove the mask"))
+        elif splits.get(name) == "test" or name in images:
+            without.append(name)
+        else:
+            faults.append(Fault(shown(folder), f"lists {name}, which has neither image nor mask", "remove the line"))
+    if without:
+        notices.append(f"{len(without)} listed images have no mask and are left out, first {without[0]}")
+    if splits and (unlisted := len(labels.keys() - splits.keys())):
+        notices.append(f"{unlisted} masks are in no list of ImageSets/Segmentation and are left out")
+    palette, names = _label_map(folder, faults)
+    if palette is None and any(_is_colour(path, faults) for path in labels.values()):
+        palette = Palette({_voc_colour(i): i for i in range(256)})
+        notices.append("the masks are colour images; they are read by the colours of Pascal VOC")
+    if faults:
+        raise InputError(at_most(list(dict.fromkeys(faults))))
+    if not names and len(samples) > 1 and all(_VOC_IMAGE.fullmatch(sample.image.stem) for sample in samples):
+        names = dict(enumerate(_VOC_NAMES))
+    return Annotated(samples, (), notices, palette, names)
+
+
+def _splits(folder: Path, faults: list[Fault]) -> dict[str, str | None]:
+    """Name -> split, of all lists; a list of no split, such as trainval, adds the names that no other has."""
+    lists = folder / "ImageSets" / "Segmentation"
+    if not lists.is_dir():
+        return {}
+    found: dict[str, str | None] = {}
+    files = visible_files(lists, (".txt",))
+    for path in sorted(files, key=lambda path: split_of(path.stem) is None):
+        split = split_of(path.stem)
+        if split is None and path.stem.lower() == "trainval" and found:
+            continue
+        for line in path.read_text(encoding="utf-8-sig").splitlines():
+            name = line.strip()
+            if not name:
+                continue
+            if found.setdefault(name, split) != split and split is not None:
+                what = f"lists {name}, which the list of {found[name]} has too"
+                faults.append(Fault(shown(path), what, "keep it in one of them"))
+    return found
+
+
+def _label_map(folder: Path, faults: list[Fault]) -> tuple[Palette | None, dict[int, str]]:
+    """The palette and names of CVAT's labelmap.txt, rows `label:r,g,b:parts:actions`; else names of class_names.txt."""
+    path = folder / "labelmap.txt"
+    if not path.is_file():
+        listed = folder / "class_names.txt"  # labelme's, which begins with __ignore__ for -1
+        if not listed.is_file():
+            return None, {}
+        lines = [line.strip() for line in listed.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        return None, dict(enumerate(line for line in lines if line != "__ignore__"))
+    colours: dict[Colour, int] = {}
+    names: dict[int, str] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        found = re.fullmatch(r"\s*(.*?)\s*:\s*(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})\s*(:.*)?", line)
+        colour = tuple(int(found[i]) for i in (2, 3, 4)) if found else ()
+        if found is None or max(colour) > 255:
+            faults.append(Fault(f"{shown(path)}: line {number}", f"{line!r} is no row of label:r,g,b", "mend the row"))
+            continue
+        rgb = (colour[0], colour[1], colour[2])
+        if rgb in colours:
+            what = f"gives {found[1]} the colour of {names[colours[rgb]]}"
+            faults.append(Fault(f"{shown(path)}: line {number}", what, "give every label a colour of its own"))
+            continue
+        colours[rgb] = len(names)
+        names[len(names)] = found[1]
+    colours.setdefault(_voc_colour(255), 255)
+    return Palette(colours, names), names
+
+
+def _is_colour(path: Path, faults: list[Fault]) -> bool:
+    try:
+        with open_file(path) as image:
+            load(path, image)
+            return image.mode in ("RGB", "RGBA")
+    except InputError as error:
+        faults.extend(error.faults)
+        return False
+
+
+def _voc_colour(value: int) -> Colour:
+    """The colour of a value in Pascal VOC's palette: its bits, from the last, by turns in red, green and blue."""
+    channels = [0, 0, 0]
+    for bit in range(8):
+        channels[bit % 3] |= (value >> bit & 1) << (7 - bit // 3)
+    return channels[0], channels[1], channels[2]
