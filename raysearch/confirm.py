@@ -10,6 +10,7 @@ import json
 import math
 import multiprocessing
 import os
+import shlex
 import signal
 import threading
 import traceback
@@ -224,7 +225,9 @@ def _candidates(spec: SearchSpec, run_dir: RunDir, history: History) -> list[Tri
     running = [trial.number for trial in history.trials if trial.status == "running"]
     if running:
         what = f"the search has not finished: trial {running[0]} is still to end"
-        raise InputError([Fault(str(run_dir.root), what, f"run `raysearch resume {run_dir.root}` first")])
+        raise InputError(
+            [Fault(str(run_dir.root), what, f"run `raysearch resume {shlex.quote(str(run_dir.root))}` first")]
+        )
     ranked = history.ranked()
     if not ranked:
         raise InputError([Fault(str(run_dir.root), "no trial has a score that could be confirmed", "search again")])

@@ -5,6 +5,7 @@ never read.
 """
 
 import os
+import shlex
 import signal
 import threading
 import time
@@ -233,7 +234,9 @@ def _confirm(search: Search, run_dir: RunDir, interruption: "_Interruption", say
     except _Interrupted:
         return False
     except WorkError as error:
-        raise WorkError(f"{error}; the search has finished, go on with `raysearch resume {run_dir.root}`") from None
+        raise WorkError(
+            f"{error}; the search has finished, go on with `raysearch resume {shlex.quote(str(run_dir.root))}`"
+        ) from None
     return True
 
 

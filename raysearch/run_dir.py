@@ -1,6 +1,7 @@
 """Every path inside the folder of one run."""
 
 import os
+import shlex
 import shutil
 import time
 from dataclasses import dataclass
@@ -28,7 +29,11 @@ class RunDir:
         try:
             root.mkdir(parents=True, exist_ok=True)
             if any(root.iterdir()):
-                fix = f"go on with `raysearch resume {root}`" if cls(root).journal.exists() else "name another folder"
+                fix = (
+                    f"go on with `raysearch resume {shlex.quote(str(root))}`"
+                    if cls(root).journal.exists()
+                    else "name another folder"
+                )
                 raise InputError([Fault(str(root), "is not empty; a search begins in a folder of its own", fix)])
             cls(root).trials.mkdir()
         except OSError as error:

@@ -8,6 +8,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from raysearch.command_line import command_line
 from raysearch.commands import completion, console
 from raysearch.commands.arguments import TAKES_FLAGS, Pairs, examples
 from raysearch.commands.console import note, say
@@ -313,7 +314,7 @@ def _finish(result: "SearchResult") -> None:
         say(f"tables:      {result.run_dir / 'trials.parquet'}, {result.run_dir / 'results.parquet'}")
         say(f"report:      {result.run_dir / 'report.html'}")
     if result.interrupted_by is not None:
-        say(f"go on with:  python -m raysearch resume {result.run_dir}")
+        say(f"go on with:  {command_line('resume', result.run_dir)}")
         sys.exit(128 + result.interrupted_by)
     if result.mostly_failed is not None:
         raise WorkError(result.mostly_failed)

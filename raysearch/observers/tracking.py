@@ -6,6 +6,7 @@ twice, when either of the two was away or was killed: a resumed search delivers 
 """
 
 import logging
+import shlex
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ class Delivery(Observer):
                 missing = len(self._changed)
             why = f" ({self._error})" if self._error else ""
             what = f"{missing} of {len(self._history.trials)} trials are not delivered whole"
-            fix = f"`raysearch resume {self._run_dir.root}` delivers what is missing"
+            fix = f"`raysearch resume {shlex.quote(str(self._run_dir.root))}` delivers what is missing"
             self._say(f"note: {self._tracker.name}: {what}{why}; {fix}")
 
     def _run(self) -> None:

@@ -4,13 +4,13 @@ import hashlib
 import json
 import os
 import re
-import shlex
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from raysearch.command_line import command_line
 from raysearch.confirmation import read_confirmation, winning_trial
 from raysearch.expectation import expectations
 from raysearch.export import best_document
@@ -96,10 +96,9 @@ def write_report(history: History, spec: SearchSpec, run_dir: RunDir) -> Path:
 
 def search_view(history: History, spec: SearchSpec, run_dir: RunDir) -> SearchView:
     """What the panels are drawn from."""
-    best_config, checkpoint = shlex.quote(str(run_dir.best_config)), shlex.quote(str(run_dir.best_checkpoint))
     commands = (
-        f"python -m raysearch train {best_config}",
-        f"python -m raysearch evaluate {best_config} --checkpoint {checkpoint}",
+        command_line("train", run_dir.best_config),
+        command_line("evaluate", run_dir.best_config, "--checkpoint", run_dir.best_checkpoint),
     )
     confirmation = read_confirmation(run_dir, history)
     return SearchView(
