@@ -1,5 +1,6 @@
 """Labels as others write them, to labels that train: one channel, 8 bits, 255 where there is no class."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,12 +11,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trainables.config import IGNORE_INDEX
-from trainables.data.census import SPLITS, Begin, silently
+from trainables.data.census import Begin, silently
+from trainables.data.class_list import read_class_list, write_class_list
 from trainables.data.decoded import for_all
-from trainables.data.folder import LABEL_ENDING, at_most, one_folder, scan_images, shown
-from trainables.data.image_files import grey_depth, load, open_file, upright
+from trainables.data.folder import IMAGE_ENDINGS, LABEL_ENDING, at_most, scan_images, shown
+from trainables.data.image_files import grey_depth, load, open_file, read_label, upright
+from trainables.data.layouts import Place, find_places, label_affixes
 from trainables.data.output_folder import new_folder, place
 from trainables.data.palette import UNKNOWN, Palette, packed, unpacked
+from trainables.data.presets import PRESETS
 from trainables.data.soft_edges import SoftEdges, inner_pixels, soft_edges
 from trainables.errors import Fault, InputError
 
@@ -25,7 +29,12 @@ MOST_CLASSES = IGNORE_INDEX
 COLOURS_NAMED = 8
 """Colours of a mask that are named where no palette says what they mean."""
 
-_LOSSLESS = ("PNG", "BMP", "TIFF")
+LABEL_SOURCE_ENDINGS = (*IMAGE_ENDINGS, ".gif")
+"""Endings of label files that can be converted."""
+
+_LOSSLESS = ("PNG", "BMP", "TIFF", "GIF")
+_PALETTES = tuple(name for name, preset in PRESETS.items() if preset.palette is not None)
+_ONE_CHANNEL = ("1", "L", "P", "I", "I;16", "I;16B")
 _LARGEST_VALUE = 65535
 
 Values: TypeAlias = Literal["keep", "contiguous", "spaced"]
@@ -71,6 +80,20 @@ class _Counts(NamedTuple):
 
 
 @dataclass(frozen=True)
+class ConversionNeeded:
+    """Why labels cannot train as they are, and how `convert` mends it."""
+
+    reason: str
+    palette: str | None = None
+    """Colours by which the masks are read: a preset's, or `auto`."""
+    class_ids: tuple[int, ...] | None = None
+    """Values that are classes; None where that is all but 255."""
+    values: Values = "keep"
+    nearest: bool = False
+    """Values between the classes are taken for the nearest."""
+
+
+@dataclass(frozen=True)
 class _Plan:
     """Which file becomes which, by paths relative to the new folder."""
 
@@ -93,7 +116,8 @@ def convert(
     """Write the labels of `source` anew under `destination`, and with them the images where there are any.
 
     Args:
-        source: `{train,val,test}/{image,label}`, `{image,label}`, or a folder of label files; never changed.
+        source: `{train,val,test}/{image,label}`, `{image,label}/{train,val,test}`, `{image,label}`, or a folder of
+            label files; never changed. What all labels of a folder have around the names of their images is left out.
         destination: Absent or empty; it is there whole or not at all.
         palette: The id of every colour, for colour masks, and for label files with a palette of their own, whose
             indices are the values otherwise.
@@ -112,6 +136,7 @@ def convert(
             the destination exists; there are more than 255 classes.
     """
     plan = _plan(source.expanduser().absolute())
+    class_names = palette.names if palette is not None else read_class_list(source.expanduser())
     with new_folder(destination, source) as folder:
         found = _count(plan, palette, nearest, begin)
         counts = [one.pixels for one in found]
@@ -131,6 +156,9 @@ def convert(
             (folder / target).parent.mkdir(parents=True, exist_ok=True)
         _write_labels(plan, folder, palette, nearest, table, begin)
         _place_images(plan, folder, link, begin)
+        names = {table[value]: name for value, name in class_names.items() if value in classes}
+        if names:
+            write_class_list(folder, {table[value]: names.get(table[value], f"value {value}") for value in classes})
 
     totals = _totals(counts)
     return Conversion(
@@ -144,33 +172,115 @@ def convert(
     )
 
 
+def conversion_needed(source: Path, begin: Begin = silently) -> ConversionNeeded | None:
+    """Return what keeps the labels of a folder from training though `convert` can mend it; None if nothing does.
+
+    Raises:
+        InputError: what `convert` cannot mend either.
+    """
+    plan = _plan(source)
+    try:
+        found = _count(plan, None, False, begin)
+    except InputError:
+        if not _readable(plan, None, True, begin):
+            palette = next((name for name in _PALETTES if _readable(plan, PRESETS[name].palette, False, begin)), "auto")
+            if palette == "auto":
+                _colours_found(plan, begin)  # raises where there are too many
+            return ConversionNeeded("its labels are colour masks", palette=palette)
+        return ConversionNeeded("its labels are of a lossy format, which alters values", nearest=True)
+    counts = [one.pixels for one in found]
+    values = {value for pixels_of in counts for value in pixels_of}
+    classes = sorted(values - {IGNORE_INDEX})
+    if _soft_edges(found) is not None:
+        return ConversionNeeded("its labels are blended along edges", nearest=True)
+    if len(classes) == 1 and IGNORE_INDEX in values:
+        reason = f"its labels hold only {classes[0]} and 255, and 255 always means ignored"
+        return ConversionNeeded(reason, class_ids=(classes[0], IGNORE_INDEX), values="contiguous")
+    if len(classes) > MOST_CLASSES:
+        _classes(source, counts, None, None, (), None)  # which raises
+    if classes and classes[-1] >= IGNORE_INDEX:
+        reason = f"its labels hold values up to {classes[-1]}, and ids are 0..254"
+        return ConversionNeeded(reason, values="contiguous")
+    if any(path.relative_to(source) != target for path, target in plan.labels):
+        return ConversionNeeded("its labels lie or are named otherwise than {train,val}/label/NAME-OF-IMAGE.png")
+    unread = []
+    for path, _ in plan.labels:
+        try:
+            read_label(path)
+        except InputError as error:
+            unread += error.faults
+    return ConversionNeeded(f"{len(unread)} of its labels {unread[0].what}") if unread else None
+
+
+def colours_found(source: Path, begin: Begin = silently) -> Palette:
+    """Return a palette of all colours that the masks of a folder hold, numbered from 0, dark ones first.
+
+    Raises:
+        InputError: files that cannot be read, or more colours than there can be classes.
+    """
+    return _colours_found(_plan(source.expanduser().absolute()), begin)
+
+
+def _colours_found(plan: _Plan, begin: Begin) -> Palette:
+    advance = begin("collecting colours", len(plan.labels))
+
+    def colours_of(i: int) -> set[int]:
+        path = plan.labels[i][0]
+        try:
+            with open_file(path) as image:
+                load(path, image)
+                return set(np.unique(packed(np.asarray(image.convert("RGB")))).tolist())
+        finally:
+            advance()
+
+    faults: list[Fault] = []
+    found = sorted(set().union(*for_all(colours_of, len(plan.labels), faults)))
+    if len(found) > MOST_CLASSES:
+        where = shown(plan.labels[0][0].parent)
+        what = f"holds masks of {len(found)} colours in all; there are at most {MOST_CLASSES} classes"
+        fix = "mend masks with soft edges or JPEG artefacts, or give the colours that are classes with --palette FILE"
+        faults.append(Fault(where, what, fix))
+    if faults:
+        raise InputError(at_most(faults))
+    colours = [unpacked(number) for number in found]
+    return Palette(
+        {colour: i for i, colour in enumerate(colours)},
+        {i: "colour " + "-".join(map(str, colour)) for i, colour in enumerate(colours)},
+    )
+
+
+def _readable(plan: _Plan, palette: Palette | None, nearest: bool, begin: Begin) -> bool:
+    try:
+        _count(plan, palette, nearest, begin)
+    except InputError:
+        return False
+    return True
+
+
 def _plan(source: Path) -> _Plan:
     """Which files there are to convert and to copy; raises InputError with all that is wrong with the folders."""
     if not source.is_dir():
         raise InputError([Fault(shown(source), "is no folder", "give a dataset or a folder of labels")])
     plan = _Plan()
-    faults: list[Fault] = []
-
-    def add(files: list[tuple[Path, Path]], folder: Path, target: Path, ending: str | None) -> None:
-        paths, found = scan_images(folder)
-        files.extend((path, target / (f"{path.stem}{ending}" if ending else path.name)) for path in paths)
-        faults.extend(found)
-
-    splits = [split for split in SPLITS if (source / split).is_dir()]
-    if not splits and any((source / name).is_dir() for name in ("label", "labels")):
-        splits = [""]
-    for split in splits:
-        label_folder, label_faults = one_folder(source / split, ("label", "labels"))
-        image_folder, image_faults = one_folder(source / split, ("image", "images"))
-        faults += label_faults + image_faults
-        if label_folder is not None:
-            add(plan.labels, label_folder, Path(split, "label"), LABEL_ENDING)
-        if image_folder is not None:
-            add(plan.images, image_folder, Path(split, "image"), None)
-    if not splits:
-        add(plan.labels, source, Path(), LABEL_ENDING)
+    places, faults = find_places(source)
+    for split, label_folder, image_folder in places or [Place("", source, None)]:
+        labels, wrong = ([], []) if label_folder is None else scan_images(label_folder, LABEL_SOURCE_ENDINGS)
+        images, more = ([], []) if image_folder is None else scan_images(image_folder)
+        faults += wrong + more
+        before, after = label_affixes([path.stem for path in labels], [path.stem for path in images])
+        target = Path(split, "label") if places else Path()
+        for path in labels:
+            name = path.stem[len(before) : len(path.stem) - len(after)]
+            plan.labels.append((path, target / (name + LABEL_ENDING)))
+        plan.images.extend((path, Path(split, "image", path.name)) for path in images)
+    targets = Counter(target for _, target in plan.labels)
+    faults += at_most(
+        Fault(shown(path), f"would be written as {target}, as another one", "rename one of them")
+        for path, target in plan.labels
+        if targets[target] > 1
+    )
     if faults:
-        raise InputError(faults)
+        raise InputError(list(dict.fromkeys(faults)))
     return plan
 
 
@@ -233,7 +343,11 @@ def _raw_values(path: Path, palette: Palette | None, nearest: bool) -> tuple[NDA
         mode = image.mode
         if palette is not None:
             return _palette_ids(path, upright(image), palette, nearest), mode
-        if mode in ("1", "L", "P", "I", "I;16", "I;16B"):
+        # The palette of a GIF is made anew for every file, so that one index means another value in each.
+        grey = _grey(upright(image)) if image.format == "GIF" or mode not in _ONE_CHANNEL else None
+        if grey is not None:
+            return grey, "L"
+        if image.format != "GIF" and mode in _ONE_CHANNEL:
             raw = np.asarray(upright(image))
             if depth < 8:  # which Pillow has scaled to 0..255
                 raw = (raw > 0).astype(np.uint8) if depth == 1 else raw // np.uint8(255 // (2**depth - 1))
@@ -246,6 +360,15 @@ def _raw_values(path: Path, palette: Palette | None, nearest: bool) -> tuple[NDA
         more = f" and {len(colours) - COLOURS_NAMED} more" if len(colours) > COLOURS_NAMED else ""
     what = f"is a colour mask ({mode}) and no palette is given; it holds the colours {named}{more}"
     raise InputError([Fault(shown(path), what, "say which id each has with --palette")])
+
+
+def _grey(image: Image.Image) -> NDArray[np.uint8] | None:
+    """Return the value of every pixel, (h, w), of an opaque image whose channels are equal; None of any other."""
+    if image.mode not in ("P", "L", "LA", "RGB", "RGBA"):
+        return None
+    pixels = np.asarray(image.convert("RGBA"))
+    grey = pixels[..., :1]
+    return grey[..., 0] if (pixels[..., :3] == grey).all() and (pixels[..., 3] == 255).all() else None
 
 
 def _palette_ids(path: Path, image: Image.Image, palette: Palette, nearest: bool) -> NDArray[np.int16]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from trainables.config import DataConfig
 from trainables.data.census import SPLITS, Begin, class_names, guessed_config, silently, take_census
+from trainables.data.class_list import CLASS_LIST
 from trainables.data.folder import LABEL_ENDING, Pair, at_most, shown
 from trainables.data.output_folder import new_folder, place
 from trainables.data.text_table import read_text, separator_of
@@ -388,3 +389,5 @@ def _write(
                 place(pair.image, folder / split / "image" / pair.image.name, link=link)
                 place(pair.label, folder / split / "label" / (pair.name + LABEL_ENDING), link=link)
                 advance()
+        if (source / CLASS_LIST).is_file():
+            place(source / CLASS_LIST, folder / CLASS_LIST, link=link)
