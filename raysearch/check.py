@@ -78,6 +78,12 @@ class Check:
             elapsed.high * (default + more / 2) + starts,
         )
 
+    def with_spec(self, spec: SearchSpec) -> "Check":
+        """Return what holds of another budget of the same search, by the measurements that there are."""
+        report_iters = Config.model_validate(spec.config).train.report_iters if self.data is not None else None
+        trials = tuple(replace(trial, found=_every(trial.found, report_iters)) for trial in self.trials)
+        return replace(self, spec=spec, estimate=estimate_search(spec, concurrent=self.concurrent), trials=trials)
+
     @property
     def confirm_seconds(self) -> float:
         """Of the trainings with new seeds after it, along the clock."""
@@ -134,6 +140,13 @@ class Check:
         whose = "the default config" if self.spec.trainable.config_model is not None else "the first config"
         what = f"{whose} takes {gigabytes(first_peak)}, {there}: its trial will end as infeasible, without a score"
         return f"{what}; raise it, or set a smaller batch, crop or network in config"
+
+
+def _every(found: Measurement | NotMeasured, report_iters: int | None) -> Measurement | NotMeasured:
+    """The measurement, were reports as far apart as a config says."""
+    if report_iters is None or isinstance(found, NotMeasured):
+        return found
+    return replace(found, cost=found.cost._replace(iterations_per_report=report_iters))
 
 
 def check_search(spec: SearchSpec, *, timeout_s: float = MEASURED_FOR_S) -> Check:

@@ -19,6 +19,7 @@ from raysearch.errors import Fault, InputError
 
 if TYPE_CHECKING:
     from trainables.config import DataConfig
+    from trainables.data.annotations import ConvertedExport
     from trainables.data.census import Census
 
 app = typer.Typer(help="Look at a dataset, convert its labels, weigh its classes, split it.", no_args_is_help=True)
@@ -67,6 +68,15 @@ ConfigOption = Annotated[
     typer.Option("--config", metavar="CONFIG.json", help="A trial config that has the ids.", show_default=False),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON in place of tables.")]
+FromFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="FORMAT",
+        help="What the export is: coco, cvat, label_studio, supervisely, voc or yolo.",
+        show_default=False,
+    ),
+]
 Link = Annotated[bool, typer.Option("--link", help="Hard links in place of copies.")]
 
 
@@ -112,6 +122,7 @@ def inspect(
         "raysearch data convert masks potatoes --palette colours.csv",
         "raysearch data convert grey potatoes --values spaced --background 0",
         "raysearch data convert soft potatoes --nearest --ids 0,100,200",
+        "raysearch data convert my_coco_export potatoes --from coco",
     ),
 )
 def convert(
@@ -121,8 +132,9 @@ def convert(
         str | None,
         typer.Option(
             "--palette",
-            metavar="PRESET|FILE",
-            help="Colour of every id: camvid, cityscapes, or a CSV or JSON file of rows r,g,b,id[,name].",
+            metavar="PRESET|FILE|auto",
+            help="Colour of every id: camvid, cityscapes, or a CSV or JSON file of rows r,g,b,id[,name]; auto: "
+            "every colour that occurs is a class.",
             show_default=False,
         ),
     ] = None,
@@ -147,14 +159,26 @@ def convert(
             "Without --ids and --palette, the classes are the values that have areas of their own.",
         ),
     ] = False,
+    from_format: FromFormat = None,
     link: Link = False,
     as_json: Json = False,
 ) -> None:
-    """Make single-channel label PNGs of colour masks or of grey labels with whatever values.
+    """Make single-channel label PNGs of colour masks, of grey labels with whatever values, or of an export.
 
     SRC is a dataset, one {image,label} folder, or a folder of labels. A file with a palette of its own is read by its
-    colours with --palette, else by its indices. 255 stays 255.
+    colours with --palette, else by its indices. 255 stays 255. With --from it is the export of an annotation tool.
     """
+    if from_format is not None:
+        given: dict[str, str | None] = {
+            "--palette": palette,
+            "--values": values,
+            "--ids": ids,
+            "--background": background,
+        }
+        given["--nearest"] = "given" if nearest else None
+        _convert_export(source, destination, from_format, link, [name for name, value in given.items() if value])
+        return
+    from trainables.data.conversion import colours_found
     from trainables.data.conversion import convert as convert_labels
     from trainables.data.palette import read_palette
     from trainables.data.presets import PRESETS
@@ -167,6 +191,9 @@ def convert(
         if colours is None:
             what = "has no palette that tells every class apart; its labels are published as ids"
             raise InputError([Fault(f"--palette {palette}", what, "leave --palette out, or give a file")])
+    elif palette == "auto":
+        with progress() as begin:
+            colours = colours_found(source, begin)
     elif palette is not None:
         colours = read_palette(Path(palette).expanduser())
     how = values or ("contiguous" if colours is None else "keep")
@@ -210,6 +237,30 @@ def convert(
         note("255 is ignored; where it is a class, name it among --ids")
     say(f"{done.num_labels} labels and {done.num_images} images are in {destination}")
     say(f"in the config:  label_class_ids: {list(done.class_ids)}")
+
+
+def say_converted(converted: "ConvertedExport", folder: Path) -> None:
+    """Print what was made of an export, and what was decided on the way."""
+    counts = ", ".join(f"{count} {split}" for split, count in converted.num_images.items())
+    say(f"{converted.title}: {counts} images with labels are in {folder}")
+    for line in converted.notices:
+        note(line)
+
+
+def _convert_export(source: Path, destination: Path, name: str, link: bool, unused: list[str]) -> None:
+    from trainables.data.annotations import FORMATS, convert_export
+
+    if unused:
+        what = f"is given with {', '.join(unused)}, which are for label images"
+        raise InputError([Fault("--from", what, "leave one or the other out")])
+    if name not in FORMATS:
+        raise InputError([Fault(f"--from {name}", "is no format", f"name one of {', '.join(FORMATS)}")])
+    with progress() as begin:
+        converted = convert_export(source, destination, name, link=link, begin=begin)
+    say_converted(converted, destination)
+    if converted.class_names:
+        ids, names = list(converted.class_names), list(converted.class_names.values())
+        say(f"in the config:  label_class_ids: {ids}, class_names: {json.dumps(names, ensure_ascii=False)}")
 
 
 @app.command(cls=SuggestingCommand, epilog=examples("raysearch data weights potatoes --ids 0,50,100"))

@@ -41,6 +41,7 @@ def spaces(
     epilog=examples(
         "raysearch init potatoes --ids 0,50,100 --out first.yaml",
         "raysearch init camvid --preset camvid --out camvid.yaml",
+        "raysearch init my_coco_export --out first.yaml",
     ),
 )
 def init(
@@ -50,22 +51,43 @@ def init(
     ] = None,
     ids: data_commands.Ids = None,
     preset: data_commands.Preset = None,
+    from_format: data_commands.FromFormat = None,
+    link: data_commands.Link = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Measure a trial here, and plan a search that ends within ten minutes.")
+    ] = False,
 ) -> None:
-    """Look at a dataset and write a first, commented space file for it and this machine."""
-    from raysearch.first_space import first_space
+    """Look at a dataset and write a first, commented space file for it and this machine.
+
+    DIR is a dataset, or an export of COCO, CVAT, Label Studio, Supervisely, Pascal VOC or YOLO, which is converted into
+    NAME_data beside the space file NAME.yaml. Nothing is ever written into DIR.
+    """
+    from raysearch.command_line import command_line
+    from raysearch.first_space import data_folder, first_space, first_space_of_export, format_of
     from raysearch.machine import this_machine
 
     file = out or Path(f"{folder.expanduser().absolute().name}.yaml")
     if file.exists():
         raise InputError([Fault(str(file), "is there already", "name another --out")])
     config = data_commands.data_config(ids, preset, None)
+    given = (("--out", out), ("--ids", ids), ("--preset", preset))
+    options = [word for name, value in given if value is not None for word in (name, str(value))]
+    options += ["--quick"] if quick else []
+    tool = format_of(folder, from_format)
+    machine = this_machine()
     with data_commands.progress() as begin:
-        first = first_space(folder, this_machine(), config, begin)
+        if tool is None:
+            first = first_space(folder, machine, config, begin, options, quick=quick)
+        else:
+            converted, first = first_space_of_export(
+                folder, file, tool, machine, config, link=link, quick=quick, begin=begin
+            )
+            data_commands.say_converted(converted, data_folder(file))
     file.write_text(first.text, encoding="utf-8")
     for line in first.notices:
         console.note(line)
     console.say(f"space file: {file}")
-    console.say(f"next:       python -m raysearch check {file}")
+    console.say(f"next:       {command_line('check', file)}")
 
 
 @app.command(cls=SuggestingCommand, epilog=examples("raysearch schema --out space.schema.json"))

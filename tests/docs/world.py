@@ -26,6 +26,7 @@ def build(folder: Path) -> None:
     _pairs(folder / "new pairs", [f"field {i}" for i in range(2)], lambda classes: ids[classes])
     (folder / "new pairs" / "image").rename(folder / "new")
     (folder / "new pairs" / "label").rename(folder / "true_labels")
+    _coco_export(folder / "coco_export")
     rows = "".join(f"{r},{g},{b},{raw}\n" for (r, g, b), raw in COLOURS.items())
     (folder / "colours.csv").write_text(f"r,g,b,id\n{rows}", encoding="utf-8")
     _openseg_file(folder / "H_48_D_4.json")
@@ -44,6 +45,19 @@ def _pairs(folder: Path, names: list[str], label_of) -> None:  # type: ignore[no
         image = (classes[..., None] * 90 + np.arange(3) * 20).astype(np.uint8)
         Image.fromarray(image).save(folder / "image" / f"{name}.png")
         Image.fromarray(label_of(classes)).save(folder / "label" / f"{name}.png")
+
+
+def _coco_export(folder: Path) -> None:
+    """Images, and a COCO file with a square of one class or the other on each."""
+    folder.mkdir()
+    document: dict[str, list[dict[str, object]]] = {"images": [], "annotations": []}
+    document["categories"] = [{"id": 1, "name": "leaf"}, {"id": 2, "name": "potato"}]
+    for i in range(8):
+        Image.fromarray(np.full((*_SIZE, 3), 25 * i, np.uint8)).save(folder / f"{i}.png")
+        square = [4, 4, 20, 4, 20, 20, 4, 20]
+        document["images"].append({"id": i, "file_name": f"{i}.png"})
+        document["annotations"].append({"id": i, "image_id": i, "category_id": 1 + i % 2, "segmentation": [square]})
+    (folder / "annotations.json").write_text(json.dumps(document), encoding="utf-8")
 
 
 def _classes(name: str) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +14,13 @@ from raysearch import check, cli
 from raysearch.errors import InputError
 from raysearch.first_space import first_space
 from raysearch.machine import Machine
-from raysearch.measure import NotMeasured
+from raysearch.measure import Measurement, NotMeasured
 from raysearch.preflight import preflight
 from raysearch.space import SearchSpec, load_space
 from tests.raysearch.test_cli import raysearch
 from trainables.config import DataConfig
 from trainables.data.presets import PRESETS
+from trainables.protocol import TrialCost
 
 GB = 2**30
 LAPTOP = Machine(cpus=4, gpus=0, memory_bytes=16 * GB, free_bytes=8 * GB, gpu_memory_bytes=None)
@@ -144,13 +145,53 @@ def test_a_folder_that_is_no_dataset_yet_is_told_the_command(tmp_path: Path) -> 
         tmp_path / "train only"
     )
     (tmp_path / "heap" / "photos").mkdir(parents=True)
-    assert "(it has photos); put all images into image/" in faults_of(tmp_path / "heap")
-
-    colours = write_dataset(tmp_path / "colours", mode="RGB")
-    assert f"python -m raysearch data convert {colours} {colours}_ids --palette colours.csv" in faults_of(colours)
+    heap = faults_of(tmp_path / "heap")
+    assert "(it has photos), and is no export of COCO JSON, " in heap and "put all images into image/" in heap
 
     one = write_dataset(tmp_path / "one", values=(5,))
     assert "hold only the value 5; a network tells at least two classes apart" in faults_of(one)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        # As much as fits; fewer trials where eight do not fit; the least, and a word on it, where nothing does.
+        (0.05, (8, 1000)),
+        (0.5, None),
+        (20.0, (4, 2)),
+        (200.0, (4, 2)),
+    ],
+)
+def test_a_quick_search_is_planned_to_end_in_time(
+    seconds: float, expected: tuple[int, int] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(spec: SearchSpec, configs: Sequence[object], **_: object) -> list[Measurement]:
+        report_iters = spec.config["train"]["report_iters"]
+        return [Measurement(TrialCost(seconds, 2 * seconds, report_iters), None, on_gpu=False)] * len(configs)
+
+    monkeypatch.setattr(check, "measure", measured)
+    monkeypatch.setattr(check, "this_machine", lambda: LAPTOP)
+    write_pairs(tmp_path / "data" / "train", 8)
+    write_pairs(tmp_path / "data" / "val", 60)
+    space = tmp_path / "quick.yaml"
+    first = first_space(tmp_path / "data", LAPTOP, quick=True)
+    space.write_text(first.text, encoding="utf-8")
+    spec = load_space(space)
+    assert spec.config["evaluation"]["num_images"] == 50
+    found = (spec.search.trials, spec.config["train"]["report_iters"])
+    took = check.check_search(spec).seconds
+    assert took is not None
+    if expected is not None:
+        assert found == expected
+    assert (took.high < 480) == (seconds < 100)
+    assert ("which is the least" in first.notices[-1]) == (seconds > 100)
+    if expected is None:  # and twice as much would not fit
+        text = first.text.replace(f"max_iters: {8 * found[1]}", f"max_iters: {20 * found[1]}")
+        space.write_text(
+            text.replace(f"report_iters: {found[1]}", f"report_iters: {5 * found[1] // 2}"), encoding="utf-8"
+        )
+        more = check.check_search(load_space(space)).seconds
+        assert more is not None and more.high > 480
 
 
 Command = Callable[..., int]

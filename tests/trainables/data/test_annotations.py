@@ -278,6 +278,18 @@ def test_masks_of_voc_are_taken_byte_by_byte_with_their_borders(tmp_path: Path) 
     assert any("255" in line and "ignored" in line for line in converted.notices)
 
 
+def test_classes_have_the_names_of_voc_only_where_all_its_values_occur(tmp_path: Path) -> None:
+    voc(tmp_path / "voc")
+    convert_export(tmp_path / "voc", tmp_path / "few", "voc")
+    assert read_class_list(tmp_path / "few") == {}
+    values = np.zeros((HEIGHT, WIDTH), np.uint8)
+    values.flat[:21] = np.arange(21)
+    Image.fromarray(values).save(tmp_path / "voc" / "SegmentationClass" / f"{NAMES[0]}.png")
+    convert_export(tmp_path / "voc", tmp_path / "all", "voc")
+    names = read_class_list(tmp_path / "all")
+    assert len(names) == 21 and names[15] == "person"
+
+
 def faults_of(source: Path, name: str) -> str:
     with pytest.raises(InputError) as caught:
         convert_export(source, source.with_name("made"), name)

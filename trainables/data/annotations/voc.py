@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import numpy as np
+
 from trainables.data.annotations.annotated import Annotated, Sample
 from trainables.data.folder import IMAGE_ENDINGS, at_most, scan_images, shown, visible_files
 from trainables.data.image_files import load, open_file
@@ -14,8 +16,6 @@ _VOC_NAMES = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
-_VOC_IMAGE = re.compile(r"20\d\d_\d{6}")
-"""How the images of Pascal VOC itself are called."""
 
 
 def looks_like(folder: Path) -> bool:
@@ -67,13 +67,18 @@ def read(folder: Path) -> Annotated:
     if splits and (unlisted := len(labels.keys() - splits.keys())):
         notices.append(f"{unlisted} masks are in no list of ImageSets/Segmentation and are left out")
     palette, names = _label_map(folder, faults)
-    if palette is None and any(_is_colour(path, faults) for path in labels.values()):
+    looks = [_look_at(sample.label, faults) for sample in samples if sample.label is not None]
+    values = set().union(*(values for _, values in looks))
+    if palette is None and any(is_colour for is_colour, _ in looks):
         palette = Palette({_voc_colour(i): i for i in range(256)})
         notices.append("the masks are colour images; they are read by the colours of Pascal VOC")
     if faults:
         raise InputError(at_most(list(dict.fromkeys(faults))))
-    if not names and len(samples) > 1 and all(_VOC_IMAGE.fullmatch(sample.image.stem) for sample in samples):
+    if not names and values - {255} == set(range(len(_VOC_NAMES))):
         names = dict(enumerate(_VOC_NAMES))
+        notices.append(
+            "the masks hold the 21 values of Pascal VOC, whose names the classes have: edit class_names if not"
+        )
     return Annotated(samples, (), notices, palette, names)
 
 
@@ -128,14 +133,17 @@ def _label_map(folder: Path, faults: list[Fault]) -> tuple[Palette | None, dict[
     return Palette(colours, names), names
 
 
-def _is_colour(path: Path, faults: list[Fault]) -> bool:
+def _look_at(path: Path, faults: list[Fault]) -> tuple[bool, set[int]]:
+    """Whether a mask is a colour image, and the values that it holds if not."""
     try:
         with open_file(path) as image:
             load(path, image)
-            return image.mode in ("RGB", "RGBA")
+            if image.mode in ("RGB", "RGBA"):
+                return True, set()
+            return False, set(np.unique(np.asarray(image)).tolist())
     except InputError as error:
         faults.extend(error.faults)
-        return False
+        return False, set()
 
 
 def _voc_colour(value: int) -> Colour:
