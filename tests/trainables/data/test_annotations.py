@@ -315,6 +315,7 @@ def test_all_faults_of_a_coco_file_are_told_at_once(tmp_path: Path) -> None:
     ("broken", "told"),
     [
         ({"segmentation": [[1, 2, 3]]}, "annotations[1].segmentation"),
+        ({"segmentation": [[1, 2, 3, 4, 5, 6, 7]]}, "a polygon has pairs of x and y, not 7 numbers"),
         ({"segmentation": "oops"}, "annotations[1].segmentation"),
         ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": [3, 4]}}, "runs of 7 pixels in all"),
         ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": "~~"}}, "which no compressed mask has"),

@@ -4,7 +4,7 @@ import mmap
 from pathlib import Path
 from typing import Annotated as Typed
 
-from pydantic import BaseModel, Field, FiniteFloat
+from pydantic import AfterValidator, BaseModel, Field, FiniteFloat
 
 from trainables.data.annotations.annotated import Annotated, Annotation, ImageIndex, Sample, read_json, split_among
 from trainables.data.annotations.regions import CocoRle, Polygons, Region, box
@@ -29,7 +29,13 @@ class _Rle(BaseModel):
     counts: str | tuple[int, ...]
 
 
-_Numbers = Typed[list[FiniteFloat], Field(min_length=6)]
+def _in_pairs(numbers: list[float]) -> list[float]:
+    if len(numbers) % 2:
+        raise ValueError(f"a polygon has pairs of x and y, not {len(numbers)} numbers")
+    return numbers
+
+
+_Numbers = Typed[list[FiniteFloat], Field(min_length=6), AfterValidator(_in_pairs)]
 
 
 class _Annotation(BaseModel):
@@ -119,7 +125,7 @@ def _region(found: _Annotation) -> Region | None:
         case _Rle(size=size, counts=counts):
             return CocoRle(counts, size)
         case [_, *_] as parts:
-            return Polygons(tuple(tuple(zip(part[::2], part[1::2], strict=False)) for part in parts))
+            return Polygons(tuple(tuple(zip(part[::2], part[1::2], strict=True)) for part in parts))
     return box(*found.bbox) if found.bbox else None
 
 

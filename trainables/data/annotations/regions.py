@@ -132,9 +132,7 @@ class BrushRle:
         """Return the pixels that are not wholly transparent."""
         if self.size != (height, width):
             raise ValueError(f"is a mask of {self.size[1]}x{self.size[0]} pixels, and the image is {width}x{height}")
-        channels = _brush_bytes(self.data)
-        if len(channels) != 4 * height * width:
-            raise ValueError(f"holds {len(channels)} values, and the image has {4 * height * width}")
+        channels = _brush_bytes(self.data, 4 * height * width)
         return np.asarray(channels.reshape(height, width, 4)[..., 3] > 0)
 
 
@@ -199,8 +197,8 @@ def _placed(patch: Mask, left: int, top: int, height: int, width: int) -> Mask:
     return whole
 
 
-def _brush_bytes(data: bytes) -> NDArray[np.uint8]:
-    """The bytes in Label Studio's runs.
+def _brush_bytes(data: bytes, length: int) -> NDArray[np.uint8]:
+    """The bytes in Label Studio's runs, of which there must be so many.
 
     32 bits: how many; 5: bits of a value less one; four times 4: bits of a run's length less one. Then every run: one
     bit, whether it repeats one value; two, which of the four lengths; its length less one; its value or values.
@@ -217,6 +215,8 @@ def _brush_bytes(data: bytes) -> NDArray[np.uint8]:
 
     total, word = read(32), read(5) + 1
     lengths = [read(4) + 1 for _ in range(4)]
+    if total != length:
+        raise ValueError(f"holds {total} values, and the image has {length}")
     found = bytearray()
     while len(found) < total:
         repeats = read(1)
@@ -225,4 +225,6 @@ def _brush_bytes(data: bytes) -> NDArray[np.uint8]:
             found += bytes([read(word)]) * count
         else:
             found += bytes(read(word) for _ in range(count))
+    if len(found) != length:
+        raise ValueError(f"holds {len(found)} values, and the image has {length}")
     return np.frombuffer(bytes(found), np.uint8)
