@@ -272,7 +272,8 @@ def _convert_first(folder: Path, needed: ConversionNeeded, options: Sequence[str
 def _free_folder(folder: Path, ending: str) -> Path:
     """A folder that is not there yet, beside another, or in the working directory where that cannot be written."""
     parent = folder.parent if os.access(folder.parent, os.W_OK) else Path.cwd()
-    names = (f"{folder.name}_{ending}{number}" for number in ("", *(f"_{n}" for n in itertools.count(2))))
+    numbers = itertools.chain([""], (f"_{number}" for number in itertools.count(2)))
+    names = (f"{folder.name}_{ending}{number}" for number in numbers)
     return next(parent / name for name in names if not (parent / name).exists())
 
 

@@ -439,7 +439,8 @@ def data_config(ids: str | None, preset: str | None, config: Path | None) -> "Da
             return DataConfig(label_class_ids=tuple(_numbers("--ids", ids)))
         except ValidationError as error:
             problems = [problem["msg"].removeprefix("Value error, ") for problem in error.errors()]
-            raise InputError([Fault(f"--ids {ids}", problem, "") for problem in problems]) from None
+            fix = "leave --ids out of `init`, which then says how to convert such labels" if "255" in ids else ""
+            raise InputError([Fault(f"--ids {ids}", problem, fix) for problem in problems]) from None
     return None
 
 

@@ -203,7 +203,7 @@ def conversion_needed(source: Path, begin: Begin = silently) -> ConversionNeeded
         return ConversionNeeded(reason, values="contiguous")
     if any(path.relative_to(source) != target for path, target in plan.labels):
         return ConversionNeeded("its labels lie or are named otherwise than {train,val}/label/NAME-OF-IMAGE.png")
-    unread = []
+    unread: list[Fault] = []
     for path, _ in plan.labels:
         try:
             read_label(path)
