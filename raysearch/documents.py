@@ -211,7 +211,7 @@ def _use(source: str, wanted: Kind, found: Kind) -> str:
         case Kind.SWEEP:
             return f"`raysearch convert {given} --out space.yaml` makes a space file of it"
         case Kind.RUN:
-            return f"`raysearch resume {given}` goes on with it"
+            return f"`raysearch resume {shlex.quote(str(given))}` goes on with it"
         case Kind.COCO | Kind.YOLO if wanted is not Kind.DATASET:
             folder = shlex.quote(str(Path(source).parent))
             return f"`raysearch init {folder}` writes a first space file for the dataset that it lies in"

@@ -150,7 +150,7 @@ def _search(
         if fault is None:
             raise
         halt = fault
-    how = f"go on with `raysearch resume {run_dir.root}`"
+    how = f"go on with `raysearch resume {shlex.quote(str(run_dir.root))}`"
     if any(trial.number not in search.history.to_retry for trial in search.history.failed):
         how += "; `--retry-failed` runs the trials that failed again"
     raise WorkError(f"{halt.what}; nothing reported so far is lost; {halt.fix}, then {how}")

@@ -6,6 +6,7 @@ Of a search for several objectives every trial of the Pareto set too, as `pareto
 import json
 import os
 import platform
+import shlex
 import shutil
 from collections import Counter
 from dataclasses import dataclass
@@ -86,14 +87,15 @@ def best_config_text(run_dir: RunDir) -> str:
 
 def no_best(history: History, run_dir: RunDir) -> InputError:
     """Return what to say of a search without a best config: whether to wait for one, and what to do if not."""
+    resume = f"`raysearch resume {shlex.quote(str(run_dir.root))}"
     if not history.is_finished:
-        fix = f"wait for the first report, or go on with `raysearch resume {run_dir.root}` if nothing runs"
+        fix = f"wait for the first report, or go on with {resume}` if nothing runs"
         return InputError([Fault(str(run_dir.root), "no trial has reported yet", fix)])
     counts = Counter(trial.status for trial in history.trials)
     how = ", ".join(f"{count} {status}" for status, count in counts.items())
     fix = f"{run_dir.trials_table} says why for each; search again in a folder of its own"
     if history.failed:
-        fix = f"mend the cause, then run them again with `raysearch resume {run_dir.root} --retry-failed`"
+        fix = f"mend the cause, then run them again with {resume} --retry-failed`"
     return InputError([Fault(str(run_dir.root), f"no trial has a score, and the search has finished ({how})", fix)])
 
 

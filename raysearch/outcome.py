@@ -1,5 +1,6 @@
 """All that a search leaves behind, written from its journal: tables, best config, checkpoint, report."""
 
+import shlex
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,5 +136,5 @@ def _mostly_failed(history: History, run_dir: RunDir) -> str | None:
     (error, num_alike), *_ = errors.most_common(1)
     by = "" if num_alike == errors.total() else f"{num_alike} of them "
     what = f"{errors.total()} of {num_trials} trials failed, {by}by {error}"
-    fix = f"mend the cause, then run them again with `raysearch resume {run_dir.root} --retry-failed`"
+    fix = f"mend the cause, then run them again with `raysearch resume {shlex.quote(str(run_dir.root))} --retry-failed`"
     return f"{what}; {run_dir.log} has the details; {fix}"
