@@ -328,14 +328,15 @@ class ConfigTree:
     def idle_notices(self, given: Mapping[str, Any], unused: Mapping[str, str]) -> list[str]:
         """Say which values that a user gave have no effect, one line for each reason.
 
-        A document that holds every value was written by a program: of that, only values other than the defaults count.
+        A document that holds most values was written by a program, perhaps of an earlier version: of that, only values
+        other than the defaults count.
 
         Args:
             given: The nested config as it was given, prepared.
             unused: Dotted path of every unused value or section, with the reason.
         """
         values = dict(leaves(given))
-        if self.model is not None and values.keys() >= set(self.paths):
+        if self.model is not None and len(values) > len(self.paths) / 2:
             try:
                 default = dumped(self.model())
             except ValidationError:
