@@ -23,3 +23,20 @@ def test_a_search_whose_early_scores_mislead_says_so_in_a_line(
     assert result.misleading.startswith("Early scores mislead at rung 4: ")
     search_commands._finish(result)
     assert f"note: {result.misleading}\n" in capsys.readouterr().out
+
+
+def test_a_default_config_beyond_the_memory_limit_is_said_at_the_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = toy_spec(tmp_path)
+    error = "it took 1.390 GB of memory, and resources.memory_gb allows 1.000 GB"
+    default = trial(X, {2: 0.9}, "infeasible", error=error, is_default=True)
+    result = search_result(history_of(default, trial(X, {2: 0.1})), spec, RunDir(tmp_path), None)
+    assert (result.best_trial, result.best_value) == (1, 0.1)
+    assert result.default_lost == f"infeasible: {error}"
+    search_commands._finish(result)
+    said = capsys.readouterr().out
+    assert f"note: the config of the space file as it stands, trial 0, is infeasible: {error}" in said.replace(
+        "\n", " "
+    )
+    assert "default score" not in said
