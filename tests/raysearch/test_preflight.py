@@ -86,6 +86,22 @@ def test_a_combination_that_lets_one_image_through_at_once_is_found(tmp_path: Pa
             False,
         ),
         ({"train.micro_batch_size": {"type": "categorical", "choices": [None, 1]}}, {}, True),
+        (
+            {
+                "train.batch_size": {"type": "int", "low": 1, "high": 4},
+                "data.augmentation.crop_size": {"type": "categorical", "choices": [[64, 64], [96, 64]]},
+            },
+            {},
+            False,
+        ),
+        (
+            {
+                "train.batch_size": {"type": "int", "low": 1, "high": 4},
+                "data.augmentation.crop_size": {"type": "categorical", "choices": [[64, 64], [16, 16]]},
+            },
+            {},
+            True,
+        ),
     ],
 )
 def test_only_what_the_space_can_draw_is_refused(
