@@ -156,9 +156,9 @@ def test_a_folder_that_is_no_dataset_yet_is_told_the_command(tmp_path: Path) -> 
     ("seconds", "expected"),
     [
         # As much as fits; fewer trials where eight do not fit; the least, and a word on it, where nothing does.
-        (0.05, (8, 1000)),
+        (0.005, (8, 1000)),
         (0.5, None),
-        (20.0, (4, 2)),
+        (12.0, (4, 2)),
         (200.0, (4, 2)),
     ],
 )

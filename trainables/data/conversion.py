@@ -209,7 +209,9 @@ def conversion_needed(source: Path, begin: Begin = silently) -> ConversionNeeded
             read_label(path)
         except InputError as error:
             unread += error.faults
-    return ConversionNeeded(f"{len(unread)} of its labels {unread[0].what}") if unread else None
+    if not unread:
+        return None
+    return ConversionNeeded(f"{len(unread)} of its labels cannot train as they are (the first {unread[0].what})")
 
 
 def colours_found(source: Path, begin: Begin = silently) -> Palette:
