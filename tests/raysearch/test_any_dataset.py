@@ -480,12 +480,12 @@ def a_grey_image_with_alpha(data: Path) -> None:
     replace_image(data, "png", Image.fromarray(RGB).convert("LA"))
 
 
-@trains()
+@trains(None, "train: of 3 images, 1 with transparent pixels")
 def an_image_with_alpha(data: Path) -> None:
     replace_image(data, "png", np.dstack([RGB, RGB[..., 0]]))
 
 
-@trains()
+@trains(None, "train: of 3 images, 1 with transparent pixels")
 def a_palette_image_with_transparency(data: Path) -> None:
     replace_image(data, "png", Image.fromarray(RGB).quantize(16), transparency=3)
 
@@ -561,7 +561,7 @@ def a_photograph_with_its_preview(data: Path) -> None:
     replace_image(data, "jpg", RGB, format="MPO", save_all=True, append_images=[Image.fromarray(RGB[:9, :9])])
 
 
-@trains()
+@trains(None, "train: of 3 images, 1 turned upright")
 def a_photograph_on_its_side(data: Path) -> None:
     (data / "train/image/b.png").unlink()
     rotated_jpeg(data / "train/image/b.jpg", 6)

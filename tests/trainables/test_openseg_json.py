@@ -727,6 +727,7 @@ ALTERNATIVES: dict[str, list[Any]] = {
     "data.reduce_zero_label": [True],
     "data.class_names": [["a", "b", "c", "d"]],
     "data.input_mode": ["BGR"],
+    "data.bit_depth": [12],
     "data.image_scale": [0.3],
     "data.augmentation.fit": ["scale", "scale_and_pad"],
     "data.augmentation.padding": ["center", "right_down", "left_up", "border"],
