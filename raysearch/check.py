@@ -198,7 +198,7 @@ def _measured_trials(spec: SearchSpec, concurrent: int, timeout_s: float) -> tup
         Fault(
             _place(spec, values),
             f"the first iterations fail: {one.reason}",
-            "keep these values out of the space"
+            "change these values, or keep them out of the space"
             if is_own
             else "mend the trainable, or keep these values out of the space",
         )
