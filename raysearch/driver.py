@@ -26,6 +26,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 from ray import tune
 
 from raysearch import records
+from raysearch.beginnings import may_share_beginning
 from raysearch.chatter import logging_to
 from raysearch.check_tables import outlook
 from raysearch.cluster import Cluster
@@ -179,11 +180,14 @@ def _tune(
     context = TrialContext.of(search.spec, share=cluster.share)
 
     def start(proposal: Proposal) -> dict[str, Any]:
+        spec, history = search.spec, search.history
+        trial = history.trials[proposal.number]
+        given = [spec.default_values(), *(point.values for point in history.first_points)]
         return {
             "number": proposal.number,
             "folder": str(run_dir.trial(proposal.number)),
-            "shared_folder": str(run_dir.shared),
-            "title": title(search.history.trials[proposal.number]),
+            "shared_folder": str(run_dir.shared) if may_share_beginning(spec, trial.values, given) else None,
+            "title": title(trial),
             "config": proposal.config,
             "reports": [list(report) for report in proposal.restorable],
         }
@@ -310,8 +314,11 @@ class _Interruption:
 
 
 def _tidy(search: Search, run_dir: RunDir) -> None:
+    """Delete the checkpoints that nothing reads any more."""
     for trial in search.history.trials:
         _tidy_trial(trial, search, run_dir)
+    if search.finished:
+        run_dir.drop_shared()
 
 
 def _tidy_trial(trial: TrialHistory, search: Search, run_dir: RunDir) -> None:

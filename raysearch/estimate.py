@@ -15,12 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from scipy.stats import norm
 
-from raysearch.errors import InputError
+from raysearch.beginnings import num_values, shared_beginnings
 from raysearch.journal import History, Mode, TrialHistory
-from raysearch.parameters import Parameter, probes, with_gates_open
 from raysearch.schedulers import Scheduler, build_scheduler, first_rung, rungs_of
 from raysearch.schedulers.audit import is_audited
 from raysearch.schedulers.nondominated_halving import NondominatedHalving
@@ -28,7 +26,6 @@ from raysearch.schedulers.pilots import AfterPilots
 from raysearch.schedulers.successive_halving import PromotingHalving
 from raysearch.space import SearchSpec
 from trainables.config import Config
-from trainables.shared_beginning import num_shared_iters, shared_key
 
 NUM_SIMULATIONS = 30
 QUANTILES = (0.1, 0.5, 0.9)
@@ -145,7 +142,7 @@ def _plan(spec: SearchSpec, history: History, concurrent: int) -> _Plan | None:
         settings = spec.scheduler.model_copy(update={"grace_iters": rung})
         spec = replace(spec, scheduler=settings, grace_iters=rung)
     target = history.target_trials or spec.search.trials
-    shared_iters, num_groups = _shared_beginnings(spec)
+    shared_iters, num_groups = shared_beginnings(spec)
     lost = [trial for trial in ended if trial.status in ("failed", "infeasible")]
     step = max(1, len(ended) // _MAX_SIMULATED)
     return _Plan(
@@ -185,44 +182,7 @@ def _report_iters(spec: SearchSpec, history: History) -> int:
 
 def _num_configs(spec: SearchSpec) -> float:
     """How many configs there are to be tried at most; infinitely many where a value is continuous."""
-    return math.prod((_num_values(parameter.distribution) for parameter in spec.parameters), start=1.0)
-
-
-def _num_values(distribution: BaseDistribution) -> float:
-    match distribution:
-        case CategoricalDistribution(choices=choices):
-            return len(choices)
-        case IntDistribution(low=low, high=high, step=step):
-            return (high - low) // step + 1
-        case FloatDistribution(low=low, high=high, step=float(step)):
-            return round((high - low) / step) + 1
-    return math.inf
-
-
-def _shared_beginnings(spec: SearchSpec) -> tuple[int, int | None]:
-    """How many iterations trials share, and how many different beginnings the space has."""
-    if spec.trainable.config_model is not Config:
-        return 0, None
-    base = Config.model_validate(spec.trial_config({}))
-    num_groups = 1.0
-    for parameter in spec.parameters_in_order:
-        if _changes_beginning(spec, parameter):
-            num_groups *= _num_values(parameter.distribution)
-    if not math.isfinite(num_groups):
-        return 0, None
-    return num_shared_iters(base), int(num_groups)
-
-
-def _changes_beginning(spec: SearchSpec, parameter: Parameter) -> bool:
-    """Whether trials with other values of a parameter begin otherwise."""
-    keys = set()
-    for _, value in probes(parameter.distribution):
-        values = with_gates_open({}, parameter, value, spec.parameters_in_order, spec.config)
-        try:
-            keys.add(shared_key(Config.model_validate(spec.trial_config(values))))
-        except InputError:
-            continue  # together with the base alone; the survey of the space found a config that takes it
-    return len(keys) > 1
+    return math.prod((num_values(parameter.distribution) for parameter in spec.parameters), start=1.0)
 
 
 def _slack(spec: SearchSpec, history: History) -> float | None:

@@ -203,7 +203,7 @@ class TrialActor(tune.Trainable):
     def _begin(self, config: dict[str, Any]) -> None:
         self._clock = time.perf_counter()
         self._folder = Path(config["folder"])
-        self._shared_folder = Path(config["shared_folder"])
+        self._shared_folder = None if config["shared_folder"] is None else Path(config["shared_folder"])
         self._given = config["config"]
         print(config["title"], flush=True)
         self._ending: TrialReport | None = None
@@ -260,7 +260,7 @@ class TrialActor(tune.Trainable):
     def _share_beginning(self) -> None:
         """Once, in the first step and not in the set-up, which Ray may do twice and does not wait for as long."""
         is_new, self._has_begun = not self._has_begun and self._last is None, True
-        if is_new and isinstance(self._trainable, SharesBeginning):
+        if is_new and self._shared_folder is not None and isinstance(self._trainable, SharesBeginning):
             self._trainable.share_beginning(self._shared_folder, self._folder.name)
 
     def _take(self, result: dict[str, Any]) -> TrialReport:
@@ -333,7 +333,8 @@ class TrialActor(tune.Trainable):
         if "CUDA error" in str(error):
             raise error
         text, details = f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))
-        halt = environment.fault_of_error(error, (self._folder, self._shared_folder))
+        written = (self._folder,) if self._shared_folder is None else (self._folder, self._shared_folder)
+        halt = environment.fault_of_error(error, written)
         return TrialReport(ending=None if halt else "failed", error=text, details=details, halt=halt)
 
     def _fault_of_environment(self, report: TrialReport) -> Halt | None:

@@ -144,7 +144,7 @@ class RunDir:
 
     @property
     def shared(self) -> Path:
-        """Checkpoints of the iterations that trials have in common."""
+        """Checkpoints of the iterations that trials have in common; absent once the search has finished."""
         return self.root / "shared"
 
     @property
@@ -164,6 +164,10 @@ class RunDir:
     def trial(self, number: int) -> Path:
         """The folder of one trial: its checkpoints."""
         return self.trials / f"{number:05d}"
+
+    def drop_shared(self) -> None:
+        """Delete the shared checkpoints; a trial that is added later trains its beginning anew, to the same bits."""
+        shutil.rmtree(self.shared, ignore_errors=True)
 
     def keep_only(self, number: int, checkpoint: str | None) -> None:
         """Delete every checkpoint of a trial but one (or all)."""

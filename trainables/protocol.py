@@ -99,8 +99,10 @@ class SharesBeginning(Protocol):
     def share_beginning(self, folder: Path, owner: str) -> None:
         """Called once, before the first step of a trial that takes up no checkpoint of its own.
 
+        Not called where the search knows that no other trial can begin in the same way.
+
         Args:
-            folder: Of the run; all its trials share it.
+            folder: Of the run; all its trials share it. It is deleted once the search has finished.
             owner: The trial's name in the run.
         """
         ...

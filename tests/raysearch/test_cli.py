@@ -216,6 +216,7 @@ def test_the_default_trainable_from_space_file_to_trained_config(tmp_path: Path)
     assert (trials[0]["optim.lr"], trials[0]["status"]) == (0.01, "completed")
     assert trials[block["trial"]]["value"] == block["value"] == max(row["value"] for row in trials)
     assert [row["iterations_shared"] for row in trials] == [0, 3, 3, 3, 3]
+    assert not (run / "shared").exists(), "the search has finished"
     assert f"shared:      12 of {sum(row['iterations'] for row in trials)} iterations" in done.stdout
 
     exported = raysearch("export", run)

@@ -66,12 +66,28 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "trial"
 
 
+class Sharing(Counting):
+    shared: Path | None = None
+
+    def share_beginning(self, folder: Path, owner: str) -> None:
+        self.shared = folder
+
+    def step(self) -> dict[str, Any]:
+        return {**super().step(), "shares": self.shared is not None}
+
+
 def actor(
-    folder: Path, trainable: type[Counting] = Counting, config: dict[str, Any] | None = None, **context_values: Any
+    folder: Path,
+    trainable: type[tune.Trainable] = Counting,
+    config: dict[str, Any] | None = None,
+    *,
+    metric: str = "score",
+    shares: bool = True,
+    **context_values: Any,
 ) -> TrialActor:
-    context = TrialContext(trainable, metric="score", mode="max", seed=0, cpu=1, gpu=0, **context_values)
+    context = TrialContext(trainable, metric=metric, mode="max", seed=0, cpu=1, gpu=0, **context_values)
     config = {"folder": str(folder), "config": config or {}, "title": "trial 0", "reports": []}
-    return wrap(context)(config={**config, "shared_folder": str(folder.with_name("shared"))})
+    return wrap(context)(config={**config, "shared_folder": str(folder.with_name("shared")) if shares else None})
 
 
 def test_lost_data_halt_the_search_and_a_bug_does_not(folder: Path) -> None:
@@ -261,3 +277,8 @@ def test_an_entry_of_a_reported_list_is_a_metric_like_any_other(folder: Path) ->
 def test_every_report_carries_the_memory_and_its_limit(folder: Path) -> None:
     report = actor(folder, share=0.5).step()["raysearch"]
     assert 1e7 < report.peak_memory_bytes < report.memory_limit_bytes == memory.limit_bytes(0, 1.0) // 2
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_a_beginning_is_shared_where_another_trial_may_have_it(folder: Path, shares: bool) -> None:
+    assert actor(folder, Sharing, shares=shares).step()["shares"] is shares
