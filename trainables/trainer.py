@@ -18,8 +18,10 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from trainables.config import IGNORE_INDEX, Config, OptimConfig
+from trainables.config import IGNORE_INDEX, Config
+from trainables.config_used import LastIteration, config_used
 from trainables.data import (
+    Augmentation,
     TrainBatches,
     class_pixel_counts,
     evaluation_samples,
@@ -96,7 +98,7 @@ class Trainer:
         self._val_images = stratified_images(self._val_split, config.data, config.evaluation.num_images)
         self.network = build_network(config.model, config.data.num_classes, config.contrast.head_dim, config.train.seed)
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._average = _moving_average(self.network, config.train.ema_decay)
+        self.average = _moving_average(self.network, config.train.ema_decay)
         self.iteration = 0
         self.after_iteration: Callable[[int], None] = lambda iteration: None
         """Called with the number of every iteration that is done, for a progress bar."""
@@ -104,17 +106,21 @@ class Trainer:
         """Loss and its two terms in every iteration since the last report that was made."""
         self._recent_effects = torch.empty(0, len(LIMITS), dtype=torch.bool)
         """Which limits of the contrast had a say in each of these iterations."""
+        self.last_iteration: LastIteration | None = None
+        """What the last iteration did; None before the first one of this process."""
         self._build(config.beginning())
 
     def _build(self, config: Config) -> None:
         """Everything but the network, by the config that is in force from here on."""
         self._in_force = config
-        counts = class_pixel_counts(self._train_split, config.data, self._train_images)
-        self.segmentation_loss = build_segmentation_loss(config.loss, counts).to(self.device)
+        self.pixel_counts = class_pixel_counts(self._train_split, config.data, self._train_images)
+        self.segmentation_loss = build_segmentation_loss(config.loss, self.pixel_counts).to(self.device)
         contrast_loss = build_contrast_loss(config.contrast, config.data.num_classes)
         self.contrast_loss = None if contrast_loss is None else contrast_loss.to(self.device)
         self.optimizer = build_optimizer(config.optim, self.network)
         self._batches: Iterator[tuple[Tensor, Tensor]] | None = None
+        self.augmentation: Augmentation | None = None
+        """Of the batches since the last part was built."""
 
     def _end_beginning(self) -> None:
         """Go on by the config's own values; the optimiser's momenta stay, and so does a memory of the same shape."""
@@ -134,10 +140,10 @@ class Trainer:
     @property
     def scored_network(self) -> Segmenter:
         """What is scored and kept: the network itself or the moving average of its weights."""
-        if self._average is None:
+        if self.average is None:
             return self.network
-        assert isinstance(self._average.module, Segmenter)
-        return self._average.module
+        assert isinstance(self.average.module, Segmenter)
+        return self.average.module
 
     def run_to_report(self) -> dict[str, Any]:
         """Train to the next report and score the network.
@@ -177,7 +183,7 @@ class Trainer:
             "loss_segmentation": loss_segmentation,
             "loss_contrast": loss_contrast,
             "lr": self.optimizer.param_groups[0]["lr"],
-            "contrast_active": self._contrast_active(self.iteration - 1),
+            "contrast_active": self.last_iteration is not None and self.last_iteration.contrast_reached_network,
             "contrast_grad_norm": self._projection_grad_norm(),
             "num_anchors": num_anchors,
             **effects,
@@ -205,12 +211,14 @@ class Trainer:
             if self._batches is None:
                 self._batches = self._batches_from_here()
             images, labels = next(self._batches)
+            size = images.shape
             step = self._step(images, labels)
             steps.append(torch.stack([step.loss, step.segmentation, step.contrast]).detach())
             effects.append([name in step.took_effect for name in LIMITS])
             num_anchors = step.num_anchors
             self.iteration += 1
             self.after_iteration(self.iteration)
+        self.last_iteration = LastIteration.seen(self.network, size, num_anchors)
         losses = torch.stack(steps).double().cpu()  # waits for the accelerator, once a call
         wrong = (~losses[:, 0].isfinite()).nonzero().flatten().tolist()
         if wrong:
@@ -228,17 +236,17 @@ class Trainer:
 
     def _batches_from_here(self) -> Iterator[tuple[Tensor, Tensor]]:
         config = self._in_force
-        return iter(
-            TrainBatches(
-                self._train_split,
-                config.data,
-                images=self._train_images,
-                batch_size=config.train.batch_size,
-                seed=config.train.seed,
-                start_iteration=self.iteration,
-                max_iters=config.train.max_iters,
-            )
+        batches = TrainBatches(
+            self._train_split,
+            config.data,
+            images=self._train_images,
+            batch_size=config.train.batch_size,
+            seed=config.train.seed,
+            start_iteration=self.iteration,
+            max_iters=config.train.max_iters,
         )
+        self.augmentation = batches.augmentation
+        return iter(batches)
 
     def _step(self, images: Tensor, labels: Tensor) -> _Step:
         """One iteration, of a batch of images (B, 3, H, W) and labels (B, H, W)."""
@@ -257,8 +265,8 @@ class Trainer:
         parts = torch.tensor_split(images, math.ceil(len(images) / (config.train.micro_batch_size or len(images))))
         step = self._backward(images, labels) if len(parts) == 1 else self._backward_in_parts(parts, labels)
         self.optimizer.step()
-        if self._average is not None:
-            self._average.update_parameters(self.network)
+        if self.average is not None:
+            self.average.update_parameters(self.network)
         return step
 
     def _backward(self, images: Tensor, labels: Tensor) -> _Step:
@@ -370,7 +378,7 @@ class Trainer:
         torch.save(self.scored_network.state_dict(), folder / MODEL_FILE)
         state = {
             "iteration": self.iteration,
-            "network": None if self._average is None else self.network.state_dict(),
+            "network": None if self.average is None else self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "contrast": None if self.contrast_loss is None else self.contrast_loss.state_dict(),
             "recent_losses": self._recent_losses,
@@ -387,30 +395,20 @@ class Trainer:
         state = torch.load(folder / TRAINER_FILE, map_location=self.device, weights_only=True)
         config, self.iteration = self.config, state["iteration"]
         self._build(config.beginning() if self.iteration <= config.train.shared_iters else config)
-        if self._average is not None:
+        if self.average is not None:
             self.network.load_state_dict(state["network"])
-            self._average.n_averaged.fill_(state["iteration"])
+            self.average.n_averaged.fill_(state["iteration"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.contrast_loss is not None and self._contrast_active(self.iteration - 1):
             self.contrast_loss.load_state_dict(state["contrast"])
         self._recent_losses, self._recent_effects = state["recent_losses"].cpu(), state["recent_effects"].cpu()
+        self.last_iteration = None
 
     def config_used(self) -> dict[str, Any]:
-        """The nested config as the parts in use state it: what is trained with, not what was asked for."""
-        given = self._in_force
-        used = given.model_copy(
-            update={
-                "model": self.network.config,
-                "loss": self.segmentation_loss.config,
-                "contrast": given.contrast if self.contrast_loss is None else self.contrast_loss.config,
-                "optim": _optim_used(given.optim, self.optimizer),
-                "train": given.train.model_copy(
-                    update={} if given.train.num_threads is None else {"num_threads": torch.get_num_threads()}
-                ),
-            }
-        )
+        """Return the nested config as the parts in use and the last iteration show it, not as it was asked for."""
+        used = config_used(self, self._in_force)
         # In the shared iterations the parts are right by what holds there; any other departure is told as it is.
-        return (self.config if used == given else used).model_dump(mode="json")
+        return (self.config if used == self._in_force else used).model_dump(mode="json")
 
 
 def pick_device(config: Config) -> torch.device:
@@ -452,20 +450,3 @@ def _padded(images: Tensor, labels: Tensor, multiple: int) -> tuple[Tensor, Tens
     if not any(room):
         return images, labels
     return F.pad(images, room), F.pad(labels, room, value=IGNORE_INDEX)
-
-
-def _optim_used(config: OptimConfig, optimizer: torch.optim.Optimizer) -> OptimConfig:
-    backbone, others = optimizer.param_groups[0], optimizer.param_groups[-1]
-    decays = {group["weight_decay"] for group in optimizer.param_groups}
-    read: dict[str, Any] = {
-        "name": "adamw" if isinstance(optimizer, torch.optim.AdamW) else "sgd",
-        "lr": backbone["base_lr"],
-        "weight_decay": max(decays),
-    }
-    if others["base_lr"] != backbone["base_lr"] * config.nbb_mult:  # the quotient alone would be off by rounding
-        read["nbb_mult"] = others["base_lr"] / backbone["base_lr"]
-    if max(decays) > 0.0:
-        read["decay_norm_and_bias"] = len(decays) == 1
-    if "momentum" in backbone:
-        read["momentum"] = backbone["momentum"]
-    return config.model_copy(update=read)

@@ -15,6 +15,8 @@ from raysearch.errors import Fault, InputError
 from raysearch.metric_names import Entry
 from raysearch.ray_adapters import TrialActor, TrialContext, wrap
 from raysearch.space import parse_space
+from tests.trainables.tiny import tiny
+from trainables.contrastive_segmentation import ContrastiveSegmentation
 
 
 class Counting(tune.Trainable):
@@ -64,6 +66,12 @@ class Unwritable(Counting):
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("ray.tune.trainable.trainable.DEFAULT_STORAGE_PATH", str(tmp_path / "ray_results"))
     return tmp_path / "trial"
+
+
+class WithoutContrast(ContrastiveSegmentation):
+    def setup(self, config: dict[str, Any]) -> None:
+        super().setup(config)
+        self._trainer.contrast_loss = None
 
 
 class Sharing(Counting):
@@ -282,3 +290,10 @@ def test_every_report_carries_the_memory_and_its_limit(folder: Path) -> None:
 @pytest.mark.parametrize("shares", [True, False])
 def test_a_beginning_is_shared_where_another_trial_may_have_it(folder: Path, shares: bool) -> None:
     assert actor(folder, Sharing, shares=shares).step()["shares"] is shares
+
+
+def test_a_trainer_that_drops_its_contrast_fails(folder: Path) -> None:
+    config = tiny().model_dump(mode="json")
+    report = actor(folder, WithoutContrast, metric="miou", config=config).step()["raysearch"]
+    assert report.ending == "failed"
+    assert report.error.endswith("another config than it was given: contrast.loss_weight: given 0.1, used 0.0")

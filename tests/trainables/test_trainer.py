@@ -17,6 +17,7 @@ from tests.trainables.tiny import comparable, differing, remaining_reports, stat
 from trainables import evaluation
 from trainables.config import Config
 from trainables.data import TrainBatches, evaluation_samples, open_split, stratified_images
+from trainables.dotted_paths import with_values
 from trainables.errors import InputError
 from trainables.losses import build_contrast_loss, build_segmentation_loss
 from trainables.models import build_model, warm_model
@@ -708,6 +709,87 @@ class TestCheckpoint:
         assert Config.model_validate(json.loads((folder / CONFIG_FILE).read_text())) == trainer.config
 
 
+CONTRAST_ON = {"contrast.memory": True, "contrast.memory_size": 8, "contrast.pixel_update_freq": 2}
+
+
+def _drop(trainer: Trainer, path: str, value: Any = None) -> None:
+    owner: Any = trainer
+    *parts, name = path.split(".")
+    for part in parts:
+        owner = getattr(owner, part)
+    setattr(owner, name, value)
+
+
+def _contrast_detached(trainer: Trainer) -> None:
+    assert trainer.contrast_loss is not None
+    forward = trainer.contrast_loss.forward
+    _drop(trainer, "contrast_loss.forward", lambda embeddings, *others: forward(embeddings.detach(), *others))
+
+
+def _aux_left_out(trainer: Trainer) -> None:
+    forward = trainer.segmentation_loss.forward
+    _drop(trainer, "segmentation_loss.forward", lambda logits, aux_logits, labels: forward(logits, None, labels))
+
+
+def _never_flips(trainer: Trainer) -> None:
+    batches = trainer._batches_from_here
+
+    def changed() -> Any:
+        found = batches()
+        assert trainer.augmentation is not None
+        compose = trainer.augmentation._compose
+        compose.transforms = [t for t in compose.transforms if type(t).__name__ != "HorizontalFlip"]
+        return found
+
+    _drop(trainer, "_batches_from_here", changed)
+
+
+DROPPED: dict[str, tuple[dict[str, Any], Callable[[Trainer], None], dict[str, Any]]] = {
+    "contrast": ({}, lambda trainer: _drop(trainer, "contrast_loss"), {"contrast.loss_weight": 0.0}),
+    "contrast in the step": (
+        {},
+        lambda trainer: _drop(trainer, "_contrast_active", lambda iteration: False),
+        {"contrast.loss_weight": 0.0},
+    ),
+    "gradient of the contrast": ({}, _contrast_detached, {"contrast.loss_weight": 0.0}),
+    "memory": (CONTRAST_ON, lambda trainer: _drop(trainer, "contrast_loss.bank"), {"contrast.memory": False}),
+    "memory update": (
+        CONTRAST_ON,
+        lambda trainer: _drop(trainer, "contrast_loss.bank.update", lambda *_: None),
+        {"contrast.memory": False},
+    ),
+    "class weights": (
+        {"loss.ce_weights": "inverse", "loss.ce_weight_power": 1.0},
+        lambda trainer: _drop(trainer, "segmentation_loss.main.weights"),
+        {"loss.ce_weights": [1.0, 1.0, 1.0, 1.0]},
+    ),
+    "other class weights": (
+        {"loss.ce_weights": "inverse", "loss.ce_weight_power": 1.0},
+        lambda trainer: _drop(trainer, "segmentation_loss.main.weights", torch.tensor([1.0, 2.0, 3.0, 4.0])),
+        {"loss.ce_weights": [1.0, 2.0, 3.0, 4.0]},
+    ),
+    "auxiliary loss": (
+        {"model.head": "deeplab_v3", "model.backbone": "test_resnet", "model.output_stride": 8},
+        _aux_left_out,
+        {"loss.aux_coef": 0.0},
+    ),
+    "dropout": ({}, lambda trainer: _drop(trainer, "network.head.3", torch.nn.Identity()), {"model.dropout": 0.0}),
+    "moving average": ({"train.ema_decay": 0.5}, lambda trainer: _drop(trainer, "average"), {"train.ema_decay": 0.0}),
+    "its updates": (
+        {"train.ema_decay": 0.5},
+        lambda trainer: _drop(trainer, "average.update_parameters", lambda *_: None),
+        {"train.ema_decay": 0.0},
+    ),
+    "frozen norm": (
+        {"train.freeze_norm": True},
+        lambda trainer: _drop(trainer, "_set_training_mode", trainer.network.train),
+        {"train.freeze_norm": False},
+    ),
+    "flip": ({}, _never_flips, {"data.augmentation.flip": 0.0}),
+}
+"""What a subclass may leave out: the config, the change, and what the config that was used then says."""
+
+
 class TestConfigUsed:
     @pytest.mark.parametrize(
         "values",
@@ -760,6 +842,27 @@ class TestConfigUsed:
         used = trainer.config_used()
         assert used != trainer.config.model_dump(mode="json")
         assert used[section][name] == pytest.approx(value)
+
+    @pytest.mark.parametrize("name", DROPPED)
+    def test_tells_a_part_that_a_subclass_drops(self, name: str) -> None:
+        """By what is left and what the iterations did: every part but the one dropped says what it was built from."""
+        values, drop, expected = DROPPED[name]
+        whole, trainer = Trainer(tiny(values)), Trainer(tiny(values))
+        drop(trainer)
+        whole.run_to_report()
+        report = trainer.run_to_report()
+        given = trainer.config.model_dump(mode="json")
+        assert whole.config_used() == given
+        used, wanted = trainer.config_used(), with_values(given, expected)
+        assert used == wanted != given
+        if "contrast.loss_weight" in expected:
+            assert not report["contrast_active"]
+
+    def test_tells_a_schedule_that_is_left_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("trainables.trainer.set_learning_rate", lambda *_: None)
+        trainer = Trainer(tiny())
+        trainer.run_to_report()
+        assert trainer.config_used()["optim"]["poly_power"] == 0.0
 
     def test_tells_another_number_of_threads(self) -> None:
         trainer = Trainer(tiny({"train.num_threads": 1}))

@@ -42,6 +42,21 @@ class Augmentation:
         # A crop is too small to share among threads, and a trial's threads belong to its network.
         cv2.setNumThreads(0)
 
+    def config_used(self, given: AugmentationConfig) -> AugmentationConfig:
+        """Return the config as the transforms show it; one that is not there changes nothing."""
+        used: dict[str, Any] = {"scale": (1.0, 1.0), "aspect": (1.0, 1.0), "brightness": 0.0, "flip": 0.0}
+        for transform in self._compose.transforms:
+            match transform:
+                case _ScaledCrop():
+                    used |= {"scale": transform.config.scale, "aspect": transform.config.aspect}
+                case A.RandomBrightnessContrast():
+                    # The limit is held as a fraction of 255.
+                    limit = max(transform.brightness_limit)
+                    used["brightness"] = given.brightness if limit == given.brightness / 255.0 else limit * 255.0
+                case A.HorizontalFlip():
+                    used["flip"] = transform.p
+        return given.model_copy(update=used)
+
     def __call__(self, image: Pixels, label: Pixels, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
         """Return a training image and its label; every random number comes from `rng`.
 
@@ -79,14 +94,14 @@ class _ScaledCrop(A.DualTransform):  # type: ignore[misc]  # albumentations has 
 
     def __init__(self, config: AugmentationConfig) -> None:
         super().__init__(p=1.0)
-        self._config = config
+        self.config = config
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         rng = self.random_generator
-        scale = rng.uniform(*self._config.scale)
-        factors = (scale, scale * rng.uniform(*self._config.aspect))
-        rows, num_rows = _window(params["shape"][0], factors[0], self._config.crop_size[0], rng)
-        columns, num_columns = _window(params["shape"][1], factors[1], self._config.crop_size[1], rng)
+        scale = rng.uniform(*self.config.scale)
+        factors = (scale, scale * rng.uniform(*self.config.aspect))
+        rows, num_rows = _window(params["shape"][0], factors[0], self.config.crop_size[0], rng)
+        columns, num_columns = _window(params["shape"][1], factors[1], self.config.crop_size[1], rng)
         return {"window": (rows, columns), "size": (num_columns, num_rows)}
 
     def apply(self, img: Pixels, window: Any, size: Any, **params: Any) -> Pixels:

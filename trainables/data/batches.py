@@ -94,6 +94,11 @@ class TrainBatches:
         self._iterations = range(start_iteration, max_iters)
         self._workers = config.workers
 
+    @property
+    def augmentation(self) -> Augmentation:
+        """The random changes of the images."""
+        return self._dataset.augmentation
+
     def __len__(self) -> int:
         return len(self._iterations)
 
@@ -124,7 +129,7 @@ class _BatchOfIteration(Dataset[TrainBatch]):
         self._split, self._batch_size, self._seed = split, batch_size, seed
         self._input_mode = config.input_mode
         self._table = label_table(config)
-        self._augmentation = Augmentation(config.augmentation)
+        self.augmentation = Augmentation(config.augmentation)
 
     def __getitem__(self, iteration: int) -> TrainBatch:
         images, labels = [], []
@@ -132,7 +137,7 @@ class _BatchOfIteration(Dataset[TrainBatch]):
             epoch, position = divmod(iteration * self._batch_size + slot, len(self._images))
             i = self._images[_order(self._seed, epoch, len(self._images))[position]]
             rng = np.random.default_rng([self._seed, _AUGMENTATION, iteration, slot])
-            image, label = self._augmentation(self._split.image(i), self._split.train_label(i), rng)
+            image, label = self.augmentation(self._split.image(i), self._split.train_label(i), rng)
             images.append(normalise(image, self._input_mode))
             labels.append(self._table[label])
         return TrainBatch(torch.stack(images), torch.from_numpy(np.stack(labels).astype(np.int64)))
