@@ -74,13 +74,15 @@ class TestTrain:
             report = comparable(trainer.run_to_report())
             assert row == {"trial": 0, "value": report.pop("miou"), **report}
 
-    @pytest.mark.parametrize("metric", ["miou", "pixel_accuracy", "loss"])
+    @pytest.mark.parametrize("metric", ["miou", "pixel_accuracy", "loss", "iou.0"])
     def test_returns_and_says_the_last_value_of_the_metric(self, metric: str, tmp_path: Path) -> None:
         said: list[str] = []
         value = standalone.train(tiny({"train.report_iters": 3}), tmp_path, metric=metric, say=said.append)
         table = pq.read_table(tmp_path / "results.parquet").to_pylist()
         assert table[-1]["value"] == value
         assert metric not in table[-1]
+        if metric == "iou.0":
+            assert value == table[-1]["iou"][0]
         iterations = [line for line in said if not line.startswith("note: ")]
         assert iterations == [f"iteration {row['iteration']}/6  {metric} {row['value']:.4f}" for row in table]
         assert any("class weights are recommended" in line for line in said)
