@@ -12,7 +12,7 @@ import math
 import numpy as np
 from scipy.stats import t
 
-from raysearch.confirmation import CONFIDENCE, tukey_half_width
+from raysearch.results.confirmation import CONFIDENCE, tukey_half_width
 
 SETTINGS = ((3, 3), (3, 5), (6, 3), (6, 5))
 """Configs that are confirmed besides the default, and seeds."""

@@ -21,9 +21,9 @@ import optuna
 from optuna.trial import TrialState
 from pydantic import BaseModel
 
-from raysearch.journal import Journal
-from raysearch.search import Search
-from raysearch.space import SearchSpec, parse_space
+from raysearch.history.journal import Journal
+from raysearch.search.search import Search
+from raysearch.space.spec import SearchSpec, parse_space
 
 EDGE = 0.6
 NUM_TRIALS = 60

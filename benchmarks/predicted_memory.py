@@ -19,9 +19,9 @@ from unittest import mock
 
 import torch
 
-from raysearch.journal import Journal
-from raysearch.search import Search
-from raysearch.space import SearchSpec, parse_space
+from raysearch.history.journal import Journal
+from raysearch.search.search import Search
+from raysearch.space.spec import SearchSpec, parse_space
 from trainables.config import Config, ModelConfig
 from trainables.models import build_model
 

@@ -20,10 +20,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysearch.rung_audit import spearman
 from raysearch.schedulers import NeverStop, Scheduler
 from raysearch.schedulers.pilots import AfterPilots
 from raysearch.schedulers.rung import Slack
+from raysearch.schedulers.rung_audit import spearman
 from raysearch.schedulers.successive_halving import SuccessiveHalving
 from trainables.data.subset import difference_noise, stratified_choice
 from trainables.metrics import bootstrap_miou

@@ -15,9 +15,9 @@ from typing import Any
 
 import optuna
 
-from raysearch.journal import Journal
-from raysearch.search import Search
-from raysearch.space import SearchSpec, parse_space
+from raysearch.history.journal import Journal
+from raysearch.search.search import Search
+from raysearch.space.spec import SearchSpec, parse_space
 
 ALGORITHMS = ("random", "nsga2", "tpe")
 NUM_VARIABLES = 10

@@ -1,10 +1,10 @@
 """Seconds that a trial costs beyond its training: python -m benchmarks.trial_turnaround.
 
-The same trainer runs the same number of trials over the same space, one after another: under `raysearch.driver.run`,
-under a plain `ray.tune.Tuner` around a function, and under that with `reuse_actors=True`. Every side has one CPU and
-one thread a trial, trains every trial to its full budget, reports and saves a checkpoint as often, and runs in fresh
-processes; Ray is up before the clock starts. Training and scoring are timed inside the trainer, in the same way on
-every side, and taken off.
+The same trainer runs the same number of trials over the same space, one after another: under
+`raysearch.runs.driver.run`, under a plain `ray.tune.Tuner` around a function, and under that with
+`reuse_actors=True`. Every side has one CPU and one thread a trial, trains every trial to its full budget, reports and
+saves a checkpoint as often, and runs in fresh processes; Ray is up before the clock starts. Training and scoring are
+timed inside the trainer, in the same way on every side, and taken off.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from raysearch.space import SearchSpec, load_space
+from raysearch.space.spec import SearchSpec, load_space
 from trainables.config import Config
 from trainables.contrastive_segmentation import ContrastiveSegmentation
 from trainables.trainer import Trainer
@@ -99,8 +99,8 @@ class Searched(NamedTuple):
 
 
 def ours(spec: SearchSpec, folder: Path) -> Searched:
-    from raysearch import driver  # sets environment variables of Tune that are not for the other sides
-    from raysearch.journal import read_history
+    from raysearch.history.journal import read_history
+    from raysearch.runs import driver  # sets environment variables of Tune that are not for the other sides
 
     called_at = time.time()
     result = driver.run(spec, folder / "run", say=lambda line: None)

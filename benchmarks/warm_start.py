@@ -16,10 +16,10 @@ import numpy as np
 import optuna
 import pandas as pd
 
-from raysearch.journal import Journal
-from raysearch.run_dir import RunDir
-from raysearch.search import Search
-from raysearch.space import SearchSpec, parse_space
+from raysearch.history.journal import Journal
+from raysearch.history.run_dir import RunDir
+from raysearch.search.search import Search
+from raysearch.space.spec import SearchSpec, parse_space
 
 SIDES = ("nothing", "an earlier search", "a table of notes")
 

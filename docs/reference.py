@@ -12,9 +12,9 @@ import typer
 from pydantic import BaseModel
 from typer.cli import get_docs_for_click
 
-from raysearch.cli import app
-from raysearch.parameters import WORDS
-from raysearch.space import SECTIONS, OpensegReference
+from raysearch.commands.cli import app
+from raysearch.space.parameters import WORDS
+from raysearch.space.spec import SECTIONS, OpensegReference
 from trainables.config import Config
 
 _MARKER = re.compile(r"^<!-- generated: (.+) -->$", re.MULTILINE)

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from raysearch.errors import InputError, WorkError
-from raysearch.space import SearchSpec, load_space, parse_space
+from raysearch.space.spec import SearchSpec, load_space, parse_space
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from raysearch.outcome import SearchResult
+    from raysearch.runs.outcome import SearchResult
 
 __all__ = ["InputError", "SearchSpec", "WorkError", "load_space", "open_run", "parse_space", "run"]
 
@@ -30,9 +30,9 @@ def run(spec: "SearchSpec | Path | str | Mapping[str, Any]", out: "Path | str | 
     """
     from pathlib import Path
 
-    from raysearch import driver  # late: Ray takes seconds to import, and reading a space file does without
     from raysearch.observers.notebook_view import NotebookView, is_notebook
-    from raysearch.sweeps import parse_ranges
+    from raysearch.runs import driver  # late: Ray takes seconds to import, and reading a space file does without
+    from raysearch.space.sweeps import parse_ranges
 
     if isinstance(spec, Mapping):
         loaded = parse_ranges(spec, Path.cwd())
@@ -50,9 +50,9 @@ def open_run(folder: "Path | str") -> "SearchResult":
     """
     from pathlib import Path
 
-    from raysearch.journal import read_history
-    from raysearch.outcome import search_result
-    from raysearch.run_dir import RunDir
+    from raysearch.history.journal import read_history
+    from raysearch.history.run_dir import RunDir
+    from raysearch.runs.outcome import search_result
 
     run_dir = RunDir.open(Path(folder))
     return search_result(read_history(run_dir.journal), load_space(run_dir.space), run_dir, None)

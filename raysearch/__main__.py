@@ -1,6 +1,6 @@
 """`python -m raysearch`."""
 
-from raysearch.cli import main
+from raysearch.commands.cli import main
 
 if __name__ == "__main__":
     main()

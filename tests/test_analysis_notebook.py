@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.outcome import write_outcome
-from raysearch.run_dir import RunDir
+from raysearch.history.run_dir import RunDir
+from raysearch.runs.outcome import write_outcome
 from tests.raysearch.toy import run_search, toy_spec
 
 nbformat = pytest.importorskip("nbformat")
@@ -18,7 +18,7 @@ NOTEBOOK = Path(__file__).parents[1] / "docs" / "analysis.ipynb"
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    monkeypatch.setattr("raysearch.importances._NUM_DRAWS", 2)
+    monkeypatch.setattr("raysearch.results.importances._NUM_DRAWS", 2)
     folders = []
     for name, seed in (("first", 1), ("second", 2)):
         run_dir = RunDir.create("toy", tmp_path / name)

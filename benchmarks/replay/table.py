@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysearch.algorithms.unit_cube import from_unit, to_unit
-from raysearch.parameters import Parameter
-from raysearch.space import SearchSpec, parse_space
+from raysearch.space.parameters import Parameter
+from raysearch.space.spec import SearchSpec, parse_space
 
 _METADATA = b"replay"
 

@@ -25,10 +25,10 @@ from ray.tune.search.optuna import OptunaSearch
 
 from benchmarks.replay.simulator import Start, Tool
 from raysearch.algorithms.unit_cube import from_unit
-from raysearch.expectation import Expectation, expectations
-from raysearch.journal import Journal
-from raysearch.search import Decision, Search
-from raysearch.space import SearchSpec
+from raysearch.history.journal import Journal
+from raysearch.results.expectation import Expectation, expectations
+from raysearch.search.search import Decision, Search
+from raysearch.space.spec import SearchSpec
 
 METRIC = "miou"
 

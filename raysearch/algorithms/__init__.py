@@ -12,9 +12,9 @@ from raysearch.algorithms import cma_es, curve_gp, grid, optuna_samplers, quasi_
 from raysearch.algorithms.feasibility import Feasibility
 from raysearch.algorithms.nearby import nearest
 from raysearch.algorithms.predicted_memory import PredictedMemory
-from raysearch.journal import History, TrialHistory
-from raysearch.parameters import identity
-from raysearch.space import SearchSpec
+from raysearch.history.journal import History, TrialHistory
+from raysearch.space.parameters import identity
+from raysearch.space.spec import SearchSpec
 
 _MAX_DRAWS = 25
 """Draws of an algorithm of which none may be started, after which the nearest values that may be take their place."""

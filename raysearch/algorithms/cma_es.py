@@ -13,8 +13,8 @@ from optuna.distributions import FloatDistribution, IntDistribution
 
 from raysearch.algorithms.optuna_samplers import suggest_at_random
 from raysearch.algorithms.unit_cube import from_unit, to_unit
-from raysearch.journal import History
-from raysearch.space import SearchSpec
+from raysearch.history.journal import History
+from raysearch.space.spec import SearchSpec
 
 _SIGMA = 1.0 / 6.0
 """Initial step size in the unit cube: the default of Optuna's sampler."""

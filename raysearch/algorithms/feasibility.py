@@ -9,8 +9,8 @@ import numpy.typing as npt
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from raysearch.algorithms.unit_cube import to_unit
-from raysearch.journal import History
-from raysearch.space import SearchSpec
+from raysearch.history.journal import History
+from raysearch.space.spec import SearchSpec
 
 _AFFORDED = 0.15
 """Share of infeasible trials that a search affords: an optimum at the edge of what fits is not found without any."""

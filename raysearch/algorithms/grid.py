@@ -5,8 +5,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from raysearch.parameters import Parameter
-from raysearch.space import SearchSpec
+from raysearch.space.parameters import Parameter
+from raysearch.space.spec import SearchSpec
 
 
 def suggest(spec: SearchSpec, may_start: Callable[[Mapping[str, Any]], bool]) -> dict[str, Any] | None:

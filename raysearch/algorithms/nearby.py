@@ -13,7 +13,7 @@ import numpy as np
 from raysearch.algorithms import grid
 from raysearch.algorithms.curve_model import Space
 from raysearch.algorithms.unit_cube import around, draw_at_random
-from raysearch.space import SearchSpec
+from raysearch.space.spec import SearchSpec
 
 _MAX_COMBINATIONS = 20_000
 """Combinations up to which a finite space is searched as a whole."""

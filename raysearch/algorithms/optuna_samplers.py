@@ -12,10 +12,10 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from raysearch.choices import for_optuna, label
-from raysearch.journal import CONSTRAINT, History, TrialHistory
-from raysearch.pareto import best_places
-from raysearch.space import SearchSpec
+from raysearch.config.choices import for_optuna, label
+from raysearch.history.journal import CONSTRAINT, History, TrialHistory
+from raysearch.history.pareto import best_places
+from raysearch.space.spec import SearchSpec
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

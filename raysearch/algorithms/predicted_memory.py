@@ -11,8 +11,8 @@ from typing import Any
 
 from scipy.stats import theilslopes
 
-from raysearch.journal import History, TrialHistory
-from raysearch.space import SearchSpec
+from raysearch.history.journal import History, TrialHistory
+from raysearch.space.spec import SearchSpec
 
 _MIN_TRIALS = 3
 """Fewer measured peaks give no line with a spread."""

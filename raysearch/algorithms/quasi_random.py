@@ -8,7 +8,7 @@ import numpy.typing as npt
 from scipy.stats import qmc
 
 from raysearch.algorithms.unit_cube import active_values, from_unit
-from raysearch.space import SearchSpec
+from raysearch.space.spec import SearchSpec
 
 _MAX_POINTS = 2**13
 """Points of a sequence of which those that hold every constraint are taken."""

@@ -13,7 +13,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from raysearch.space import SearchSpec
+from raysearch.space.spec import SearchSpec
 
 
 def from_unit(distribution: BaseDistribution, u: float) -> Any:

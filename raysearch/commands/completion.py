@@ -12,7 +12,7 @@ def run_folders(incomplete: str) -> list[str]:
 
 def space_files(incomplete: str) -> list[str]:
     """Names of shipped space files, YAML files, and folders that may hold some."""
-    from raysearch.shipped_spaces import shipped_spaces
+    from raysearch.space.shipped import shipped_spaces
 
     shipped = [name for name in shipped_spaces() if name.startswith(incomplete)]
     return [*shipped, *_entries(incomplete, (".yaml", ".yml"))]
@@ -20,7 +20,7 @@ def space_files(incomplete: str) -> list[str]:
 
 def config_paths(incomplete: str) -> list[str]:
     """Dotted paths of the trial config."""
-    from raysearch.trial_config import ConfigTree
+    from raysearch.config.trial_config import ConfigTree
     from trainables.config import Config
 
     return [path for path in ConfigTree(Config).paths if path.startswith(incomplete)]
@@ -28,7 +28,7 @@ def config_paths(incomplete: str) -> list[str]:
 
 def space_values(incomplete: str) -> list[str]:
     """What `--set` can set: values of the sections of a space file, and of the config in it."""
-    from raysearch.space import SECTIONS
+    from raysearch.space.spec import SECTIONS
 
     settings = [f"{key}.{name}=" for key, section in SECTIONS.items() for name in section.model_fields]
     known = [*settings, *(f"config.{path}=" for path in config_paths(""))]
@@ -36,7 +36,7 @@ def space_values(incomplete: str) -> list[str]:
 
 
 def _folders(incomplete: str) -> Iterator[str]:
-    from raysearch.documents import JOURNAL_FILE
+    from raysearch.config.documents import JOURNAL_FILE
 
     for text in _entries(incomplete, ()):
         is_run = (Path(text).expanduser() / JOURNAL_FILE).is_file()

@@ -36,7 +36,7 @@ def a_dataset(folder: Path | None) -> Path | None:
     Raises:
         InputError: it is, such as a space file or the folder of a run.
     """
-    from raysearch.documents import Kind, check_kind
+    from raysearch.config.documents import Kind, check_kind
 
     if folder is not None:
         check_kind(folder.expanduser(), str(folder), Kind.DATASET)
@@ -85,7 +85,7 @@ def inspect(
     folder: Folder, ids: Ids = None, preset: Preset = None, config: ConfigOption = None, as_json: Json = False
 ) -> None:
     """Say what a dataset holds and what is wrong with it: pairs, sizes, values, classes, shared images."""
-    from raysearch.data_tables import classes_table, sizes_table
+    from raysearch.checks.data_tables import classes_table, sizes_table
     from trainables.data.census import class_names, inspect_dataset
 
     with progress() as begin:
@@ -268,7 +268,7 @@ def weights(
     folder: Folder, ids: Ids = None, preset: Preset = None, config: ConfigOption = None, as_json: Json = False
 ) -> None:
     """Weigh the classes by their training pixels, by every scheme that loss.ce_weights knows."""
-    from raysearch.data_tables import WEIGHT_POWER, share
+    from raysearch.checks.data_tables import WEIGHT_POWER, share
     from trainables.data.census import class_names, take_census
     from trainables.losses.class_weights import class_weights
 
@@ -356,7 +356,7 @@ def split(
 
     SRC is one {image,label} folder, or a dataset to be split anew. Without ids every label value but 255 is a class.
     """
-    from raysearch.data_tables import share
+    from raysearch.checks.data_tables import share
     from trainables.data.splitting import split_dataset
 
     if train is not None and val is not None:
@@ -414,7 +414,7 @@ def data_config(ids: str | None, preset: str | None, config: Path | None) -> "Da
     Raises:
         InputError: it is said twice, or wrong.
     """
-    from raysearch.trial_config import nearest
+    from raysearch.config.trial_config import nearest
     from trainables.config import Config, DataConfig
     from trainables.data.presets import PRESETS
 
@@ -431,7 +431,7 @@ def data_config(ids: str | None, preset: str | None, config: Path | None) -> "Da
             class_names=known.class_names,
         )
     if config is not None:
-        from raysearch.trial_config import load_config
+        from raysearch.config.trial_config import load_config
 
         return load_config(config, Config).data
     if ids is not None:
@@ -461,7 +461,7 @@ def _numbers(option: str, text: str) -> list[int]:
 
 
 def _split_json(census: "Census", data: "DataConfig | None") -> dict[str, Any]:
-    from raysearch.data_tables import by_frequency
+    from raysearch.checks.data_tables import by_frequency
 
     document: dict[str, Any] = {
         "pairs": len(census.pairs),

@@ -46,8 +46,8 @@ Ids = Annotated[
 )
 def train(config: ConfigFile, pairs: Pairs = None, out: Out = None) -> None:
     """Train one config to its full budget. The original trainer's --phase test --resume DIR scores a checkpoint."""
-    from raysearch import standalone
-    from raysearch.trial_config import load_config
+    from raysearch.config.trial_config import load_config
+    from raysearch.execution import standalone
     from trainables.config import Config
     from trainables.openseg_json import read_flags
 
@@ -82,8 +82,8 @@ def evaluate(
     mode: Mode = None,
 ) -> None:
     """Score a checkpoint: IoU of every class and their mean."""
-    from raysearch import standalone
-    from raysearch.trial_config import load_config
+    from raysearch.config.trial_config import load_config
+    from raysearch.execution import standalone
     from trainables.config import Config
 
     loaded = load_config(config, Config, [*(pairs or ()), *_mode_pair(mode)], say=note, tasks=("--phase",))
@@ -112,8 +112,8 @@ def predict(
     mode: Mode = None,
 ) -> None:
     """Write the predicted label of every image, as a PNG of the image's name and own size."""
-    from raysearch import standalone
-    from raysearch.trial_config import load_config
+    from raysearch.config.trial_config import load_config
+    from raysearch.execution import standalone
     from trainables.config import Config
 
     loaded = load_config(config, Config, [*(pairs or ()), *_mode_pair(mode)], tasks=("--phase",))
@@ -135,7 +135,7 @@ def score(
     ids: Ids = "raw",
 ) -> None:
     """Score label PNGs, whoever made them, against true ones of the same names."""
-    from raysearch.trial_config import load_config
+    from raysearch.config.trial_config import load_config
     from trainables.config import Config
     from trainables.data.preflight import unlisted_notices
     from trainables.prediction import score_label_images
@@ -161,7 +161,7 @@ def _failing_in_one_message(what: str, folder: Path | None = None) -> Iterator[N
     except FloatingPointError as error:
         raise WorkError(f"{error}; a smaller optim.lr may help") from None
     except Exception as error:  # the trainer runs the code of many libraries, any of which may fail in its own way
-        from raysearch.memory import is_out_of_memory
+        from raysearch.execution.memory import is_out_of_memory
 
         place = folder if folder is not None and folder.is_dir() else None
         with tempfile.NamedTemporaryFile(
@@ -175,8 +175,8 @@ def _failing_in_one_message(what: str, folder: Path | None = None) -> Iterator[N
 
 def _evaluate_as_flags_say(config: Path, pairs: Sequence[str], flags: "Flags") -> None:
     """Score the checkpoint of --resume on the validation images, as the original does in place of a training."""
-    from raysearch import standalone
-    from raysearch.trial_config import load_config
+    from raysearch.config.trial_config import load_config
+    from raysearch.execution import standalone
     from trainables.config import Config
     from trainables.trainer import MODEL_FILE
 

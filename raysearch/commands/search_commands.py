@@ -16,7 +16,7 @@ from raysearch.commands.suggestions import SuggestingCommand
 from raysearch.errors import WorkError
 
 if TYPE_CHECKING:
-    from raysearch.outcome import SearchResult
+    from raysearch.runs.outcome import SearchResult
 
 app = typer.Typer()
 
@@ -65,10 +65,10 @@ def run(
     space: SpaceFile, pairs: Pairs = None, set_values: SetValues = None, out: Out = None, address: Address = None
 ) -> None:
     """Search for the best config; prints where everything is."""
-    from raysearch import driver
+    from raysearch.execution.preflight import faults_of_config
     from raysearch.observers.live_view import Screen
-    from raysearch.preflight import faults_of_config
-    from raysearch.space import load_space
+    from raysearch.runs import driver
+    from raysearch.space.spec import load_space
 
     spec = load_space(space, set_values or (), pairs or (), look=faults_of_config)
     for notice in spec.notices:
@@ -94,8 +94,8 @@ def resume(
     address: Address = None,
 ) -> None:
     """Go on with a search after a stop or a kill, extend one that has finished, or run its failed trials again."""
-    from raysearch import driver
     from raysearch.observers.live_view import Screen
+    from raysearch.runs import driver
 
     screen = Screen()
     result = driver.resume(
@@ -107,10 +107,10 @@ def resume(
 @app.command(cls=SuggestingCommand, context_settings=TAKES_FLAGS, epilog=examples("raysearch check potatoes.yaml"))
 def check(space: SpaceFile, pairs: Pairs = None, set_values: SetValues = None) -> None:
     """Find everything that can fail before any GPU hour is spent."""
-    from raysearch import check_tables
-    from raysearch.check import check_search
-    from raysearch.preflight import faults_of_config
-    from raysearch.space import load_space
+    from raysearch.checks import check_tables
+    from raysearch.checks.check import check_search
+    from raysearch.execution.preflight import faults_of_config
+    from raysearch.space.spec import load_space
 
     spec = load_space(space, set_values or (), pairs or (), look=faults_of_config)
     for notice in spec.notices:
@@ -136,8 +136,8 @@ def dashboard(
     ] = None,
 ) -> None:
     """Show a run in optuna-dashboard, in a browser on this machine; the search may be going on."""
-    from raysearch.dashboard import dashboard_server
-    from raysearch.run_dir import RunDir
+    from raysearch.history.run_dir import RunDir
+    from raysearch.observers.dashboard import dashboard_server
 
     with dashboard_server(RunDir.open(run_dir), port) as server:
         say(f"dashboard: {server.url}  (it only looks on; Ctrl-C ends it)")
@@ -173,10 +173,10 @@ def report(
 ) -> None:
     """Draw the report of a run, finished or not, and write its tables and best config anew; or compare several runs."""
     from raysearch.errors import Fault, InputError
-    from raysearch.journal import read_history
-    from raysearch.outcome import write_outcome
-    from raysearch.run_dir import RunDir
-    from raysearch.space import load_space
+    from raysearch.history.journal import read_history
+    from raysearch.history.run_dir import RunDir
+    from raysearch.runs.outcome import write_outcome
+    from raysearch.space.spec import load_space
 
     if len(run_dirs) > 1:
         from raysearch.report.comparison import write_comparison
@@ -205,8 +205,8 @@ def confirm(
     ] = None,
 ) -> None:
     """Train the best configs and the default one with new seeds; the best mean becomes the best config."""
-    from raysearch import confirm as confirming
-    from raysearch.run_dir import RunDir
+    from raysearch.history.run_dir import RunDir
+    from raysearch.runs import confirm as confirming
 
     confirming.confirm(run_dir, top=top, seeds=seeds, split=split, jobs=jobs, say=say)
     opened = RunDir.open(run_dir)
@@ -241,8 +241,8 @@ def export(
     ] = None,
 ) -> None:
     """Write the best config as JSON, or the best network as ONNX."""
-    from raysearch.export import best_config_text, best_openseg
-    from raysearch.run_dir import RunDir
+    from raysearch.history.run_dir import RunDir
+    from raysearch.results.export import best_config_text, best_openseg
 
     if onnx is not None:
         _export_onnx(run_dir, onnx)
@@ -263,7 +263,7 @@ def export(
 
 
 def _export_onnx(folder: Path, out: Path) -> None:
-    from raysearch.onnx_export import export_onnx
+    from raysearch.results.onnx_export import export_onnx
 
     written = export_onnx(folder, out)
     for dimension, size in written.fixed.items():
@@ -284,7 +284,7 @@ def _say_pareto_set(result: "SearchResult") -> None:
 
 def _finish(result: "SearchResult") -> None:
     """Print what a search found and where it lies, and leave with its exit code."""
-    from raysearch.confirmation import lead_lines
+    from raysearch.results.confirmation import lead_lines
 
     if result.best_value is not None:
         say("")

@@ -21,8 +21,8 @@ def spaces(
     name: Annotated[str | None, typer.Argument(help="Print this one, to begin from.", show_default=False)] = None,
 ) -> None:
     """List the space files that are shipped; `run NAME` takes each."""
-    from raysearch.shipped_spaces import shipped_spaces, summary
-    from raysearch.trial_config import nearest
+    from raysearch.config.trial_config import nearest
+    from raysearch.space.shipped import shipped_spaces, summary
 
     shipped = shipped_spaces()
     if name is None:
@@ -62,9 +62,9 @@ def init(
     DIR is a dataset, or an export of COCO, CVAT, Label Studio, Supervisely, Pascal VOC or YOLO, which is converted into
     NAME_data beside the space file NAME.yaml. Nothing is ever written into DIR.
     """
+    from raysearch.checks.first_space import data_folder, first_space, first_space_of_export, format_of
     from raysearch.command_line import command_line
-    from raysearch.first_space import data_folder, first_space, first_space_of_export, format_of
-    from raysearch.machine import this_machine
+    from raysearch.execution.machine import this_machine
 
     file = out or Path(f"{folder.expanduser().absolute().name}.yaml")
     if file.exists():
@@ -99,9 +99,9 @@ def schema(
     ] = None,
 ) -> None:
     """Write a JSON Schema of the space file, with which an editor completes and checks it."""
-    from raysearch.space import DEFAULT_TRAINABLE
-    from raysearch.space_schema import space_schema
-    from raysearch.trainable_loading import load_trainable
+    from raysearch.config.trainable_loading import load_trainable
+    from raysearch.space.schema import space_schema
+    from raysearch.space.spec import DEFAULT_TRAINABLE
 
     text = json.dumps(space_schema(load_trainable(trainable or DEFAULT_TRAINABLE, Path.cwd())), indent=2) + "\n"
     if out is None:
@@ -144,8 +144,8 @@ def convert(
     ] = None,
 ) -> None:
     """Make a space file of a W&B sweep, or of a Python dict of Ray Tune's or Optuna's ranges."""
-    from raysearch.sweeps import Wish
-    from raysearch.sweeps import convert as convert_sweep
+    from raysearch.space.sweeps import Wish
+    from raysearch.space.sweeps import convert as convert_sweep
 
     if out is not None and out.exists():
         raise InputError([Fault(str(out), "is there already", "name another --out")])

@@ -4,12 +4,12 @@ import logging
 from collections.abc import Callable, Sequence
 
 from raysearch.errors import InputError
-from raysearch.journal import History, TrialHistory
+from raysearch.history.journal import History, TrialHistory
+from raysearch.history.run_dir import RunDir
 from raysearch.observers.progress import Leader
 from raysearch.observers.trial_lines import ending_line
-from raysearch.run_dir import RunDir
 from raysearch.schedulers import first_rung
-from raysearch.space import SearchSpec
+from raysearch.space.spec import SearchSpec
 
 Say = Callable[[str], None]
 

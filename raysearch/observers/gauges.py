@@ -8,11 +8,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from raysearch.journal import History, TrialHistory
+from raysearch.history.journal import History, TrialHistory
+from raysearch.history.run_dir import RunDir
 from raysearch.observers import Observer
 from raysearch.observers.progress import Progress, ProgressCount
-from raysearch.run_dir import RunDir
-from raysearch.space import SearchSpec
+from raysearch.space.spec import SearchSpec
 
 _SET_EVERY_S = 1.0
 

@@ -14,14 +14,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from raysearch.chatter import output_diverted
-from raysearch.estimate import Interval, estimate_search
-from raysearch.journal import History, TrialHistory
+from raysearch.execution.chatter import output_diverted
+from raysearch.history.journal import History, TrialHistory
+from raysearch.history.run_dir import RunDir
 from raysearch.observers import Lines
 from raysearch.observers.progress import Progress, ProgressCount, RunningTrial
 from raysearch.observers.trial_lines import short
-from raysearch.run_dir import RunDir
-from raysearch.space import SearchSpec
+from raysearch.search.estimate import Interval, estimate_search
+from raysearch.space.spec import SearchSpec
 
 _REFRESH_EVERY_S = 0.25
 _ESTIMATE_EVERY_S = 5.0

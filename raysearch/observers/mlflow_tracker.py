@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from raysearch.journal import TrialHistory
+from raysearch.history.journal import TrialHistory
+from raysearch.history.run_dir import RunDir
 from raysearch.observers.scalars import describe
 from raysearch.observers.tracking import Arrived, Point
-from raysearch.run_dir import RunDir
-from raysearch.space import SearchSpec
+from raysearch.space.spec import SearchSpec
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -61,7 +61,7 @@ class MlflowTracker:
             return dict(self._delivered())
         found = self._client.get_experiment_by_name(self._spec.name)
         self._experiment = found.experiment_id if found else self._client.create_experiment(self._spec.name)
-        tags = {"raysearch.search": self._spec.name, "raysearch.folder": str(self._run_dir.root)}
+        tags = {"raysearch.search.search": self._spec.name, "raysearch.folder": str(self._run_dir.root)}
         run = self._client.create_run(self._experiment, tags=tags, run_name=self._run_dir.root.name)
         self._parent = run.info.run_id
         part = file.with_name(f".{file.name}.part")

@@ -8,10 +8,10 @@ from typing import Any
 
 from rich.console import Console
 
-from raysearch.journal import History
+from raysearch.history.journal import History
+from raysearch.history.run_dir import RunDir
 from raysearch.observers.live_view import Screen, view
-from raysearch.run_dir import RunDir
-from raysearch.space import SearchSpec
+from raysearch.space.spec import SearchSpec
 
 _WIDTH, _HEIGHT = 100, 40
 """Columns and rows of the block."""

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raysearch.journal import History, Report, TrialHistory
+from raysearch.history.journal import History, Report, TrialHistory
 from raysearch.schedulers import first_rung, rungs_of
-from raysearch.space import SearchSpec
+from raysearch.space.spec import SearchSpec
 from trainables.protocol import ITERATIONS_SHARED
 
 SPEED = "images_per_second"

@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from raysearch.journal import Report
-from raysearch.space import SearchSpec
+from raysearch.history.journal import Report
+from raysearch.space.spec import SearchSpec
 from trainables.protocol import DRAWS
 
 

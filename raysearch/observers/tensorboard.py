@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from raysearch.journal import History, Report, TrialHistory
+from raysearch.history.journal import History, Report, TrialHistory
+from raysearch.history.run_dir import RunDir
 from raysearch.observers import Observer
 from raysearch.observers.scalars import ReportScalars, describe
-from raysearch.run_dir import RunDir
-from raysearch.space import SearchSpec
+from raysearch.space.spec import SearchSpec
 
 _FLUSH_EVERY_S = 5.0
 

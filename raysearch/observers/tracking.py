@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from raysearch.journal import History, TrialHistory
+from raysearch.history.journal import History, TrialHistory
+from raysearch.history.run_dir import RunDir
 from raysearch.observers import Observer, Say
 from raysearch.observers.scalars import ReportScalars
-from raysearch.run_dir import RunDir
-from raysearch.space import SearchSpec
+from raysearch.space.spec import SearchSpec
 
 _MAX_WAIT_S = 30.0
 """How long the end of a run waits for what is not delivered yet."""

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from raysearch.journal import History, TrialHistory
-from raysearch.strict_yaml import reads_as_text
+from raysearch.config.strict_yaml import reads_as_text
+from raysearch.history.journal import History, TrialHistory
 
 
 def title(trial: TrialHistory) -> str:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from raysearch.errors import Fault, InputError
-from raysearch.journal import TrialHistory
+from raysearch.history.journal import TrialHistory
+from raysearch.history.run_dir import RunDir
 from raysearch.observers.scalars import describe
 from raysearch.observers.tracking import Arrived, Point
-from raysearch.run_dir import RunDir
-from raysearch.space import SearchSpec
+from raysearch.space.spec import SearchSpec
 
 
 class WandbTracker:

@@ -8,13 +8,13 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from raysearch.confirmation import Confirmation, ConfirmedTrial, read_confirmation, winning_trial
 from raysearch.errors import Fault, InputError
-from raysearch.journal import History, read_history, read_records, reported_trial
+from raysearch.history.journal import History, read_history, read_records, reported_trial
+from raysearch.history.run_dir import RunDir
 from raysearch.report.page import page_of
 from raysearch.report.parts import MISSING, Part, Plot, Table, Text, counted, duration, new_figure, shown
-from raysearch.run_dir import RunDir
-from raysearch.space import SearchSpec, load_space
+from raysearch.results.confirmation import Confirmation, ConfirmedTrial, read_confirmation, winning_trial
+from raysearch.space.spec import SearchSpec, load_space
 from trainables.dotted_paths import leaves
 from trainables.protocol import ITERATIONS_SHARED
 

@@ -12,8 +12,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
 from raysearch.algorithms.unit_cube import to_unit
-from raysearch.importances import MIN_TRIALS, at_common_iteration
-from raysearch.journal import TrialHistory
+from raysearch.history.journal import TrialHistory
 from raysearch.report.parts import (
     DEFAULT_COLOR,
     WINNER_COLOR,
@@ -26,6 +25,7 @@ from raysearch.report.parts import (
     spread_over,
 )
 from raysearch.report.view import SearchView
+from raysearch.results.importances import MIN_TRIALS, at_common_iteration
 
 MAX_TRIALS = 200
 """Trials that the surface is fitted to, at most: the time grows with the third power of their number."""

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from html import escape
 
-from raysearch.importances import MIN_TRIALS, Importance, Importances, Method
 from raysearch.report.parts import MISSING, STATUS_COLORS, Part, Plot, Table, Text, counted, new_figure
 from raysearch.report.view import SearchView
+from raysearch.results.importances import MIN_TRIALS, Importance, Importances, Method
 
 _NAMES: dict[Method, str] = {"fanova": "fANOVA", "ped_anova": "PED-ANOVA"}
 _COLORS: dict[Method, str] = {"fanova": STATUS_COLORS["completed"], "ped_anova": STATUS_COLORS["stopped"]}

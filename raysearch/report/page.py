@@ -11,12 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from raysearch.command_line import command_line
-from raysearch.confirmation import read_confirmation, winning_trial
-from raysearch.expectation import expectations
-from raysearch.export import best_document
-from raysearch.importances import write_importances
-from raysearch.journal import History
-from raysearch.predictions import read_predictions
+from raysearch.history.journal import History
+from raysearch.history.run_dir import RunDir
 from raysearch.report import (
     class_iou,
     config,
@@ -53,9 +49,13 @@ from raysearch.report.parts import (
 )
 from raysearch.report.template import PAGE, SCRIPT, STYLE
 from raysearch.report.view import SearchView
-from raysearch.run_dir import RunDir
+from raysearch.results.confirmation import read_confirmation, winning_trial
+from raysearch.results.expectation import expectations
+from raysearch.results.export import best_document
+from raysearch.results.importances import write_importances
+from raysearch.results.predictions import read_predictions
 from raysearch.schedulers import rungs_of
-from raysearch.space import SearchSpec
+from raysearch.space.spec import SearchSpec
 from trainables.config import Config
 
 PANELS: tuple[tuple[str, Callable[[SearchView], list[Part]]], ...] = (

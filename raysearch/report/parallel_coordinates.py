@@ -16,7 +16,7 @@ from typing import Any
 import plotly.graph_objects as go
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from raysearch.journal import Status, TrialHistory
+from raysearch.history.journal import Status, TrialHistory
 from raysearch.report.parts import (
     DEFAULT_COLOR,
     MISSING,

@@ -4,9 +4,9 @@ import base64
 from dataclasses import dataclass
 from pathlib import Path
 
-from raysearch.predictions import IGNORED_COLOR, PredictedImage, Predictions
 from raysearch.report.parts import MISSING, Legend, Part, Picture, Pictures, Text
 from raysearch.report.view import SearchView
+from raysearch.results.predictions import IGNORED_COLOR, PredictedImage, Predictions
 
 _TYPES = {".jpg": "image/jpeg", ".png": "image/png"}
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from raysearch.report.parts import MISSING, Part, Plot, Table, Text, counted, new_figure, shown
 from raysearch.report.view import SearchView
-from raysearch.rung_audit import TRUSTED, RungAudit, SearchAudit, Verdict, audit_rungs
+from raysearch.schedulers.rung_audit import TRUSTED, RungAudit, SearchAudit, Verdict, audit_rungs
 
 _SAYS: dict[Verdict, str] = {
     "too few": "too few trials to tell",

@@ -7,8 +7,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from raysearch.importances import at_common_iteration
-from raysearch.journal import Status, TrialHistory
+from raysearch.history.journal import Status, TrialHistory
 from raysearch.report.parts import (
     DEFAULT_COLOR,
     STATUS_COLORS,
@@ -24,6 +23,7 @@ from raysearch.report.parts import (
     spread_over,
 )
 from raysearch.report.view import SearchView
+from raysearch.results.importances import at_common_iteration
 
 MAX_TRIALS = 400
 """Trials drawn over one value, at most."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from raysearch.journal import Leg, Status, TrialHistory
+from raysearch.history.journal import Leg, Status, TrialHistory
 from raysearch.report.parts import (
     DEFAULT_COLOR,
     STATUS_COLORS,

@@ -7,11 +7,11 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution
 
-from raysearch.confirmation import Confirmation, winning_trial
-from raysearch.expectation import Expectation
-from raysearch.importances import Importances, importances
-from raysearch.journal import History, Mode, TrialHistory
-from raysearch.predictions import Predictions
+from raysearch.history.journal import History, Mode, TrialHistory
+from raysearch.results.confirmation import Confirmation, winning_trial
+from raysearch.results.expectation import Expectation
+from raysearch.results.importances import Importances, importances
+from raysearch.results.predictions import Predictions
 
 
 @dataclass(frozen=True)

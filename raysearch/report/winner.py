@@ -6,12 +6,12 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from raysearch.confirm_settings import Split
-from raysearch.confirmation import Difference, verdict
-from raysearch.expectation import Expectation
-from raysearch.journal import Mode, Report, Status, TrialHistory
+from raysearch.history.journal import Mode, Report, Status, TrialHistory
 from raysearch.report.parts import MISSING, Fact, Facts, Part, Table, Text, counted, shown
 from raysearch.report.view import SearchView
+from raysearch.results.confirmation import Difference, verdict
+from raysearch.results.expectation import Expectation
+from raysearch.space.confirm_settings import Split
 from trainables.dotted_paths import ABSENT
 from trainables.protocol import CONFIG_USED, DRAWS
 

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from raysearch.journal import History, Mode
+from raysearch.history.journal import History, Mode
 from raysearch.schedulers.hyperband import Hyperband
 from raysearch.schedulers.median_stopping import MedianStopping
 from raysearch.schedulers.nondominated_halving import NondominatedHalving
 from raysearch.schedulers.pilots import AfterPilots, pilot_rung
 from raysearch.schedulers.progressive_halving import ProgressiveHalving
 from raysearch.schedulers.successive_halving import PromotingHalving, SuccessiveHalving, rung_iterations
-from raysearch.space import SearchSpec
+from raysearch.space.spec import SearchSpec
 
 
 class Scheduler(Protocol):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from raysearch.pareto import best_places
+from raysearch.history.pareto import best_places
 from raysearch.schedulers.successive_halving import rung_iterations
 
 

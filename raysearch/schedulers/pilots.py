@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from raysearch.journal import History
-from raysearch.rung_audit import TRUSTED, spearman
+from raysearch.history.journal import History
+from raysearch.schedulers.rung_audit import TRUSTED, spearman
 
 if TYPE_CHECKING:
     from raysearch.schedulers import Scheduler

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from raysearch.journal import Mode
+from raysearch.history.journal import Mode
 from raysearch.schedulers.rung import Rung, Slack
 
 

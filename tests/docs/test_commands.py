@@ -22,14 +22,17 @@ import pytest
 import typer
 import yaml
 
-from raysearch import check, cli, confirm, driver, standalone
-from raysearch.dashboard import DashboardServer
-from raysearch.journal import read_history
-from raysearch.measure import NotMeasured
-from raysearch.outcome import SearchResult, search_result
-from raysearch.preflight import preflight
-from raysearch.run_dir import RunDir
-from raysearch.space import KEYS, SearchSpec, load_space
+from raysearch.checks import check
+from raysearch.checks.measure import NotMeasured
+from raysearch.commands import cli
+from raysearch.execution import standalone
+from raysearch.execution.preflight import preflight
+from raysearch.history.journal import read_history
+from raysearch.history.run_dir import RunDir
+from raysearch.observers.dashboard import DashboardServer
+from raysearch.runs import confirm, driver
+from raysearch.runs.outcome import SearchResult, search_result
+from raysearch.space.spec import KEYS, SearchSpec, load_space
 from tests.docs import world
 from tests.docs.blocks import PAGES, README, README_ZH, REPOSITORY, Block, Command, blocks, commands, inline_commands
 from trainables.openseg_json import FLAGS
@@ -90,7 +93,7 @@ FORMS = (
     Form(r"python -m raysearch resume .* --add-trials \d+", "run", LONG, ((r"--add-trials \d+", "--add-trials 1"),)),
     Form(r"python -m raysearch resume .*", "run", "the run has finished, which it says"),
     Form(r"python -m raysearch confirm .*", "run", LONG, ((r"--top \d+ --seeds \d+", "--top 1 --seeds 2"),)),
-    Form(r"prometheus .*", "not ours", "tests/raysearch/test_ray_dashboard.py has a real one"),
+    Form(r"prometheus .*", "not ours", "tests/raysearch/observers/test_ray_dashboard.py has a real one"),
     Form(r"python -m raysearch grafana", "run"),
     Form(r"python -m raysearch dashboard .*", "run", "serves until it is interrupted: here it is, at once"),
     Form(r"python -m raysearch train H_48_D_4.json .*", "check", LONG),

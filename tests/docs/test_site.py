@@ -12,10 +12,10 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from raysearch.cli import app
-from raysearch.parameters import WORDS
+from raysearch.commands.cli import app
 from raysearch.report.page import PANELS
-from raysearch.space import SECTIONS, OpensegReference
+from raysearch.space.parameters import WORDS
+from raysearch.space.spec import SECTIONS, OpensegReference
 from tests.docs.blocks import README, README_ZH, REPOSITORY
 from trainables.config import Config
 

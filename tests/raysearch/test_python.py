@@ -9,8 +9,8 @@ import pytest
 from ray import tune
 
 import raysearch
-from raysearch.outcome import search_result, write_outcome
-from raysearch.run_dir import RunDir
+from raysearch.history.run_dir import RunDir
+from raysearch.runs.outcome import search_result, write_outcome
 from tests.raysearch.report.histories import history_of, trial
 from tests.raysearch.toy import toy_spec
 
@@ -29,7 +29,7 @@ def test_the_tables_of_a_run_are_frames(tmp_path: Path) -> None:
 
 def test_a_dict_may_hold_ranges_of_ray_tune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr("raysearch.driver.run", lambda spec, out, show: asked.append((spec, out, show)))
+    monkeypatch.setattr("raysearch.runs.driver.run", lambda spec, out, show: asked.append((spec, out, show)))
     document = {
         "name": "mine",
         "trainable": f"{QUADRATIC}:Quadratic",

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from raysearch.journal import History, Journal
-from raysearch.search import Decision, Proposal, Search
-from raysearch.space import SearchSpec, parse_space
+from raysearch.history.journal import History, Journal
+from raysearch.search.search import Decision, Proposal, Search
+from raysearch.space.spec import SearchSpec, parse_space
 
 TRAINABLE = """
 from pydantic import BaseModel

@@ -7,9 +7,9 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from raysearch.confirmation import Confirmation, ConfirmedTrial
-from raysearch.journal import History, Leg, Mode, Report, Status, TrialHistory
+from raysearch.history.journal import History, Leg, Mode, Report, Status, TrialHistory
 from raysearch.report.view import SearchView
+from raysearch.results.confirmation import Confirmation, ConfirmedTrial
 
 SPACE: dict[str, BaseDistribution] = {
     "optim.lr": FloatDistribution(0.001, 0.1, log=True),

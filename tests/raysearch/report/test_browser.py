@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from raysearch.predictions import PredictedImage, Predictions
 from raysearch.report.page import PANELS, render_page
 from raysearch.report.view import SearchView
+from raysearch.results.predictions import PredictedImage, Predictions
 from tests.raysearch.report.histories import rich_view
 
 CHROMIUM = Path("/usr/bin/chromium")

@@ -5,7 +5,8 @@ import pytest
 
 from raysearch.commands import search_commands
 from raysearch.errors import InputError
-from raysearch.journal import Journal, read_history, read_records
+from raysearch.history.journal import Journal, read_history, read_records
+from raysearch.history.run_dir import RunDir
 from raysearch.report.comparison import (
     Progress,
     Run,
@@ -19,9 +20,8 @@ from raysearch.report.comparison import (
     write_comparison,
 )
 from raysearch.report.parts import Table, Text
-from raysearch.run_dir import RunDir
-from raysearch.search import Search
-from raysearch.space import parse_space
+from raysearch.search.search import Search
+from raysearch.space.spec import parse_space
 from tests.raysearch.report.histories import history_of, trial
 from tests.raysearch.toy import run_search, toy_spec
 

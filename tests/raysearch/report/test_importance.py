@@ -1,6 +1,6 @@
-from raysearch.importances import Importance, Importances, Method, Verdict
 from raysearch.report.importance import importance_parts
 from raysearch.report.parts import Plot, Table, Text
+from raysearch.results.importances import Importance, Importances, Method, Verdict
 
 
 def row(path: str, method: Method, share: float, verdict: Verdict = "effect") -> Importance:

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.journal import History, Journal, read_history, start_record, study_record
+from raysearch.history.journal import History, Journal, read_history, start_record, study_record
+from raysearch.history.run_dir import RunDir
 from raysearch.report import write_report
 from raysearch.report.bundle import TRACES
 from raysearch.report.page import PANELS, render_page, search_view
 from raysearch.report.parts import Code, Fact, Facts, Legend, Picture, Pictures, Plot, Table, Text, new_figure
 from raysearch.report.view import SearchView
-from raysearch.run_dir import RunDir
-from raysearch.search import Search
-from raysearch.space import SearchSpec
+from raysearch.search.search import Search
+from raysearch.space.spec import SearchSpec
 from tests.raysearch.report.histories import history_of, trial
 from tests.raysearch.toy import run_search, run_trial, toy_spec
 from trainables.config import Config

@@ -1,11 +1,11 @@
 import pytest
 
-from raysearch.confirm_settings import Split
-from raysearch.confirmation import Confirmation, ConfirmedTrial
-from raysearch.expectation import Expectation
 from raysearch.report.parts import Fact, Facts, Table, Text
 from raysearch.report.view import SearchView
 from raysearch.report.winner import winner_info, winner_parts
+from raysearch.results.confirmation import Confirmation, ConfirmedTrial
+from raysearch.results.expectation import Expectation
+from raysearch.space.confirm_settings import Split
 from tests.raysearch.report.histories import SPACE, history_of, trial
 from trainables.dotted_paths import ABSENT
 

@@ -1,0 +1,252 @@
+"""What a search will take on this machine: its first iterations measured, its rule simulated, its memory added up."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from optuna.distributions import CategoricalDistribution
+
+from raysearch.algorithms import suggest
+from raysearch.checks.measure import Measurement, NotMeasured, measure
+from raysearch.errors import Fault, InputError
+from raysearch.execution.machine import Machine, gigabytes, num_fitting, this_machine
+from raysearch.execution.preflight import preflight
+from raysearch.history.journal import History
+from raysearch.search.estimate import Interval, SearchEstimate, estimate_search
+from raysearch.space.parameters import Parameter, probes, with_gates_open
+from raysearch.space.spec import DEFAULT_TRAINABLE, SearchSpec
+from trainables.config import Config, DataConfig
+from trainables.data.preflight import SplitSummary, inspect
+
+MEASURED_FOR_S = 40.0
+"""What measuring may take."""
+
+_MAX_CORNERS = 3
+"""Dearest configs that are measured beside the default one."""
+_RAY_START_S = 8.0
+_TRIAL_START_S = 0.5
+"""What Ray takes to start, and a trial to begin in a worker that is there (`benchmarks/trial_turnaround.py`)."""
+
+
+@dataclass(frozen=True)
+class MeasuredTrial:
+    """One config of the space and what a trial of it takes."""
+
+    values: Mapping[str, Any]
+    """Searched values that are not the default ones."""
+    found: Measurement | NotMeasured
+
+
+@dataclass(frozen=True)
+class Check:
+    """All that can be said of a search before it runs."""
+
+    spec: SearchSpec
+    notices: tuple[str, ...]
+    data: DataConfig | None
+    """None for a trainable with a config of its own."""
+    splits: Mapping[str, SplitSummary]
+    machine: Machine
+    concurrent: int
+    """Trials that run side by side."""
+    estimate: SearchEstimate | None
+    """None where the budget of a trial is not known."""
+    trials: tuple[MeasuredTrial, ...]
+    """The default config first (where there is none, what would be tried first), then the dearest ones."""
+
+    @property
+    def measured(self) -> tuple[Measurement, ...]:
+        """Those that could be measured."""
+        return tuple(trial.found for trial in self.trials if isinstance(trial.found, Measurement))
+
+    @property
+    def seconds(self) -> Interval | None:
+        """Of the search, along the clock, without confirmations; None where either factor is not known.
+
+        The trials of a search cost something between its default and its dearest config: the low end takes all of them
+        for default ones, the high end for the mean of both.
+        """
+        if self.estimate is None or not self.measured:
+            return None
+        default = self.measured[0].seconds_per_iteration
+        more = max(one.seconds_per_iteration for one in self.measured) - default
+        starts = _RAY_START_S + _TRIAL_START_S * self.spec.search.trials / self.concurrent
+        elapsed = self.estimate.elapsed
+        return Interval(
+            elapsed.low * default + starts,
+            elapsed.median * (default + more / 4) + starts,
+            elapsed.high * (default + more / 2) + starts,
+        )
+
+    def with_spec(self, spec: SearchSpec) -> "Check":
+        """Return what holds of another budget of the same search, by the measurements that there are."""
+        report_iters = Config.model_validate(spec.config).train.report_iters if self.data is not None else None
+        trials = tuple(replace(trial, found=_every(trial.found, report_iters)) for trial in self.trials)
+        return replace(self, spec=spec, estimate=estimate_search(spec, concurrent=self.concurrent), trials=trials)
+
+    @property
+    def confirm_seconds(self) -> float:
+        """Of the trainings with new seeds after it, along the clock."""
+        if self.estimate is None or not self.measured:
+            return 0.0
+        return self.estimate.confirm_elapsed * self.measured[0].seconds_per_iteration
+
+    @property
+    def peak_bytes(self) -> int | None:
+        """The most that a measured trial took."""
+        return max((one.peak_bytes for one in self.measured if one.peak_bytes), default=None)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether that is memory of a GPU."""
+        return any(one.on_gpu for one in self.measured)
+
+    @property
+    def fit_into_memory(self) -> int | None:
+        """How many such trials there is memory for; None where it was not measured."""
+        if self.peak_bytes is None:
+            return None
+        if self.on_gpu and self.machine.gpu_memory_bytes is not None:
+            return self.machine.gpus * (self.machine.gpu_memory_bytes // self.peak_bytes)
+        return self.machine.free_bytes // self.peak_bytes
+
+    @property
+    def warning(self) -> str | None:
+        """What to change where memory will not do."""
+        fit, peak = self.fit_into_memory, self.peak_bytes
+        if fit is None or peak is None:
+            return None
+        limit = self.spec.resources.memory_bytes
+        if limit is not None and peak > limit:
+            return self._beyond_limit(limit, peak)
+        if fit >= self.concurrent:
+            return None
+        there = "the GPUs have" if self.on_gpu else "the machine has free"
+        room = self.machine.gpus * (self.machine.gpu_memory_bytes or 0) if self.on_gpu else self.machine.free_bytes
+        what = f"{self.concurrent} trials side by side take {gigabytes(self.concurrent * peak)} of memory, more than "
+        what += f"{there} ({gigabytes(room)})"
+        if fit == 0:
+            return f"{what}; not even one fits: search smaller batches, crops and networks"
+        return f"{what}; set resources.concurrent to {fit}, or search smaller batches, crops and networks"
+
+    def _beyond_limit(self, limit: int, peak: int) -> str:
+        """Return what becomes of the measured trials that take more than `resources.memory_gb`, and what to change."""
+        first = self.trials[0].found
+        first_peak = first.peak_bytes if isinstance(first, Measurement) else None
+        there = f"more than resources.memory_gb allows ({gigabytes(limit)})"
+        if first_peak is None or first_peak <= limit:
+            what = f"a trial takes {gigabytes(peak)}, {there}: the search ends such trials as infeasible"
+            return f"{what}; raise it, or search smaller batches, crops and networks"
+        whose = "the default config" if self.spec.trainable.config_model is not None else "the first config"
+        what = f"{whose} takes {gigabytes(first_peak)}, {there}: its trial will end as infeasible, without a score"
+        return f"{what}; raise it, or set a smaller batch, crop or network in config"
+
+
+def _every(found: Measurement | NotMeasured, report_iters: int | None) -> Measurement | NotMeasured:
+    """The measurement, were reports as far apart as a config says."""
+    if report_iters is None or isinstance(found, NotMeasured):
+        return found
+    return replace(found, cost=found.cost._replace(iterations_per_report=report_iters))
+
+
+def check_search(spec: SearchSpec, *, timeout_s: float = MEASURED_FOR_S) -> Check:
+    """Look at everything, and measure what a trial takes.
+
+    Raises:
+        InputError: every fault of the data, the choices, what the search is to take over, and the resources; or what
+            makes the first iterations of a trial fail.
+    """
+    machine = this_machine()
+    faults: list[Fault] = []
+    notices: list[str] = []
+    try:
+        notices = preflight(spec)
+    except InputError as error:
+        faults += error.faults
+    fitting = num_fitting(spec.resources, cpus=machine.cpus, gpus=machine.gpus)
+    if fitting < 1:
+        asked = f"a trial asks for {spec.resources.cpu:g} CPU and {spec.resources.gpu:g} GPU, and this machine has "
+        asked += f"{machine.cpus:g} and {machine.gpus}"
+        faults.append(Fault("resources", asked, "ask for less in resources.cpu and resources.gpu"))
+    if faults:
+        raise InputError(faults)
+    wish = spec.resources.concurrent
+    concurrent = fitting if wish == "auto" else min(int(wish), fitting)
+    data = Config.model_validate(spec.config).data if spec.trainable.config_model is Config else None
+    check = Check(
+        spec=spec,
+        notices=tuple(notices),
+        data=data,
+        splits={} if data is None else inspect(data, data.augmentation.crop_size),
+        machine=machine,
+        concurrent=concurrent,
+        estimate=estimate_search(spec, concurrent=concurrent),
+        trials=(),
+    )
+    return replace(check, trials=_measured_trials(spec, concurrent, timeout_s))
+
+
+def _measured_trials(spec: SearchSpec, concurrent: int, timeout_s: float) -> tuple[MeasuredTrial, ...]:
+    has_default = spec.trainable.config_model is not None
+    first = {} if has_default else suggest(spec, History(), 0) or {}
+    chosen = [first, *dearest(spec)]
+    repeated = chosen * 2 if len(chosen) == 1 and concurrent > 1 else chosen  # not alone: as it will be in the search
+    configs = [spec.trial_config(values) for values in repeated]
+    is_own = spec.trainable.name == DEFAULT_TRAINABLE
+    found = measure(spec, configs, side_by_side=concurrent, timeout_s=timeout_s)
+    faults = [
+        Fault(
+            _place(spec, values),
+            f"the first iterations fail: {one.reason}",
+            "change these values, or keep them out of the space"
+            if is_own
+            else "mend the trainable, or keep these values out of the space",
+        )
+        for values, one in zip(repeated, found, strict=True)
+        if isinstance(one, NotMeasured) and one.is_fault
+    ]
+    if faults:
+        raise InputError(list(dict.fromkeys(faults)))
+    return tuple(MeasuredTrial(values, one) for values, one in zip(chosen, found, strict=False))
+
+
+def _place(spec: SearchSpec, values: Mapping[str, Any]) -> str:
+    told = ", ".join(f"{path}={value}" for path, value in values.items())
+    return f"trainable: {spec.trainable.name}" + (f" ({told})" if told else "")
+
+
+def dearest(spec: SearchSpec) -> list[dict[str, Any]]:
+    """Searched values of the configs that take most memory by their own estimate: one of every kind of network.
+
+    None where all configs take the same, or say nothing of it.
+    """
+    default = spec.memory_estimate({})
+    if default is None:
+        return []
+    kinds: dict[str, dict[str, Any]] = {default[0]: {}}
+    for parameter in spec.parameters_in_order:
+        if isinstance(parameter.distribution, CategoricalDistribution):
+            for _, choice in probes(parameter.distribution):
+                values = _with(spec, {}, parameter, choice)
+                estimate = spec.memory_estimate(values)
+                if estimate is not None and spec.allows(values):
+                    kinds.setdefault(estimate[0], values)
+    corners = [_enlarged(spec, name, values) for name, values in kinds.items()]
+    return [values for values in corners if values][:_MAX_CORNERS]
+
+
+def _enlarged(spec: SearchSpec, name: str, values: dict[str, Any]) -> dict[str, Any]:
+    """One searched value after another set to what takes most memory, within one kind of network."""
+    most = spec.memory_estimate(values)
+    assert most is not None
+    for parameter in spec.parameters_in_order:
+        for _, value in probes(parameter.distribution):
+            larger = _with(spec, values, parameter, value)
+            estimate = spec.memory_estimate(larger)
+            if estimate is not None and estimate[0] == name and estimate[1] > most[1] and spec.allows(larger):
+                values, most = larger, estimate
+    return values
+
+
+def _with(spec: SearchSpec, values: Mapping[str, Any], parameter: Parameter, value: Any) -> dict[str, Any]:
+    return with_gates_open(values, parameter, value, spec.parameters_in_order, spec.config)

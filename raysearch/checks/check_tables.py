@@ -1,0 +1,165 @@
+"""What `check` prints: the space, the dataset and what a search will take, as tables and lines."""
+
+from collections.abc import Callable
+from typing import Any
+
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from rich.markup import escape
+from rich.table import Table
+
+from raysearch.checks.check import Check, MeasuredTrial
+from raysearch.checks.data_tables import classes_table, folding_table, sizes_table
+from raysearch.checks.measure import NotMeasured
+from raysearch.config.strict_yaml import reads_as_text
+from raysearch.config.trial_config import show
+from raysearch.execution.machine import gigabytes
+from raysearch.observers.live_view import duration
+from raysearch.search.estimate import Interval, SearchEstimate, estimate_search
+from raysearch.space.parameters import Parameter, nearest_value, range_of
+from raysearch.space.spec import SearchSpec
+from trainables.config import Config
+from trainables.data.preflight import inspect
+from trainables.dotted_paths import ABSENT, lookup
+
+
+def tables(check: Check) -> list[Table]:
+    """All tables, in the order in which one reads them."""
+    found = [space_table(check.spec)]
+    if check.data is not None:
+        found += [
+            sizes_table({name: summary.sizes for name, summary in check.splits.items()}),
+            classes_table(check.splits, check.data, with_pixels=False, with_weights=True),
+        ]
+    return [*found, cost_table(check)]
+
+
+def space_table(spec: SearchSpec) -> Table:
+    """The searched values as a person reads them."""
+    has_conditions = any(parameter.when for parameter in spec.parameters)
+    table = folding_table("searched", "range", "scale", "default", *(["only when"] if has_conditions else []))
+    for parameter in spec.parameters:
+        when = " and ".join(f"{path} is {_among(value)}" for path, value in parameter.when.items())
+        cells = [parameter.path, _range(parameter), _scale(parameter), _default(spec, parameter)]
+        table.add_row(*map(escape, cells + ([when] if has_conditions else [])))
+    return table
+
+
+def cost_table(check: Check) -> Table:
+    """What was measured of a trial of each config."""
+    table = folding_table("a trial of")
+    for column in ("s/iteration", "s/report", "memory"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for index, trial in enumerate(check.trials):
+        name = escape(_name(check.spec, trial, is_first=index == 0))
+        if isinstance(trial.found, NotMeasured):
+            table.add_row(f"{name}: {escape(trial.found.reason)}", "-", "-", "-")
+            continue
+        cost, peak = trial.found.cost, trial.found.peak_bytes
+        report = f"{cost.seconds_per_report:.2g}" if cost.seconds_per_report else "in it"
+        where = "GPU " if trial.found.on_gpu else ""
+        memory = "-" if peak is None else where + gigabytes(peak)
+        table.add_row(name, f"{cost.seconds_per_iteration:.2g}", report, memory)
+    return table
+
+
+def lines(check: Check) -> list[str]:
+    """What the search will take, a line each."""
+    found = []
+    if check.estimate is not None:
+        found.append(f"search:  {search_line(check.spec, check.estimate)}")
+    if check.seconds is not None:
+        confirm = f", and {duration(check.confirm_seconds)} of confirming" if check.confirm_seconds else ""
+        found.append(f"time:    {_between(check.seconds, duration)}{confirm}")
+        if check.spec.resources.gpu:
+            hours = check.seconds.median / 3600 * check.concurrent * check.spec.resources.gpu
+            found[-1] += f"; {hours:.1f} GPU hours"
+    elif check.estimate is None:
+        found.append("time:    not known: the trainable states no budget, and no rule has one")
+    if check.peak_bytes is not None:
+        room = f"{gigabytes(check.concurrent * check.peak_bytes)} for {check.concurrent} side by side"
+        found.append(f"memory:  {room}; there is room for {check.fit_into_memory}")
+    found.append(f"machine: {check.machine.words}; {check.concurrent} trials run side by side")
+    return found
+
+
+def outlook(spec: SearchSpec) -> list[str]:
+    """What a search is about to do, in lines; no trial is measured for it, as the first one will be soon."""
+    found = []
+    if spec.trainable.config_model is Config:
+        data = Config.model_validate(spec.config).data
+        splits = inspect(data, data.augmentation.crop_size)
+        images = ", ".join(f"{summary.num_images} {name}" for name, summary in splits.items())
+        found.append(f"images:     {images}; {data.num_classes} classes")
+    estimate = estimate_search(spec)
+    if estimate is not None:
+        found.append(f"search:     {search_line(spec, estimate)}")
+    return found
+
+
+def search_line(spec: SearchSpec, estimate: SearchEstimate) -> str:
+    """How many iterations, with the interval, of how many without early stopping, and who gets to the end."""
+    trials = f"{spec.search.trials} trials"
+    iterations = f"about {_between(estimate.iterations, _whole)} iterations"
+    if estimate.full_trials.low >= spec.search.trials:
+        return f"{trials}, {iterations}; none is stopped early"
+    saved = f" of {spec.search.trials * spec.max_iters} without early stopping" if spec.max_iters else ""
+    return f"{trials}, {iterations}{saved}; {_between(estimate.full_trials, _whole)} trials run to the full budget"
+
+
+def _between(interval: Interval, words: Callable[[float], str]) -> str:
+    low, middle, high = map(words, interval)
+    return middle if low == high else f"{middle} ({low} to {high})"
+
+
+def _whole(number: float) -> str:
+    return f"{number:.0f}"
+
+
+def _name(spec: SearchSpec, trial: MeasuredTrial, *, is_first: bool) -> str:
+    values = ", ".join(f"{path}={_plain(value)}" for path, value in trial.values.items())
+    if not is_first:
+        return f"the dearest config: {values}"
+    return "the default config" if spec.trainable.config_model is not None else f"the first config: {values}"
+
+
+def _range(parameter: Parameter) -> str:
+    match parameter.distribution:
+        case FloatDistribution(low=low, high=high):
+            return f"{low:g} to {high:g}"
+        case CategoricalDistribution(choices=choices):
+            return ", ".join(map(_plain, choices))
+        case other:
+            return range_of(other)
+
+
+def _scale(parameter: Parameter) -> str:
+    match parameter.distribution:
+        case CategoricalDistribution():
+            return "choice"
+        case FloatDistribution(log=True) | IntDistribution(log=True):
+            return "log"
+        case FloatDistribution(step=float(step)):
+            return f"steps of {step:g}"
+        case IntDistribution(step=step) if step > 1:
+            return f"steps of {step}"
+        case _:
+            return "linear"
+
+
+def _default(spec: SearchSpec, parameter: Parameter) -> str:
+    value = lookup(spec.config, parameter.path)
+    if value is ABSENT:
+        return "-"
+    is_inside = nearest_value(parameter.distribution, value) == value
+    return _plain(value) if is_inside else f"{_plain(value)} (outside)"
+
+
+def _among(value: Any) -> str:
+    return " or ".join(map(_plain, value)) if isinstance(value, list) else _plain(value)
+
+
+def _plain(value: Any) -> str:
+    """Return a value as one would say it: numbers with a few digits, text in quotes only where it reads as another."""
+    if isinstance(value, str) and reads_as_text(value):
+        return value
+    return f"{value:.4g}" if isinstance(value, float) else show(value)

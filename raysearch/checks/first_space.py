@@ -1,0 +1,452 @@
+"""A first space file for a dataset: commented, with a budget for the machine at hand, to be edited by its owner."""
+
+import itertools
+import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+from raysearch.checks import check
+from raysearch.checks.data_tables import WEIGHT_POWER, percent
+from raysearch.checks.measure import NotMeasured
+from raysearch.command_line import command_line
+from raysearch.errors import Fault, InputError
+from raysearch.execution.machine import Machine
+from raysearch.search.estimate import Interval
+from raysearch.space.spec import SearchSpec, load_space
+from trainables.config import IGNORE_INDEX, DataConfig
+from trainables.data.annotations import FORMATS, ConvertedExport, convert_export, recognise
+from trainables.data.census import SPLITS, Begin, Inspection, class_names, inspect_dataset, silently
+from trainables.data.class_list import read_class_list
+from trainables.data.conversion import ConversionNeeded, conversion_needed
+from trainables.data.folder import scan_pairs, shown
+from trainables.data.layouts import find_places
+from trainables.data.preflight import IMBALANCE_WORTH_WEIGHTS, SplitSummary, likely_bit_depth
+from trainables.data.presets import PRESETS
+from trainables.losses.class_weights import class_weights
+
+_STRIDE = 32
+"""Sides of a crop are multiples of it, as networks with five halvings want them."""
+_CLASSES_LISTED = 40
+"""Classes whose shares are written as a comment; the rest is a count."""
+_MOST = 0.75
+"""Share of a preset's ids from which labels look like it."""
+
+
+@dataclass(frozen=True)
+class _Budget:
+    """What one machine can do in a first search."""
+
+    shorter_side: int
+    """Images are scaled down to about this, in pixels."""
+    largest_crop: int
+    batch_size: int
+    num_trials: int
+    seconds: float
+    """The search may take about so long."""
+    pixel_iterations_per_second: float
+    """Pixels of a batch that one trial trains on in a second, of the small HRNet."""
+
+
+_ON_CPU = _Budget(192, 160, 6, 16, 2 * 3600, 3e5)
+"""`search_spaces/camvid.yaml` took 14 minutes on two cores: 4,000 iterations of six crops of 128 x 160."""
+_ON_GPU = _Budget(1024, 512, 8, 48, 8 * 3600, 8e6)
+
+_QUICK_S = 480.0
+"""What a quick search may take by its own estimate, so that it ends within ten minutes."""
+_QUICK_TRIALS = (8, 4)
+"""Trials of a quick search; the second where the first do not fit."""
+_QUICK_SCORED = 50
+"""Validation images that reports of a quick search score."""
+_QUICK_REPORT_ITERS = (2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+_KEPT_BY_STOPPING = 0.5
+"""Of the iterations without early stopping, those that a search trains, roughly."""
+
+
+@dataclass(frozen=True)
+class _Effort:
+    """How much a search trains."""
+
+    num_trials: int
+    report_iters: int
+    num_scored: int | None = None
+    """Validation images that reports score; None: all."""
+
+    @property
+    def max_iters(self) -> int:
+        """Full budget of a trial, which has eight reports."""
+        return 8 * self.report_iters
+
+
+@dataclass(frozen=True)
+class FirstSpace:
+    """A space file that passes `check`, and what its owner should know of the dataset."""
+
+    text: str
+    notices: tuple[str, ...]
+
+
+def first_space(
+    folder: Path,
+    machine: Machine,
+    config: DataConfig | None = None,
+    begin: Begin = silently,
+    options: Sequence[str] = (),
+    name: str | None = None,
+    quick: bool = False,
+) -> FirstSpace:
+    """A space file for a dataset.
+
+    Args:
+        folder: A dataset `{train,val[,test]}/{image,label}`.
+        machine: What the budget is for.
+        config: What the label values mean; without it every value but 255 is a class, by the names that the dataset's
+            own list of classes gives.
+        begin: Is told of the progress.
+        options: Words of `init` that a command which leads here again repeats.
+        name: Of the search; that of the folder otherwise.
+        quick: Plan a search that ends within ten minutes, by measuring the first iterations of its trials here.
+
+    Raises:
+        InputError: the folder is no such dataset, with the command that makes one of it where there is one; or
+            files in it are wrong.
+    """
+    folder = folder.expanduser().absolute()
+    _must_have_splits(folder, begin, options)
+    known = config or _listed_classes(folder)
+    found = inspect_dataset(folder, known, begin)
+    if found.faults or found.config is None:
+        needed = _conversion_needed(folder, begin)
+        if needed is not None:
+            raise InputError([_convert_first(folder, needed, options)])
+    if found.faults:
+        raise InputError(found.faults)
+    if found.config is None:
+        values = ", ".join(str(value) for value in found.splits["train"].value_pixels())
+        what = f"its labels hold only the value {values}; a network tells at least two classes apart"
+        raise InputError([Fault(shown(folder), what, "label more classes")])
+    depth = likely_bit_depth(image for census in found.splits.values() for image in census.traits)
+    hints = () if known is not None else _preset_hints({v for c in found.splits.values() for v in c.value_pixels()})
+    text_of = _text(folder, name or folder.name, found, found.config.model_copy(update={"bit_depth": depth}), machine)
+    if not quick:
+        return FirstSpace(text_of(None), (*found.notices, *hints))
+    text, told = _quick_text(text_of, len(found.splits["val"].pairs))
+    return FirstSpace(text, (*found.notices, *hints, told))
+
+
+def first_space_of_export(
+    folder: Path,
+    space_file: Path,
+    name: str,
+    machine: Machine,
+    config: DataConfig | None = None,
+    *,
+    link: bool = False,
+    quick: bool = False,
+    begin: Begin = silently,
+) -> tuple[ConvertedExport, FirstSpace]:
+    """Convert an annotation tool's export into a folder beside the space file, and write the space file's text for it.
+
+    Args:
+        folder: The export; never changed.
+        space_file: Where the space file will be; the dataset is `data_folder` of it.
+        name: The format, one of `FORMATS`.
+        machine: What the budget is for.
+        config: What the label values mean, where the export does not say it.
+        link: Hard links to the images in place of copies.
+        quick: As in `first_space`.
+        begin: Is told of the progress.
+
+    Raises:
+        InputError: every fault of the export; nothing is left behind then.
+    """
+    destination = data_folder(space_file)
+    if folder.resolve() in destination.resolve().parents:
+        what = "would lie in the export, into which nothing is written"
+        outside = folder.resolve().parent / space_file.name
+        raise InputError([Fault(shown(destination), what, f"name another place with --out, such as --out {outside}")])
+    converted = convert_export(folder, destination, name, link=link, begin=begin)
+    try:
+        return converted, first_space(destination, machine, config, begin, name=folder.resolve().name, quick=quick)
+    except BaseException:
+        shutil.rmtree(destination, ignore_errors=True)
+        raise
+
+
+def data_folder(space_file: Path) -> Path:
+    """Return where the dataset lies that is made of an export: NAME_data beside NAME.yaml."""
+    return space_file.expanduser().absolute().with_name(f"{space_file.stem}_data")
+
+
+def format_of(folder: Path, given: str | None) -> str | None:
+    """Return the name of the export's format; None where the folder holds images and label images by itself.
+
+    Args:
+        folder: What `init` was given.
+        given: The format, where its user has said it.
+
+    Raises:
+        InputError: there is no such format, or the folder looks like several.
+    """
+    if given is not None and given not in FORMATS:
+        raise InputError([Fault(f"--from {given}", "is no format", f"name one of {', '.join(FORMATS)}")])
+    folder = folder.expanduser()
+    if given is not None or not folder.is_dir() or scan_pairs(folder, "train")[0]:
+        return given
+    return recognise(folder)
+
+
+def _listed_classes(folder: Path) -> DataConfig | None:
+    """The classes that the dataset's own list names; None where it has none, or a single one."""
+    names = read_class_list(folder)
+    return DataConfig(label_class_ids=tuple(names), class_names=tuple(names.values())) if len(names) > 1 else None
+
+
+def _preset_hints(values: set[int]) -> tuple[str, ...]:
+    """Presets whose ids the labels hold, nearly all of them and hardly any other value."""
+    return tuple(
+        f"the values are like those of {name}: `--preset {name}` takes its classes and names them"
+        for name, preset in PRESETS.items()
+        if len(values & set(preset.label_class_ids)) >= _MOST * len(preset.label_class_ids)
+        and len(values - set(preset.label_class_ids) - {IGNORE_INDEX}) <= 1
+    )
+
+
+def _must_have_splits(folder: Path, begin: Begin, options: Sequence[str]) -> None:
+    """A dataset that has still to be converted or split is told the command.
+
+    Raises:
+        InputError: there is no train/ or no val/.
+    """
+    if not folder.is_dir():
+        raise InputError([Fault(shown(folder), "is no folder", "give the folder of a dataset")])
+    present = [name for name in SPLITS if (folder / name).is_dir()]
+    if {"train", "val"} <= set(present):
+        return
+    places, faults = find_places(folder)
+    if faults:
+        raise InputError(faults)
+    if not places:
+        below = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir())[:10]) or "no folder"
+        what = f"has no train/ and val/ with image/ and label/ in each (it has {below}), and is no export of "
+        what += ", ".join(one.title for one in FORMATS.values())
+        fix = "put all images into image/ and all labels into label/, under the same names, and run this again"
+        raise InputError([Fault(shown(folder), what, fix)])
+    needed = conversion_needed(folder, begin)
+    if needed is not None:
+        raise InputError([_convert_first(folder, needed, options)])
+    what = f"has {' and '.join(f'{name}/' for name in present)} alone" if present else "is not split yet"
+    target = _free_folder(folder, "split")
+    split = command_line("data", "split", folder, target, "--val", "0.2")
+    again = command_line("init", target, *options)
+    raise InputError([Fault(shown(folder), what, f"make train/ and val/ of it:  {split} && {again}")])
+
+
+def _conversion_needed(folder: Path, begin: Begin) -> ConversionNeeded | None:
+    """As `conversion_needed`, and None where the faults are beyond it: the dataset's own are those to tell."""
+    try:
+        return conversion_needed(folder, begin)
+    except InputError:
+        return None
+
+
+def _convert_first(folder: Path, needed: ConversionNeeded, options: Sequence[str]) -> Fault:
+    """The fault that labels have to be converted, with the commands that do so and lead on."""
+    target = _free_folder(folder, "ids")
+    words = ["--palette", needed.palette] if needed.palette else ["--values", needed.values]
+    if needed.nearest:
+        words = ["--nearest"]
+    if needed.class_ids is not None:
+        words += ["--ids", ",".join(map(str, needed.class_ids))]
+    convert = command_line("data", "convert", folder, target, *words)
+    return Fault(shown(folder), needed.reason, f"convert them:  {convert} && {command_line('init', target, *options)}")
+
+
+def _free_folder(folder: Path, ending: str) -> Path:
+    """A folder that is not there yet, beside another, or in the working directory where that cannot be written."""
+    parent = folder.parent if os.access(folder.parent, os.W_OK) else Path.cwd()
+    numbers = itertools.chain([""], (f"_{number}" for number in itertools.count(2)))
+    names = (f"{folder.name}_{ending}{number}" for number in numbers)
+    return next(parent / name for name in names if not (parent / name).exists())
+
+
+def _quick_text(text_of: Callable[[_Effort | None], str], num_val: int) -> tuple[str, str]:
+    """The text of the largest search that ends in time on this machine, and how long it takes.
+
+    Raises:
+        InputError: a trial cannot be measured.
+    """
+    num_scored = _QUICK_SCORED if num_val > _QUICK_SCORED else None
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "quick.yaml"
+
+        def spec_of(effort: _Effort) -> SearchSpec:
+            file.write_text(text_of(effort), encoding="utf-8")
+            return load_space(file)
+
+        measured = check.check_search(spec_of(_Effort(_QUICK_TRIALS[0], 10, num_scored)))
+        if not measured.measured:
+            reasons = {trial.found.reason for trial in measured.trials if isinstance(trial.found, NotMeasured)}
+            what = f"no trial can be measured on this machine ({'; '.join(reasons)})"
+            raise InputError(
+                [Fault("--quick", what, "leave it out, and set train.max_iters and search.trials yourself")]
+            )
+
+        def seconds(effort: _Effort) -> Interval:
+            found = measured.with_spec(spec_of(effort)).seconds
+            assert found is not None, "it was measured, and the trainable has a budget"
+            return found
+
+        chosen = _Effort(_QUICK_TRIALS[-1], _QUICK_REPORT_ITERS[0], num_scored)
+        for num_trials in _QUICK_TRIALS:
+            efforts = [_Effort(num_trials, report_iters, num_scored) for report_iters in _QUICK_REPORT_ITERS]
+            fitting = list(itertools.takewhile(lambda effort: seconds(effort).high <= _QUICK_S, efforts))
+            if fitting:
+                chosen = fitting[-1]
+                break
+        takes = seconds(chosen)
+    told = f"{chosen.num_trials} trials of {chosen.max_iters} iterations take about {takes.low / 60:.1f} to "
+    told += f"{takes.high / 60:.1f} minutes here"
+    if takes.high > _QUICK_S:
+        told += ", which is the least: a smaller crop, batch or network, or a GPU, would help"
+    return text_of(chosen), told
+
+
+def _text(
+    folder: Path, title: str, found: Inspection, config: DataConfig, machine: Machine
+) -> Callable[[_Effort | None], str]:
+    """The text of the file as a function of how much it trains; without that as much as suits the machine."""
+    train, val = (found.splits[name].summary(config) for name in ("train", "val"))
+    budget = _ON_GPU if machine.gpus else _ON_CPU
+    height, width = (int(median(sides)) for sides in zip(*found.splits["train"].sizes, strict=True))
+    scale = _image_scale(min(height, width), budget.shorter_side)
+    crop = [_crop_side(side * scale, budget.largest_crop) for side in (height, width)]
+    batch = min(budget.batch_size, train.num_images)
+    concurrent = machine.gpus or max(1, int(machine.cpus))
+    usual = _Effort(budget.num_trials, _report_iters(budget, train.num_images, batch, crop, concurrent))
+    cpu = max(1, int(machine.cpus) // machine.gpus) if machine.gpus else 1
+    data = {
+        "dir": str(folder),
+        "label_class_ids": list(config.label_class_ids),
+        **({"reduce_zero_label": True} if config.reduce_zero_label else {}),
+        "class_names": list(class_names(config)),
+        **({"bit_depth": config.bit_depth} if config.bit_depth < 16 else {}),
+    }
+    named = "\n".join(f"    {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in data.items())
+    name = re.sub(r"[^\w-]+", "-", title).strip("-_") or "dataset"
+
+    def text(effort: _Effort | None) -> str:
+        effort = effort or usual
+        epochs = effort.max_iters * batch / train.num_images
+        scored = ""
+        if effort.num_scored is not None:
+            scored = "  # Validation images that reports score, a stratified part; absent: all of them.\n"
+            scored += f"  evaluation: {{num_images: {effort.num_scored}}}\n"
+        return f"""\
+# A first search on {name}, written by `raysearch init`: change whatever you know better.
+#   python -m raysearch check THIS_FILE    what is wrong, how long it will take, what memory it needs
+#   python -m raysearch run THIS_FILE      the search; with --set search.trials=4 a first try
+name: {json.dumps(name, ensure_ascii=False)}
+
+# The config of the default trial, with which all others are compared. What is not named here keeps its default.
+config:
+  data:
+    # {train.num_images} training and {val.num_images} validation images; their median size is {height} x {width}.
+    # label_class_ids is the raw label value of every class, in order. Other values, and 255, are ignored in loss and
+    # score: leave out what is no class. class_names has one name for each class, for tables and the report.
+{named}
+    # What the labels hold, and the weights that max_over_count gives at power {WEIGHT_POWER}:
+{_class_comments(train, val, config)}
+    # Images are shrunk by this factor when they are read; scores are taken at the labels' own size all the same.
+    image_scale: {scale:g}
+    # Height and width of what a training step sees of an image; divisible by {_STRIDE}, as many networks want it.
+    augmentation: {{crop_size: {crop}}}
+  # Any timm backbone, with the head fcn, ocr or deeplab_v3. `weights: timm` begins from its published weights: they
+  # are downloaded once, and help most on small datasets.
+  model: {{backbone: hrnet_w18_small}}
+  # The class weights to this power: 0 is none at all, 1 the full ratio of the most frequent class to each.
+  loss: {{ce_weights: max_over_count, ce_weight_power: {WEIGHT_POWER if _is_imbalanced(train) else 0.0}}}
+  optim: {{lr: 0.02}}
+  train:
+    # The full budget of a trial, {epochs:.0f} times through the training images; it is scored every report_iters.
+    max_iters: {effort.max_iters}
+    report_iters: {effort.report_iters}
+    batch_size: {batch}
+    # What is scored is a moving average of the weights: its early scores say more of the final ones.
+    ema_decay: {0.98 if effort.max_iters < 2000 else 0.995}
+{scored}
+# What is searched, by dotted path into the config, in Optuna's words: type, low, high, log, step, choices.
+# A value may have a condition:  contrast.memory_size: {{…, when: {{contrast.memory: true}}}}
+space:
+  optim.lr:              {{type: float, low: 5e-3, high: 0.2, log: true}}
+  optim.poly_power:      {{type: float, low: 0.5, high: 1.0}}
+  loss.ce_weight_power:  {{type: float, low: 0.0, high: 1.0}}
+  contrast.loss_weight:  {{type: float, low: 0.01, high: 1.0, log: true}}
+  contrast.temperature:  {{type: float, low: 0.05, high: 0.5, log: true}}
+  contrast.max_samples:  {{type: int, low: 256, high: 4096, log: true}}
+  contrast.max_views:    {{type: int, low: 4, high: 256, log: true}}
+
+# No trial breaks a rule between its values; one on what is reported, such as iou.2 >= 0.15, binds the winner.
+constraints:
+  - contrast.max_views <= contrast.max_samples
+
+objective: {{metric: miou, mode: max}}
+
+# `confirm: {{top: 3, seeds: 3}}` here trains the best again with new seeds at the end, to tell merit from luck.
+search: {{algorithm: auto, trials: {effort.num_trials}, seed: 0}}
+
+# asha: a few trials are trained to the end and show from where on early scores foretell final ones; of the rest one in
+# three passes each rung. none: every trial is trained to the end.
+scheduler: {{name: asha, reduction_factor: 3}}
+
+# What one trial occupies. Found here: {machine.words}.
+resources: {{cpu: {cpu}, gpu: {1 if machine.gpus else 0}, concurrent: auto}}
+"""
+
+    return text
+
+
+def _is_imbalanced(train: SplitSummary) -> bool:
+    return train.imbalance >= IMBALANCE_WORTH_WEIGHTS
+
+
+def _class_comments(train: SplitSummary, val: SplitSummary, config: DataConfig) -> str:
+    """A line a class: its share of the training pixels, the images that have it, the weight that is suggested."""
+    weights = class_weights("max_over_count", WEIGHT_POWER, train.class_pixels)
+    ids = config.label_class_ids[1:] if config.reduce_zero_label else config.label_class_ids
+    total = sum(train.class_pixels)
+    rows = [("value", "share", "images", "of val", f"weight at power {WEIGHT_POWER}", "")]
+    for k, name in enumerate(class_names(config)):
+        images = str(train.class_images[k]), str(val.class_images[k])
+        rows.append((str(ids[k]), percent(train.class_pixels[k], total), *images, f"{weights[k]:.3g}", name))
+    left_out = len(rows) - 1 - _CLASSES_LISTED
+    if left_out > 0:
+        rows = [*rows[: _CLASSES_LISTED + 1], ("…", "", "", "", "", f"and {left_out} more classes")]
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    cells = ("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=False)) for row in rows)
+    return "\n".join(f"    #   {line}  {row[5]}".rstrip() for line, row in zip(cells, rows, strict=True))
+
+
+def _image_scale(side: int, wanted: int) -> float:
+    """1, or the least of 1/2, 1/4, 1/8 that leaves about the wanted pixels of the shorter side."""
+    halvings = max(0, min(3, round(math.log2(side / wanted)))) if side > wanted else 0
+    return float(0.5**halvings)
+
+
+def _crop_side(side: float, largest: int) -> int:
+    return max(_STRIDE, min(largest, int(side) // _STRIDE * _STRIDE))
+
+
+def _report_iters(budget: _Budget, num_images: int, batch: int, crop: Sequence[int], concurrent: int) -> int:
+    """The iterations between reports: an eighth of what the time allows, but no more than 100 epochs in all."""
+    per_second = budget.pixel_iterations_per_second / (batch * crop[0] * crop[1])
+    affordable = budget.seconds * per_second * concurrent / (budget.num_trials * _KEPT_BY_STOPPING)
+    epochs = 100 * num_images / batch
+    return max(10, int(min(affordable, epochs, 40_000) / 80) * 10)

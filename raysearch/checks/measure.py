@@ -1,0 +1,192 @@
+"""What trials cost on this machine: the first iterations of a config, in a process of its own, and its peak memory."""
+
+import math
+import multiprocessing
+import os
+import pickle
+import signal
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
+
+from ray.train._internal.storage import StorageContext
+
+from raysearch.execution import memory
+from raysearch.execution.ray_adapters import REPORT, TrialContext, TrialReport, wrap
+from raysearch.space.spec import SearchSpec
+from trainables.protocol import MeasuresCost, TrialCost
+
+_REPORTS_TIMED = 3
+_LONGEST_S = 5.0
+"""Reports of a trainable that cannot measure itself, and seconds after which no further one is waited for."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a trial of one config takes."""
+
+    cost: TrialCost
+    peak_bytes: int | None
+    """Of the GPU where it uses one, else of its process."""
+    on_gpu: bool
+
+    @property
+    def seconds_per_iteration(self) -> float:
+        """With its share of a report."""
+        return self.cost.seconds_per_iteration + self.cost.seconds_per_report / self.cost.iterations_per_report
+
+
+@dataclass(frozen=True)
+class NotMeasured:
+    """Why there are no numbers."""
+
+    reason: str
+    is_fault: bool
+    """A search would fail by it as well; else time or memory was not enough, which a search can live with."""
+
+
+def measure(
+    spec: SearchSpec, configs: Sequence[Mapping[str, Any]], *, side_by_side: int, timeout_s: float
+) -> list[Measurement | NotMeasured]:
+    """Measure trial configs, as many side by side as trials will be, so that they disturb one another as much.
+
+    Args:
+        spec: The search.
+        configs: Nested configs of trials.
+        side_by_side: How many at a time.
+        timeout_s: What is not known by then is not waited for.
+    """
+    from ray import cloudpickle  # as Ray does it: the module of a user's file need not be found by the process
+
+    context = replace(TrialContext.of(spec), memory_bytes=None)  # what a trial takes is to be found out, not refused
+    deadline = time.monotonic() + timeout_s
+    found: dict[int, Measurement | NotMeasured] = {}
+    waiting = deque(range(len(configs)))
+    running: dict[Connection, tuple[int, SpawnProcess]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < max(1, side_by_side):
+                index = waiting.popleft()
+                receiver, process = _start(cloudpickle.dumps((context, configs[index])))
+                running[receiver] = index, process
+            ready = wait(list(running), timeout=max(0.0, deadline - time.monotonic()))
+            if not ready:
+                break
+            for receiver in [known for known in running if known in ready]:
+                index, process = running[receiver]
+                try:
+                    found[index] = receiver.recv()
+                except EOFError:
+                    process.join()
+                    found[index] = _died(process.exitcode)
+                del running[receiver]
+                process.join()
+    finally:
+        for _, process in running.values():
+            process.kill()
+            process.join()
+    late = NotMeasured(f"not measured within {timeout_s:.0f} s", is_fault=False)
+    return [found.get(index, late) for index in range(len(configs))]
+
+
+def _died(exitcode: int | None) -> NotMeasured:
+    if exitcode == -signal.SIGKILL:
+        return NotMeasured("the system ended its process, as it does where memory runs out", is_fault=False)
+    return NotMeasured(f"its process ended with code {exitcode}", is_fault=True)
+
+
+def _start(payload: bytes) -> tuple[Connection, SpawnProcess]:
+    spawning = multiprocessing.get_context("spawn")
+    receiver, sender = spawning.Pipe(duplex=False)
+    process = spawning.Process(target=_measure, args=(payload, sender))
+    process.start()
+    sender.close()
+    return receiver, process
+
+
+def _measure(payload: bytes, messages: Connection) -> None:
+    """What the fresh process does; it ends at once when it has told, whatever threads the trainable has left."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this one
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):  # what a trainable prints is no part of a check
+        os.dup2(nowhere, stream)
+    context, config = pickle.loads(payload)
+    os.environ["OMP_NUM_THREADS"] = str(max(1, int(context.cpu)))  # as Ray sets it
+    os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"  # as the driver sets it
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            found = _measured(context, config, Path(folder))
+        except Exception as error:
+            found = _reason(error)
+    messages.send(found)
+    os._exit(0)
+
+
+def _reason(error: Exception) -> NotMeasured:
+    if memory.is_out_of_memory(error):
+        return NotMeasured(f"out of memory: {error}", is_fault=False)
+    if isinstance(error, FloatingPointError):
+        return NotMeasured(str(error), is_fault=False)
+    return NotMeasured(" ".join(f"{type(error).__name__}: {error}".split()), is_fault=True)
+
+
+def _measured(context: TrialContext, config: dict[str, Any], folder: Path) -> Measurement | NotMeasured:
+    """By what the trainable measures itself, else by its first reports."""
+    target = context.trainable
+    if isinstance(target, MeasuresCost):
+        memory.reset_peak()
+        model = getattr(target, "Config", None)
+        cost = target.measure_cost(config if model is None else model.model_validate(config))
+        return Measurement(cost, memory.peak_bytes(), memory.on_gpu())
+    return _by_reports(context, config, folder)
+
+
+def _by_reports(context: TrialContext, config: dict[str, Any], folder: Path) -> Measurement | NotMeasured:
+    """By the first reports of a trial as the search would run it; the very first, which sets much up, counts only
+    where no other one comes.
+    """
+    given = {"config": config, "title": "check", "reports": []}
+    given |= {"folder": str(folder / "trial"), "shared_folder": str(folder / "shared")}
+    actor = wrap(context)(config=given, storage=_Storage(folder, "tune", trial_dir_name="trial"))
+    reports: list[TrialReport] = []
+    first_came = math.inf
+    while len(reports) <= _REPORTS_TIMED and time.monotonic() - first_came < _LONGEST_S:
+        report = actor.step()[REPORT]
+        if report.halt is not None:
+            return NotMeasured(report.halt.what, is_fault=True)
+        if report.ending == "failed" or (report.ending is not None and not reports):
+            return NotMeasured(report.error or "it ended without a report", is_fault=report.ending == "failed")
+        if report.ending is not None:
+            break
+        first_came = min(first_came, time.monotonic())
+        reports.append(report)
+        if report.done:
+            break
+    counted = reports[1:] or reports
+    ends = [0, *(report.iteration or 0 for report in reports)]
+    num_iters = ends[-1] - ends[-1 - len(counted)]
+    seconds = sum(report.seconds for report in counted)
+    cost = TrialCost(seconds / num_iters, 0.0, max(1, num_iters // len(counted)))
+    return Measurement(cost, reports[-1].peak_memory_bytes, memory.on_gpu())
+
+
+class _Storage(StorageContext):
+    """Where a trial keeps its files while no Ray runs, whose session Tune would ask for a folder."""
+
+    def _get_session_path(self) -> str:
+        return str(self.storage_fs_path)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "only ever run in a process that was started here"
+    parent.join()
+    os._exit(1)

@@ -1,0 +1,227 @@
+"""Tells by its shape what a file or folder is, so that one of the wrong kind is called by its name in a single line.
+
+A space file given to `train`, a trial config given to `run`, a folder where a file is meant: each is a slip of the
+hand, and the message says what the thing is and which command takes it.
+"""
+
+import json
+import shlex
+from collections.abc import Collection, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from raysearch.config.strict_yaml import read_mapping
+from raysearch.errors import Fault, InputError
+from trainables.config import Config
+from trainables.openseg_json import is_openseg
+
+JOURNAL_FILE = "study.journal"
+"""The journal in the folder of a run."""
+
+SPACE_KEYS = ("trainable", "config", "space", "constraints", "objective", "search", "scheduler", "resources", "track")
+"""Sections of a space file; `name` is left out, which other documents have too."""
+SWEEP_KEYS = ("method", "metric", "parameters", "early_terminate", "run_cap")
+"""Sections of a W&B sweep that say what is searched and how."""
+
+
+class Kind(StrEnum):
+    """What a file or folder may be, in the words of a message."""
+
+    SPACE = "a space file"
+    CONFIG = "a trial config"
+    OPENSEG = "a config of openseg or ContrastiveSeg"
+    SWEEP = "a W&B sweep"
+    COCO = "a file of COCO annotations"
+    YOLO = "the description of a YOLO dataset"
+    SCHEMA = "a JSON Schema"
+    JOURNAL = "the journal of a search"
+    RUN = "the folder of a run"
+    TRAINING = "the folder of a training"
+    CHECKPOINT = "the folder of a checkpoint"
+    DATASET = "a dataset folder"
+    TABLE = "a table"
+    WEIGHTS = "a file of network weights"
+    ONNX = "a network as ONNX"
+    IMAGE = "an image"
+    PAGE = "a web page"
+    PYTHON = "a Python file"
+
+
+_BY_ENDING = {
+    **dict.fromkeys((".parquet", ".csv"), Kind.TABLE),
+    **dict.fromkeys((".pt", ".pth", ".safetensors"), Kind.WEIGHTS),
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif"), Kind.IMAGE),
+    ".onnx": Kind.ONNX,
+    ".html": Kind.PAGE,
+    ".py": Kind.PYTHON,
+}
+
+
+def read_document(
+    path: Path, source: str, wanted: Kind, own_keys: Collection[str] | None
+) -> tuple[dict[Any, Any], list[Fault]]:
+    """Return the mapping in a YAML or JSON file, and the keys that it gives twice.
+
+    Args:
+        path: The file.
+        source: Its name in messages.
+        wanted: What it must be.
+        own_keys: Keys at the top of such a document: one with at least half of its keys among them is read as what is
+            wanted, whatever else it holds. None: a document of this kind may have any keys.
+
+    Raises:
+        InputError: the file cannot be read, breaks the syntax, is not a mapping, or is of another kind.
+    """
+    found = kind_at(path)
+    if found is not None and found is not wanted:
+        raise InputError([_wrong_kind(path, source, wanted, found)])
+    document, faults = read_mapping(path, source)
+    found = kind_of_document(document)
+    if found is None and wanted is Kind.SPACE and document.keys().isdisjoint(SPACE_KEYS):
+        what = f"is not a space file: it has none of the sections {', '.join(SPACE_KEYS)}"
+        raise InputError([Fault(source, what, "`raysearch spaces demo` prints an example")])
+    num_own = len(document.keys() & set(own_keys or ()))
+    if found is None or found is wanted or 2 * num_own >= len(document):
+        return document, faults
+    if own_keys is None and not (found is Kind.SPACE and {"space", "objective"} <= document.keys()):
+        return document, faults  # a trainable without a model may have any of these keys in its config
+    raise InputError([_wrong_kind(path, source, wanted, found)])
+
+
+def kind_at(path: Path) -> Kind | None:
+    """Return what lies at a path, as far as that can be told without parsing it; None for anything else."""
+    if path.is_dir():
+        return _kind_of_folder(path)
+    if not path.is_file():
+        return None
+    return _BY_ENDING.get(path.suffix.lower()) or (Kind.JOURNAL if _is_journal(path) else None)
+
+
+def kind_of_document(document: Mapping[Any, Any]) -> Kind | None:
+    """Return what a YAML or JSON mapping is, by its keys."""
+    keys = document.keys()
+    if is_openseg(document):
+        return Kind.OPENSEG
+    if _is_space(document):
+        return Kind.SPACE
+    if "parameters" in keys and len(keys & set(SWEEP_KEYS)) > 1:
+        return Kind.SWEEP
+    if any(isinstance(document.get(name), Mapping) for name in ("raysearch", *Config.model_fields)):
+        return Kind.CONFIG
+    if "names" in keys and not keys.isdisjoint(("train", "val", "nc")):
+        return Kind.YOLO
+    if isinstance(document.get("annotations"), list) and isinstance(document.get("images"), list):
+        return Kind.COCO
+    return Kind.SCHEMA if "$schema" in keys or "$defs" in keys else None
+
+
+def check_kind(path: Path, source: str, wanted: Kind) -> None:
+    """Refuse what is recognised as something else than what is wanted.
+
+    Args:
+        path: What was given. What is not recognised passes: the reader says what is wrong with it.
+        source: Its name in messages.
+        wanted: What is needed there.
+
+    Raises:
+        InputError: it is of another kind.
+    """
+    found = kind_at(path) or _kind_of_file(path)
+    if found is not None and found is not wanted:
+        raise InputError([_wrong_kind(path, source, wanted, found)])
+
+
+def _wrong_kind(path: Path, source: str, wanted: Kind, found: Kind) -> Fault:
+    fixes = filter(None, (_in_its_place(path, source, wanted, found), _use(source, wanted, found)))
+    return Fault(source, f"is {found}, and {wanted} is needed here", "; ".join(fixes))
+
+
+def _is_space(document: Mapping[Any, Any]) -> bool:
+    space, objective = document.get("space"), document.get("objective")
+    if isinstance(space, Mapping):
+        return True
+    first = objective[0] if isinstance(objective, list) and objective else objective
+    is_objective = isinstance(first, Mapping) and "metric" in first
+    return is_objective and len(document.keys() & set(SPACE_KEYS)) > 1
+
+
+def _kind_of_file(path: Path) -> Kind | None:
+    if path.suffix.lower() not in (".yaml", ".yml", ".json"):
+        return None
+    try:
+        return kind_of_document(read_mapping(path, str(path))[0])
+    except InputError:
+        return None
+
+
+def _kind_of_folder(path: Path) -> Kind | None:
+    if (path / JOURNAL_FILE).is_file():
+        return Kind.RUN
+    if (path / "config.json").is_file() and (path / "checkpoint").is_dir():
+        return Kind.TRAINING
+    if (path / "model.pt").is_file():
+        return Kind.CHECKPOINT
+    layout = ("train", "image", "images")
+    return Kind.DATASET if any((path / name).is_dir() for name in layout) else None
+
+
+def _is_journal(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            record = json.loads(file.readline(1_000_000))
+    except (OSError, ValueError):
+        return False
+    return isinstance(record, dict) and "op_code" in record
+
+
+def _in_its_place(path: Path, source: str, wanted: Kind, found: Kind) -> str:
+    """Return what to give instead, where that can be told from what was given."""
+    if found is Kind.JOURNAL or (wanted is Kind.RUN and (path.parent / JOURNAL_FILE).is_file()):
+        run = Path(source).parent
+        instead = {Kind.SPACE: run / "space.yaml", Kind.CONFIG: run / "best_config.json", Kind.RUN: run}.get(wanted)
+        return f"give {shlex.quote(str(instead))}" if instead is not None else ""
+    if wanted is Kind.CONFIG and found is Kind.SPACE:
+        return "a trial config is what its config: section holds, or the best_config.json of a run"
+    inside = {
+        (Kind.SPACE, Kind.RUN): "space.yaml",
+        (Kind.CONFIG, Kind.RUN): "best_config.json",
+        (Kind.CONFIG, Kind.TRAINING): "config.json",
+        (Kind.CONFIG, Kind.CHECKPOINT): "config.json",
+        (Kind.CHECKPOINT, Kind.RUN): "best_checkpoint",
+        (Kind.CHECKPOINT, Kind.TRAINING): "checkpoint",
+    }.get((wanted, found))
+    if inside is not None and (path / inside).exists():
+        return f"give {shlex.quote(str(Path(source) / inside))}"
+    if (wanted is Kind.CHECKPOINT and path.name == "model.pt") or (
+        wanted is Kind.DATASET and found in (Kind.COCO, Kind.YOLO)
+    ):
+        return f"give the folder that holds it, {shlex.quote(str(Path(source).parent))}"
+    return ""
+
+
+def _use(source: str, wanted: Kind, found: Kind) -> str:
+    """Return what a thing is for, which may be what was meant."""
+    given = shlex.quote(source)
+    match found:
+        case Kind.SPACE:
+            return f"`raysearch run {given}` searches it"
+        case Kind.CONFIG | Kind.OPENSEG:
+            return f"`raysearch train {given}` trains it, and a space file with `config: {source}` searches around it"
+        case Kind.SWEEP:
+            return f"`raysearch convert {given} --out space.yaml` makes a space file of it"
+        case Kind.RUN:
+            return f"`raysearch resume {shlex.quote(str(given))}` goes on with it"
+        case Kind.COCO | Kind.YOLO if wanted is not Kind.DATASET:
+            folder = shlex.quote(str(Path(source).parent))
+            return f"`raysearch init {folder}` writes a first space file for the dataset that it lies in"
+        case Kind.DATASET:
+            return f"`raysearch init {given}` writes a first space file for it"
+        case Kind.CHECKPOINT:
+            return f"`raysearch evaluate CONFIG.json --checkpoint {given}` scores it"
+        case Kind.WEIGHTS:
+            return "" if wanted is Kind.CHECKPOINT else "model.weights of a trial config takes it"
+        case Kind.TABLE:
+            return "search.warm_start of a space file takes tables of scores"
+        case _:
+            return ""

@@ -1,0 +1,56 @@
+"""Sections of a space file as typed, frozen models: numbers are numbers, unknown keys are faults."""
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from raysearch.config.faults import FaultList, Place
+from raysearch.config.strict_yaml import kind_of
+from raysearch.config.trial_config import explain, show
+
+_S = TypeVar("_S", bound="Section")
+
+
+class Section(BaseModel):
+    """What every section of a space file shares."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+def _not_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"{show(value)} is a truth value, not a number; give a number")
+    return value
+
+
+NotBool = BeforeValidator(_not_bool)
+"""Comes last: bounds that follow it would hold, but be missing from the schema."""
+Float = Annotated[float, NotBool]
+Int = Annotated[int, NotBool]
+Count = Annotated[int, Field(ge=1), NotBool]
+
+
+_NAMES_ELSEWHERE = {
+    **dict.fromkeys(("num_samples", "n_trials", "run_cap"), "search.trials"),
+    **dict.fromkeys(("max_concurrent", "max_concurrent_trials", "n_jobs"), "resources.concurrent"),
+    "grace_period": "scheduler.grace_iters",
+    "max_t": "scheduler.max_iters",
+    "sampler": "search.algorithm",
+}
+"""Name of a setting in Ray Tune, Optuna or W&B -> its name in a space file; no section has a field of such a name."""
+
+
+def read_section(value: Any, place: Place, model: type[_S], faults: FaultList) -> _S | None:
+    """The section at a place of the document (an absent one is all defaults), or nothing where it breaks a rule."""
+    if value is None:
+        value = {}
+    if not isinstance(value, dict):
+        faults.add(place, f"is {kind_of(value)}", f"it must be a mapping of {', '.join(model.model_fields)}")
+        return None
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        for breach in explain(error, model, value):
+            here = _NAMES_ELSEWHERE.get(breach.place[-1]) if breach.place else None
+            faults.add((*place, *breach.place), breach.what, f"it is {here} here" if here is not None else breach.fix)
+        return None

@@ -1,0 +1,1 @@
+"""Where trials run: the worker around a trainable, Ray Tune, memory, the machine, logs."""

@@ -1,0 +1,215 @@
+"""Connects to Ray: to a local one of the search's own, or to the cluster at a given address."""
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from types import TracebackType
+from typing import Self
+
+import ray
+from ray._common.network_utils import parse_address
+from ray._common.utils import get_default_ray_temp_dir, get_default_system_temp_dir
+from ray._private import services
+from ray._private.authentication import authentication_token_setup as tokens
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
+
+from raysearch.errors import Fault, InputError, WorkError
+from raysearch.execution.chatter import log_workers
+from raysearch.execution.machine import num_fitting
+from raysearch.space.spec import ResourceSettings
+
+ANSWER_TIMEOUT_S = 30.0
+"""Seconds in which a cluster must answer; a healthy one takes less than a second, and Python a few to start."""
+
+_LISTEN_TIMEOUT_S = 10.0
+"""Seconds in which the machine of a cluster must take a connection."""
+
+_SOCKET = f"session_2026-01-31_23-59-59_999999_{os.getpid()}/sockets/plasma_store"
+"""The longest path that Ray gives a Unix socket, below its folder for temporary files."""
+
+_MAX_SOCKET_BYTES = 107
+"""Bytes that Linux allows in the path of a Unix socket."""
+
+_REFUSED = "refused"
+"""First word of what the asking process prints where the cluster does not take its token."""
+
+_TOKEN_FIX = (
+    "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the token or RAY_AUTH_TOKEN_PATH to a file that holds it "
+    "(on a machine of the cluster, `ray get-auth-token` prints it)"
+)
+
+
+class Cluster:
+    """A connection to Ray, for a `with` statement; where this process is connected already, that connection stays."""
+
+    dashboard: str
+    """Where Ray's dashboard is, in words."""
+    concurrent: int
+    """Number of trials that run at once."""
+    share: float
+    """Fraction of a machine's memory that one of them may use."""
+
+    def __init__(self, address: str | None, resources: ResourceSettings) -> None:
+        """Connect to the cluster at `address`, or start a Ray of our own on this machine where it is None.
+
+        Neither RAY_ADDRESS nor a Ray that somebody started on this machine takes the place of our own.
+
+        Raises:
+            InputError: nothing answers at the address, the cluster asks for a token, or no machine of it has the
+                resources of a trial; or TMPDIR is too long for Ray.
+            WorkError: Ray cannot start on this machine.
+        """
+        self._ours = not ray.is_initialized()
+        if self._ours:
+            _start_local() if address is None or address == "local" else _join(address)
+            log_workers()
+        try:
+            self.concurrent, self.share = _room(resources)
+        except InputError:
+            self.close()
+            raise
+        url = ray._private.worker.get_dashboard_url()
+        self.dashboard = f"http://{url} (while the search runs)" if url else "none (Ray was started without one)"
+
+    def close(self) -> None:
+        """Leave the cluster, and end it if it is our own; closing twice changes nothing."""
+        if self._ours:
+            self._ours = False
+            ray.shutdown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _room(resources: ResourceSettings) -> tuple[int, float]:
+    """Return how many trials run at once, and one's share of its machine.
+
+    Raises:
+        InputError: no node has what one trial asks for.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    fits = [num_fitting(resources, cpus=node.get("CPU", 0.0), gpus=node.get("GPU", 0.0)) for node in nodes]
+    if max(fits, default=0) < 1:
+        has = "; ".join(f"{node.get('CPU', 0):g} CPU, {node.get('GPU', 0):g} GPU" for node in nodes)
+        asked = f"a trial asks for {resources.cpu:g} CPU and {resources.gpu:g} GPU"
+        fix = "ask for less in resources.cpu and resources.gpu"
+        raise InputError([Fault("resources", f"{asked}, and no node has that ({has})", fix)])
+    wish = resources.concurrent
+    concurrent = sum(fits) if wish == "auto" else min(int(wish), sum(fits))
+    return concurrent, 1.0 / min(concurrent, max(fits))
+
+
+def _start_local() -> None:
+    folder = get_default_ray_temp_dir()
+    length = len(os.fsencode(os.path.join(folder, _SOCKET)))
+    if length > _MAX_SOCKET_BYTES:
+        name = "RAY_TMPDIR" if "RAY_TMPDIR" in os.environ else "TMPDIR"
+        what = f"Ray keeps sockets below it, with paths of {length} bytes, and {_MAX_SOCKET_BYTES} are allowed"
+        fix = "name a shorter folder, such as RAY_TMPDIR=/tmp"
+        raise InputError([Fault(f"{name}={get_default_system_temp_dir()}", what, fix)])
+    try:
+        _init("local")
+    except Exception as error:
+        raise WorkError(f"Ray cannot start on this machine: {_one_line(error)}") from error
+
+
+def _join(address: str) -> None:
+    where = f"--address {address}"
+    given = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address  # as Ray reads it
+    if "://" in given:
+        what = f"{given} is an address of Ray Client or of its job server, through which a search cannot run"
+        raise InputError([Fault(where, what, "on a machine of the cluster, give HOST:PORT, such as HEAD:6379")])
+    try:
+        host_and_port = services.canonicalize_bootstrap_address(given)
+        assert host_and_port is not None, "it is neither absent nor local"
+        host, port = parse_address(host_and_port)
+        if not host or not 0 < int(port) < 65536:
+            raise ValueError(host_and_port)
+        socket.create_connection((host, int(port)), _LISTEN_TIMEOUT_S).close()
+    except ValueError:
+        fix = "give HOST:PORT, such as HEAD:6379, or auto"
+        raise InputError([Fault(where, "is not the address of a Ray cluster", fix)]) from None
+    except OSError as error:  # Ray's ConnectionError, where nothing runs for `auto`, is one
+        fix = "start one by `ray start --head --port=6379` and give HOST:6379, or leave --address out for a local Ray"
+        reason = "no Ray cluster runs on this machine" if address == given == "auto" else _one_line(error)
+        raise InputError([Fault(where, f"no Ray cluster can be reached ({reason})", fix)]) from None
+    _check_answer(given, where)
+    try:
+        _init(address)
+    except Exception as error:
+        reason = " ".join(_one_line(one) for one in (error, error.__cause__) if one is not None)
+        raise InputError(
+            [Fault(where, f"the cluster cannot be joined: {reason}", "see docs/how-to/cluster.md")]
+        ) from error
+
+
+def _check_answer(address: str, where: str) -> None:
+    """Ask the cluster for its name in a process of its own, since Ray's client waits for minutes or ends its process.
+
+    Raises:
+        InputError: no Ray cluster answers, or it does not take our token.
+    """
+    command = [sys.executable, "-m", "raysearch.execution.cluster", address]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=ANSWER_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        what = f"something listens there and did not answer as a Ray cluster within {ANSWER_TIMEOUT_S:.0f} s"
+        raise InputError([Fault(where, what, "check host and port (of Ray's GCS, 6379 by default)")]) from None
+    if asked.stdout.startswith(_REFUSED):
+        given = tokens.AUTH_MODE_ENV_VAR in os.environ
+        what = "the cluster does not take the token that was given" if given else "the cluster asks for a token"
+        raise InputError([Fault(where, what, _TOKEN_FIX)])
+    if asked.returncode != 0:
+        lines = (asked.stdout or asked.stderr).strip().splitlines() or [f"exit code {asked.returncode}"]
+        raise InputError([Fault(where, f"no Ray cluster answers there ({lines[-1]})", "check host and port")])
+
+
+def _ask(address: str) -> None:
+    """Ask a cluster for its name, and say on standard output how that failed."""
+    try:
+        if address == "auto":
+            tokens.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+        tokens.ensure_token_if_auth_enabled(create_token_if_missing=False)
+        GcsClient(address=services.canonicalize_bootstrap_address(address))
+    except ray.exceptions.AuthenticationError:
+        print(_REFUSED)
+        sys.exit(1)
+    except Exception as error:
+        print(_one_line(error))
+        sys.exit(1)
+
+
+def _init(address: str) -> None:
+    """Connect, and give SIGTERM back, which Ray takes for itself."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(
+            address=address,
+            include_dashboard=True if address == "local" else None,
+            dashboard_host="127.0.0.1",
+            log_to_driver=True,
+            logging_level=logging.ERROR,
+        )
+    except BaseException:
+        ray.shutdown()
+        raise
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+if __name__ == "__main__":
+    _ask(sys.argv[1])

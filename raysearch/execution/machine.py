@@ -1,0 +1,67 @@
+"""What this machine has, and how many trials it holds side by side."""
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from ray._common.utils import get_system_memory
+from ray._private.utils import get_num_cpus
+
+from raysearch.space.spec import ResourceSettings
+
+
+@dataclass(frozen=True)
+class Machine:
+    """CPUs, GPUs and memory, as a local Ray would find them."""
+
+    cpus: float
+    gpus: int
+    memory_bytes: int
+    """Of the machine, or of the container."""
+    free_bytes: int
+    """What of it nothing else uses now."""
+    gpu_memory_bytes: int | None
+    """Of the smallest GPU; None without one."""
+
+    @property
+    def words(self) -> str:
+        """The same in words."""
+        gpus = ""
+        if self.gpus and self.gpu_memory_bytes is not None:
+            gpus = f", {self.gpus} GPU{'s' if self.gpus > 1 else ''} of {gigabytes(self.gpu_memory_bytes)}"
+        cpus = f"{self.cpus:g} CPU{'s' if self.cpus != 1 else ''}"
+        return f"{cpus}{gpus}, {gigabytes(self.memory_bytes)} of memory, {gigabytes(self.free_bytes)} of it free"
+
+
+def this_machine() -> Machine:
+    """What is here; the GPUs are those that CUDA_VISIBLE_DEVICES leaves."""
+    import torch  # late: it takes seconds
+
+    sizes = [torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())]
+    memory_bytes = int(get_system_memory())
+    return Machine(
+        cpus=float(get_num_cpus()),
+        gpus=len(sizes),
+        memory_bytes=memory_bytes,
+        free_bytes=min(memory_bytes, _free_bytes() or memory_bytes),
+        gpu_memory_bytes=min(sizes, default=None),
+    )
+
+
+def num_fitting(resources: ResourceSettings, *, cpus: float, gpus: float) -> int:
+    """How many trials these CPUs and GPUs are enough for."""
+    wanted = ((resources.cpu, cpus), (resources.gpu, gpus))
+    return min(int((there + 1e-9) // each) for each, there in wanted if each > 0)
+
+
+def gigabytes(num_bytes: float) -> str:
+    """Bytes in GB of 2^30, the unit of `resources.memory_gb`."""
+    return f"{num_bytes / 2**30:.{1 if num_bytes < 100 * 2**30 else 0}f} GB"
+
+
+def _free_bytes() -> int | None:
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return None

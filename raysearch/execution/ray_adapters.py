@@ -1,0 +1,632 @@
+"""Ray Tune on one side, the search on the other: a wrapper around any trainable, a Searcher, a scheduler.
+
+The wrapper runs where the trial runs. It builds the user's trainable anew for every trial, so a reused actor keeps the
+process with its imports and caches but nothing of the trial before; it writes checkpoints before it reports; and it
+turns every way a trial can end into a report, so that the actor survives.
+"""
+
+import contextlib
+import copy
+import gc
+import json
+import logging
+import math
+import os
+import pickle
+import random
+import shutil
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import ray
+from ray import cloudpickle, tune
+from ray.train._internal.session import get_session, shutdown_session
+from ray.tune.execution.placement_groups import PlacementGroupFactory
+from ray.tune.result import RESULT_DUPLICATE
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.trainable import FunctionTrainable, wrap_function
+from ray.tune.utils import flatten_dict
+
+from raysearch.errors import InputError
+from raysearch.execution import environment, memory
+from raysearch.execution.environment import FailuresAlike, Halt
+from raysearch.history.journal import Mode, Status
+from raysearch.history.metric_names import Entry, with_entries
+from raysearch.search.search import MAX_WORKERS_LOST, Decision, Proposal, Search
+from raysearch.space.spec import SearchSpec
+from trainables.protocol import CONFIG_USED, ITERATION, SharesBeginning
+
+_log = logging.getLogger("raysearch")
+
+REPORT = "raysearch"
+"""Key of a Tune result under which the wrapper's own report travels."""
+
+_STATE_FILE = "raysearch_state.json"
+_DICT_FILE = "checkpoint.pkl"
+
+_AUTO_FILLED = frozenset(
+    {
+        "checkpoint_dir_name",
+        "config",
+        "date",
+        "done",
+        "episodes_total",
+        "hostname",
+        "iterations_since_restore",
+        "node_ip",
+        "pid",
+        "should_checkpoint",
+        "time_since_restore",
+        "time_this_iter_s",
+        "time_total_s",
+        "timestamp",
+        "timesteps_since_restore",
+        "timesteps_total",
+        "training_iteration",
+        "trial_id",
+    }
+)
+"""Keys that Tune adds to every result."""
+
+
+@dataclass(frozen=True)
+class TrialReport:
+    """What the wrapper tells the search: a report, an ending, or both."""
+
+    iteration: int | None = None
+    value: float | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint: str | None = None
+    seconds: float = 0.0
+    done: bool = False
+    peak_memory_bytes: int | None = None
+    memory_limit_bytes: int | None = None
+    needed_memory_bytes: int | None = None
+    """Where memory ran out: the trial needs at least so much."""
+    excess: float | None = None
+    """Where memory ran out: how far beyond what there was, relative to that, if that is known."""
+    worker: str | None = None
+    """Where the process runs, and its number."""
+    ending: Status | None = None
+    error: str | None = None
+    details: str | None = None
+    """The traceback of an error, for the log."""
+    halt: Halt | None = None
+    """Why the whole search must stop here, with this trial to be taken up again later."""
+
+
+class SearchHalted(BaseException):
+    """The search cannot go on without losing what happens; leaves Tune's loop at once, past its own handlers."""
+
+    def __init__(self, halt: Halt) -> None:
+        super().__init__(halt.what)
+        self.halt = halt
+
+
+@dataclass(frozen=True)
+class TrialContext:
+    """What all trials of a search have in common."""
+
+    trainable: Any
+    """The user's class or function."""
+    metric: str
+    mode: Mode
+    seed: int
+    """Seeds the process before the trainable is built, for trainables that do not seed themselves."""
+    cpu: float
+    """CPUs of one trial."""
+    gpu: float
+    """GPUs of one trial; a fraction shares one."""
+    share: float = 1.0
+    """Of the machine's memory, that a trial without a GPU may take."""
+    memory_bytes: int | None = None
+    """What a trial may take, where the space file says it."""
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    """Objectives that are an entry of a reported list -> which."""
+    spec: SearchSpec | None = None
+    """The search, whose preflight is repeated where a trial fails; None in a trial outside a search."""
+
+    @classmethod
+    def of(cls, spec: SearchSpec, *, share: float = 1.0) -> "TrialContext":
+        """What the trials of a space file have in common."""
+        objective, resources = spec.objectives[0], spec.resources
+        return cls(
+            trainable=spec.trainable.target,
+            metric=objective.metric,
+            mode=objective.mode,
+            seed=spec.search.seed,
+            cpu=resources.cpu,
+            gpu=resources.gpu,
+            share=share,
+            memory_bytes=resources.memory_bytes,
+            entries=spec.objective_entries,
+            spec=spec,
+        )
+
+
+def _process_name() -> str:
+    """Return where this process runs, and its number."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def wrap(context: TrialContext) -> type["TrialActor"]:
+    """The class that Ray runs for a trainable."""
+    name = getattr(context.trainable, "__name__", "trainable")
+    return type(name, (TrialActor,), {"context": context, "__module__": TrialActor.__module__})
+
+
+class TrialActor(tune.Trainable):
+    """Runs one trial after another, each in a trainable of its own."""
+
+    context: ClassVar[TrialContext]
+
+    def __repr__(self) -> str:
+        """Return the name of the worker in the Ray dashboard: that of its process, since Ray asks for it only once.
+
+        Which trial runs there is the last line that begins with `trial` in the worker's own log.
+        """
+        run = f"{self._folder.parents[1].name}: " if hasattr(self, "_folder") else ""
+        return f"{run}worker {_process_name()}"
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
+        """What Ray sets aside for one trial."""
+        amounts = {"CPU": cls.context.cpu, "GPU": cls.context.gpu}
+        return PlacementGroupFactory([{name: amount for name, amount in amounts.items() if amount > 0}])
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Begin the first trial of this process."""
+        gc.freeze()  # what is imported stays: collecting after every trial need not walk through it
+        self._defaults = _ProcessDefaults()
+        self._trainable: tune.Trainable | None = None
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """End the trial before and begin the next in the same process."""
+        self._end()
+        self._begin(new_config)
+        return True
+
+    def cleanup(self) -> None:
+        """End the last trial."""
+        self._end()
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self._clock = time.perf_counter()
+        self._folder = Path(config["folder"])
+        self._shared_folder = None if config["shared_folder"] is None else Path(config["shared_folder"])
+        self._given = config["config"]
+        print(config["title"], flush=True)
+        self._ending: TrialReport | None = None
+        self._num_reports = 0
+        self._has_begun = False
+        self._last: str | None = None
+        self._best: tuple[float, str] | None = None
+        if self.context.memory_bytes is not None and self.context.gpu > 0:
+            memory.cap_gpu(self.context.memory_bytes)
+        memory.reset_peak()
+        self._defaults.restore(self.context.seed)
+        try:
+            self._trainable = _build(self.context.trainable, self._given, self._storage)
+            self._restore(config["reports"])
+            self._ending = self._beyond_limit()
+        except Exception as error:
+            self._ending = self._ending_of(error)
+
+    def _end(self) -> None:
+        trainable, self._trainable = self._trainable, None
+        if trainable is not None:
+            try:
+                if isinstance(trainable, FunctionTrainable):
+                    _finish_function()
+                else:
+                    trainable.cleanup()
+            except Exception:
+                traceback.print_exc()
+        del trainable
+        memory.release()
+
+    def step(self) -> dict[str, Any]:
+        """Run the trainable to its next report."""
+        report = self._ending if self._ending is not None else self._run()
+        if report.ending == "failed" and (halt := self._fault_of_environment(report)) is not None:
+            report = replace(report, ending=None, halt=halt)
+        over = report.done or report.ending is not None or report.halt is not None
+        if report.ending is not None:
+            self._end()
+        return {**report.metrics, REPORT: report, "done": over}
+
+    def _run(self) -> TrialReport:
+        assert self._trainable is not None
+        self._drop_superseded_checkpoints()
+        try:
+            self._share_beginning()
+            result = self._trainable.train()
+            if RESULT_DUPLICATE in result:
+                return TrialReport(ending="completed")
+            return self._take(result)
+        except Exception as error:
+            return self._ending_of(error)
+
+    def _share_beginning(self) -> None:
+        """Once, in the first step and not in the set-up, which Ray may do twice and does not wait for as long."""
+        is_new, self._has_begun = not self._has_begun and self._last is None, True
+        if is_new and self._shared_folder is not None and isinstance(self._trainable, SharesBeginning):
+            self._trainable.share_beginning(self._shared_folder, self._folder.name)
+
+    def _take(self, result: dict[str, Any]) -> TrialReport:
+        metric, result = self.context.metric, with_entries(result, self.context.entries)
+        if metric not in result:
+            reported = ", ".join(sorted(_metrics(result))) or "nothing"
+            return TrialReport(ending="failed", error=f"it reported no {metric}, only {reported}")
+        difference = _first_difference(self._given, result.get(CONFIG_USED))
+        if difference is not None:
+            return TrialReport(ending="failed", error=f"it trained with another config than it was given: {difference}")
+        beyond = self._beyond_limit()
+        if beyond is not None:
+            return beyond
+        self._num_reports += 1
+        iteration = int(result.get(ITERATION, self._num_reports))
+        value = float(result[metric])
+        metrics = {name: number for name, number in _metrics(result).items() if name not in (metric, ITERATION)}
+        if not math.isfinite(value):
+            return TrialReport(ending="infeasible", error=f"{metric} is {value} at iteration {iteration}")
+        checkpoint = self._save(iteration)
+        if checkpoint is not None:
+            self._last = checkpoint
+            loss = value if self.context.mode == "min" else -value
+            if self._best is None or loss < self._best[0]:
+                self._best = (loss, checkpoint)
+        now = time.perf_counter()
+        seconds, self._clock = now - self._clock, now
+        return TrialReport(
+            iteration=iteration,
+            value=value,
+            metrics=metrics,
+            checkpoint=checkpoint,
+            seconds=seconds,
+            done=bool(result.get("done", False)),
+            peak_memory_bytes=memory.peak_bytes(),
+            memory_limit_bytes=self._memory_limit(),
+            worker=_process_name(),
+        )
+
+    def _beyond_limit(self) -> TrialReport | None:
+        """Return the ending of a trial that has taken more memory than the space file allows; None within the limit."""
+        limit, peak = self.context.memory_bytes, memory.peak_bytes()
+        if limit is None or peak is None or peak <= limit:
+            return None
+        took, allowed = (f"{num_bytes / 2**30:.3f} GB" for num_bytes in (peak, limit))
+        return TrialReport(
+            ending="infeasible",
+            error=f"it took {took} of memory, and resources.memory_gb allows {allowed}",
+            peak_memory_bytes=peak,
+            needed_memory_bytes=peak,
+            excess=peak / limit - 1.0,
+        )
+
+    def _memory_limit(self) -> int:
+        return self.context.memory_bytes or memory.limit_bytes(self.context.gpu, self.context.share)
+
+    def _ending_of(self, error: Exception) -> TrialReport:
+        """The ending that an exception means; a process whose GPU is lost is not used again."""
+        if memory.is_out_of_memory(error):
+            peak, short = memory.peak_bytes(), memory.shortage(error, self._memory_limit())
+            return TrialReport(
+                ending="infeasible",
+                error=f"out of memory: {error}",
+                peak_memory_bytes=peak,
+                needed_memory_bytes=(peak or 0) if short is None else short.needed_bytes,
+                excess=None if short is None else short.excess,
+            )
+        if isinstance(error, FloatingPointError):
+            return TrialReport(ending="infeasible", error=str(error))
+        if "CUDA error" in str(error):
+            raise error
+        text, details = f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))
+        written = (self._folder,) if self._shared_folder is None else (self._folder, self._shared_folder)
+        halt = environment.fault_of_error(error, written)
+        return TrialReport(ending=None if halt else "failed", error=text, details=details, halt=halt)
+
+    def _fault_of_environment(self, report: TrialReport) -> Halt | None:
+        """Look for what would fail every other trial too; the preflight has passed once, on the same search.
+
+        Here and not in the set-up, for which Ray does not wait as long.
+        """
+        halt = environment.fault_of_folder(self._folder)
+        spec = self.context.spec
+        if halt is not None or spec is None or spec.trainable.preflight is None or report.details is None:
+            return halt
+        from raysearch.execution.preflight import trainable_notices  # late: it imports what other trainables do without
+
+        try:
+            trainable_notices(spec)
+        except Exception as error:
+            faults = error.faults if isinstance(error, InputError) else (f"{type(error).__name__}: {error}",)
+            more = f" (and {len(faults) - 1} faults more)" if len(faults) > 1 else ""
+            return None if memory.is_out_of_memory(error) else Halt(f"{faults[0]}{more}", "mend that")
+        return None
+
+    def _save(self, iteration: int) -> str | None:
+        """Write a checkpoint under a temporary name and rename it into place."""
+        name = f"checkpoint-{iteration:08d}"
+        part = self._folder / f".{name}.part"
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        assert self._trainable is not None
+        if isinstance(self._trainable, FunctionTrainable):
+            saved = self._trainable._last_training_result
+            if saved is None or saved.checkpoint is None:
+                shutil.rmtree(part)
+                return None
+            with saved.checkpoint.as_directory() as folder:
+                shutil.copytree(folder, part, dirs_exist_ok=True)
+        else:
+            try:
+                saved = self._trainable.save_checkpoint(str(part))
+            except NotImplementedError:
+                shutil.rmtree(part)
+                return None
+            if isinstance(saved, dict):
+                (part / _DICT_FILE).write_bytes(cloudpickle.dumps(saved))
+        state = {"num_reports": self._num_reports, "training_iteration": self._trainable._iteration}
+        (part / _STATE_FILE).write_text(json.dumps(state))
+        target = self._folder / name
+        shutil.rmtree(target, ignore_errors=True)
+        part.rename(target)
+        return name
+
+    def _restore(self, reports: list[tuple[int, float, str]]) -> None:
+        """Load the newest checkpoint that was reported and is still there.
+
+        Nothing is deleted yet: Ray may set a trial up in a second actor, which never takes a step, while the first one
+        already writes checkpoints.
+        """
+        known = [report for report in reports if (self._folder / report[2] / _STATE_FILE).is_file()]
+        if not known:
+            return
+        _, _, self._last = max(known)
+        sign = 1.0 if self.context.mode == "min" else -1.0
+        loss, _, best = min((sign * value, iteration, name) for iteration, value, name in known)
+        self._best = (loss, best)
+        folder = self._folder / self._last
+        state = _read_state(folder)
+        self._num_reports = state["num_reports"]
+        assert self._trainable is not None
+        self._trainable._iteration = state["training_iteration"]
+        if isinstance(self._trainable, FunctionTrainable):
+            get_session().loaded_checkpoint = tune.Checkpoint.from_directory(str(folder))
+        elif (folder / _DICT_FILE).is_file():
+            self._trainable.load_checkpoint(pickle.loads((folder / _DICT_FILE).read_bytes()))
+        else:
+            self._trainable.load_checkpoint(str(folder))
+
+    def _drop_superseded_checkpoints(self) -> None:
+        """Keep the last and the best; called when the search has the last report on record."""
+        if not self._folder.is_dir():
+            return
+        kept = {self._last, None if self._best is None else self._best[1]}
+        for path in self._folder.iterdir():
+            if path.name not in kept:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _read_state(folder: Path) -> dict[str, int]:
+    state: dict[str, int] = json.loads((folder / _STATE_FILE).read_text())
+    return state
+
+
+def _build(trainable: Any, config: dict[str, Any], storage: Any) -> tune.Trainable:
+    cls = trainable if isinstance(trainable, type) else wrap_function(trainable)
+    built: tune.Trainable = cls(config=copy.deepcopy(config), storage=storage)
+    return built
+
+
+def _finish_function() -> None:
+    """Let the thread of a function end; it waits inside its last report, or has returned."""
+    session = get_session()
+    if session is None:
+        return
+    try:
+        session.finish(timeout=None)
+    finally:
+        shutdown_session()
+
+
+def _metrics(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers, and lists of numbers, that the trainable itself reported; nested ones joined by a slash."""
+    ours = {key: value for key, value in result.items() if key not in _AUTO_FILLED and key != CONFIG_USED}
+    return {key: _plain(value) for key, value in flatten_dict(ours).items() if _plain(value) is not None}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    if isinstance(value, list | tuple) and value and all(isinstance(v, Real) for v in value):
+        return [float(v) for v in value]
+    return None
+
+
+def _first_difference(given: Any, used: Any, path: str = "") -> str | None:
+    """Where the config that was used departs from the one given, and how; None where both agree or nothing is said."""
+    if used is None and not path:
+        return None
+    if isinstance(given, Mapping) and isinstance(used, Mapping):
+        for key in [*given, *(key for key in used if key not in given)]:
+            below = f"{path}.{key}" if path else str(key)
+            difference = _first_difference(given.get(key, "absent"), used.get(key, "absent"), below)
+            if difference is not None:
+                return difference
+        return None
+    if isinstance(given, list | tuple) and isinstance(used, list | tuple):
+        return None if list(given) == list(used) else f"{path}: given {list(given)}, used {list(used)}"
+    return None if given == used else f"{path}: given {given!r}, used {used!r}"
+
+
+class _ProcessDefaults:
+    """What a trial may change in its process without owning it, as it was when the process began."""
+
+    def __init__(self) -> None:
+        self._cwd = os.getcwd()
+        self._environ = dict(os.environ)
+
+    def restore(self, seed: int) -> None:
+        """Set everything back, and every random state to a function of the seed."""
+        os.chdir(self._cwd)
+        for name in set(os.environ) - set(self._environ):
+            del os.environ[name]
+        os.environ.update(self._environ)
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002 - the global state is what a trainable may draw from
+        torch = sys.modules.get("torch")
+        if torch is not None:
+            torch.set_default_dtype(torch.float32)
+            torch.set_grad_enabled(True)
+            torch.use_deterministic_algorithms(False)
+            torch.set_num_threads(int(self._environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
+            torch.manual_seed(seed)
+
+
+@contextlib.contextmanager
+def _halting() -> Iterator[None]:
+    """Stop the search when its journal cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        fix = "make room" if error.errno in environment.FULL else "make it writable again"
+        raise SearchHalted(Halt(f"the journal cannot be written: {error.strerror}", fix)) from error
+
+
+class JournalSearcher(Searcher):
+    """Tune's view of the search: it only suggests."""
+
+    def __init__(self, search: Search, start: Callable[[Proposal], dict[str, Any]]) -> None:
+        """`start` turns a proposal into the config that the wrapper reads."""
+        super().__init__(metric=None, mode=None)
+        self._search = search
+        self._start = start
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The config of the next trial; FINISHED at the end of the search; None while trials must end first."""
+        with _halting():
+            proposal = self._search.propose()
+        if proposal is not None:
+            return self._start(proposal)
+        return Searcher.FINISHED if self._search.finished else None
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing: the scheduler hears of it first, with more to know."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the journal is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the journal is the state."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class JournalScheduler(FIFOScheduler):
+    """Tune's view of the search: every report and every ending passes through here into the journal."""
+
+    def __init__(self, search: Search) -> None:
+        """Take reports for `search`."""
+        super().__init__()
+        self._search = search
+        self._stopped: set[str] = set()
+        """Tune's trials that were told to stop: each is one leg of a trial of the search, which may pause."""
+        self._alike = FailuresAlike(search.spec, search.history)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Write the report down and decide on it."""
+        if self._take(trial, result) is Decision.CONTINUE:
+            return str(TrialScheduler.CONTINUE)
+        self._stopped.add(trial.trial_id)
+        return str(TrialScheduler.STOP)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Write a last report down; Tune brings results that say `done` here only, and stopped ones once more."""
+        if trial.trial_id not in self._stopped:
+            self._take(trial, result)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """A trial's worker is gone: the wrapper reports every other trouble itself."""
+        if trial.trial_id in self._stopped:
+            return  # the search needs this worker no more: the trial has ended, or pauses
+        error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        if isinstance(error, ray.exceptions.OutOfMemoryError) or "running low on memory" in str(error):
+            what = "out of memory: the machine ran low and Ray ended the worker"
+            peak = self._search.history.trials[_number(trial)].peak_memory_bytes
+            self._search.end(_number(trial), "infeasible", what, needed_memory_bytes=peak or 0)
+        else:
+            if self._search.history.trials[_number(trial)].workers_lost + 1 >= MAX_WORKERS_LOST:
+                self._halt_where_alike(_number(trial), lines[-1])
+            self._search.worker_lost(_number(trial), lines[-1])
+
+    def _halt_where_alike(self, number: int, error: str) -> None:
+        """Stop the search before a trial is recorded as failed that fails as those before it did."""
+        halt = self._alike.add(self._search.history.trials[number], error)
+        if halt is not None:
+            raise SearchHalted(halt)
+
+    def _take(self, trial: Any, result: dict[str, Any]) -> Decision:
+        report: TrialReport = result[REPORT]
+        if report.details is not None:
+            _log.error("trial %d failed\n%s", _number(trial), report.details)
+        if report.halt is not None:
+            raise SearchHalted(report.halt)
+        if report.ending == "failed":
+            self._halt_where_alike(_number(trial), report.error or "")
+        elif report.ending is not None:
+            self._alike.reset()
+        with _halting():
+            if report.ending is not None:
+                self._search.end(
+                    _number(trial),
+                    report.ending,
+                    report.error,
+                    peak_memory_bytes=report.peak_memory_bytes,
+                    needed_memory_bytes=report.needed_memory_bytes,
+                    excess=report.excess,
+                )
+                return Decision.STOP
+            assert report.iteration is not None and report.value is not None
+            decision = self._search.report(
+                _number(trial),
+                iteration=report.iteration,
+                value=report.value,
+                metrics=report.metrics,
+                checkpoint=report.checkpoint,
+                seconds=report.seconds,
+                done=report.done,
+                peak_memory_bytes=report.peak_memory_bytes,
+                memory_limit_bytes=report.memory_limit_bytes,
+                worker=report.worker,
+            )
+        if decision is not Decision.CONTINUE:
+            self._alike.reset()
+        return decision
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def _number(trial: Any) -> int:
+    return int(trial.config["number"])

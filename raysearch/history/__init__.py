@@ -1,0 +1,1 @@
+"""The record of a search: the journal, the history read out of it, its tables and its folder."""

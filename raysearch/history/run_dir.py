@@ -1,0 +1,180 @@
+"""Every path inside the folder of one run."""
+
+import os
+import shlex
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from raysearch.config.documents import JOURNAL_FILE, Kind, check_kind
+from raysearch.errors import Fault, InputError
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The folder that a search writes and everything else reads."""
+
+    root: Path
+
+    @classmethod
+    def create(cls, name: str, out: Path | None) -> "RunDir":
+        """A new folder: `out`, or `runs/NAME-TIMESTAMP` below the working directory.
+
+        Raises:
+            InputError: the folder holds something already, or cannot be written.
+        """
+        root = Path(out) if out is not None else Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        root = Path(os.path.abspath(root.expanduser()))
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            if any(root.iterdir()):
+                fix = (
+                    f"go on with `raysearch resume {shlex.quote(str(root))}`"
+                    if cls(root).journal.exists()
+                    else "name another folder"
+                )
+                raise InputError([Fault(str(root), "is not empty; a search begins in a folder of its own", fix)])
+            cls(root).trials.mkdir()
+        except OSError as error:
+            raise InputError(
+                [Fault(str(root), f"cannot be written ({error.strerror})", "name another --out")]
+            ) from None
+        return cls(root)
+
+    @classmethod
+    def open(cls, root: Path) -> "RunDir":
+        """The folder of a run that exists.
+
+        Raises:
+            InputError: it holds no journal.
+        """
+        run_dir = cls(Path(os.path.abspath(Path(root).expanduser())))
+        if not run_dir.journal.is_file():
+            check_kind(run_dir.root, str(root), Kind.RUN)
+            if not run_dir.root.exists():
+                raise InputError([Fault(str(root), "there is no such folder", "name the folder of a run")])
+            what = f"is no folder of a run: it holds no {JOURNAL_FILE}"
+            raise InputError([Fault(str(root), what, "name one that does")])
+        return run_dir
+
+    @property
+    def space(self) -> Path:
+        """The space file as it was run."""
+        return self.root / "space.yaml"
+
+    @property
+    def journal(self) -> Path:
+        """The one record of the search."""
+        return self.root / JOURNAL_FILE
+
+    @property
+    def trials_table(self) -> Path:
+        """One row a trial."""
+        return self.root / "trials.parquet"
+
+    @property
+    def results_table(self) -> Path:
+        """One row a trial and iteration."""
+        return self.root / "results.parquet"
+
+    @property
+    def best_config(self) -> Path:
+        """The config of the best trial."""
+        return self.root / "best_config.json"
+
+    @property
+    def pareto(self) -> Path:
+        """The configs of the Pareto set, where there are several objectives."""
+        return self.root / "pareto"
+
+    @property
+    def pareto_table(self) -> Path:
+        """One row a trial of the Pareto set."""
+        return self.root / "pareto.parquet"
+
+    def pareto_config(self, number: int) -> Path:
+        """The config of one trial of the Pareto set."""
+        return self.pareto / f"trial-{number:05d}.json"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """The weights of the best trial at its best iteration."""
+        return self.root / "best_checkpoint"
+
+    @property
+    def predictions(self) -> Path:
+        """Pictures of what the winner and the default config predict."""
+        return self.root / "predictions"
+
+    @property
+    def report(self) -> Path:
+        """The page that tells what happened."""
+        return self.root / "report.html"
+
+    @property
+    def log(self) -> Path:
+        """What Ray, libraries and workers say, and the tracebacks of failed trials."""
+        return self.root / "raysearch.log"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The files of TensorBoard, a folder a trial."""
+        return self.root / "tensorboard"
+
+    @property
+    def mlflow(self) -> Path:
+        """Which run of MLflow is that of the search."""
+        return self.root / "mlflow.json"
+
+    @property
+    def wandb(self) -> Path:
+        """What the ids of the search's runs at Weights & Biases begin with, and which trials have arrived there."""
+        return self.root / "wandb.jsonl"
+
+    @property
+    def tune(self) -> Path:
+        """Ray Tune's own files."""
+        return self.root / "tune"
+
+    @property
+    def trials(self) -> Path:
+        """The folders of the trials."""
+        return self.root / "trials"
+
+    @property
+    def shared(self) -> Path:
+        """Checkpoints of the iterations that trials have in common; absent once the search has finished."""
+        return self.root / "shared"
+
+    @property
+    def confirmed_table(self) -> Path:
+        """One row a confirmed config and seed."""
+        return self.root / "confirmed.parquet"
+
+    @property
+    def importance_table(self) -> Path:
+        """One row a searched value and method of telling its importance."""
+        return self.root / "importance.parquet"
+
+    def confirm_training(self, number: int, seed: int) -> Path:
+        """The folder of the training that repeats one trial's config with a seed of its own."""
+        return self.root / "confirm" / f"trial-{number}-seed-{seed}"
+
+    def trial(self, number: int) -> Path:
+        """The folder of one trial: its checkpoints."""
+        return self.trials / f"{number:05d}"
+
+    def drop_shared(self) -> None:
+        """Delete the shared checkpoints; a trial that is added later trains its beginning anew, to the same bits."""
+        shutil.rmtree(self.shared, ignore_errors=True)
+
+    def keep_only(self, number: int, checkpoint: str | None) -> None:
+        """Delete every checkpoint of a trial but one (or all)."""
+        folder = self.trial(number)
+        if checkpoint is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        elif folder.is_dir():
+            for path in folder.iterdir():
+                if path.name != checkpoint:
+                    shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,169 @@
+"""What happened, as tables: one row a trial, one row a trial and iteration; each as Parquet and as CSV."""
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from raysearch.history.journal import PEAK_MEMORY, History, TrialHistory
+from raysearch.history.pareto import pareto_set
+from raysearch.history.run_dir import RunDir
+
+
+def write_tables(history: History, run_dir: RunDir) -> None:
+    """Write `trials.parquet` and `results.parquet`, and both as CSV; a reader sees each whole, of before or after."""
+    write_table(trials_table(history), run_dir.trials_table)
+    write_table(results_table(history), run_dir.results_table)
+
+
+def trials_table(history: History) -> pa.Table:
+    """One row per started trial, in the order of their numbers.
+
+    Columns: `trial`, `status`, every searched value under its dotted path (null where its condition did not hold; a
+    column in which some value is a list holds JSON text),
+    `value` (the best so far), `best_iteration`, `iterations`, `seconds` (of the trial's own running),
+    `peak_memory_bytes`, `error`, `audited` (let through past every stop), `breaks` (constraints on what is reported),
+    `origin` (where values come from that no algorithm proposed), `iterations_shared` (those of `iterations` that
+    another trial had trained already); of several objectives, every one after the first under its metric, at the report
+    of `value` (as `objective.METRIC` beside a column of that name; peak memory is there anyway).
+    """
+    paths = list(dict.fromkeys(path for trial in history.trials for path in trial.values))
+    rows = [_trial_row(trial, history) for trial in history.trials]
+    columns: dict[str, pa.Array] = {
+        "trial": pa.array([row["trial"] for row in rows], pa.int64()),
+        "status": pa.array([row["status"] for row in rows], pa.string()),
+    }
+    for path in paths:
+        columns[path] = _searched_array([trial.values.get(path) for trial in history.trials])
+    for name, kind in (
+        ("value", pa.float64()),
+        ("best_iteration", pa.int64()),
+        ("iterations", pa.int64()),
+        ("seconds", pa.float64()),
+        ("peak_memory_bytes", pa.int64()),
+        ("error", pa.string()),
+        ("audited", pa.bool_()),
+        ("breaks", pa.string()),
+        ("origin", pa.string()),
+        ("iterations_shared", pa.int64()),
+    ):
+        columns[name] = pa.array([row[name] for row in rows], kind)
+    values = [history.values_of(trial) for trial in history.trials]
+    for place, (metric, _) in enumerate(history.further, start=1):
+        if metric != PEAK_MEMORY:
+            name = metric if metric not in columns else f"objective.{metric}"
+            columns[name] = pa.array(
+                [None if of_trial is None else of_trial[place] for of_trial in values], pa.float64()
+            )
+    return pa.table(columns)
+
+
+def pareto_table(history: History) -> pa.Table:
+    """The rows of `trials_table` of the Pareto set, the best by the first objective first."""
+    return trials_table(history).take([trial.number for trial in pareto_set(history)])
+
+
+def _trial_row(trial: TrialHistory, history: History) -> dict[str, Any]:
+    best = trial.best(history.mode)
+    return {
+        "trial": trial.number,
+        "status": trial.status,
+        "value": best.value if best else None,
+        "best_iteration": best.iteration if best else None,
+        "iterations": trial.last.iteration if trial.last else 0,
+        "seconds": sum(report.seconds for report in trial.reports.values()),
+        "peak_memory_bytes": trial.peak_memory_bytes,
+        "error": trial.error,
+        "audited": trial.is_audited,
+        "breaks": "; ".join(trial.broken(history.mode)) or None,
+        "origin": trial.origin,
+        "iterations_shared": trial.iterations_shared,
+    }
+
+
+def results_table(history: History) -> pa.Table:
+    """One row per trial and iteration: `trial`, `iteration`, `value`, `seconds`, and every other metric reported."""
+    return reports_table(
+        [
+            {
+                "trial": trial.number,
+                "iteration": report.iteration,
+                "value": report.value,
+                "seconds": report.seconds,
+                **report.metrics,
+            }
+            for trial in history.trials
+            for report in sorted(trial.reports.values(), key=lambda report: report.iteration)
+        ]
+    )
+
+
+def reports_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows of named numbers (or lists of numbers) as a table; a name that a row lacks is null there."""
+    fixed = {"trial": pa.int64(), "iteration": pa.int64(), "value": pa.float64()}
+    names = list(dict.fromkeys([*fixed, *(name for row in rows for name in row)]))
+    return pa.table(
+        {
+            name: pa.array([row.get(name) for row in rows], fixed[name])
+            if name in fixed
+            else _array([row.get(name) for row in rows])
+            for name in names
+        }
+    )
+
+
+def write_reports(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write the reports of one training as a table."""
+    write_table(reports_table(rows), path)
+
+
+def _searched_array(values: Sequence[Any]) -> pa.Array:
+    """Return the column of a searched value; of choices that are lists it is JSON text, whatever stands beside them."""
+    if any(isinstance(value, list) for value in values):
+        return pa.array([None if value is None else json.dumps(value) for value in values], pa.string())
+    return _array(values)
+
+
+def _array(values: Sequence[Any]) -> pa.Array:
+    """A column of the type that all its values share; mixed ones become text."""
+    kinds = {bool if isinstance(v, bool) else type(v) for v in values if v is not None}
+    if kinds == {int, float}:
+        values = [None if v is None else float(v) for v in values]
+    elif len(kinds) > 1:
+        values = [None if v is None else str(v) for v in values]
+    array = pa.array(values)
+    return pa.array([float(v) if v is not None else None for v in values]) if pa.types.is_null(array.type) else array
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Put a table into place of the one before, which a reader sees until then; and beside it the same as CSV, with
+    lists as JSON text.
+    """
+    _replace(path, lambda part: pq.write_table(table, part))
+    _replace(path.with_suffix(".csv"), lambda part: pacsv.write_csv(_without_lists(table), part))
+
+
+def _replace(path: Path, write: Callable[[Path], None]) -> None:
+    part = path.with_name(f".{path.name}.part")
+    write(part)
+    os.replace(part, path)
+
+
+def _without_lists(table: pa.Table) -> pa.Table:
+    """The table with every list as JSON; a number that JSON does not have is null in it."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_list(field.type):
+            texts = [None if numbers is None else _json(numbers) for numbers in table[place].to_pylist()]
+            table = table.set_column(place, field.name, pa.array(texts, pa.string()))
+    return table
+
+
+def _json(numbers: Sequence[Any]) -> str:
+    finite = [None if isinstance(n, float) and not math.isfinite(n) else n for n in numbers]
+    return json.dumps(finite, separators=(",", ":"))

@@ -1,0 +1,1 @@
+"""What a finished search says: importances, expected scores, confirmation, exports."""

@@ -1,0 +1,374 @@
+"""How much every searched value decides the score: fANOVA and PED-ANOVA at one common iteration, with intervals."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import optuna
+import pyarrow as pa
+from numpy.typing import NDArray
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.importance import PedAnovaImportanceEvaluator
+from optuna.storages import InMemoryStorage
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from sklearn.ensemble import RandomForestRegressor
+
+from raysearch.algorithms.unit_cube import to_unit
+from raysearch.config.choices import for_optuna, label
+from raysearch.history.journal import History, TrialHistory
+from raysearch.history.run_dir import RunDir
+from raysearch.history.tables import write_table
+from trainables.protocol import TOOK_EFFECT
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+MIN_TRIALS = 10
+"""Fewer trials leave less than three in the best quarter."""
+
+BEST = 0.25
+"""The part of the trials that PED-ANOVA takes for good."""
+
+_ENOUGH = 0.75
+"""The part of the trials that must have reached the iteration at which they are compared: where early stopping lets
+few on, those resemble one another too much to tell what made them good."""
+
+_NUM_DRAWS = 40
+"""Bootstrap draws of the trials."""
+_MOST_DRAWN = 400
+"""Trials of one draw, at most: with more trials the intervals are wider than they need be, and had in seconds."""
+_NUM_TREES, _NUM_TREES_OF_DRAW = 64, 8
+
+_SURE = 0.95
+"""The part of the draws in which a value must do more than its shuffled self to have an effect."""
+
+Method = Literal["fanova", "ped_anova"]
+Verdict = Literal["effect", "no effect shown", "took no effect"]
+Floats = NDArray[np.float64]
+
+_SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("method", pa.string()),
+        ("share", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("iteration", pa.int64()),
+        ("verdict", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Importance:
+    """What one method says of one searched value."""
+
+    path: str
+    method: Method
+    share: float
+    """fANOVA: of the score's variance, what the value decides by itself; PED-ANOVA: of what sets the best quarter of
+    the trials apart."""
+    interval: tuple[float, float]
+    """95 %, by bootstrap over the trials."""
+    verdict: Verdict
+    """`took no effect`: as the trainable counts, in every trial. `no effect shown`: in more than one draw of twenty,
+    the same values shuffled among the trials have as large a share."""
+
+
+@dataclass(frozen=True)
+class Importances:
+    """Every searched value by both methods."""
+
+    num_trials: int
+    """The trials that were compared, or that could have been."""
+    iteration: int | None
+    """Where they were compared; None with too few trials."""
+    rows: tuple[Importance, ...]
+    """Method by method, the largest share first; empty where nothing was compared."""
+    idle: tuple[tuple[str, int], ...]
+    """Searched values that had a say in no iteration of any trial that counts it, and the number of these trials."""
+
+    def of(self, method: Method) -> dict[str, Importance]:
+        """The rows of one method by path."""
+        return {row.path: row for row in self.rows if row.method == method}
+
+
+@dataclass(frozen=True)
+class CommonIteration:
+    """Trials at an iteration that most of them have reached."""
+
+    num_scored: int
+    """Trials that have reported and neither failed nor were infeasible."""
+    iteration: int
+    values: tuple[tuple[TrialHistory, float], ...]
+    """Each of them that has come so far, with the value of its first report there or beyond."""
+
+
+def at_common_iteration(history: History) -> CommonIteration | None:
+    """The scores of trials at the furthest iteration that three quarters of them (and `MIN_TRIALS`, or all) have
+    reached: the same for every trial, stopped ones too. None where no trial has a score.
+    """
+    scored = [trial for trial in history.trials if trial.reports and trial.status not in ("failed", "infeasible")]
+    if not scored:
+        return None
+    furthest = sorted((max(trial.reports) for trial in scored), reverse=True)
+    num_reached = min(len(scored), max(MIN_TRIALS, int(np.ceil(_ENOUGH * len(scored)))))
+    iteration = furthest[num_reached - 1]
+    values = tuple(
+        (trial, trial.reports[min(reported for reported in trial.reports if reported >= iteration)].value)
+        for trial in scored
+        if max(trial.reports) >= iteration
+    )
+    return CommonIteration(len(scored), iteration, values)
+
+
+def importances(history: History, paths: Sequence[str]) -> Importances:
+    """The shares of searched values in the score of trials at equal iterations, stopped ones too.
+
+    The iteration is the furthest that three quarters of the trials (and `MIN_TRIALS`) have reached; a trial's score is
+    the value of its first report there or beyond, as the stopping rules take it. Both methods are drawn from fixed
+    seeds: the same journal gives the same shares.
+
+    Args:
+        history: The search.
+        paths: The searched paths.
+    """
+    idle = idle_values(history, paths)
+    common = at_common_iteration(history)
+    if common is None or common.num_scored < MIN_TRIALS:
+        return Importances(common.num_scored if common else 0, None, (), idle)
+    iteration, compared = common.iteration, [trial for trial, _ in common.values]
+    values = np.array([value for _, value in common.values])
+    known = [path for path in paths if any(path in trial.params for trial in compared)]
+    methods: dict[Method, _Shares] = {
+        "fanova": partial(_fanova_shares, np.array([[_place(trial, path) for path in known] for trial in compared])),
+        "ped_anova": partial(_ped_anova_shares, compared, known, history.mode == "min"),
+    }
+    never = {path for path, _ in idle}
+    rows = [row for method, shares in methods.items() for row in _judged(method, known, shares, values, never)]
+    return Importances(len(compared), iteration, tuple(rows), idle)
+
+
+def idle_values(history: History, paths: Sequence[str]) -> tuple[tuple[str, int], ...]:
+    """The searched values that took effect nowhere, by what trials report of themselves, and the number of trials.
+
+    A trial counts a value where every report of it says how often the value had a say since the one before.
+    """
+    idle = []
+    for path in paths:
+        key = f"{TOOK_EFFECT}/{path}"
+        counting = [
+            trial
+            for trial in history.trials
+            if path in trial.values and trial.reports and all(key in r.metrics for r in trial.reports.values())
+        ]
+        if counting and not any(report.metrics[key] for trial in counting for report in trial.reports.values()):
+            idle.append((path, len(counting)))
+    return tuple(idle)
+
+
+def write_importances(found: Importances, run_dir: RunDir) -> None:
+    """Write `importance.parquet`, a row a searched value and method; nothing where nothing was compared."""
+    if not found.rows:
+        return
+    rows = [
+        {
+            "path": row.path,
+            "method": row.method,
+            "share": row.share,
+            "low": row.interval[0],
+            "high": row.interval[1],
+            "iteration": found.iteration,
+            "verdict": row.verdict,
+        }
+        for row in found.rows
+    ]
+    write_table(pa.Table.from_pylist(rows, _SCHEMA), run_dir.importance_table)
+
+
+_Shares = Callable[[Floats, NDArray[np.int64] | None, np.random.Generator], tuple[Floats, Floats]]
+"""Shares of the searched values and of their shuffled selves, (d,) each, from the values of all trials (n,) and the
+trials that are drawn, with repetition; None is all of them once, and nothing shuffled."""
+
+
+def _judged(method: Method, paths: Sequence[str], shares: _Shares, values: Floats, never: set[str]) -> list[Importance]:
+    """Shares of all trials, with what the draws say of them.
+
+    A draw holds fewer different trials than there are, from which a method sees less: the draws' spread is laid around
+    the share of all trials.
+    """
+    if not paths:
+        return []
+    found, _ = shares(values, None, np.random.default_rng(0))
+    drawn, is_above = [], []
+    for number in range(_NUM_DRAWS):
+        rng = np.random.default_rng([1, number])
+        of_draw, of_shuffled = shares(values, rng.integers(len(values), size=min(len(values), _MOST_DRAWN)), rng)
+        drawn.append(of_draw)
+        is_above.append(of_draw > of_shuffled)
+    low, high = np.quantile(drawn, (0.025, 0.975), axis=0) - np.mean(drawn, axis=0) + found
+    sureness = np.mean(is_above, axis=0)
+    rows = [
+        Importance(
+            path=path,
+            method=method,
+            share=float(found[i]),
+            interval=(float(np.clip(low[i], 0.0, found[i])), float(np.clip(high[i], found[i], 1.0))),
+            verdict="took no effect" if path in never else "effect" if sureness[i] >= _SURE else "no effect shown",
+        )
+        for i, path in enumerate(paths)
+    ]
+    return sorted(rows, key=lambda row: -row.share)
+
+
+# fANOVA.
+
+
+def _fanova_shares(
+    places: Floats, values: Floats, drawn: NDArray[np.int64] | None, rng: np.random.Generator
+) -> tuple[Floats, Floats]:
+    """Shares over the unit cube that the search draws from; a value that is inactive, NaN, is drawn at random there.
+
+    The score is a function of the whole cube that does not change along a value whose condition does not hold; a fixed
+    stand-in for the value would tell the forest of the condition instead.
+    """
+    points = np.where(np.isnan(places), rng.random(places.shape), places)
+    num_paths = points.shape[1]
+    if drawn is None:
+        return fanova(points, values, num_trees=_NUM_TREES, seed=0), np.zeros(num_paths)
+    shuffled = rng.permuted(points, axis=0)
+    seed = int(rng.integers(2**31))
+    both = np.concatenate([points, shuffled], axis=1)[drawn]
+    shares = fanova(both, values[drawn], num_trees=_NUM_TREES_OF_DRAW, seed=seed)
+    return shares[:num_paths], shares[num_paths:]
+
+
+def _place(trial: TrialHistory, path: str) -> float:
+    """Where a value lies in [0, 1], every choice as wide as another; NaN where it is inactive."""
+    if path not in trial.params:
+        return float("nan")
+    match trial.distributions[path]:
+        case CategoricalDistribution() as choices:
+            return (float(choices.to_internal_repr(trial.params[path])) + 0.5) / len(choices.choices)
+        case FloatDistribution() | IntDistribution() as numbers:
+            return to_unit(numbers, trial.params[path])
+        case other:
+            raise AssertionError(f"unknown distribution {other}")
+
+
+def fanova(points: Floats, values: Floats, *, num_trees: int, seed: int) -> Floats:
+    """The share of each dimension's main effect in the variance of a random forest over the unit cube, (d,).
+
+    Hutter et al. (ICML 2014), with the forest of Optuna's `FanovaImportanceEvaluator` and its shares: the mean over
+    trees of the variance of a tree's marginal over that of the tree. Optuna walks through a tree once for every piece
+    of a marginal, in Python, a second for 300 trials; here each leaf, a box, adds its part to all of them at once.
+
+    Args:
+        points: (n, d) in [0, 1].
+        values: (n,).
+        num_trees: Trees of the forest.
+        seed: Of the forest.
+    """
+    forest = RandomForestRegressor(num_trees, max_depth=64, random_state=seed).fit(points, values)
+    shares = [_tree_shares(tree.tree_, points.shape[1]) for tree in forest.estimators_]
+    told = [share for share in shares if share is not None]
+    return np.mean(told, axis=0) if told else np.zeros(points.shape[1])
+
+
+def _tree_shares(tree: Any, num_dims: int) -> Floats | None:
+    """None for a tree that gives one value everywhere."""
+    low, high = np.zeros((tree.node_count, num_dims)), np.ones((tree.node_count, num_dims))
+    for node, (left, right) in enumerate(zip(tree.children_left, tree.children_right, strict=True)):
+        if left >= 0:  # parents come before their children
+            low[left] = low[right] = low[node]
+            high[left] = high[right] = high[node]
+            high[left, tree.feature[node]] = low[right, tree.feature[node]] = tree.threshold[node]
+    is_leaf = tree.children_left < 0
+    low, high, values = low[is_leaf], high[is_leaf], tree.value[is_leaf, 0, 0]
+    volumes = (high - low).prod(axis=1)
+    mean = volumes @ values
+    variance = volumes @ (values - mean) ** 2
+    if variance <= 0.0:
+        return None
+    contents = volumes * (values - mean)
+    variances = [_marginal_variance(low[:, j], high[:, j], contents) for j in range(num_dims)]
+    return np.array(variances, np.float64) / float(variance)
+
+
+def _marginal_variance(low: Floats, high: Floats, contents: Floats) -> float:
+    """The variance along one dimension of a function of mean 0, given as its integrals over boxes, (boxes,) each."""
+    edges, places = np.unique(np.concatenate([low, high]), return_inverse=True)
+    slopes = np.zeros(len(edges))
+    widths = high - low
+    heights = np.divide(contents, widths, out=np.zeros_like(contents), where=widths > 0.0)
+    np.add.at(slopes, places, np.concatenate([heights, -heights]))
+    return float(np.diff(edges) @ np.cumsum(slopes)[:-1] ** 2)
+
+
+# PED-ANOVA.
+
+
+def _ped_anova_shares(
+    trials: Sequence[TrialHistory],
+    paths: Sequence[str],
+    is_min: bool,
+    values: Floats,
+    drawn: NDArray[np.int64] | None,
+    rng: np.random.Generator,
+) -> tuple[Floats, Floats]:
+    """PED-ANOVA (Watanabe et al., IJCAI 2023, arXiv 2304.10255) in Optuna's form, which knows conditional values.
+
+    It looks at one value at a time: the values of a parameter shuffled among the trials are the scores shuffled.
+    """
+    sample = _Sample(trials, range(len(trials)) if drawn is None else drawn.tolist())
+    losses = values if is_min else -values
+    own = _divergences(sample, paths, losses)
+    total = own.sum()
+    if total <= 0.0:
+        return np.zeros(len(paths)), np.zeros(len(paths))
+    if drawn is None:
+        return own / total, np.zeros(len(paths))
+    return own / total, _divergences(sample, paths, rng.permutation(losses)) / total
+
+
+def _divergences(sample: "_Sample", paths: Sequence[str], losses: Floats) -> Floats:
+    """How far the best trials' values of each path lie from all trials' values, (d,)."""
+    present = [path for path in paths if any(path in trial.params for trial in sample.drawn)]
+    evaluator = PedAnovaImportanceEvaluator(target_quantile=BEST)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that few trials tell little is in the intervals
+        found = evaluator.evaluate(sample, present, target=lambda trial: float(losses[trial.number]))
+    return np.array([found.get(path, 0.0) for path in paths])
+
+
+class _Sample(Study):
+    """A study of trials drawn with repetition; to put them into a storage takes longer than to look at them."""
+
+    def __init__(self, trials: Sequence[TrialHistory], drawn: Sequence[int]) -> None:
+        storage = InMemoryStorage()
+        storage.create_new_study([StudyDirection.MINIMIZE], "sample")
+        super().__init__("sample", storage)
+        frozen = {
+            number: FrozenTrial(
+                number=number,
+                state=TrialState.COMPLETE,
+                value=0.0,
+                datetime_start=None,
+                datetime_complete=None,
+                params={name: label(value) for name, value in trials[number].params.items()},
+                distributions={name: for_optuna(one) for name, one in trials[number].distributions.items()},
+                user_attrs={},
+                system_attrs={},
+                intermediate_values={},
+                trial_id=number,
+            )
+            for number in set(drawn)
+        }
+        self.drawn = [frozen[number] for number in drawn]
+
+    def get_trials(self, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
+        """The drawn trials, whatever is asked for: all are complete."""
+        return self.drawn

@@ -1,0 +1,1 @@
+"""A whole run: start, resume, confirm, and what it leaves behind."""

@@ -1,0 +1,140 @@
+"""All that a search leaves behind, written from its journal: tables, best config, checkpoint, report."""
+
+import shlex
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
+
+from raysearch.history.journal import History
+from raysearch.history.pareto import pareto_set
+from raysearch.history.run_dir import RunDir
+from raysearch.history.tables import write_tables
+from raysearch.report import write_report
+from raysearch.results.confirmation import Confirmation, read_confirmation
+from raysearch.results.export import write_best, write_pareto_set
+from raysearch.results.predictions import write_predictions
+from raysearch.schedulers import rungs_of
+from raysearch.schedulers.rung_audit import audit_rungs
+from raysearch.space.spec import SearchSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class ParetoPoint:
+    """One trial of the Pareto set."""
+
+    trial: int
+    values: tuple[float, ...]
+    """By objective."""
+    config: Path
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found, and where it lies."""
+
+    run_dir: Path
+    metric: str
+    best_value: float | None
+    """The best value of the objective; None when no trial reported one."""
+    best_trial: int | None
+    best_config: Path | None
+    best_checkpoint: Path | None
+    """None where the trainable writes no checkpoints."""
+    default_value: float | None
+    """The value of the config as it stands in the space file; None where the trainable has no `Config`."""
+    num_trials: int
+    iterations_shared: tuple[int, int]
+    """Training iterations that no trial had to train again, and iterations of all trials."""
+    finished: bool
+    """False when the search or its confirmation was interrupted; `resume` goes on."""
+    interrupted_by: int | None = None
+    """The signal that interrupted it."""
+    confirmed: Confirmation | None = None
+    """Where configs of the search were confirmed, the best of them is the best config."""
+    misleading: str | None = None
+    """What the rung audit says, where early scores mislead."""
+    objectives: tuple[str, ...] = ()
+    """The metrics of a search for several objectives."""
+    pareto_set: tuple[ParetoPoint, ...] = ()
+    """What no other trial beats in all of them, the best by the first first."""
+    mostly_failed: str | None = None
+    """What to say where more than half of the trials failed, those aside that were run again."""
+    broken: tuple[str, ...] = ()
+    """Constraints on what is reported that the best trial breaks, since no trial holds all of them."""
+    default_lost: str | None = None
+    """How the trial of the default config ended, where it was infeasible or failed."""
+
+    @property
+    def trials(self) -> "pd.DataFrame":
+        """A row a trial: `trials.parquet` as it is now; see `records.trials_table` for its columns."""
+        frame: pd.DataFrame = pq.read_table(RunDir(self.run_dir).trials_table).to_pandas()
+        return frame
+
+    @property
+    def results(self) -> "pd.DataFrame":
+        """A row a trial and iteration: `results.parquet` as it is now; see `records.results_table`."""
+        frame: pd.DataFrame = pq.read_table(RunDir(self.run_dir).results_table).to_pandas()
+        return frame
+
+
+def write_outcome(history: History, spec: SearchSpec, run_dir: RunDir) -> None:
+    """Write every file of the run's folder that a reader opens; the journal and `confirmed.parquet` alone are read."""
+    write_tables(history, run_dir)
+    write_best(history, spec, run_dir)
+    write_pareto_set(history, spec, run_dir)
+    write_predictions(history, spec, run_dir, read_confirmation(run_dir, history))
+    write_report(history, spec, run_dir)
+
+
+def search_result(history: History, spec: SearchSpec, run_dir: RunDir, interrupted_by: int | None) -> SearchResult:
+    """The outcome as values."""
+    winner = history.best_trial()
+    best = winner.best(history.mode) if winner else None
+    default = next((trial for trial in history.trials if trial.is_default), None)
+    default_best = default.best(history.mode) if default else None
+    audit = audit_rungs(history, rungs_of(spec, history), spec.max_iters)
+    front = pareto_set(history) if history.further else []
+    ended = sum(trial.status != "running" for trial in history.trials)
+    return SearchResult(
+        run_dir=run_dir.root,
+        metric=spec.objectives[0].metric,
+        best_value=best.value if best else None,
+        best_trial=winner.number if winner else None,
+        best_config=run_dir.best_config if winner else None,
+        best_checkpoint=run_dir.best_checkpoint if run_dir.best_checkpoint.is_dir() else None,
+        default_value=default_best.value if default_best else None,
+        num_trials=len(history.trials),
+        iterations_shared=history.iterations_shared,
+        finished=interrupted_by is None and ended == len(history.trials),
+        interrupted_by=interrupted_by,
+        confirmed=read_confirmation(run_dir, history),
+        misleading=audit.conclusion if audit.misleads else None,
+        objectives=tuple(objective.metric for objective in spec.objectives) if history.further else (),
+        pareto_set=tuple(
+            ParetoPoint(trial.number, history.values_of(trial) or (), run_dir.pareto_config(trial.number))
+            for trial in front
+        ),
+        mostly_failed=_mostly_failed(history, run_dir),
+        broken=tuple(winner.broken(history.mode)) if winner else (),
+        default_lost=f"{default.status}: {default.error}"
+        if default is not None and default.status in ("infeasible", "failed")
+        else None,
+    )
+
+
+def _mostly_failed(history: History, run_dir: RunDir) -> str | None:
+    errors = Counter(trial.error for trial in history.failed)
+    num_trials = sum(not trial.is_retried for trial in history.trials)
+    if 2 * errors.total() <= num_trials:
+        return None
+    (error, num_alike), *_ = errors.most_common(1)
+    by = "" if num_alike == errors.total() else f"{num_alike} of them "
+    what = f"{errors.total()} of {num_trials} trials failed, {by}by {error}"
+    fix = f"mend the cause, then run them again with `raysearch resume {shlex.quote(str(run_dir.root))} --retry-failed`"
+    return f"{what}; {run_dir.log} has the details; {fix}"

@@ -1,0 +1,78 @@
+"""Which trials of a search may begin with the same training, as far as the space tells."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from raysearch.errors import InputError
+from raysearch.space.parameters import Parameter, probes, with_gates_open
+from raysearch.space.spec import SearchSpec
+from trainables.config import Config
+from trainables.shared_beginning import num_shared_iters, shared_key
+
+
+def num_values(distribution: BaseDistribution) -> float:
+    """Return how many values a distribution holds; infinity for a continuous range."""
+    match distribution:
+        case CategoricalDistribution(choices=choices):
+            return len(choices)
+        case IntDistribution(low=low, high=high, step=step):
+            return (high - low) // step + 1
+        case FloatDistribution(low=low, high=high, step=float(step)):
+            return round((high - low) / step) + 1
+    return math.inf
+
+
+def shared_beginnings(spec: SearchSpec) -> tuple[int, int | None]:
+    """Return how many iterations trials share, and how many different beginnings the space has."""
+    if spec.trainable.config_model is not Config:
+        return 0, None
+    base = Config.model_validate(spec.trial_config({}))
+    num_groups = 1.0
+    for parameter in spec.parameters_in_order:
+        if _changes_beginning(spec, parameter):
+            num_groups *= num_values(parameter.distribution)
+    if not math.isfinite(num_groups):
+        return 0, None
+    return num_shared_iters(base), int(num_groups)
+
+
+def may_share_beginning(spec: SearchSpec, values: Mapping[str, Any], given: Iterable[Mapping[str, Any]] = ()) -> bool:
+    """Return False where no other trial of the search can begin with the training of a trial with these values.
+
+    That is so where its beginning depends on a value of a continuous range, of which no two draws are the same.
+
+    Args:
+        spec: The search.
+        values: The trial's searched values.
+        given: Searched values of trials that are not drawn, which may be equal all the same.
+    """
+    if spec.trainable.config_model is not Config:
+        return True  # only the trainable knows
+    if num_shared_iters(Config.model_validate(spec.trial_config(values))) == 0:
+        return False
+    key = _key(spec, values)
+    if any(_key(spec, other) == key for other in given if other != values):
+        return True
+    continuous = [p for p in spec.parameters if p.path in values and math.isinf(num_values(p.distribution))]
+    keys = {_key(spec, {**values, p.path: value}) for p in continuous for _, value in probes(p.distribution)}
+    return keys <= {key, None}
+
+
+def _key(spec: SearchSpec, values: Mapping[str, Any]) -> str | None:
+    """Return the key of a trial's beginning; None where the values break a rule of the config."""
+    try:
+        return shared_key(Config.model_validate(spec.trial_config(values)))
+    except InputError:
+        return None
+
+
+def _changes_beginning(spec: SearchSpec, parameter: Parameter) -> bool:
+    """Return True if trials with other values of a parameter begin otherwise."""
+    keys = {
+        _key(spec, with_gates_open({}, parameter, value, spec.parameters_in_order, spec.config))
+        for _, value in probes(parameter.distribution)
+    }
+    return len(keys - {None}) > 1  # None: wrong beside the base alone; the survey of the space found a config that fits

@@ -1,0 +1,401 @@
+"""How many iterations a search trains, before it begins or from where it stands, with an interval.
+
+A rung lets one trial in eta on whatever they score, so that much is known beforehand; what is not is how fast the
+search learns (later trials that are better pass more often) and how early scores foretell final ones (where a first
+rung is found by pilots, and which of the early trials were let on too easily). Both are drawn anew in every
+simulation, from nothing to all; trials then get random scores, and the search's own rule decides on them, with as many
+trials side by side as there will be.
+"""
+
+import heapq
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import norm
+
+from raysearch.history.journal import History, Mode, TrialHistory
+from raysearch.schedulers import Scheduler, build_scheduler, first_rung, rungs_of
+from raysearch.schedulers.audit import is_audited
+from raysearch.schedulers.nondominated_halving import NondominatedHalving
+from raysearch.schedulers.pilots import AfterPilots
+from raysearch.schedulers.successive_halving import PromotingHalving
+from raysearch.search.beginnings import num_values, shared_beginnings
+from raysearch.space.spec import SearchSpec
+from trainables.config import Config
+
+NUM_SIMULATIONS = 30
+QUANTILES = (0.1, 0.5, 0.9)
+"""Of the simulations: low, median and high of an interval."""
+
+_MAX_SIMULATED = 150
+"""Trials of one simulation; further ones are taken to be like the later half of these."""
+_MAX_COMPARED = 12
+"""Reports of a trial that are drawn where a rule looks at more of them than the rungs."""
+_LEARNING_TRIALS = 12.0
+"""Trials after which a search has made 1 - 1/e of its gain."""
+_GAINS = (0.5, 4.0)
+"""The least and the most that a search gains by learning, in standard deviations of the score of random configs."""
+_EXPONENTS = (0.03, 3.0)
+"""The least and the largest k of `_Scores`."""
+_FEW = 2
+"""Trials that say as much of the level of a search as knowing nothing does."""
+_LOST = 0
+"""In place of the iteration of a report that never comes."""
+_MIN_FOR_SPREAD = 3
+"""Trials that a spread of scores is taken of at least."""
+_SPEED_SPREAD = 0.1
+"""Standard deviation of the logarithm of a trial's seconds per iteration."""
+
+
+class Interval(NamedTuple):
+    """A number that is not known yet."""
+
+    low: float
+    median: float
+    high: float
+
+
+@dataclass(frozen=True)
+class SearchEstimate:
+    """What is still to be trained, until every trial has ended."""
+
+    iterations: Interval
+    """Of all trials together; those that trials share count once."""
+    elapsed: Interval
+    """The same along the clock, trials being trained side by side: in iterations of one trial."""
+    full_trials: Interval
+    """Trials that will have reached the full budget, those that have by now among them."""
+    confirm_iterations: int
+    """Of the trainings with new seeds that follow (`search.confirm`); 0 without."""
+    confirm_elapsed: int
+    """The same along the clock."""
+
+
+def estimate_search(spec: SearchSpec, history: History | None = None, *, concurrent: int = 1) -> SearchEstimate | None:
+    """What a search still has to train; the seed of the search decides the draws.
+
+    Args:
+        spec: The search.
+        history: What it has done so far; absent: it has not begun.
+        concurrent: How many trials run side by side.
+
+    Returns:
+        None where the full budget of a trial is not known: nothing states it, and no trial has completed.
+    """
+    history = history or History()
+    plan = _plan(spec, history, concurrent)
+    if plan is None:
+        return None
+    sequence = np.random.SeedSequence([spec.search.seed, len(history.trials)])
+    outcomes = [_Simulation(plan, np.random.default_rng(seed)).run() for seed in sequence.spawn(NUM_SIMULATIONS)]
+    columns = np.array(outcomes).T
+    iterations, elapsed, full = (Interval(*np.quantile(column, QUANTILES).tolist()) for column in columns)
+    trainings = _num_confirmations(spec, plan.num_known + plan.num_new)
+    each = int(spec.config["train"]["max_iters"]) if trainings else 0
+    rounds = math.ceil(trainings / concurrent)
+    return SearchEstimate(iterations, elapsed, full, trainings * each, rounds * each)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What all simulations of a search have in common."""
+
+    spec: SearchSpec
+    """With the first rung in it, where pilots have shown it by now."""
+    places: tuple[int, ...]
+    """Iterations at which trials are compared; the last is the full budget."""
+    known: tuple[TrialHistory, ...]
+    """Trials so far, in the order in which they ended, the running ones last; of very many that ended only some."""
+    num_known: int
+    """Trials so far, all of them."""
+    num_full: int
+    """Of these, those that have reached the full budget."""
+    num_new: int
+    """Trials still to be started."""
+    lost: tuple[int, ...]
+    """Iterations of the trials so far that failed or were infeasible."""
+    num_ended: int
+    """Trials that ended so far, in whatever way."""
+    concurrent: int
+    shared_iters: int
+    num_groups: int | None
+    """Beginnings there are: trials of one group share it; None: every trial has its own."""
+    slack: float | None
+    """In standard deviations of the score; None: not known."""
+    mode: Mode
+
+
+def _plan(spec: SearchSpec, history: History, concurrent: int) -> _Plan | None:
+    ended = sorted((t for t in history.trials if t.status != "running"), key=lambda trial: trial.end_order or 0)
+    running = [trial for trial in history.trials if trial.status == "running"]
+    completed = [trial.last.iteration for trial in ended if trial.status == "completed" and trial.last]
+    max_iters = spec.max_iters or max(completed, default=None)
+    if max_iters is None:
+        return None
+    num_full = sum(bool(trial.last and trial.last.iteration >= max_iters) for trial in history.trials)
+    rung = first_rung(spec, history)
+    if spec.scheduler.finds_first_rung and rung is not None:
+        settings = spec.scheduler.model_copy(update={"grace_iters": rung})
+        spec = replace(spec, scheduler=settings, grace_iters=rung)
+    target = history.target_trials or spec.search.trials
+    shared_iters, num_groups = shared_beginnings(spec)
+    lost = [trial for trial in ended if trial.status in ("failed", "infeasible")]
+    step = max(1, len(ended) // _MAX_SIMULATED)
+    return _Plan(
+        spec=spec,
+        places=tuple(i for i in _places(spec, history, max_iters) if i > shared_iters),
+        known=(*ended[::step], *running),
+        num_known=len(history.trials),
+        num_full=num_full,
+        num_new=max(0, int(min(target, _num_configs(spec))) - len(history.trials)),
+        lost=tuple(trial.last.iteration if trial.last else 0 for trial in lost),
+        num_ended=len(ended),
+        concurrent=concurrent,
+        shared_iters=shared_iters,
+        num_groups=num_groups,
+        slack=_slack(spec, history),
+        mode=spec.objectives[0].mode,
+    )
+
+
+def _places(spec: SearchSpec, history: History, max_iters: int) -> list[int]:
+    """The reports that a rule looks at: the first at or beyond every rung; where it looks at all, some of them."""
+    every = _report_iters(spec, history)
+    rungs = rungs_of(spec, history)
+    places = {min(math.ceil(rung / every) * every, max_iters) for rung in rungs} | {max_iters}
+    if spec.scheduler.name in ("median", "pasha") or spec.scheduler.finds_first_rung:
+        reports = range(every, max_iters, every)
+        places |= {reports[i] for i in np.linspace(0, len(reports) - 1, min(len(reports), _MAX_COMPARED), dtype=int)}
+    return sorted(places)
+
+
+def _report_iters(spec: SearchSpec, history: History) -> int:
+    """Iterations between two reports."""
+    if spec.trainable.config_model is Config:
+        return int(spec.config["train"]["report_iters"])
+    return min((min(trial.reports) for trial in history.trials if trial.reports), default=1)
+
+
+def _num_configs(spec: SearchSpec) -> float:
+    """How many configs there are to be tried at most; infinitely many where a value is continuous."""
+    return math.prod((num_values(parameter.distribution) for parameter in spec.parameters), start=1.0)
+
+
+def _slack(spec: SearchSpec, history: History) -> float | None:
+    slack = spec.scheduler.slack
+    if slack == "auto":
+        return None
+    if slack == 0.0:
+        return 0.0
+    by_iteration: dict[int, list[float]] = {}
+    for trial in history.trials:
+        for iteration, report in trial.reports.items():
+            by_iteration.setdefault(iteration, []).append(report.value)
+    most = max(by_iteration.values(), key=len, default=[])
+    spread = float(np.std(most)) if len(most) >= _MIN_FOR_SPREAD else 0.0
+    return slack / spread if spread > 0.0 else None
+
+
+def _num_confirmations(spec: SearchSpec, num_trials: int) -> int:
+    """Trainings that follow the search: of the best and of the default, which may be one of them."""
+    settings = spec.search.confirm
+    return 0 if settings is None else min(settings.top + 1, num_trials) * settings.seeds
+
+
+class _Simulation:
+    """One search that goes on from where it stands, in iterations of one trial."""
+
+    def __init__(self, plan: _Plan, rng: np.random.Generator) -> None:
+        self._plan, self._rng = plan, rng
+        self._rule = _simulated_rule(plan, rng)
+        self._scores = _Scores(plan, rng)
+        self._reached = {trial.number: trial.last.iteration if trial.last else 0 for trial in plan.known}
+        self._speeds: dict[int, float] = {}
+        self._waiting = [
+            trial.number
+            for trial in plan.known
+            if trial.status == "running" and not trial.is_paused and self._reached[trial.number] < plan.places[-1]
+        ]
+        self._paused = [trial.number for trial in plan.known if trial.is_paused]
+        self._new = range(plan.num_known, plan.num_known + min(plan.num_new, _MAX_SIMULATED))
+        self._num_started = 0
+        num_lost = len(plan.lost)
+        self._lost_share = rng.beta(num_lost, plan.num_ended - num_lost + 1) if num_lost else 0.0
+        self._groups_ready: dict[int, float] = dict.fromkeys(range(min(plan.num_groups or 0, plan.num_known)), 0.0)
+        self._trained: dict[int, float] = dict.fromkeys(self._reached, 0.0)
+        """Iterations by trial, from here on."""
+        self._num_full = plan.num_full
+        for trial in plan.known:
+            for iteration in plan.places:
+                if iteration <= self._reached[trial.number]:
+                    self._observe(trial.number, iteration)
+
+    def run(self) -> tuple[float, float, float]:
+        """Iterations, iterations along the clock, and trials that reached the full budget."""
+        now = 0.0
+        legs: list[tuple[float, int, int]] = []
+        """When a leg ends, its trial, the iteration that it reports."""
+        while True:
+            while len(legs) < self._plan.concurrent and (number := self._next(is_idle=not legs)) is not None:
+                heapq.heappush(legs, self._leg(number, now))
+            if not legs:
+                return self._with_rest(now)
+            now, number, iteration = heapq.heappop(legs)
+            if self._goes_on(number, iteration):
+                heapq.heappush(legs, self._leg(number, now))
+
+    def _next(self, *, is_idle: bool) -> int | None:
+        """As `Search.propose`: who was interrupted, else who is let on, else who is new."""
+        if self._waiting:
+            return self._waiting.pop(0)
+        number = self._promotable(self._paused)
+        if number is None and self._num_started < len(self._new):
+            self._num_started += 1
+            return self._new[self._num_started - 1]
+        if number is None and is_idle:
+            number = self._promotable(self._paused, at_least=1)
+        if number is not None:
+            self._paused.remove(number)
+        return number
+
+    def _promotable(self, paused: Sequence[int], at_least: int = 0) -> int | None:
+        rule = self._rule.rule if isinstance(self._rule, AfterPilots) else self._rule
+        return rule.promotable(paused, at_least=at_least) if isinstance(rule, PromotingHalving) else None
+
+    def _leg(self, number: int, now: float) -> tuple[float, int, int]:
+        """A trial's way to its next report, or to where it is lost."""
+        plan, is_new = self._plan, number not in self._reached
+        if is_new and self._rng.random() < self._lost_share:
+            self._trained[number] = lost_after = float(self._rng.choice(plan.lost))
+            return now + lost_after, number, _LOST
+        start = self._reached.setdefault(number, 0)
+        self._trained.setdefault(number, 0.0)
+        speed = self._speeds.setdefault(number, math.exp(self._rng.normal(0.0, _SPEED_SPREAD)))
+        if start == 0 and plan.shared_iters and plan.num_groups is not None:
+            group = int(self._rng.integers(plan.num_groups))
+            if group in self._groups_ready:
+                start, now = plan.shared_iters, max(now, self._groups_ready[group])
+            else:
+                self._groups_ready[group] = now + plan.shared_iters * speed
+        end = next(iteration for iteration in plan.places if iteration > start)
+        self._trained[number] += end - start
+        return now + (end - start) * speed, number, end
+
+    def _goes_on(self, number: int, iteration: int) -> bool:
+        """As `Search.report`: whether a trial goes on after a report."""
+        if iteration == _LOST:
+            return False
+        self._reached[number] = iteration
+        stop = self._observe(number, iteration)
+        if iteration == self._plan.places[-1]:
+            self._num_full += 1
+            return False
+        spec = self._plan.spec
+        is_default = number == 0 and spec.trainable.config_model is not None
+        if not stop or is_default or is_audited(spec.search.seed, number, spec.scheduler.audit_fraction):
+            return True
+        if self._promotable([*self._paused, number]) == number:
+            return True
+        self._paused.append(number)  # for good, unless the rule promotes
+        return False
+
+    def _observe(self, number: int, iteration: int) -> bool:
+        score = self._scores.at(number, iteration)
+        if isinstance(self._rule, NondominatedHalving):
+            return self._rule.observe(number, iteration, [-score, self._scores.second(number)])
+        return self._rule.observe(number, iteration, score)
+
+    def _with_rest(self, now: float) -> tuple[float, float, float]:
+        """The same with the trials that were too many to be simulated."""
+        trained, rest = sum(self._trained.values()), self._plan.num_new - len(self._new)
+        full: float = self._num_full
+        if rest > 0:
+            later = self._new[len(self._new) // 2 :]
+            more = rest * float(np.mean([self._trained.get(number, 0.0) for number in later]))
+            full += rest * float(np.mean([self._reached.get(number, 0) == self._plan.places[-1] for number in later]))
+            trained, now = trained + more, now + more / self._plan.concurrent
+        return trained, now, full
+
+
+class _Scores:
+    """Scores that say something of the final ones, in standard deviations; those of trials so far keep their order.
+
+    At a fraction f of the budget a score is a mixture of the trial's own quality, which the final score is, and of what
+    only this report has. The share of the quality, f^k, is that of its correlation with the final score: with k = 0
+    early scores say everything, with a large k nothing.
+    """
+
+    def __init__(self, plan: _Plan, rng: np.random.Generator) -> None:
+        self._rng = rng
+        self._exponent = math.exp(rng.uniform(math.log(_EXPONENTS[0]), math.log(_EXPONENTS[1])))
+        self._budget = plan.places[-1]
+        learns = plan.spec.search.algorithm not in ("random", "qmc", "grid")
+        self._gain = rng.uniform(*_GAINS) if learns else 0.0
+        sign = 1.0 if plan.mode == "max" else -1.0
+        far = {t.number: (t.last.iteration, sign * t.last.value) for t in plan.known if t.last}
+        self._quality = {
+            number: self._mixed(far[number][0] / self._budget, score, self._rng.normal())
+            for number, score in _normal_scores(far).items()
+        }
+        self._second: dict[int, float] = {}
+        self._own = {place: _normal_scores(_values_at(plan.known, place, sign)) for place in plan.places}
+        later = plan.num_known // 2
+        self._level = _level(self._quality, later) if learns else 0.0
+        self._own_levels = {place: _level(own, later) if learns else 0.0 for place, own in self._own.items()}
+        """What the later half of the trials so far has reached: where new ones begin."""
+        self._gained = float(np.mean(self._gain_at(np.arange(later, max(1, plan.num_known)))))
+
+    def at(self, number: int, iteration: int) -> float:
+        """A trial's score at one of the places; large is good."""
+        if number not in self._quality:
+            self._quality[number] = self._rng.normal() + self._level + float(self._gain_at(number)) - self._gained
+        if number not in self._own[iteration]:
+            self._own[iteration][number] = self._rng.normal() + self._own_levels[iteration]
+        own = self._own[iteration][number]
+        return self._mixed(iteration / self._budget, self._quality[number], own)
+
+    def _mixed(self, fraction: float, known: float, other: float) -> float:
+        """What a final score and something else make a score at a fraction of the budget of, or the other way round."""
+        weight = min(1.0, fraction**self._exponent)
+        return float(weight * known + math.sqrt(1.0 - weight**2) * other)
+
+    def second(self, number: int) -> float:
+        """A trial's loss by a second objective, of which nothing is known."""
+        return self._second.setdefault(number, self._rng.normal())
+
+    def _gain_at(self, numbers: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        return np.asarray(self._gain * (1.0 - np.exp(-np.asarray(numbers) / _LEARNING_TRIALS)), np.float64)
+
+
+def _simulated_rule(plan: _Plan, rng: np.random.Generator) -> Scheduler | NondominatedHalving:
+    """The rule of the search, for scores of which large ones are good, in standard deviations."""
+    slack = rng.uniform(0.0, 1.0) if plan.slack is None else plan.slack
+    scheduler = plan.spec.scheduler.model_copy(update={"slack": slack})
+    return build_scheduler(replace(plan.spec, scheduler=scheduler), "max")
+
+
+def _values_at(trials: Sequence[TrialHistory], iteration: int, sign: float) -> dict[int, float]:
+    """Of trials that have gone so far, the value of the first report at or beyond an iteration; large is good."""
+    values = {}
+    for trial in trials:
+        reported = [i for i in trial.reports if i >= iteration]
+        if reported:
+            values[trial.number] = sign * trial.reports[min(reported)].value
+    return values
+
+
+def _level(scores: Mapping[int, float], first: int) -> float:
+    """The mean of the scores of trials from a number on, drawn towards 0 where they are few."""
+    later = [score for number, score in scores.items() if number >= first]
+    return sum(later) / (len(later) + _FEW)
+
+
+def _normal_scores(values: Mapping[int, Any]) -> dict[int, float]:
+    """Numbers in the order of some values, as draws of a standard normal distribution would lie."""
+    ranked = sorted(values, key=lambda number: values[number])
+    scores = norm.ppf((np.arange(len(ranked)) + 0.5) / max(1, len(ranked)))
+    return dict(zip(ranked, scores.tolist(), strict=True))

@@ -1,0 +1,190 @@
+"""Reads a table of somebody's notes, CSV or Parquet: one training a row, with some config values and a score.
+
+A column is named by a dotted path of the trial config, or by what it holds besides: the score (under the objective's
+metric, `score` or `value`, the first of these that there is), `iteration` or `max_iters`, `dataset`, and free text
+under `note`, `notes` or `comment`. The columns of a search's own `trials.parquet` are known too. An empty cell says
+nothing. Rows count from the one with the names, which is row 1.
+"""
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+
+from raysearch.config.faults import FaultList
+from raysearch.config.strict_yaml import kind_of, parse_value
+from raysearch.config.trial_config import ConfigTree, nearest, show
+from raysearch.errors import Fault, InputError
+from raysearch.history.journal import History
+from raysearch.history.tables import trials_table
+from raysearch.space.parameters import range_of
+from raysearch.space.spec import SearchSpec
+from trainables.dotted_paths import leaves
+
+_SCORES = ("score", "value")
+_ITERATIONS = ("iteration", "max_iters")
+_DATASET = "dataset"
+_FREE_TEXT = ("note", "notes", "comment")
+
+
+@dataclass(frozen=True)
+class NotesRow:
+    """One row, as far as a search can use it."""
+
+    number: int
+    values: Mapping[str, Any]
+    """What it says of searched paths; a number where numbers are searched."""
+    score: float | None
+    iterations: str
+    """As written; empty where the row does not say."""
+    dataset: str
+    """As written; empty where the row does not say."""
+
+
+@dataclass(frozen=True)
+class NotesTable:
+    """The rows of a table, and the config paths among its columns that are not searched."""
+
+    rows: tuple[NotesRow, ...]
+    not_searched: tuple[str, ...]
+
+
+def read_notes(path: Path, spec: SearchSpec) -> NotesTable:
+    """What a table says of the values that a space file searches.
+
+    Raises:
+        InputError: the file cannot be read; columns that are not known; cells that do not hold what their column says.
+    """
+    names, rows = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
+    faults = FaultList(str(path))
+    searched, not_searched = _columns(names, spec, faults)
+    score = next((name for name in (spec.objectives[0].metric, *_SCORES) if name in names), None)
+    if score is None:
+        what = "no column holds the score"
+        faults.add((), what, f"name it {spec.objectives[0].metric}, score or value")
+    distributions = {parameter.path: parameter.distribution for parameter in spec.parameters}
+    found = []
+    for number, row in enumerate(rows, start=2):
+        cells = dict(zip(names, row, strict=False))
+        if len(row) != len(names):
+            faults.extend([Fault(f"{path}: row {number}", f"has {len(row)} cells for {len(names)} columns", "")])
+            continue
+        wrong: list[Fault] = []
+        values = {}
+        for name, searched_path in searched.items():
+            cell = _cell(cells[name], distributions[searched_path])
+            if cell is None:
+                continue
+            misfit = _misfit(cell, distributions[searched_path])
+            if misfit is not None:
+                wrong.append(Fault(f"{path}: row {number}: {name}", *misfit))
+            values[searched_path] = cell
+        value = None if score is None else _cell(cells[score], None)
+        if value is not None and not _is_number(value):
+            what = f"{show(value)} is {kind_of(value)}, and a score is a number"
+            wrong.append(Fault(f"{path}: row {number}: {score}", what, "give a number, or leave the cell empty"))
+        faults.extend(wrong)
+        if not wrong:
+            iterations = next((str(cells[name]) for name in _ITERATIONS if not _is_empty(cells.get(name))), "")
+            dataset = "" if _is_empty(cells.get(_DATASET)) else str(cells[_DATASET])
+            found.append(NotesRow(number, values, value, iterations, dataset))
+    faults.raise_any({})
+    return NotesTable(tuple(found), not_searched)
+
+
+def _read_csv(path: Path) -> tuple[list[str], list[Sequence[Any]]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows: list[Sequence[Any]] = list(csv.reader(file, strict=True))
+    except UnicodeDecodeError as error:
+        raise InputError([Fault(str(path), f"is not UTF-8 text (byte {error.start})", "save it as UTF-8")]) from None
+    except (OSError, csv.Error) as error:
+        raise InputError([Fault(str(path), f"cannot be read: {error}", "save it as CSV anew")]) from None
+    while rows and not any(rows[-1]):
+        rows.pop()
+    if not rows:
+        raise InputError([Fault(str(path), "is empty", "its first row must name the columns")])
+    return [str(name).strip() for name in rows[0]], rows[1:]
+
+
+def _read_parquet(path: Path) -> tuple[list[str], list[Sequence[Any]]]:
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError([Fault(str(path), f"cannot be read: {reason}", "save it as Parquet anew")]) from None
+    columns = [column.to_pylist() for column in table.columns]
+    return table.column_names, list(zip(*columns, strict=True))
+
+
+def _columns(names: Sequence[str], spec: SearchSpec, faults: FaultList) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The searched path of every column that is named by one, and the other paths of the config among the names."""
+    tree = ConfigTree(spec.trainable.config_model)
+    paths = [parameter.path for parameter in spec.parameters]
+    others = tree.paths if tree.model is not None else tuple(path for path, _ in leaves(spec.config))
+    besides = (spec.objectives[0].metric, *_SCORES, *_ITERATIONS, _DATASET, *_FREE_TEXT)
+    besides += tuple(name for name in trials_table(History()).column_names if name not in besides)
+    searched: dict[str, str] = {}
+    not_searched = []
+    for index, name in enumerate(names):
+        path = tree.resolve(name).path
+        if not name:
+            fix = "name it, for example note, or leave it out (pandas: to_csv(..., index=False))"
+            where = f"{faults.source}: column {index + 1} of {len(names)}"
+            faults.extend([Fault(where, "has no name in the first row", fix)])
+        elif name in names[:index] or path in searched.values():
+            faults.extend([Fault(f"{faults.source}: column {name}", "is given a second time", "keep one")])
+        elif path in paths:
+            searched[name] = path
+        elif name in besides:
+            continue
+        elif path in others:
+            not_searched.append(name)
+        else:
+            known = [*paths, *besides, *others]
+            what = "is neither a value of the trial config nor anything else that a table of notes holds"
+            fix = nearest(name, known) or "name it by its dotted path, or move it into a column named note"
+            faults.extend([Fault(f"{faults.source}: column {name}", what, fix)])
+    return searched, tuple(not_searched)
+
+
+def _cell(cell: Any, distribution: BaseDistribution | None) -> Any:
+    """What a cell says: text is read as in YAML, unless it is a choice as it stands."""
+    if _is_empty(cell):
+        return None
+    if not isinstance(cell, str):
+        return cell
+    text = cell.strip()
+    if isinstance(distribution, CategoricalDistribution) and text in distribution.choices:
+        return text
+    try:
+        return parse_value(text)
+    except ValueError:
+        return text
+
+
+def _is_empty(cell: Any) -> bool:
+    if isinstance(cell, str):
+        return cell.strip().lower() in ("", "nan")
+    return cell is None or (isinstance(cell, float) and math.isnan(cell))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _misfit(value: Any, distribution: BaseDistribution) -> tuple[str, str] | None:
+    """What is wrong with a value where numbers are searched, and the fix; one outside the range is no fault."""
+    if isinstance(distribution, CategoricalDistribution):
+        return None
+    kind = "whole numbers are" if isinstance(distribution, IntDistribution) else "numbers are"
+    if _is_number(value) and not (isinstance(distribution, IntDistribution) and value != int(value)):
+        return None
+    what = f"{show(value)} is no such value: {kind} searched, {range_of(distribution)}"
+    return what, "give one, or leave the cell empty"

@@ -1,0 +1,349 @@
+"""The search: what to start, what a report means, how a trial ends. A function of the journal; it knows no Ray.
+
+`Search` is opened on a journal, takes every line of it in, and stands where the lines leave it, whether they were
+written a moment or a month ago. Every fact is written before it is acted on.
+"""
+
+import enum
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from raysearch.algorithms import suggest
+from raysearch.algorithms.predicted_memory import PredictedMemory
+from raysearch.history import journal as lines
+from raysearch.history.journal import FirstPoint, History, Journal, Report, Status, TrialHistory
+from raysearch.schedulers import Scheduler, build_scheduler
+from raysearch.schedulers.audit import is_audited
+from raysearch.schedulers.nondominated_halving import NondominatedHalving
+from raysearch.schedulers.pilots import AfterPilots
+from raysearch.schedulers.successive_halving import PromotingHalving
+from raysearch.search.warm_start import read_prior
+from raysearch.space.spec import SearchSpec
+from trainables.protocol import DRAWS
+
+MAX_WORKERS_LOST = 3
+"""Workers that may die under one trial before the trial itself is held to be the cause."""
+
+
+class Decision(enum.Enum):
+    """What a trial does after a report."""
+
+    CONTINUE = "continue"
+    STOP = "stop"
+    PAUSE = "pause"
+    """Its worker is free; a later proposal may take it up again where it stands."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A trial to start, or to take up again where it stood."""
+
+    number: int
+    config: dict[str, Any]
+    """The nested config of the trial."""
+    restorable: tuple[tuple[int, float, str], ...]
+    """Iteration, value and checkpoint of every report: the newest that is still there is where the trial goes on."""
+
+
+class Search:
+    """Proposes trials, takes their reports, and ends them."""
+
+    def __init__(self, spec: SearchSpec, journal: Journal) -> None:
+        """Open a search on its journal; an empty one is begun.
+
+        Raises:
+            InputError: a line of the journal is damaged; or a new search cannot read what it is to take over.
+        """
+        self.spec = spec
+        self.history = History()
+        self._journal = journal
+        self._scheduler = build_scheduler(spec, spec.objectives[0].mode)
+        self._changed: set[int] = set()
+        """Numbers of trials with a line that `take_changed` has not told of."""
+        self._verdicts: dict[int, Status] = {}
+        self._to_pause: set[int] = set()
+        self._exhausted = False
+        """No further values were found, and no trial has ended since."""
+        records = list(lines.read_records(journal.path))
+        if records:
+            for record in records:
+                self._apply(record)
+        else:
+            self._begin()
+        self._do_what_was_decided()
+        self._waiting = [trial.number for trial in self.running if not trial.is_paused]
+
+    def _begin(self) -> None:
+        spec, prior = self.spec, read_prior(self.spec)
+        first, *others = spec.objectives
+        further = [(other.metric, other.mode) for other in others]
+        study = lines.study_record(
+            spec.name, first.mode, spec.search.trials, prior.evidence, prior.first_points, further
+        )
+        self._write([study])
+
+    @property
+    def finished(self) -> bool:
+        """Every trial that may start has ended."""
+        return not self._waiting and not self.running and self._may_start == 0
+
+    @property
+    def running(self) -> list[TrialHistory]:
+        """The trials that were started and have not ended."""
+        return [trial for trial in self.history.trials if trial.status == "running"]
+
+    @property
+    def _paused(self) -> list[int]:
+        return [trial.number for trial in self.running if trial.is_paused]
+
+    @property
+    def _may_start(self) -> int:
+        return 0 if self._exhausted else max(0, self.history.target_trials - len(self.history.trials))
+
+    def take_changed(self) -> list[TrialHistory]:
+        """The trials that the journal has a new line on since the last call."""
+        changed, self._changed = sorted(self._changed), set()
+        return [self.history.trials[number] for number in changed]
+
+    def extend(self, num_trials: int) -> None:
+        """Let the search start this many trials more, as if it had been longer from the start.
+
+        But where trials pause at rungs, those that the end of the shorter search took up or stopped stay as they are.
+        """
+        self._write([lines.target_record(self.history.target_trials + num_trials)])
+
+    def retry_failed(self) -> list[int]:
+        """Let every failed trial be run again, once; returns their numbers.
+
+        Optuna's format cannot reopen a trial that has ended, and its row stays in the tables. So the retry is a new
+        trial with the same values, which trains from the beginning, and the search may start that many trials more.
+        """
+        numbers = [trial.number for trial in self.history.failed if trial.number not in self.history.to_retry]
+        if numbers:
+            self._write([lines.retry_record(self.history.target_trials + len(numbers), numbers)])
+        return numbers
+
+    def propose(self) -> Proposal | None:
+        """The next trial: one that was interrupted, else one that a rung lets on, else a new one.
+
+        Returns:
+            None while there is nothing to start. When nothing runs either, the paused trials end as stopped.
+        """
+        if self._waiting:
+            return self._proposal(self._waiting.pop(0))
+        number = self._promotable(self._paused)
+        if number is not None:
+            return self._take_up(number)
+        if self._may_start > 0 and (proposal := self._start()) is not None:
+            return proposal
+        paused = self._paused
+        if not paused or len(paused) < len(self.running):
+            return None
+        number = self._promotable(paused, at_least=1)
+        if number is not None:
+            return self._take_up(number)
+        for number in paused:
+            self.end(number, "stopped")
+        return None
+
+    def _promotable(self, paused: Collection[int], at_least: int = 0) -> int | None:
+        rule = self._rule
+        return rule.promotable(paused, at_least=at_least) if isinstance(rule, PromotingHalving) else None
+
+    @property
+    def _rule(self) -> Scheduler | NondominatedHalving | None:
+        """The rule that decides by now; None while pilots run."""
+        return self._scheduler.rule if isinstance(self._scheduler, AfterPilots) else self._scheduler
+
+    def _take_up(self, number: int) -> Proposal:
+        self._write([lines.paused_record(number, False)])
+        return self._proposal(number)
+
+    def _start(self) -> Proposal | None:
+        """A new trial; None when the space holds nothing untried."""
+        number = len(self.history.trials)
+        failed = self.history.trials[self.history.to_retry[0]] if self.history.to_retry else None
+        is_default = number == 0 and self.spec.trainable.config_model is not None
+        first = self._first_point()
+        origin = None
+        values: Mapping[str, Any] | None
+        if failed is not None:
+            values, origin, is_default = failed.values, f"retry of trial {failed.number}", failed.is_default
+        elif is_default:
+            values, origin = self.spec.default_values(), "default config"
+        elif first is not None:
+            values, origin = first.values, first.origin
+        else:
+            values = suggest(self.spec, self.history, number)
+        if values is None:
+            self._exhausted = True
+            return None
+        distributions = {parameter.path: parameter.distribution for parameter in self.spec.parameters}
+        params = {path: value for path, value in values.items() if _contains(distributions[path], value)}
+        is_audited = self._is_audited(number, is_default)
+        estimate = self.spec.memory_estimate({} if is_default else values)
+        retry_of = None if failed is None else failed.number
+        self._write(
+            [lines.start_record(params, distributions, values, is_default, is_audited, origin, estimate, retry_of)]
+        )
+        return self._proposal(number)
+
+    def report(
+        self,
+        number: int,
+        *,
+        iteration: int,
+        value: float,
+        metrics: Mapping[str, Any],
+        checkpoint: str | None,
+        seconds: float,
+        done: bool,
+        peak_memory_bytes: int | None = None,
+        memory_limit_bytes: int | None = None,
+        worker: str | None = None,
+    ) -> Decision:
+        """Take a report in and decide on it; a trial that is over is ended in the same breath."""
+        trial = self.history.trials[number]
+        if trial.status != "running":
+            return Decision.STOP
+        assert not trial.is_paused, "it has no worker that could report"
+        for metric, told in self._objectives_told(value, metrics, peak_memory_bytes):
+            if not isinstance(told, int | float):
+                self.end(number, "failed", f"it reported no number as {metric} at iteration {iteration}")
+                return Decision.STOP
+            if not math.isfinite(told):
+                self.end(number, "infeasible", f"{metric} is {told} at iteration {iteration}")
+                return Decision.STOP
+        reported = {**metrics, lines.PEAK_MEMORY: peak_memory_bytes, self.spec.objectives[0].metric: value}
+        violations = self.spec.violations(trial.values, reported)
+        report = Report(iteration, value, metrics, checkpoint, seconds, done, violations)
+        self._write([lines.report_record(number, report, peak_memory_bytes, memory_limit_bytes, worker)])
+        self._do_what_was_decided()
+        if number in self._paused:
+            return Decision.PAUSE
+        return Decision.CONTINUE if trial.status == "running" else Decision.STOP
+
+    def end(
+        self,
+        number: int,
+        status: Status,
+        error: str | None = None,
+        *,
+        peak_memory_bytes: int | None = None,
+        needed_memory_bytes: int | None = None,
+        excess: float | None = None,
+    ) -> None:
+        """End a trial, for good; ending it twice changes nothing."""
+        trial = self.history.trials[number]
+        if trial.status != "running":
+            return
+        if status == "completed" and not trial.reports:
+            status, error = "failed", f"it ended without reporting {self.spec.objectives[0].metric}"
+        self._exhausted = False  # what the trial tells of memory may let others fit
+        self._write(
+            lines.end_records(
+                number,
+                status,
+                self.history.values_of(trial),
+                error,
+                peak_memory_bytes=peak_memory_bytes,
+                needed_memory_bytes=needed_memory_bytes,
+                excess=excess,
+                broken=trial.broken(self.history.mode),
+            )
+        )
+
+    def worker_lost(self, number: int, error: str) -> None:
+        """The worker of a trial died: the trial goes on from its last checkpoint on another one, a few times."""
+        trial = self.history.trials[number]
+        if trial.status != "running":
+            return
+        self._write([lines.worker_lost_record(number, trial.workers_lost + 1)])
+        if trial.workers_lost >= MAX_WORKERS_LOST:
+            self.end(number, "failed", f"its worker died {trial.workers_lost} times; the last time: {error}")
+        else:
+            self._waiting.append(number)
+
+    def _objectives_told(
+        self, value: float, metrics: Mapping[str, Any], peak_memory_bytes: int | None
+    ) -> list[tuple[str, Any]]:
+        """Metric and value of every objective, as a report has them."""
+        measured = {**metrics, lines.PEAK_MEMORY: peak_memory_bytes}
+        first, *others = (objective.metric for objective in self.spec.objectives)
+        return [(first, value), *((metric, measured.get(metric)) for metric in others)]
+
+    def _first_point(self) -> FirstPoint | None:
+        """What the next trial tries instead of a proposal, unless it is predicted not to fit into memory.
+
+        A default trial comes before all first points; retries take the place of none.
+        """
+        num_started = sum(trial.retry_of is None for trial in self.history.trials)
+        index = num_started - (self.spec.trainable.config_model is not None)
+        if not 0 <= index < len(self.history.first_points):
+            return None
+        point = self.history.first_points[index]
+        return point if PredictedMemory(self.spec, self.history).fits(point.values) else None
+
+    def _is_audited(self, number: int, is_default: bool) -> bool:
+        """Whether a stop will be passed over; the default trial runs through anyway, and without a rule all do."""
+        settings = self.spec.scheduler
+        may_be_stopped = settings.name != "none" and not is_default
+        return may_be_stopped and is_audited(self.spec.search.seed, number, settings.audit_fraction)
+
+    def _proposal(self, number: int) -> Proposal:
+        trial = self.history.trials[number]
+        reports = trial.reports.values()
+        restorable = tuple((r.iteration, r.value, r.checkpoint) for r in reports if r.checkpoint is not None)
+        return Proposal(number, self.spec.trial_config({} if trial.is_default else trial.values), restorable)
+
+    def _write(self, records: list[dict[str, Any]]) -> None:
+        self._journal.append(records)
+        for record in records:
+            self._apply(record)
+
+    def _apply(self, record: Mapping[str, Any]) -> None:
+        """Take one line in; everything this object knows comes through here."""
+        num_known = len(self.history.trials)
+        self.history.apply(record)
+        self._changed.update(range(num_known, len(self.history.trials)))
+        if "trial_id" in record:
+            self._changed.add(record["trial_id"])
+        if (pausing := lines.paused_trial(record)) is not None:
+            self._to_pause.discard(pausing)
+        number = lines.reported_trial(record)
+        if number is None:
+            return
+        trial = self.history.trials[number]
+        report = trial.reports[record["step"]]
+        max_iters = self.spec.max_iters
+        if isinstance(self._scheduler, NondominatedHalving):
+            losses = self.history.losses(self.history.values_at(trial, report))
+            stop = self._scheduler.observe(number, report.iteration, losses)
+        else:
+            draws = report.metrics.get(f"{self.spec.objectives[0].metric}{DRAWS}", ())
+            stop = self._scheduler.observe(number, report.iteration, report.value, draws)
+        if report.done or (max_iters is not None and report.iteration >= max_iters):
+            self._verdicts[number] = "completed"
+        elif not stop or trial.is_default or trial.is_audited:
+            return
+        elif not isinstance(self._rule, PromotingHalving):
+            self._verdicts[number] = "stopped"
+        elif self._promotable([*self._paused, number]) != number:  # else it would be taken up again at once
+            self._to_pause.add(number)
+
+    def _do_what_was_decided(self) -> None:
+        """Write what the reports so far imply of endings and pauses, and a kill may have kept from being written."""
+        for trial in self.running:
+            if trial.number in self._verdicts:
+                self.end(trial.number, self._verdicts[trial.number])
+            elif trial.number in self._to_pause:
+                self._write([lines.paused_record(trial.number, True)])
+
+
+def _contains(distribution: Any, value: Any) -> bool:
+    try:
+        return bool(distribution._contains(distribution.to_internal_repr(value)))
+    except (TypeError, ValueError):
+        return False

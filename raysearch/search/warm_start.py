@@ -1,0 +1,341 @@
+"""What a search takes over from before it: evidence to learn from, and first points to try.
+
+**Evidence** is the ended trials of an earlier run folder that would be the same trials here: the trainable has the same
+name, objectives, full budget and constraints on reports agree, and the complete config is, value by value, the config
+of a point of this space. Algorithms learn from it as from ended trials of the search; nothing else counts it. What was
+infeasible is evidence only where a trial has the same resources.
+
+All else gives **first points**: trials of other circumstances, tables of notes (which never hold a whole config), files
+of one config. Their scores say in which order to try them and nothing more. Scores of two sources, or of two datasets
+in one table, cannot be compared: the best of each comes first, then the second of each. What is left open is the
+config's own value. A number outside its range is moved to the nearest inside, since no algorithm can learn from a point
+outside; a choice that the space does not have passes the whole point over.
+
+All of it is read once, when a search begins, and goes into the first line of its journal.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from raysearch.algorithms.unit_cube import active_values, from_unit
+from raysearch.config.documents import Kind, check_kind
+from raysearch.config.faults import FaultList
+from raysearch.config.trial_config import Beside, ConfigTree, plain, read_config_file, show
+from raysearch.errors import Fault, InputError
+from raysearch.history.journal import (
+    FirstPoint,
+    History,
+    Mode,
+    TrialHistory,
+    lines_of_trials,
+    read_records,
+    start_record,
+)
+from raysearch.history.run_dir import RunDir
+from raysearch.search.notes_table import read_notes
+from raysearch.space.parameters import nearest_value, range_of
+from raysearch.space.spec import SearchSpec, load_space
+from trainables.dotted_paths import ABSENT, leaves, lookup, with_values
+from trainables.openseg_json import read_flags
+
+_LEARNERS = ("auto", "tpe", "gp", "curve_gp", "cmaes", "nsga2")
+"""Algorithms that learn from scores."""
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What goes into the first line of a journal."""
+
+    evidence: tuple[Mapping[str, Any], ...]
+    """Lines of ended trials, numbered from 0."""
+    first_points: tuple[FirstPoint, ...]
+    """Distinct, in the order in which they are tried."""
+    notices: tuple[str, ...]
+
+
+def read_prior(spec: SearchSpec) -> Prior:
+    """Read all that `search.warm_start` names.
+
+    Raises:
+        InputError: every fault of the sources.
+    """
+    faults: list[Fault] = []
+    sources: list[_Source] = []
+    for name in dict.fromkeys(spec.search.warm_start):
+        try:
+            sources.append(_read(Path(name), spec))
+        except InputError as error:
+            faults += error.faults
+    if faults:
+        raise InputError(faults)
+    evidence: list[Mapping[str, Any]] = []
+    num_trials = 0
+    for source in sources:
+        evidence += lines_of_trials(source.records, source.starts, first_number=num_trials)
+        num_trials += len(source.starts)
+    notices = [notice for source in sources for notice in (*source.notices, *_misfit_notices(source, spec))]
+    first_points = _first_points(sources, spec, notices)
+    notices += [point.origin for point in first_points]
+    return Prior(tuple(evidence), tuple(first_points), tuple(notices))
+
+
+@dataclass(frozen=True)
+class _Point:
+    """The point of the space nearest to what is given."""
+
+    values: dict[str, Any]
+    """The active values."""
+    moved: dict[str, Any]
+    """Active path -> what was given, where the space holds only something near it."""
+    foreign: dict[str, Any]
+    """Active path -> what was given, where the space holds nothing like it."""
+    is_given: bool
+    """Some active value was given."""
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A point that may be tried first."""
+
+    place: str
+    point: _Point
+    loss: float | None = None
+    group: str = ""
+    """Within its source: whose losses can be compared."""
+    circumstances: str = ""
+    """Of its score, in words."""
+
+    @property
+    def origin(self) -> str:
+        return f"first point: {self.place}" + (f" ({self.circumstances})" if self.circumstances else "")
+
+
+@dataclass
+class _Source:
+    """What one path of `warm_start` holds."""
+
+    name: str
+    candidates: list[_Candidate] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    records: list[dict[str, Any]] = field(default_factory=list)
+    """The journal of a run."""
+    starts: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Number of every trial in it that is evidence -> the line that starts it here."""
+
+
+def _read(path: Path, spec: SearchSpec) -> _Source:
+    if path.is_dir():
+        return _read_run(path, spec)
+    if not path.exists():
+        raise InputError([Fault(f"search.warm_start: {path}", "there is no such file or folder", "check the path")])
+    match path.suffix:
+        case ".csv" | ".parquet":
+            return _read_table(path, spec)
+        case ".json" | ".yaml" | ".yml":
+            return _read_config(path, spec)
+    check_kind(path, f"search.warm_start: {path}", Kind.RUN)
+    what = "is neither the folder of a run nor a file that ends in .csv, .parquet, .json or .yaml"
+    raise InputError([Fault(f"search.warm_start: {path}", what, "name one")])
+
+
+def _read_table(path: Path, spec: SearchSpec) -> _Source:
+    table = read_notes(path, spec)
+    source = _Source(path.name)
+    if table.not_searched:
+        source.notices.append(f"{path.name}: not searched, so passed over: {', '.join(table.not_searched)}")
+    for row in table.rows:
+        said = [f"score {row.score:g}"] if row.score is not None else []
+        said += [f"{row.iterations} iterations"] if row.iterations else []
+        said += [f"dataset {row.dataset}"] if row.dataset else []
+        loss = None if row.score is None else _sign(spec.objectives[0].mode) * row.score
+        point = _nearest_point(row.values, spec)
+        place = f"{path.name} row {row.number}"
+        source.candidates.append(_Candidate(place, point, loss, row.dataset, ", ".join(said)))
+    return source
+
+
+def _read_config(path: Path, spec: SearchSpec) -> _Source:
+    faults = FaultList(str(path))
+    tree = ConfigTree(spec.trainable.config_model)
+    file = read_config_file(path, str(path), tree, Beside((), read_flags((), path.parent), path.parent))
+    faults.extend(file.faults)
+    config = tree.prepare(plain(file.values, (), faults), path.parent, (), faults)
+    faults.raise_any(file.values)
+    name = f"{path.parent.name}/{path.name}"
+    return _Source(name, [_Candidate(name, _nearest_point(_searched_values(config, spec), spec))])
+
+
+def _read_run(path: Path, spec: SearchSpec) -> _Source:
+    run_dir = RunDir.open(path)
+    source = _Source(path.name, records=list(read_records(run_dir.journal)))
+    history = History()
+    for record in source.records:
+        history.apply(record)
+    earlier: SearchSpec | None = None
+    try:
+        earlier = load_space(run_dir.space)
+        differences = _differences(earlier, spec)
+    except InputError as error:
+        differences = [f"its space file no longer loads ({error.faults[0]})"]
+
+    evidence: list[TrialHistory] = []
+    unlike: dict[str, None] = {}
+    for trial in history.trials:
+        config = {} if earlier is None else with_values(earlier.config, {} if trial.is_default else trial.values)
+        point = _nearest_point(trial.values if earlier is None else _searched_values(config, spec), spec)
+        if trial.status == "infeasible" and earlier is not None and _room(earlier) != _room(spec):
+            continue
+        if not differences and trial.status not in ("running", "failed"):
+            elsewhere = _differing_paths(config, with_values(spec.config, point.values))
+            if not elsewhere and spec.allows(point.values):
+                source.starts[trial.number] = _start_line(point, spec)
+                evidence.append(trial)
+                continue
+            unlike |= dict.fromkeys(elsewhere)
+        best = trial.best(history.mode)
+        if best is not None and trial.status not in ("failed", "infeasible"):
+            loss, circumstances = _sign(history.mode) * best.value, f"score {best.value:.4g}"
+            place = f"{path.name} trial {trial.number}"
+            source.candidates.append(_Candidate(place, point, loss, circumstances=circumstances))
+    if evidence:
+        source.notices.append(_evidence_notice(path.name, evidence, spec))
+    if source.candidates:
+        why = "; ".join(differences) or (
+            f"configs differ in {', '.join(unlike)}" if unlike else "not ended or not allowed"
+        )
+        source.notices.append(f"{path.name}: {_counted(source.candidates)} may be tried first, not learned from: {why}")
+    return source
+
+
+def _differences(earlier: SearchSpec, spec: SearchSpec) -> list[str]:
+    """What makes all scores of an earlier search those of something else."""
+    compared = (
+        ("the trainable", earlier.trainable.name, spec.trainable.name),
+        ("the objective", _objectives(earlier), _objectives(spec)),
+        ("the full budget", earlier.max_iters, spec.max_iters),
+        ("what reports must hold", _constraints(earlier), _constraints(spec)),
+    )
+    return [f"{name} is {there} there and {here} here" for name, there, here in compared if there != here]
+
+
+def _room(spec: SearchSpec) -> tuple[float | None, ...]:
+    """What one trial occupies: elsewhere, what ran out of memory here may fit."""
+    return spec.resources.cpu, spec.resources.gpu, spec.resources.memory_gb
+
+
+def _objectives(spec: SearchSpec) -> str:
+    return ", ".join(f"{objective.mode} {objective.metric}" for objective in spec.objectives)
+
+
+def _constraints(spec: SearchSpec) -> str:
+    return ", ".join(constraint.text for constraint in spec.constraints if constraint.is_on_reports) or "nothing"
+
+
+def _differing_paths(config: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    one, two = dict(leaves(config)), dict(leaves(other))
+    return [path for path in {**one, **two} if one.get(path, ABSENT) != two.get(path, ABSENT)]
+
+
+def _start_line(point: _Point, spec: SearchSpec) -> dict[str, Any]:
+    distributions = {p.path: p.distribution for p in spec.parameters if p.path in point.values}
+    return start_record(point.values, distributions, point.values, is_default=False)
+
+
+def _evidence_notice(name: str, trials: Sequence[TrialHistory], spec: SearchSpec) -> str:
+    mode, metric, algorithm = spec.objectives[0].mode, spec.objectives[0].metric, spec.search.algorithm
+    same = f"{name}: {_counted(trials)} of the same circumstances"
+    if algorithm not in _LEARNERS:
+        return f"{same}; {algorithm} does not learn from scores"
+    values = [best.value for trial in trials if trial.status != "infeasible" and (best := trial.best(mode))]
+    best_value = f" (best {metric} {(min if mode == 'min' else max)(values):.4g})" if values else ""
+    return f"{same}{best_value}; {algorithm} learns from them, but none is a trial of this search"
+
+
+def _nearest_point(given: Mapping[str, Any], spec: SearchSpec) -> _Point:
+    """The point of the space nearest to what is given; the rest is the config's own, else the middle of the range."""
+    own = spec.default_values()
+    full: dict[str, Any] = {}
+    moved: dict[str, Any] = {}
+    foreign: dict[str, Any] = {}
+    for path, distribution in ((parameter.path, parameter.distribution) for parameter in spec.parameters):
+        value = ABSENT
+        if path in given:
+            value = nearest_value(distribution, given[path])
+            if value is ABSENT:
+                foreign[path] = given[path]
+            elif value != given[path]:
+                moved[path] = given[path]
+        if value is ABSENT and path in own:
+            value = nearest_value(distribution, own[path])
+        full[path] = from_unit(distribution, 0.5) if value is ABSENT else value
+    values = active_values(spec, full)
+    return _Point(
+        values=values,
+        moved={path: value for path, value in moved.items() if path in values},
+        foreign={path: value for path, value in foreign.items() if path in values},
+        is_given=not values.keys().isdisjoint(given),
+    )
+
+
+def _searched_values(config: Mapping[str, Any], spec: SearchSpec) -> dict[str, Any]:
+    found = {parameter.path: lookup(config, parameter.path) for parameter in spec.parameters}
+    return {path: value for path, value in found.items() if value is not ABSENT}
+
+
+def _misfit_notices(source: _Source, spec: SearchSpec) -> Iterator[str]:
+    """What a source gives that the space does not hold, one line a path."""
+    for parameter in spec.parameters:
+        path, within = parameter.path, range_of(parameter.distribution)
+        moved = [(c.place, c.point.moved[path]) for c in source.candidates if path in c.point.moved]
+        foreign = [(c.place, c.point.foreign[path]) for c in source.candidates if path in c.point.foreign]
+        for misfits, what in ((moved, "moved to the nearest value"), (foreign, "the point is passed over")):
+            if misfits:
+                place, value = misfits[0]
+                more = f"; so in {len(misfits) - 1} more" if len(misfits) > 1 else ""
+                yield f"{place}: {path} = {show(value)} is not searched ({within}): {what}{more}"
+
+
+def _first_points(sources: Sequence[_Source], spec: SearchSpec, notices: list[str]) -> list[FirstPoint]:
+    """The best candidates that differ from one another and from the default trial, as many as are to be tried."""
+    default = spec.default_values()
+    tried = [{p.path: default[p.path] for p in spec.parameters if p.path in default and p.active({}, spec.config)}]
+    found: list[FirstPoint] = []
+    for candidate in _in_turn(sources):
+        if len(found) == spec.search.first_points:
+            break
+        point = candidate.point
+        if point.foreign or not point.is_given or point.values in tried:
+            continue
+        if not spec.allows(point.values):
+            notices.append(f"{candidate.place}: passed over: it breaks a constraint")
+            continue
+        try:
+            spec.trial_config(point.values)
+        except InputError as error:
+            notices.append(f"{candidate.place}: passed over: {error.faults[0]}")
+            continue
+        tried.append(point.values)
+        found.append(FirstPoint(point.values, candidate.origin))
+    return found
+
+
+def _in_turn(sources: Sequence[_Source]) -> Iterator[_Candidate]:
+    """The best of every group, then the second of each, and so on; in a group those without a score come last."""
+    groups: dict[tuple[int, str], list[_Candidate]] = {}
+    for index, source in enumerate(sources):
+        for candidate in source.candidates:
+            groups.setdefault((index, candidate.group), []).append(candidate)
+    ranked = [sorted(group, key=lambda c: math.inf if c.loss is None else c.loss) for group in groups.values()]
+    return (candidate for turn in itertools.zip_longest(*ranked) for candidate in turn if candidate is not None)
+
+
+def _sign(mode: Mode) -> float:
+    return 1.0 if mode == "min" else -1.0
+
+
+def _counted(trials: Sequence[Any]) -> str:
+    return f"{len(trials)} trial{'' if len(trials) == 1 else 's'}"

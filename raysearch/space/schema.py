@@ -1,0 +1,157 @@
+"""A JSON Schema of the space file, out of the models that read it: editors complete and check with it while one writes.
+
+What a schema cannot say (a constraint between two values, a file that must exist) is left to `check`.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic.json_schema import models_json_schema
+
+from raysearch.config.trainable_loading import LoadedTrainable
+from raysearch.config.trial_config import ConfigTree, aliases, models_in
+from raysearch.history.journal import PEAK_MEMORY
+from raysearch.space.parameters import WORDS
+from raysearch.space.spec import DEFAULT_TRAINABLE, SECTIONS, OpensegReference
+from trainables.protocol import HasMetricEntries
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_TEMPLATE = "#/$defs/{model}"
+_VALUE = {"type": ["boolean", "integer", "number", "string", "null"]}
+_LISTED = {"type": ["boolean", "integer", "number", "string", "null", "array"]}
+_VALUES = {"anyOf": [_VALUE, {"type": "array", "items": _LISTED}]}
+
+
+def space_schema(trainable: LoadedTrainable) -> dict[str, Any]:
+    """The schema of space files; the paths of a config are known for those of one trainable."""
+    models: list[type[BaseModel]] = [*SECTIONS.values(), OpensegReference, *WORDS.values()]
+    if trainable.config_model is not None:
+        models.append(trainable.config_model)
+    references, document = models_json_schema([(model, "validation") for model in models], ref_template=_TEMPLATE)
+    definitions: dict[str, Any] = document["$defs"]
+    of = {model: references[model, "validation"] for model in models}
+    for kind, words in WORDS.items():
+        _complete_words(definitions[_name(of[words])], kind)
+    searched = {"oneOf": [of[words] for words in WORDS.values()]}
+    named: dict[str, Any] = {"properties": {"trainable": {"const": trainable.name}}}
+    if trainable.name != DEFAULT_TRAINABLE:
+        named["required"] = ["trainable"]
+    objective = of[SECTIONS["objective"]]
+    return {
+        "$schema": DIALECT,
+        "title": "Space file of raysearch",
+        "description": "What is fixed, what is searched, for what, by what means.",
+        "type": "object",
+        "properties": {
+            "name": {"type": ["string", "integer"], "description": "Names the folder of a run; absent: as the file."},
+            "trainable": {
+                "type": "string",
+                "default": DEFAULT_TRAINABLE,
+                "description": "What is trained: package.module:Name, or file.py:Name beside the space file.",
+            },
+            "config": {"description": "Fixed values of a trial's config, or the path to a JSON or YAML file of them."},
+            "space": {
+                "type": "object",
+                "minProperties": 1,
+                "description": "What is searched, by dotted path into the config.",
+            },
+            "constraints": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "Such as contrast.max_views <= contrast.max_samples, or iou.2 >= 0.15.",
+            },
+            "objective": {
+                "anyOf": [objective, {"type": "array", "items": objective, "minItems": 1}],
+                "description": "What makes one trial better than another; of several the first is the main one.",
+            },
+            **{key: _nullable(of[SECTIONS[key]]) for key in ("search", "scheduler", "resources")},
+        },
+        "required": ["space", "objective"],
+        "additionalProperties": False,
+        "if": named,
+        "then": {"properties": _known(trainable, of, definitions, searched)},
+        "else": {
+            "properties": {
+                "config": {"type": ["object", "string"]},
+                "space": {"additionalProperties": searched},
+            }
+        },
+        "$defs": definitions,
+    }
+
+
+def _known(
+    trainable: LoadedTrainable, of: Mapping[type[BaseModel], Any], definitions: dict[str, Any], searched: Any
+) -> dict[str, Any]:
+    """What is known of a space file of this trainable: the paths of its config, and what it reports."""
+    known: dict[str, Any] = {"config": {"type": ["object", "string"]}, "space": {"additionalProperties": searched}}
+    model = trainable.config_model
+    if model is not None:
+        _add_aliases(model, of[model], definitions)
+        known["config"] = {"anyOf": [{"type": "string"}, of[model]]}
+        tree = ConfigTree(model)
+        if tree.takes_openseg:
+            own = definitions[_name(of[OpensegReference])]["properties"]
+            whole = definitions[_name(of[model])]
+            whole["properties"] = {**own, **whole["properties"]}
+            whole["dependentRequired"] = {"flags": ["openseg"]}
+        paths = {path: _described(searched, tree.resolve(path).field) for path in tree.paths}
+        known["space"] = {"properties": paths, "additionalProperties": False}
+    if trainable.metrics is not None:
+        lists = _reported_lists(model)
+        named: dict[str, Any] = {"enum": sorted({*trainable.metrics, PEAK_MEMORY} - {*lists})}
+        entries = [{"type": "string", "pattern": rf"^{re.escape(name)}\..+$"} for name in lists]
+        metric = {"metric": {"anyOf": [named, *entries]} if entries else named}
+        known["objective"] = {"properties": metric, "items": {"properties": metric}}
+    return known
+
+
+def _reported_lists(model: type[BaseModel] | None) -> list[str]:
+    """Return the names of reported lists whose entries can be named, by the config as it is without a value given."""
+    try:
+        config = None if model is None else model()
+    except ValidationError:  # a value has no default
+        return []
+    return sorted(config.metric_entries()) if isinstance(config, HasMetricEntries) else []
+
+
+def _complete_words(definition: dict[str, Any], kind: str) -> None:
+    """Add to the words of a range what is read before its model sees them."""
+    definition["title"] = kind
+    definition["properties"] = {
+        "type": {"const": kind},
+        **definition["properties"],
+        "when": {
+            "type": ["object", "null"],
+            "additionalProperties": _VALUES,
+            "description": "Dotted path -> the value, or list of values, that it must have for this one to matter.",
+        },
+    }
+    definition["required"] = ["type", *definition["required"]]
+
+
+def _add_aliases(model: type[BaseModel], reference: Mapping[str, str], definitions: dict[str, Any]) -> None:
+    """Let every field have each of its names."""
+    properties = definitions[_name(reference)]["properties"]
+    for name, field in model.model_fields.items():
+        known = next((properties[key] for key in (name, *aliases(field)) if key in properties), None)
+        if known is not None:
+            properties.update(dict.fromkeys((name, *aliases(field)), known))
+        for below in models_in(field.annotation):
+            if below.__name__ in definitions:
+                _add_aliases(below, {"$ref": _TEMPLATE.format(model=below.__name__)}, definitions)
+
+
+def _described(schema: Mapping[str, Any], field: FieldInfo | None) -> dict[str, Any]:
+    return {**schema, **({"description": field.description} if field is not None and field.description else {})}
+
+
+def _nullable(reference: Mapping[str, str]) -> dict[str, Any]:
+    return {"anyOf": [reference, {"type": "null"}]}
+
+
+def _name(reference: Mapping[str, str]) -> str:
+    return reference["$ref"].rpartition("/")[2]

@@ -1,0 +1,243 @@
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import TPESampler
+
+from raysearch.algorithms import suggest
+from raysearch.algorithms.optuna_samplers import _NUM_BEST, _NUM_OTHERS, _as_tpe_learns, _study, window
+from raysearch.algorithms.unit_cube import from_unit, to_unit
+from raysearch.history.journal import History, Report, TrialHistory
+from raysearch.space.spec import SearchSpec
+from tests.raysearch.toy import facts, run_search, toy_spec
+
+ALGORITHMS = ["tpe", "random", "qmc", "grid", "cmaes", "gp", "nsga2", "curve_gp"]
+
+GRID_SPACE = {
+    "x": {"type": "float", "low": 0.0, "high": 1.0, "step": 0.25},
+    "n": {"type": "int", "low": 1, "high": 3},
+    "kind": {"type": "categorical", "choices": ["a", "b"]},
+    "slope": {"type": "float", "low": 0.1, "high": 1.0, "step": 0.3, "when": {"kind": "b"}},
+}
+
+
+def spec_for(algorithm: str, folder: Path, trials: int = 18, **sections: Any) -> SearchSpec:
+    if algorithm == "grid":
+        sections["space"] = GRID_SPACE
+    return toy_spec(folder, search={"algorithm": algorithm, "trials": trials, "seed": 3}, **sections)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_contract(algorithm: str, tmp_path: Path) -> None:
+    """Values lie in the space, conditions hold, nothing is tried twice, and the same seed gives the same search."""
+    trials = 14 if algorithm == "gp" else 18
+    spec = spec_for(algorithm, tmp_path, trials)
+    history = run_search(spec, tmp_path / "a.journal")
+    assert len(history.trials) == trials
+    by_path = {parameter.path: parameter for parameter in spec.parameters}
+    for trial in history.trials[1:]:
+        assert ("slope" in trial.values) == (trial.values["kind"] == "b")
+        for path, value in trial.values.items():
+            assert trial.params[path] == value, f"{path} = {value!r} lies outside {by_path[path].distribution}"
+    values = [trial.values for trial in history.trials]
+    assert all(values.count(v) == 1 for v in values)
+    assert facts(run_search(spec, tmp_path / "b.journal")) == facts(history)
+
+
+@pytest.mark.parametrize("algorithm", [a for a in ALGORITHMS if a != "grid"])
+def test_another_seed_gives_another_search(algorithm: str, tmp_path: Path) -> None:
+    spec = spec_for(algorithm, tmp_path, trials=4)
+    other = toy_spec(tmp_path, search={"algorithm": algorithm, "trials": 4, "seed": 4})
+    first = [suggest(s, History(), 1) for s in (spec, other)]
+    assert first[0] != first[1]
+
+
+@pytest.mark.parametrize("algorithm", ["tpe", "gp", "curve_gp", "cmaes"])
+def test_model_based_search_beats_random_on_a_bowl(algorithm: str, tmp_path: Path) -> None:
+    space = {name: {"type": "float", "low": 0.0, "high": 1.0} for name in ("x", "slope")}
+
+    trials = 16 if algorithm in ("gp", "curve_gp") else 40
+
+    def best_loss(algorithm: str, seed: int) -> float:
+        spec = toy_spec(
+            tmp_path,
+            space=space,
+            search={"algorithm": algorithm, "trials": trials, "seed": seed},
+            scheduler={"name": "none", "max_iters": 8},
+        )
+        history = History()
+        losses = []
+        for number in range(trials):
+            values = suggest(spec, history, number)
+            assert values is not None
+            losses.append((values["x"] - 0.3) ** 2 + (values["slope"] - 0.7) ** 2)
+            history.trials.append(ended(spec, number, values, -losses[-1]))
+        return min(losses)
+
+    losses = sorted(best_loss(algorithm, seed) for seed in range(3))
+    baseline = sorted(best_loss("random", seed) for seed in range(3))
+    assert losses[1] < baseline[1]
+
+
+def ended(
+    spec: SearchSpec, number: int, values: dict[str, Any], value: float, status: str = "completed"
+) -> TrialHistory:
+    distributions = {p.path: p.distribution for p in spec.parameters if p.path in values}
+    trial = TrialHistory(number, values, values, distributions, started=0.0, is_default=False)
+    if status == "completed":
+        trial.reports[8] = Report(8, value, {}, None, 1.0, done=False)
+    trial.status = status  # type: ignore[assignment]
+    trial.end_order = number
+    return trial
+
+
+@pytest.mark.parametrize(("algorithm", "trials"), [("tpe", 40), ("gp", 24), ("curve_gp", 24)])
+def test_infeasible_regions_are_left(algorithm: str, trials: int, tmp_path: Path) -> None:
+    """Memory fails beyond 0.6, where the objective still rises: a search that forgets failures stays there."""
+    spec = toy_spec(
+        tmp_path,
+        space={"x": {"type": "float", "low": 0.0, "high": 1.0}},
+        search={"algorithm": algorithm, "trials": trials, "seed": 0},
+        scheduler={"name": "none", "max_iters": 8},
+    )
+    history = History()
+    for number in range(trials):
+        values = suggest(spec, history, number)
+        assert values is not None
+        status = "infeasible" if values["x"] > 0.6 else "completed"
+        history.trials.append(ended(spec, number, values, values["x"], status))
+    late = [trial.status for trial in history.trials[trials // 2 :]]
+    assert late.count("infeasible") <= 0.6 * len(late)
+    assert max(t.values["x"] for t in history.trials if t.status == "completed") > 0.55
+
+
+def test_grid_is_every_combination_once_and_then_over(tmp_path: Path) -> None:
+    spec = spec_for("grid", tmp_path, trials=1000)
+    history = run_search(spec, tmp_path / "grid.journal")
+    grid = [t.values for t in history.trials if not t.is_default]
+    assert len(grid) == 5 * 3 * (1 + 4)
+    assert len({tuple(sorted(values.items())) for values in grid}) == len(grid)
+
+
+def test_the_default_is_a_combination_like_any_other(tmp_path: Path) -> None:
+    """Though its record also holds the slope that it does not use."""
+    spec = spec_for("grid", tmp_path, trials=1000)
+    default = History()
+    start = {"x": 0.0, "n": 1, "kind": "a", "slope": 0.5}
+    default.trials.append(TrialHistory(0, start, start, {}, started=0.0, is_default=True))
+    first = suggest(spec, default, 1)
+    assert first is not None
+    assert first != {"x": 0.0, "n": 1, "kind": "a"}
+    assert suggest(spec, History(), 1) == {"x": 0.0, "n": 1, "kind": "a"}
+
+
+SMALL_SPACE = {
+    "slope": {"type": "float", "low": 0.1, "high": 0.4, "step": 0.1, "when": {"kind": "b"}},
+    "kind": {"type": "categorical", "choices": ["a", "b"]},
+    "n": {"type": "int", "low": 1, "high": 3},
+    "x": {"type": "float", "low": 0.5, "high": 0.5},
+}
+"""Fifteen combinations, with a parameter that comes before its gate and one that has a single value."""
+
+
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, "auto"])
+def test_a_small_space_is_searched_to_its_last_config(algorithm: str, tmp_path: Path) -> None:
+    """Three of the combinations break the constraint; the default, whose x is 0.9, is none of them."""
+    search = {"algorithm": algorithm, "trials": 99, "seed": 0}
+    sections: dict[str, Any] = {"space": SMALL_SPACE, "search": search, "constraints": ["0.1 * n <= slope"]}
+    spec = toy_spec(tmp_path, scheduler={"name": "none", "max_iters": 8}, **sections)
+    history = run_search(spec, tmp_path / "journal")
+    tried = {tuple(trial.values.items()) for trial in history.trials[1:]}
+    kind_a = {(("kind", "a"), ("n", n), ("x", 0.5)) for n in (1, 2, 3)}
+    slopes = ((0.1, 1), (0.2, 2), (0.30000000000000004, 3), (0.4, 3))
+    kind_b = {
+        (("slope", slope), ("kind", "b"), ("n", n), ("x", 0.5)) for slope, most in slopes for n in range(1, most + 1)
+    }
+    assert tried == kind_a | kind_b
+    assert len(history.trials) == 1 + len(tried)
+
+
+def test_a_thin_part_of_a_large_finite_space_is_searched_to_its_last_config(tmp_path: Path) -> None:
+    """Ten thousand combinations, of which three hold the constraint."""
+    whole = {"type": "float", "low": 0.0, "high": 99.0, "step": 1.0}
+    search = {"algorithm": "tpe", "trials": 9, "seed": 0}
+    sections: dict[str, Any] = {"space": {"x": whole, "slope": whole}, "search": search}
+    spec = toy_spec(
+        tmp_path, constraints=["100 * x <= slope", "slope <= 2"], config={"x": 0.0, "slope": 0.0}, **sections
+    )
+    history = run_search(spec, tmp_path / "journal")
+    assert sorted(trial.values["slope"] for trial in history.trials) == [0.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    "distribution",
+    [
+        FloatDistribution(-1.0, 3.0),
+        FloatDistribution(1e-4, 10.0, log=True),
+        FloatDistribution(0.0, 1.0, step=0.1),
+        IntDistribution(0, 10),
+        IntDistribution(1, 1000, log=True),
+        IntDistribution(2, 20, step=3),
+        CategoricalDistribution(["a", "b", "c"]),
+    ],
+)
+def test_the_unit_interval_covers_a_distribution(distribution: Any) -> None:
+    points = [i / 1000 for i in range(1000)]
+    values = [from_unit(distribution, u) for u in points]
+    assert all(distribution._contains(distribution.to_internal_repr(v)) for v in values)
+    if isinstance(distribution, CategoricalDistribution):
+        assert [values.count(c) for c in distribution.choices] == [334, 333, 333]
+        return
+    assert values == sorted(values)
+    assert math.isclose(values[0], distribution.low)
+    assert math.isclose(values[-1], distribution.high, rel_tol=0.02)
+    for value in values[::97]:
+        assert math.isclose(from_unit(distribution, to_unit(distribution, value)), value, rel_tol=1e-9)
+
+
+def test_the_window_holds_the_best_the_running_and_a_seeded_rest(tmp_path: Path) -> None:
+    spec = toy_spec(tmp_path, space={"x": {"type": "float", "low": 0.0, "high": 1.0}})
+    history = History()
+    for number in range(1000):
+        history.trials.append(ended(spec, number, {"x": number / 1000}, number / 1000))
+    history.trials.append(ended(spec, 1000, {"x": 0.5}, 0.0, status="running"))
+    seen = window(history, seed=1)
+    assert len(seen) == _NUM_BEST + _NUM_OTHERS + 1
+    assert {trial.number for trial in seen} >= set(range(975, 1001))
+    assert [t.number for t in seen] == [t.number for t in window(history, seed=1)]
+    assert [t.number for t in seen] != [t.number for t in window(history, seed=2)]
+
+
+def test_tpe_is_told_curves_with_their_steps_and_excesses_as_they_were_measured(tmp_path: Path) -> None:
+    spec = toy_spec(tmp_path, space={"x": {"type": "float", "low": 0.0, "high": 1.0}})
+    history = History()
+    endings = [
+        ("completed", {1: 0.1, 8: 0.5}),
+        ("stopped", {1: 0.4, 2: 0.3}),
+        ("infeasible", {1: 0.2}),
+        ("running", {}),
+    ]
+    for number, (status, curve) in enumerate(endings):
+        trial = ended(spec, number, {"x": 0.1 * number}, 0.0)
+        trial.reports = {
+            iteration: Report(iteration, value, {}, None, 1.0, False) for iteration, value in curve.items()
+        }
+        trial.status = status
+        history.trials.append(trial)
+    history.trials[2].excess = 0.25
+    told = _study(history, TPESampler(), 0, _as_tpe_learns).trials
+    assert [trial.state.name for trial in told] == ["COMPLETE", "PRUNED", "PRUNED", "RUNNING"]
+    assert [trial.intermediate_values for trial in told] == [curve for _, curve in endings]
+    assert [trial.constraints for trial in told] == [{"feasible": 0.0}, {"feasible": 0.0}, {"feasible": 0.25}, {}]
+
+
+def test_auto_is_the_process_over_curves_for_one_objective_and_tpe_for_several(tmp_path: Path) -> None:
+    def suggested(algorithm: str, **sections: Any) -> dict[str, Any] | None:
+        spec = toy_spec(tmp_path, search={"algorithm": algorithm, "trials": 9, "seed": 0}, **sections)
+        return suggest(spec, History(), 1)
+
+    several = [{"metric": "score", "mode": "max"}, {"metric": "loss", "mode": "min"}]
+    assert suggested("auto") == suggested("curve_gp") != suggested("tpe")
+    assert suggested("auto", objective=several) == suggested("tpe", objective=several)

@@ -1,0 +1,148 @@
+import math
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from raysearch.algorithms import _MAX_SUSPECTS, suggest
+from raysearch.algorithms.feasibility import Feasibility
+from raysearch.history.journal import History, Report, TrialHistory
+from raysearch.space.spec import SearchSpec
+from tests.raysearch.toy import toy_spec
+
+UNIT = {"type": "float", "low": 0.0, "high": 1.0}
+LOG = {"type": "float", "low": 1e-4, "high": 1.0, "log": True}
+
+
+def spec_of(folder: Path, space: dict[str, Any], algorithm: str = "tpe", seed: int = 0) -> SearchSpec:
+    search = {"algorithm": algorithm, "trials": 60, "seed": seed}
+    return toy_spec(folder, space=space, search=search, scheduler={"name": "none", "max_iters": 8})
+
+
+def add(history: History, spec: SearchSpec, values: dict[str, Any], status: str, value: float = 0.0) -> None:
+    distributions = {p.path: p.distribution for p in spec.parameters if p.path in values}
+    trial = TrialHistory(len(history.trials), values, values, distributions, started=0.0, is_default=False)
+    if status in ("completed", "stopped"):
+        trial.reports[8] = Report(8, value, {}, None, 1.0, done=False)
+    trial.status = status  # type: ignore[assignment]
+    trial.end_order = None if status == "running" else trial.number
+    history.trials.append(trial)
+
+
+def history_of(spec: SearchSpec, *endings: tuple[dict[str, Any], str]) -> History:
+    history = History()
+    for values, status in endings:
+        add(history, spec, values, status)
+    return history
+
+
+def search(spec: SearchSpec, num_trials: int, infeasible: Any) -> History:
+    """Trials one after another; what is feasible is worth its x."""
+    history = History()
+    for number in range(num_trials):
+        values = suggest(spec, history, number)
+        assert values is not None
+        add(history, spec, values, "infeasible" if infeasible(values) else "completed", values["x"])
+    return history
+
+
+def num_infeasible(history: History) -> int:
+    return sum(trial.status == "infeasible" for trial in history.trials)
+
+
+def test_a_point_is_suspect_where_its_nearest_trial_was_infeasible(tmp_path: Path) -> None:
+    """Few failures: nearest in the cube. x = 0.2 and 0.8 of lr = 1e-2, halfway up the log scale."""
+    spec = spec_of(tmp_path, {"x": UNIT, "slope": LOG})
+    successes = [({"x": 0.2, "slope": 1e-2}, "completed"), ({"x": 0.1, "slope": 1e-2}, "stopped")] * 4
+    history = history_of(spec, *successes, ({"x": 0.8, "slope": 1e-2}, "infeasible"))
+    feasibility = Feasibility(spec, history)
+    assert not feasibility.cautious
+    assert feasibility.doubt({"x": 0.4, "slope": 1e-2}) == pytest.approx(0.2 - 0.4)
+    assert feasibility.doubt({"x": 0.55, "slope": 1e-2}) == pytest.approx(0.35 - 0.25)
+    assert feasibility.doubt({"x": 0.8, "slope": 1e-3}) == pytest.approx(0.4 * math.sqrt(2) - 0.25)
+
+
+def test_many_failures_count_as_nearer(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, {"x": UNIT})
+    feasibility = Feasibility(spec, history_of(spec, ({"x": 0.2}, "completed"), ({"x": 0.8}, "infeasible")))
+    assert feasibility.cautious
+    assert feasibility.doubt({"x": 0.35}) < 0 < feasibility.doubt({"x": 0.45})
+
+
+def test_choices_are_one_apart_and_other_parameters_tell_nothing(tmp_path: Path) -> None:
+    space = {"x": UNIT, "kind": {"type": "categorical", "choices": ["a", "b"]}}
+    space["slope"] = {**UNIT, "when": {"kind": "b"}}
+    spec = spec_of(tmp_path, space)
+    successes = [({"x": 0.5, "kind": "a"}, "completed")] * 9
+    history = history_of(spec, *successes, ({"x": 0.9, "kind": "a"}, "infeasible"))
+    assert Feasibility(spec, history).doubt({"x": 0.9, "kind": "b", "slope": 0.5}) == -math.inf
+    spec = spec_of(tmp_path, {"x": UNIT, "kind": space["kind"]})
+    # The success is sqrt(1 + 0.1^2) away, farther than a failure speaks; the failure itself sqrt(1 + 0.3^2).
+    doubt = Feasibility(spec, history).doubt({"x": 0.6, "kind": "b"})
+    assert doubt == pytest.approx(0.4 * math.sqrt(2) - math.hypot(1.0, 0.3))
+
+
+def test_one_failure_does_not_close_a_choice(tmp_path: Path) -> None:
+    """Kind b fits below x = 0.5 alone and was tried beyond it first."""
+    spec = spec_of(tmp_path, {"x": UNIT, "kind": {"type": "categorical", "choices": ["a", "b"]}})
+    history = history_of(spec, ({"x": 0.9, "kind": "b"}, "infeasible"))
+    for number in range(1, 40):
+        values = suggest(spec, history, number)
+        assert values is not None
+        status = "infeasible" if values["kind"] == "b" and values["x"] > 0.5 else "completed"
+        add(history, spec, values, status, (1 - values["x"]) * (1 + (values["kind"] == "b")))
+    assert sum(trial.values["kind"] == "b" and trial.status == "completed" for trial in history.trials) >= 5
+
+
+@pytest.mark.parametrize("status", ["running", "failed"])
+def test_only_endings_that_tell_something_count(status: str, tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, {"x": UNIT})
+    history = history_of(spec, ({"x": 0.8}, "infeasible"))
+    alone = Feasibility(spec, history).doubt({"x": 0.7})
+    add(history, spec, {"x": 0.7}, status)
+    assert Feasibility(spec, history).doubt({"x": 0.7}) == alone > 0
+
+
+@pytest.mark.parametrize("algorithm", ["tpe", "random", "qmc", "cmaes"])
+def test_few_trials_are_lost_and_an_optimum_at_the_edge_is_found(algorithm: str, tmp_path: Path) -> None:
+    """Memory fails for x > 0.6 and the value rises up to there; a violated constraint alone loses about 24 of 60."""
+    history = search(spec_of(tmp_path, {"x": UNIT, "slope": LOG}, algorithm), 60, lambda values: values["x"] > 0.6)
+    assert num_infeasible(history) <= 15
+    best = max(trial.values["x"] for trial in history.trials if trial.status == "completed")
+    assert best > 0.98 * 0.6
+
+
+@pytest.mark.parametrize("algorithm", ["tpe", "random", "qmc", "cmaes"])
+def test_a_space_in_which_all_is_infeasible_is_searched_on(algorithm: str, tmp_path: Path) -> None:
+    history = search(spec_of(tmp_path, {"x": UNIT, "slope": LOG}, algorithm), 12, lambda values: True)
+    xs = sorted(trial.values["x"] for trial in history.trials)
+    assert len(set(xs)) == 12
+    assert xs[0] < 0.25 and xs[-1] > 0.75, "what is least suspect lies far from the failures"
+
+
+def test_the_last_untried_values_are_tried_however_suspect(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, {"n": {"type": "int", "low": 1, "high": 6}})
+    history = History()
+    while (values := suggest(spec, history, len(history.trials))) is not None:
+        add(history, spec, values, "infeasible")
+    assert sorted(trial.values["n"] for trial in history.trials) == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("algorithm", ["tpe", "random", "qmc", "cmaes"])
+def test_without_an_infeasible_trial_nothing_is_drawn_again(algorithm: str, tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, {"x": UNIT, "slope": LOG}, algorithm)
+    ours = search(spec, 16, lambda values: False)
+    with mock.patch("raysearch.algorithms.Feasibility.doubt", return_value=0.0):
+        plain = search(spec, 16, lambda values: False)
+    assert [trial.values for trial in ours.trials] == [trial.values for trial in plain.trials]
+
+
+def test_an_algorithm_is_asked_a_bounded_number_of_times(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, {"x": UNIT})
+    history = history_of(spec, ({"x": 0.5}, "infeasible"), ({"x": 0.51}, "infeasible"))
+    with mock.patch("raysearch.algorithms._draw", side_effect=lambda *_: {"x": 0.505}) as draw:
+        values = suggest(spec, history, 2)
+    assert draw.call_count == _MAX_SUSPECTS
+    assert values is not None
+    assert abs(values["x"] - 0.505) > 0.3, "draws at random follow, and one of them is farther away"

@@ -1,0 +1,268 @@
+"""The commands as a user types them, each a process of its own."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from raysearch.history.journal import History, read_history
+
+TRIALS = Path(__file__).parents[1] / "trials.py"
+REPOSITORY = Path(__file__).parents[3]
+
+
+def raysearch(*words: str | Path, timeout: float = 200) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "raysearch", *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout,
+        env={**os.environ, "COLUMNS": "400"},
+    )
+
+
+def space_file(folder: Path, **sections: Any) -> Path:
+    document = {
+        "name": "curves",
+        "trainable": f"{TRIALS}:Curve",
+        "config": {"pause": 0.05},
+        "space": {"x": {"type": "float", "low": 0.0, "high": 1.0}},
+        "objective": {"metric": "score", "mode": "max"},
+        "search": {"algorithm": "tpe", "trials": 12, "seed": 0},
+        "scheduler": {"name": "asha", "grace_iters": 2, "reduction_factor": 2, "max_iters": 8},
+        "resources": {"cpu": 1, "concurrent": 1},
+    }
+    document.update(sections)
+    path = folder / "space.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def what(history: History) -> list[Any]:
+    """Everything but times and process numbers."""
+    return [
+        (t.number, t.status, t.error, t.values, t.end_order, [(i, r.value) for i, r in sorted(t.reports.items())])
+        for t in history.trials
+    ]
+
+
+def num_lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def wait_for_lines(process: subprocess.Popen[str], journal: Path, lines: int) -> None:
+    for _ in range(1200):
+        if process.poll() is not None or num_lines(journal) >= lines:
+            return
+        time.sleep(0.05)
+    raise AssertionError("the search does not move")
+
+
+def start(*words: str | Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "raysearch", *map(str, words)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_sigkill_at_random_moments_changes_nothing(tmp_path: Path) -> None:
+    space = space_file(tmp_path)
+    whole = raysearch("run", space, "--out", tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    assert whole.stderr == ""
+    ours = r"(search|run folder|dashboard|best \w+|best config|checkpoint|tables|report): .*|trial +\d+ .*|"
+    assert [line for line in whole.stdout.splitlines() if not re.fullmatch(ours, line)] == []
+    assert "what a worker prints" in (tmp_path / "whole" / "raysearch.log").read_text()
+    expected = read_history(tmp_path / "whole" / "study.journal")
+
+    killed = tmp_path / "killed"
+    journal = killed / "study.journal"
+    rng = random.Random(0)
+    kills = 0
+    process = start("run", space, "--out", killed)
+    for _ in range(2):
+        wait_for_lines(process, journal, num_lines(journal) + rng.randint(4, 14))
+        time.sleep(rng.uniform(0.0, 0.3))
+        if process.poll() is None:
+            process.kill()
+            kills += 1
+        process.communicate()
+        process = start("resume", killed)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+    assert kills == 2
+    assert what(read_history(journal)) == what(expected)
+    tables = [
+        pq.read_table(folder / "trials.parquet").drop(["seconds", "peak_memory_bytes"])
+        for folder in (tmp_path / "whole", killed)
+    ]
+    assert tables[0].equals(tables[1])
+    configs = [json.loads((folder / "best_config.json").read_text()) for folder in (tmp_path / "whole", killed)]
+    assert configs[0] == configs[1]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_search_saves_everything_within_ten_seconds(tmp_path: Path, number: int, code: int) -> None:
+    out = tmp_path / "run"
+    process = start("run", space_file(tmp_path, config={"pause": 3.0}), "--out", out)
+    wait_for_lines(process, out / "study.journal", 4)
+    sent = time.monotonic()
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == code, output
+    assert time.monotonic() - sent < 10
+    assert "everything is saved" in output
+    assert f"raysearch resume {out}" in output
+    assert "Traceback" not in output
+    assert pq.read_table(out / "trials.parquet").column("status").to_pylist()[-1] == "running"
+    assert (out / "best_config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("sections", "words", "message"),
+    [
+        ({"space": {}}, [], "space"),
+        ({"space": {"x": {"type": "float", "low": 0.0, "high": 1.0, "log": True}}}, [], "log"),
+        ({"resources": {"cpu": 64}}, [], "no node has that"),
+        ({"trainable": "nothing.py:Nothing"}, [], "nothing.py"),
+        ({}, ["--set", "search.trails=3"], "trials"),
+    ],
+)
+def test_wrong_input_is_one_message_and_exit_code_2(
+    tmp_path: Path, sections: dict[str, Any], words: list[str], message: str
+) -> None:
+    done = raysearch("run", space_file(tmp_path, **sections), "--out", tmp_path / "run", *words)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert not (tmp_path / "run" / "trials.parquet").exists()
+
+
+def test_a_training_is_interrupted_and_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"train": {"max_iters": 20, "report_iters": 2, "batch_size": 2}}))
+    words = ("train", tmp_path / "config.json", "--out", tmp_path / "out")
+    process = start(*words)
+    while process.poll() is None and not (tmp_path / "out" / "checkpoint").exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, output
+    assert "Traceback" not in output
+    again = raysearch(*words)
+    assert again.returncode == 0, again.stderr
+    assert "going on at iteration" in again.stdout
+    rows = pq.read_table(tmp_path / "out" / "results.parquet").column("iteration").to_pylist()
+    assert rows == list(range(2, 21, 2))
+
+
+def test_a_class_that_is_no_trainable_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("class Mine:\n    pass\n")
+    done = raysearch("check", space_file(tmp_path, trainable="mine.py:Mine"))
+    assert done.returncode == 2
+    assert "is no subclass of ray.tune.Trainable" in done.stderr
+
+
+def test_a_search_in_which_nothing_works_exits_with_1(tmp_path: Path) -> None:
+    space = space_file(tmp_path, config={"ends": "memory in setup"}, search={"trials": 2, "algorithm": "random"})
+    done = raysearch("run", space, "--out", tmp_path / "run")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "no trial reported score" in done.stderr
+    assert pq.read_table(tmp_path / "run" / "trials.parquet").column("status").to_pylist() == ["infeasible"] * 2
+
+
+def test_the_default_trainable_from_space_file_to_trained_config(tmp_path: Path) -> None:
+    """Search, export, train and evaluate agree to the last digit."""
+    tiny = {
+        "data": {"drawn": {"num_train": 8, "num_val": 4, "size": [48, 64]}, "augmentation": {"crop_size": [32, 32]}},
+        "contrast": {"proj_dim": 8, "memory": True, "memory_size": 50},
+        "train": {"max_iters": 8, "report_iters": 2, "batch_size": 2, "shared_iters": 3},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(tiny))
+    (tmp_path / "space.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "name": "tiny",
+                "config": "config.json",
+                "space": {
+                    "optim.lr": {"type": "float", "low": "1e-3", "high": 1e-1, "log": True},
+                    "optim.poly_power": {"type": "float", "low": 0.5, "high": 1.0},
+                },
+                "objective": {"metric": "miou", "mode": "max"},
+                "search": {"algorithm": "tpe", "trials": 5},
+                "scheduler": {"name": "asha", "grace_iters": 4, "reduction_factor": 2},
+                "resources": {"cpu": 1, "concurrent": 1},
+            }
+        )
+    )
+    run = tmp_path / "run"
+    done = raysearch("run", tmp_path / "space.yaml", "--out", run)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for promised in ("best miou:", "default miou:", "best config:", "checkpoint:", "tables:", "dashboard:"):
+        assert promised in done.stdout
+
+    best = json.loads((run / "best_config.json").read_text())
+    block = best["raysearch"]
+    assert best["train"]["num_threads"] == block["num_threads"] == 1
+    trials = pq.read_table(run / "trials.parquet").to_pylist()
+    assert (trials[0]["optim.lr"], trials[0]["status"]) == (0.01, "completed")
+    assert trials[block["trial"]]["value"] == block["value"] == max(row["value"] for row in trials)
+    assert [row["iterations_shared"] for row in trials] == [0, 3, 3, 3, 3]
+    assert not (run / "shared").exists(), "the search has finished"
+    assert f"shared:      12 of {sum(row['iterations'] for row in trials)} iterations" in done.stdout
+
+    exported = raysearch("export", run)
+    assert json.loads(exported.stdout) == best
+
+    # Every trial of the one reused actor equals the same config trained by a fresh process.
+    table = pq.read_table(run / "results.parquet")
+    expected = {
+        "trial",
+        "iteration",
+        "value",
+        "iou",
+        "lr",
+        "contrast_active",
+        "contrast_grad_norm",
+        "images_per_second",
+    }
+    assert expected <= set(table.column_names)
+    assert not any("config" in name for name in table.column_names)
+    results = table.to_pylist()
+    for number in sorted({block["trial"], 0, len(trials) - 1}):
+        pairs = [
+            "optim.lr",
+            str(trials[number]["optim.lr"]),
+            "optim.poly_power",
+            str(trials[number]["optim.poly_power"]),
+        ]
+        trained = raysearch("train", run / "best_config.json", *pairs, "--out", tmp_path / f"train-{number}")
+        assert trained.returncode == 0, trained.stdout + trained.stderr
+        again = {
+            row["iteration"]: row for row in pq.read_table(tmp_path / f"train-{number}" / "results.parquet").to_pylist()
+        }
+        for row in (row for row in results if row["trial"] == number):
+            for name in ("value", "loss", "loss_contrast", "contrast_grad_norm", "lr"):
+                assert again[row["iteration"]][name] == row[name], (number, row["iteration"], name)
+
+    scored = raysearch("evaluate", run / "best_config.json", "--checkpoint", run / "best_checkpoint")
+    assert f"mIoU {block['value']:.6f}" in scored.stdout, scored.stdout + scored.stderr
+
+
+def test_check_finds_what_run_would(tmp_path: Path) -> None:
+    demo = REPOSITORY / "search_spaces" / "demo.yaml"
+    done = raysearch("check", demo)
+    assert done.returncode == 0, done.stderr
+    assert "nothing wrong was found" in done.stdout
+    wrong = raysearch("check", demo, "--set", f"config.data.dir={tmp_path / 'nowhere'}")
+    assert wrong.returncode == 2
+    assert "nowhere" in wrong.stderr
+    assert "Traceback" not in wrong.stderr

@@ -1,0 +1,148 @@
+import base64
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from raysearch.execution import standalone
+from raysearch.history.journal import History
+from raysearch.history.run_dir import RunDir
+from raysearch.report.parts import Legend, Pictures, Text
+from raysearch.report.predictions import predictions_info, predictions_parts
+from raysearch.report.view import SearchView
+from raysearch.results.predictions import IGNORED_COLOR, choose, read_predictions, write_predictions
+from raysearch.runs.outcome import write_outcome
+from raysearch.space.spec import SearchSpec, parse_space
+from tests.raysearch.report.histories import history_of, trial
+from tests.trainables.tiny import tiny
+from trainables.config import Config
+from trainables.trainer import Trainer
+
+Search = tuple[History, SearchSpec, RunDir]
+
+
+def test_the_worst_come_first_and_the_median_of_the_others_after_them() -> None:
+    scores = [0.9, None, 0.1, 0.8, 0.5, 0.3, 0.4, 0.7, 0.6, 0.2]
+    assert choose(scores) == [
+        ("worst", 2),
+        ("worst", 9),
+        ("worst", 5),
+        ("worst", 6),
+        ("typical", 8),
+        ("typical", 7),
+    ]
+    assert choose([0.2, 0.1]) == [("worst", 1), ("worst", 0)]
+    assert choose([None]) == []
+
+
+@pytest.fixture(scope="module")
+def search(tmp_path_factory: pytest.TempPathFactory) -> Search:
+    """Two trained trials of the tiny config, the second a little better by what the journal says."""
+    folder = tmp_path_factory.mktemp("predicted")
+    config = tiny({"data.drawn.num_val": 8}).model_dump(mode="json")
+    space = {"optim.lr": {"type": "float", "low": 0.001, "high": 0.1}}
+    document = {"name": "tiny", "config": config, "space": space, "objective": {"metric": "miou", "mode": "max"}}
+    spec = parse_space(document, folder, "tiny.yaml")
+    run_dir = RunDir.create("tiny", folder / "run")
+    run_dir.space.write_text(spec.to_yaml(), encoding="utf-8")
+    run_dir.journal.touch()
+    rate = spec.config["optim"]["lr"]
+    history = history_of(
+        trial({"optim.lr": rate}, {6: 0.2}, is_default=True, space={}), trial({"optim.lr": 0.05}, {6: 0.3}, space={})
+    )
+    for one in history.trials:
+        trainer = Trainer(Config.model_validate(spec.trial_config(one.values)))
+        trainer.train_to(6)
+        trainer.save(run_dir.trial(one.number) / "checkpoint-6")
+        one.reports[6] = type(one.reports[6])(**{**one.reports[6].__dict__, "checkpoint": "checkpoint-6"})
+    write_outcome(history, spec, run_dir)
+    return history, spec, run_dir
+
+
+def test_winner_and_default_predict_the_same_images(search: Search) -> None:
+    history, spec, run_dir = search
+    assert read_predictions(run_dir, history.trials[0]) is None, "they are of another winner"
+    found = read_predictions(run_dir, history.trials[1])
+    assert found is not None
+    assert (found.winner, found.default, found.num_images, found.num_scored) == (1, 0, 8, 8)
+    assert [name for name, _ in found.classes] == ["0", "1", "2", "3"]
+    scores = pq.read_table(run_dir.predictions / "scores.parquet").to_pydict()
+    by_name = dict(zip(scores["image"], zip(scores["winner_miou"], scores["default_miou"], strict=True), strict=True))
+    shown = [(one.winner_miou, one.default_miou) for one in found.images]
+    assert shown == [by_name[one.name] for one in found.images]
+    assert [pair[0] for pair in shown[:4]] == sorted(scores["winner_miou"])[:4]
+    assert [one.kind for one in found.images] == ["worst"] * 4 + ["typical"] * 2
+
+    config = Config.model_validate(spec.trial_config(history.trials[1].values))
+    whole = standalone.score(config, run_dir.best_checkpoint, say=lambda line: None)
+    assert 0.0 < float(whole.miou()) < 1.0
+    for one in found.images:
+        assert one.default is not None
+        pictures = [np.asarray(Image.open(path).convert("RGB")) for path in (one.truth, one.winner, one.default)]
+        assert {picture.shape for picture in pictures} == {(32, 48, 3)}
+        allowed = {bytes.fromhex(color[1:]) for _, color in found.classes} | {bytes(IGNORED_COLOR)}
+        assert {bytes(color) for picture in pictures for color in picture.reshape(-1, 3)} <= allowed
+
+
+def test_the_page_holds_the_pictures(search: Search) -> None:
+    history, _, run_dir = search
+    html = run_dir.report.read_text(encoding="utf-8")
+    assert "<h2>Predictions</h2>" in html
+    assert html.count('src="data:image/jpeg;base64,') == 6
+    assert html.count('src="data:image/png;base64,') == 18
+    parts = predictions_parts(
+        predictions_info(SearchView(history_of(), "miou", predictions=read_predictions(run_dir, history.trials[1])))
+    )
+    text, legend, *rows = parts
+    assert isinstance(text, Text)
+    assert text.text.startswith("The images that trial 1, the winner, is worst at, of all 8 validation images, by")
+    assert isinstance(legend, Legend)
+    assert [name for name, _ in legend.entries] == ["0", "1", "2", "3", "ignored"]
+    assert len(rows) == 6
+    assert isinstance(rows[0], Pictures)
+    assert rows[0].title.startswith("worst: ")
+    assert [one.caption.split()[0] for one in rows[0].pictures] == ["image", "label", "winner", "default"]
+    kind, data = rows[0].pictures[1].data.split(",")
+    assert kind == "data:image/png;base64"
+    assert base64.b64decode(data).startswith(b"\x89PNG")
+
+
+def test_predictions_are_made_once_and_anew_for_another_winner(search: Search) -> None:
+    history, spec, run_dir = search
+    index = run_dir.predictions / "index.json"
+    before = index.stat().st_mtime_ns
+    write_predictions(history, spec, run_dir)
+    assert index.stat().st_mtime_ns == before
+    text = index.read_text()
+    index.write_text(text.replace('"made_of"', '"made_of": {"winner": [7, 6]}, "made_before"'))
+    write_predictions(history, spec, run_dir)
+    assert index.read_text() == text
+
+
+def test_why_there_are_no_predictions_is_on_the_page(search: Search, tmp_path: Path) -> None:
+    history, spec, run_dir = search
+    lost = {**spec.config, "data": {**spec.config["data"], "dir": str(tmp_path / "gone")}}
+    moved = parse_space({**spec.document, "config": lost}, tmp_path, "tiny.yaml")
+    other = RunDir(tmp_path)
+    (run_dir.best_checkpoint).rename(other.best_checkpoint)
+    try:
+        write_predictions(history, moved, other)
+    finally:
+        other.best_checkpoint.rename(run_dir.best_checkpoint)
+    assert "gone" in json.loads((other.predictions / "index.json").read_text())["problem"]
+    (text,) = predictions_parts(
+        predictions_info(SearchView(history_of(), "miou", predictions=read_predictions(other, history.trials[1])))
+    )
+    assert isinstance(text, Text)
+    assert text.text.startswith("The validation images could not be predicted: ")
+
+
+def test_a_search_that_runs_is_not_predicted(search: Search, tmp_path: Path) -> None:
+    history, spec, _ = search
+    running = history_of(*history.trials, trial({"optim.lr": 0.02}, [], "running"))
+    write_predictions(running, spec, RunDir(tmp_path))
+    assert not RunDir(tmp_path).predictions.exists()
+    assert predictions_parts(predictions_info(SearchView(running, "miou"))) == []

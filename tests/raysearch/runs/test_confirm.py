@@ -1,0 +1,568 @@
+import json
+import multiprocessing
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from raysearch.commands import search_commands
+from raysearch.errors import InputError, WorkError
+from raysearch.execution import standalone
+from raysearch.execution.preflight import preflight
+from raysearch.history.journal import Journal, read_history
+from raysearch.history.run_dir import RunDir
+from raysearch.history.tables import write_reports
+from raysearch.results.export import best_config_text
+from raysearch.runs import confirm as confirming
+from raysearch.runs import driver
+from raysearch.runs.confirm import confirm
+from raysearch.runs.outcome import write_outcome
+from raysearch.search.search import Search
+from raysearch.space.spec import ResourceSettings, SearchSpec, load_space, parse_space
+from tests.raysearch.toy import run_search, toy_spec
+from tests.trainables.tiny import tiny
+from trainables.config import Config
+
+SELECTION = [0.5, 0.9, 0.7, 0.6]
+"""What the trials score in the search: its pick is trial 1, the default is trial 0."""
+
+
+def spec_of(folder: Path, **sections: Any) -> SearchSpec:
+    base = tiny({"train.max_iters": 4, "train.num_threads": 1, "train.seed": 10})
+    document = {
+        "name": "tiny",
+        "config": base.model_dump(mode="json"),
+        "space": {"optim.lr": {"type": "float", "low": 1e-3, "high": 0.1, "log": True}},
+        "objective": {"metric": "miou", "mode": "max"},
+        "search": {"algorithm": "random", "trials": len(SELECTION)},
+        "scheduler": {"name": "none"},
+    }
+    return parse_space({**document, **sections}, folder)
+
+
+def search_in(
+    folder: Path, *, unfinished: bool = False, status: Mapping[int, str] | None = None, **sections: Any
+) -> RunDir:
+    """A search whose scores are made up, with a checkpoint for each trial."""
+    spec, run_dir = spec_of(folder, **sections), RunDir.create("tiny", folder / "run")
+    run_dir.space.write_text(spec.to_yaml(), encoding="utf-8")
+    run_trials(run_dir, SELECTION, unfinished=unfinished, status=status)
+    return run_dir
+
+
+def run_trials(
+    run_dir: RunDir, scores: Sequence[float], *, unfinished: bool = False, status: Mapping[int, str] | None = None
+) -> None:
+    """The next trials of a search, with made-up scores; more than it has left extend it."""
+    spec = load_space(run_dir.space)
+    with Journal(run_dir.journal) as journal:
+        search = Search(spec, journal)
+        if search.finished:
+            search.extend(len(scores))
+        for score in scores:
+            proposal = search.propose()
+            assert proposal is not None
+            number = proposal.number
+            checkpoint = run_dir.trial(number) / "checkpoint-2"
+            checkpoint.mkdir(parents=True)
+            (checkpoint / "model.pt").write_text(f"weights of trial {number}")
+            for iteration, value in ((2, score), (4, score - 0.25)):
+                if status and number in status:
+                    search.end(number, status[number], "made up")  # type: ignore[arg-type]
+                    break
+                if iteration == 4 and unfinished and number == len(SELECTION) - 1:
+                    break
+                search.report(
+                    number,
+                    iteration=iteration,
+                    value=value,
+                    metrics={},
+                    checkpoint=f"checkpoint-{iteration}",
+                    seconds=1.0,
+                    done=iteration == 4,
+                )
+        write_outcome(search.history, spec, run_dir)
+
+
+def block_of(run_dir: RunDir) -> dict[str, Any]:
+    block: dict[str, Any] = json.loads(run_dir.best_config.read_text())["raysearch"]
+    return block
+
+
+def rows_of(run_dir: RunDir) -> list[tuple[int, int, float | None, int]]:
+    rows = pq.read_table(run_dir.confirmed_table).to_pylist()
+    assert list(rows[0]) == ["trial", "seed", "value", "iteration", "split", "val_value"]
+    assert all((row["split"], row["val_value"]) == ("val", row["value"]) for row in rows)
+    return [(row["trial"], row["seed"], row["value"], row["iteration"]) for row in rows]
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train in this process instead of a fresh one."""
+
+    def start(training: confirming.Training, metric: str, gpu: str | None) -> tuple[Any, Any]:
+        receiver, sender = multiprocessing.Pipe(duplex=False)
+        confirming._train(training, metric, gpu, sender)  # type: ignore[arg-type]
+        sender.close()
+        return receiver, SimpleNamespace(exitcode=0, join=lambda: None, kill=lambda: None)
+
+    monkeypatch.setattr(confirming, "_start", start)
+    monkeypatch.setattr(confirming, "_end_with_parent", lambda: None)
+
+
+Scores = Callable[[int, int], float]
+
+
+@pytest.fixture
+def made_up(in_process: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[Scores], list[str]]:
+    """Trainings whose scores are a function of trial and seed; gives the folders that were trained."""
+
+    def use(score: Scores) -> list[str]:
+        trained: list[str] = []
+
+        def train(config: Config, out: Path, *, metric: str, say: Callable[[str], None]) -> float:
+            assert metric == "miou"
+            trained.append(out.name)
+            out.mkdir(parents=True, exist_ok=True)
+            (out / "config.json").write_text(config.model_dump_json())
+            value = score(int(out.name.split("-")[1]), config.train.seed)
+            write_reports([{"trial": 0, "iteration": 2, "value": 1.0}, {"iteration": 4, "value": value}], out / TABLE)
+            (out / "checkpoint").mkdir(exist_ok=True)
+            (out / "checkpoint" / "model.pt").write_text(f"weights of {out.name}")
+            return value
+
+        monkeypatch.setattr(standalone, "train", train)
+        return trained
+
+    return use
+
+
+TABLE = "results.parquet"
+MEANS = {0: 0.25, 1: 0.5, 2: 0.75, 3: 0.125}
+
+
+def by_trial(number: int, seed: int) -> float:
+    """Trial 2 is the best; a seed adds the same to every config, but for a little."""
+    return MEANS[number] + 0.01 * seed + 0.001 * ((number + seed) % 2)
+
+
+class TestConfirmed:
+    def test_the_best_mean_becomes_the_best_config(
+        self, made_up: Callable[[Scores], list[str]], tmp_path: Path
+    ) -> None:
+        run_dir, said = search_in(tmp_path), []  # type: tuple[RunDir, list[str]]
+        assert block_of(run_dir)["trial"] == 1
+        assert "confirmed" not in block_of(run_dir)
+        trained = made_up(by_trial)
+        confirmation = confirm(run_dir.root, top=2, seeds=3, jobs=2, say=said.append)
+        assert trained == [f"trial-{number}-seed-{seed}" for seed in (11, 12, 13) for number in (1, 2, 0)]
+        assert rows_of(run_dir) == [(n, seed, by_trial(n, seed), 4) for seed in (11, 12, 13) for n in (1, 2, 0)]
+        assert [trial.number for trial in confirmation.trials] == [2, 1, 0]
+
+        block = block_of(run_dir)
+        history = read_history(run_dir.journal)
+        assert (block["trial"], block["value"], block["iteration"], block["seed"]) == (2, 0.7, 2, 10)
+        confirmed = block["confirmed"]
+        assert (confirmed["trial"], confirmed["search_trial"], confirmed["runner_up"]) == (2, 1, 1)
+        assert (confirmed["top"], confirmed["seeds"], confirmed["iteration"]) == (2, [11, 12, 13], 4)
+        assert confirmed["mean"] == pytest.approx(0.75 + 0.12 + 0.002 / 3)
+        assert confirmed["distinguishable_from_default"]
+        best = Config.model_validate(
+            {k: v for k, v in json.loads(run_dir.best_config.read_text()).items() if k != "raysearch"}
+        )
+        assert best.optim.lr == history.trials[2].values["optim.lr"]
+        assert (run_dir.best_checkpoint / "model.pt").read_text() == "weights of trial 2"
+        assert "the search had picked trial 1; the best config is that of trial 2 now" in said
+        assert any(line.startswith("trial 2 to the default: +0.5") and line.endswith(": better") for line in said)
+
+    def test_everything_written_anew_keeps_it(self, made_up: Callable[[Scores], list[str]], tmp_path: Path) -> None:
+        run_dir = search_in(tmp_path)
+        made_up(by_trial)
+        confirm(run_dir.root, top=2, seeds=2, say=lambda line: None)
+        written, page = run_dir.best_config.read_text(), run_dir.report.read_text()
+        assert "confirmed" in block_of(run_dir)
+        run_dir.best_config.unlink()
+        write_outcome(read_history(run_dir.journal), load_space(run_dir.space), run_dir)
+        assert run_dir.best_config.read_text() == best_config_text(run_dir) == written
+        assert run_dir.report.read_text() == page
+        assert "confirmed miou" in page
+        result = driver.resume(run_dir.root, say=lambda line: None)
+        assert run_dir.best_config.read_text() == written
+        assert result.confirmed is not None
+        assert (result.best_trial, result.confirmed.best.number) == (1, 2)
+
+    def test_scores_that_overlap_are_not_distinguishable(
+        self, made_up: Callable[[Scores], list[str]], tmp_path: Path
+    ) -> None:
+        run_dir, said = search_in(tmp_path), []  # type: tuple[RunDir, list[str]]
+        made_up(lambda number, seed: 0.5 + 0.1 * ((number + seed) % 2) + 0.001 * number)
+        confirmation = confirm(run_dir.root, top=1, seeds=4, say=said.append)
+        lead = confirmation.lead_over(confirmation.default)
+        assert lead is not None
+        assert lead.interval is not None
+        assert lead.interval[0] < 0.0 < lead.interval[1]
+        assert [line.rpartition(": ")[2] for line in said if line.startswith("trial 1 to")] == ["not distinguishable"]
+        assert block_of(run_dir)["confirmed"]["distinguishable_from_default"] is False
+
+    def test_the_default_may_be_the_best(self, made_up: Callable[[Scores], list[str]], tmp_path: Path) -> None:
+        run_dir, said = search_in(tmp_path), []  # type: tuple[RunDir, list[str]]
+        made_up(lambda number, seed: -float(number))
+        assert confirm(run_dir.root, top=2, seeds=2, say=said.append).best.number == 0
+        assert block_of(run_dir)["trial"] == 0
+        assert block_of(run_dir)["confirmed"]["interval_to_default"] is None
+        assert "no config found by the search has a better mean than the default config" in said
+
+    def test_one_seed_has_no_interval(self, made_up: Callable[[Scores], list[str]], tmp_path: Path) -> None:
+        run_dir, said = search_in(tmp_path), []  # type: tuple[RunDir, list[str]]
+        made_up(by_trial)
+        confirm(run_dir.root, top=1, seeds=1, say=said.append)
+        assert block_of(run_dir)["confirmed"]["interval_to_default"] is None
+        assert "trial 1 to the default: +0.249, one seed has no interval: not distinguishable" in said
+
+    def test_the_default_does_not_count_and_more_than_there_are_is_all(
+        self, made_up: Callable[[Scores], list[str]], tmp_path: Path
+    ) -> None:
+        run_dir = search_in(tmp_path, status={2: "failed"})
+        trained = made_up(by_trial)
+        assert confirm(run_dir.root, top=99, seeds=1, say=lambda line: None).top == 2
+        assert trained == ["trial-1-seed-11", "trial-3-seed-11", "trial-0-seed-11"]
+
+    def test_without_the_trials_own_checkpoint_it_is_that_of_the_first_confirming_training(
+        self, made_up: Callable[[Scores], list[str]], tmp_path: Path
+    ) -> None:
+        run_dir = search_in(tmp_path)
+        shutil.rmtree(run_dir.trials)
+        made_up(by_trial)
+        confirm(run_dir.root, top=2, seeds=2, say=lambda line: None)
+        assert (run_dir.best_checkpoint / "model.pt").read_text() == "weights of trial-2-seed-11"
+
+    def test_a_default_that_failed_is_not_trained_again(
+        self, made_up: Callable[[Scores], list[str]], tmp_path: Path
+    ) -> None:
+        run_dir, said = search_in(tmp_path, status={0: "infeasible"}), []  # type: tuple[RunDir, list[str]]
+        trained = made_up(by_trial)
+        assert confirm(run_dir.root, top=1, seeds=1, say=said.append).default is None
+        assert trained == ["trial-1-seed-11"]
+        assert "note: the default config was infeasible in the search and is not trained again" in said
+
+
+class TestGoingOn:
+    def test_what_is_done_is_not_trained_again(self, made_up: Callable[[Scores], list[str]], tmp_path: Path) -> None:
+        run_dir, said = search_in(tmp_path), []  # type: tuple[RunDir, list[str]]
+        trained = made_up(by_trial)
+        first = confirm(run_dir.root, top=1, seeds=2, say=lambda line: None)
+        trained.clear()
+        assert confirm(run_dir.root, top=1, seeds=2, say=said.append) == first
+        assert trained == []
+        assert "trainings: 4, 4 of them done before" in said
+        confirm(run_dir.root, top=2, seeds=3, say=said.append)
+        assert trained == [
+            "trial-2-seed-11",
+            "trial-2-seed-12",
+            "trial-1-seed-13",
+            "trial-2-seed-13",
+            "trial-0-seed-13",
+        ]
+
+    def test_a_failed_training_leaves_the_others(self, made_up: Callable[[Scores], list[str]], tmp_path: Path) -> None:
+        def full_disk(number: int, seed: int) -> float:
+            if (number, seed) == (1, 11):
+                raise OSError(28, "No space left on device")
+            return by_trial(number, seed)
+
+        run_dir = search_in(tmp_path)
+        made_up(full_disk)
+        log = run_dir.root / "confirm" / "trial-1-seed-11.log"
+        with pytest.raises(WorkError, match=rf"trial 1, seed 11: OSError: .*No space left on device; see {log}"):
+            confirm(run_dir.root, top=1, seeds=2, say=lambda line: None)
+        assert "Traceback" in log.read_text()
+        assert not run_dir.confirmed_table.exists()
+        trained = made_up(by_trial)
+        confirm(run_dir.root, top=1, seeds=2, say=lambda line: None)
+        assert trained == ["trial-1-seed-11"]
+
+    def test_a_config_that_diverges_is_out_and_the_rest_is_compared(
+        self, made_up: Callable[[Scores], list[str]], tmp_path: Path
+    ) -> None:
+        def diverging(number: int, seed: int) -> float:
+            if number in diverged and seed == 12:
+                raise FloatingPointError("the loss is nan at iteration 3")
+            return by_trial(number, seed)
+
+        run_dir, said, diverged = search_in(tmp_path), [], {2}  # type: tuple[RunDir, list[str], set[int]]
+        made_up(diverging)
+        assert confirm(run_dir.root, top=2, seeds=2, say=said.append).diverged == (2,)
+        assert (2, 12, None, 4) in rows_of(run_dir)
+        assert block_of(run_dir)["trial"] == 1
+        assert "  trial 2 diverged and is out of the comparison" in said
+        assert "trial 2, seed 12: the loss is nan at iteration 3" in said
+        confirm(run_dir.root, top=2, seeds=2, say=said.append)
+        assert "trainings: 6, 6 of them done before" in said
+        shutil.rmtree(run_dir.root / "confirm")
+        diverged |= {0, 1}
+        with pytest.raises(WorkError, match="every config diverged: trial 1, seed 12: the loss is nan"):
+            confirm(run_dir.root, top=2, seeds=2, say=lambda line: None)
+
+    def test_a_folder_of_another_config_is_refused(
+        self, made_up: Callable[[Scores], list[str]], tmp_path: Path
+    ) -> None:
+        run_dir = search_in(tmp_path)
+        made_up(by_trial)
+        confirm(run_dir.root, top=1, seeds=1, say=lambda line: None)
+        (run_dir.confirm_training(1, 11) / "config.json").write_text(tiny().model_dump_json())
+        with pytest.raises(InputError, match="trial-1-seed-11: holds the training of another config; move it away"):
+            confirm(run_dir.root, top=1, seeds=1, say=lambda line: None)
+
+
+class TestAtTheEndOfASearch:
+    """`search.confirm`; the searches have finished, and `resume` does what `run` does after its last trial."""
+
+    CONFIRM = {"algorithm": "random", "trials": len(SELECTION), "confirm": {"top": 2, "seeds": 2}}
+
+    def test_it_is_done_and_told(self, made_up: Callable[[Scores], list[str]], tmp_path: Path) -> None:
+        run_dir, said = search_in(tmp_path, search=self.CONFIRM), []  # type: tuple[RunDir, list[str]]
+        trained = made_up(by_trial)
+        result = driver.resume(run_dir.root, say=said.append)
+        assert trained == [f"trial-{number}-seed-{seed}" for seed in (11, 12) for number in (1, 2, 0)]
+        assert "confirming the best 2 and the default config, 2 new seeds each" in said
+        assert any(line.startswith("trial 2 to the default: +0.5") for line in said)
+        assert (result.finished, result.interrupted_by) == (True, None)
+        assert result.confirmed is not None
+        assert result.confirmed.best.number == block_of(run_dir)["confirmed"]["trial"] == 2
+        trained.clear()
+        assert driver.resume(run_dir.root, say=said.append).confirmed == result.confirmed
+        assert trained == []
+
+    def test_a_signal_leaves_it_to_resume(self, made_up: Callable[[Scores], list[str]], tmp_path: Path) -> None:
+        def interrupted(number: int, seed: int) -> float:
+            if (number, seed) == (2, 11):
+                signal.raise_signal(signal.SIGTERM)
+            return by_trial(number, seed)
+
+        run_dir, said = search_in(tmp_path, search=self.CONFIRM), []  # type: tuple[RunDir, list[str]]
+        made_up(interrupted)
+        result = driver.resume(run_dir.root, say=said.append)
+        assert (result.finished, result.interrupted_by, result.confirmed) == (False, signal.SIGTERM, None)
+        trained = made_up(by_trial)
+        assert driver.resume(run_dir.root, say=said.append).finished
+        assert trained == ["trial-2-seed-11", "trial-0-seed-11", *(f"trial-{number}-seed-12" for number in (1, 2, 0))]
+
+    def test_a_search_that_was_extended_is_confirmed_again(
+        self, made_up: Callable[[Scores], list[str]], tmp_path: Path
+    ) -> None:
+        run_dir = search_in(tmp_path, search=self.CONFIRM)
+        trained = made_up(by_trial)
+        driver.resume(run_dir.root, say=lambda line: None)
+        trained.clear()
+        run_trials(run_dir, [0.95])
+        trained = made_up(lambda number, seed: 0.8 + 0.01 * seed)
+        result = driver.resume(run_dir.root, say=lambda line: None)
+        assert trained == ["trial-4-seed-11", "trial-4-seed-12"]
+        assert result.confirmed is not None
+        assert [trial.number for trial in result.confirmed.trials] == [4, 1, 0]
+
+    def test_a_training_that_failed_fails_the_run_and_says_how_to_go_on(
+        self, made_up: Callable[[Scores], list[str]], tmp_path: Path
+    ) -> None:
+        def full_disk(number: int, seed: int) -> float:
+            raise OSError(28, "No space left on device")
+
+        run_dir = search_in(tmp_path, search=self.CONFIRM)
+        made_up(full_disk)
+        with pytest.raises(WorkError, match=f"No space left.*go on with `raysearch resume {run_dir.root}`"):
+            driver.resume(run_dir.root, say=lambda line: None)
+
+    def test_the_command_line_says_what_came_of_it(
+        self, made_up: Callable[[Scores], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        run_dir = search_in(tmp_path, search=self.CONFIRM)
+        made_up(lambda number, seed: 0.5 + 0.1 * ((number + seed) % 2) + 0.001 * number)
+        search_commands.resume(run_dir.root)
+        told = capsys.readouterr().out.partition("best miou:")[2]
+        assert "confirmed:   0.5520  (trial 2, 2 seeds: the best config)" in told
+        assert told.count("trial 2 to ") == 2
+        assert told.count(": not distinguishable") == 2
+
+
+def images_in(folder: Path) -> Path:
+    """A dataset of one image a split, without test images."""
+    for split in ("train", "val"):
+        for kind, mode in (("image", "RGB"), ("label", "L")):
+            (folder / split / kind).mkdir(parents=True)
+            Image.new(mode, (32, 32)).save(folder / split / kind / "a.png")
+    return folder
+
+
+class TestTestImages:
+    def test_score_the_trainings_that_are_there(self, in_process: None, tmp_path: Path) -> None:
+        run_dir = search_in(tmp_path)
+        by_val = confirm(run_dir.root, top=1, seeds=1, say=lambda line: None)
+        before = pq.read_table(run_dir.confirm_training(1, 11) / TABLE)
+        said: list[str] = []
+        by_test = confirm(run_dir.root, top=1, seeds=1, split="test", say=said.append)
+        assert pq.read_table(run_dir.confirm_training(1, 11) / TABLE) == before
+        assert [(t.number, t.val_values) for t in by_test.trials] == [(t.number, t.values) for t in by_val.trials]
+        for trial in by_test.trials:
+            folder = run_dir.confirm_training(trial.number, 11)
+            config = Config.model_validate_json((folder / "config.json").read_text())
+            confusion = standalone.score(config, folder / "checkpoint", split="test", say=lambda line: None)
+            assert trial.values == (float(confusion.miou()),)
+        assert any(line.startswith("miou of the test images at the full budget") for line in said)
+        confirmed = block_of(run_dir)["confirmed"]
+        assert (confirmed["split"], confirmed["mean"]) == ("test", by_test.best.mean)
+        assert "confirmed miou of the test images" in run_dir.report.read_text()
+
+    def test_a_dataset_without_them_is_wrong_input(self, tmp_path: Path) -> None:
+        data = {"dir": str(images_in(tmp_path / "data")), "label_class_ids": [0, 1]}
+        config = {"data": data, "train": {"max_iters": 4, "report_iters": 4}}
+        confirming_test = {**TestAtTheEndOfASearch.CONFIRM, "confirm": {"split": "test"}}
+        with pytest.raises(InputError, match=r"search\.confirm\.split: test: .*no folder test/.*; add test/") as caught:
+            preflight(spec_of(tmp_path, config=config, search=confirming_test))
+        assert len(caught.value.faults) == 1
+        run_dir = search_in(tmp_path, config=config)
+        with pytest.raises(InputError, match="no folder test/"):
+            confirm(run_dir.root, top=1, seeds=1, split="test", say=lambda line: None)
+        assert not (run_dir.root / "confirm").exists()
+
+    def test_have_no_loss(self, tmp_path: Path) -> None:
+        run_dir = search_in(tmp_path, objective={"metric": "loss", "mode": "min"})
+        with pytest.raises(InputError, match="loss cannot be had of the test images; confirm on val"):
+            confirm(run_dir.root, top=1, seeds=1, split="test")
+
+
+@pytest.mark.parametrize(
+    ("resources", "num_gpus", "jobs", "expected"),
+    [
+        ({"cpu": 2}, 0, None, [None] * 4),
+        ({"cpu": 3}, 2, None, [None] * 2),
+        ({"cpu": 16}, 0, None, [None]),
+        ({"cpu": 1, "concurrent": 3}, 0, None, [None] * 3),
+        ({"cpu": 2}, 0, 1, [None]),
+        ({"cpu": 1, "gpu": 1}, 2, None, ["0", "1"]),
+        ({"cpu": 1, "gpu": 0.5}, 2, None, ["0", "1", "0", "1"]),
+        ({"cpu": 4, "gpu": 0.5}, 2, None, ["0", "1"]),
+        ({"cpu": 1, "gpu": 2}, 4, None, ["0,1", "2,3"]),
+        ({"cpu": 1, "gpu": 1}, 2, 3, ["0", "1", "0"]),
+    ],
+)
+def test_as_many_trainings_at_a_time_as_the_resources_of_a_trial_allow(
+    resources: dict[str, Any],
+    num_gpus: int,
+    jobs: int | None,
+    expected: list[str | None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: num_gpus)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert confirming.visible_gpus(ResourceSettings.model_validate(resources), jobs) == expected
+
+
+def test_only_gpus_that_this_process_sees_are_given_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    assert confirming.visible_gpus(ResourceSettings(cpu=1, gpu=1), 2) == ["5", "7"]
+    with pytest.raises(
+        InputError, match=r"resources\.gpu: a training asks for 4 GPU, and this machine has 2; confirm on"
+    ):
+        confirming.visible_gpus(ResourceSettings(gpu=4), None)
+
+
+def children_of(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in found]
+
+
+def test_killed_in_fresh_processes_it_goes_on_to_what_train_gives(in_process: None, tmp_path: Path) -> None:
+    run_dir = search_in(tmp_path)
+    words = ["confirm", str(run_dir.root), "--top", "1", "--seeds", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "raysearch", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    tables = [run_dir.confirm_training(number, 11) / TABLE for number in (0, 1)]
+    while process.poll() is None and not any(table.exists() for table in tables):
+        time.sleep(0.01)
+    children = children_of(process.pid) if process.poll() is None else []
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, output
+    assert "Traceback" not in output
+    assert "interrupted; everything is saved, and the next call goes on" in output
+    assert len(children) >= 2
+    assert not any(Path(f"/proc/{child}").exists() for child in children[1:])
+    assert not run_dir.confirmed_table.exists()
+
+    confirm(run_dir.root, top=1, seeds=1, say=lambda line: None)
+    spec, history = load_space(run_dir.space), read_history(run_dir.journal)
+    for number, seed, value, iteration in rows_of(run_dir):
+        values = {} if number == 0 else history.trials[number].values
+        config = Config.model_validate(spec.trial_config({**values, "train.seed": seed}))
+        expected = standalone.train(config, tmp_path / f"train-{number}", say=lambda line: None)
+        assert (seed, iteration, value) == (11, 4, expected)
+
+
+class TestWrongInput:
+    def test_numbers_below_one_all_at_once(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError) as caught:
+            confirm(tmp_path, top=0, seeds=-1, jobs=0)
+        assert [str(fault) for fault in caught.value.faults] == [
+            "--top: 0 is below 1; give 1 or more",
+            "--seeds: -1 is below 1; give 1 or more",
+            "--jobs: 0 is below 1; give 1 or more",
+        ]
+
+    def test_no_such_run(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="is no folder of a run"):
+            confirm(tmp_path / "nowhere", top=1, seeds=1)
+
+    def test_a_search_that_has_not_finished(self, tmp_path: Path) -> None:
+        run_dir = search_in(tmp_path, unfinished=True)
+        with pytest.raises(
+            InputError, match="the search has not finished: trial 3 is still to end; run `raysearch resume"
+        ):
+            confirm(run_dir.root, top=1, seeds=1)
+
+    def test_a_search_in_which_nothing_has_a_score(self, tmp_path: Path) -> None:
+        run_dir = search_in(tmp_path, status=dict.fromkeys(range(4), "failed"))
+        with pytest.raises(InputError, match="no trial has a score that could be confirmed"):
+            confirm(run_dir.root, top=1, seeds=1)
+
+    def test_a_run_that_something_else_is_writing(self, tmp_path: Path) -> None:
+        run_dir = search_in(tmp_path)
+        with Journal(run_dir.journal), pytest.raises(InputError, match="another raysearch is running this search"):
+            confirm(run_dir.root, top=1, seeds=1)
+
+    def test_a_trainable_of_the_users_own(self, tmp_path: Path) -> None:
+        spec, run_dir = toy_spec(tmp_path), RunDir.create("toy", tmp_path / "run")
+        run_dir.space.write_text(spec.to_yaml(), encoding="utf-8")
+        run_search(spec, run_dir.journal)
+        with pytest.raises(
+            InputError,
+            match="the trainable has a config of its own, which `train` cannot train and confirm cannot seed",
+        ) as caught:
+            confirm(run_dir.root, top=1, seeds=1)
+        assert len(caught.value.faults) == 1
+
+    def test_a_searched_seed(self, tmp_path: Path) -> None:
+        run_dir = search_in(tmp_path)
+        space = {"train.seed": {"type": "int", "low": 0, "high": 9}}
+        run_dir.space.write_text(spec_of(tmp_path, space=space).to_yaml(), encoding="utf-8")
+        with pytest.raises(InputError, match=r"train\.seed is searched"):
+            confirm(run_dir.root, top=1, seeds=1)
+
+    def test_a_dataset_that_is_gone_is_said_before_anything_starts(self, in_process: None, tmp_path: Path) -> None:
+        run_dir = search_in(tmp_path)
+        config = {"data": {"dir": str(tmp_path / "gone"), "label_class_ids": [0, 1]}}
+        run_dir.space.write_text(spec_of(tmp_path, config=config).to_yaml(), encoding="utf-8")
+        with pytest.raises(InputError, match="gone"):
+            confirm(run_dir.root, top=1, seeds=1, say=lambda line: None)
+        assert not (run_dir.root / "confirm").exists()

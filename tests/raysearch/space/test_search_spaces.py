@@ -1,0 +1,29 @@
+"""Every space file that is shipped."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from raysearch.space.spec import load_space, parse_space
+from trainables.config import Config
+
+SPACES = sorted((Path(__file__).parents[3] / "search_spaces").glob("*.yaml"))
+
+
+def test_the_shipped_ones_are_found() -> None:
+    assert {path.name for path in SPACES} >= {"camvid.yaml", "demo.yaml", "quadratic.yaml"}
+
+
+@pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
+def test_it_is_right_and_loads_again_as_it_was_run(path: Path, tmp_path: Path) -> None:
+    spec = load_space(path)
+    assert spec.parameters
+    again = parse_space(yaml.safe_load(spec.to_yaml()), tmp_path)
+    assert again.to_yaml() == spec.to_yaml()
+    assert again.sha256() == spec.sha256()
+
+
+def test_the_demos_default_is_the_default_config() -> None:
+    spec = load_space(next(path for path in SPACES if path.stem == "demo"))
+    assert Config.model_validate(spec.config) == Config().with_threads(1)
