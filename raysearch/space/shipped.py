@@ -7,7 +7,7 @@ from pathlib import Path
 from raysearch.config.trial_config import nearest
 from raysearch.errors import Fault, InputError
 
-FOLDER = Path(__file__).parents[1] / "search_spaces"
+FOLDER = Path(__file__).parents[2] / "search_spaces"
 
 
 def shipped_spaces() -> dict[str, Path]:
