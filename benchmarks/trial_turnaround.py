@@ -99,7 +99,7 @@ class Searched(NamedTuple):
 
 
 def ours(spec: SearchSpec, folder: Path) -> Searched:
-    from raysearch.history.journal import read_history
+    from raysearch.history.history import read_history
     from raysearch.runs import driver  # sets environment variables of Tune that are not for the other sides
 
     called_at = time.time()

@@ -50,7 +50,7 @@ def open_run(folder: "Path | str") -> "SearchResult":
     """
     from pathlib import Path
 
-    from raysearch.history.journal import read_history
+    from raysearch.history.history import read_history
     from raysearch.history.run_dir import RunDir
     from raysearch.runs.outcome import search_result
 

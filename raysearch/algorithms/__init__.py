@@ -12,7 +12,7 @@ from raysearch.algorithms import cma_es, curve_gp, grid, optuna_samplers, quasi_
 from raysearch.algorithms.feasibility import Feasibility
 from raysearch.algorithms.nearby import nearest
 from raysearch.algorithms.predicted_memory import PredictedMemory
-from raysearch.history.journal import History, TrialHistory
+from raysearch.history.history import History, TrialHistory
 from raysearch.space.parameters import identity
 from raysearch.space.spec import SearchSpec
 

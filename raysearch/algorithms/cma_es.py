@@ -13,7 +13,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 
 from raysearch.algorithms.optuna_samplers import suggest_at_random
 from raysearch.algorithms.unit_cube import from_unit, to_unit
-from raysearch.history.journal import History
+from raysearch.history.history import History
 from raysearch.space.spec import SearchSpec
 
 _SIGMA = 1.0 / 6.0

@@ -16,7 +16,7 @@ from raysearch.algorithms import quasi_random
 from raysearch.algorithms.curve_model import model_of
 from raysearch.algorithms.optuna_samplers import window
 from raysearch.algorithms.unit_cube import around
-from raysearch.history.journal import History
+from raysearch.history.history import History
 from raysearch.space.spec import SearchSpec
 
 Array = npt.NDArray[np.float64]

@@ -20,7 +20,8 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 
 from raysearch.algorithms.unit_cube import active_values, from_unit, to_unit
-from raysearch.history.journal import History, Report, TrialHistory
+from raysearch.history.events import Report
+from raysearch.history.history import History, TrialHistory
 from raysearch.space.spec import SearchSpec
 
 Array = npt.NDArray[np.float64]

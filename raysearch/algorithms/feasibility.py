@@ -9,7 +9,7 @@ import numpy.typing as npt
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from raysearch.algorithms.unit_cube import to_unit
-from raysearch.history.journal import History
+from raysearch.history.history import History
 from raysearch.space.spec import SearchSpec
 
 _AFFORDED = 0.15

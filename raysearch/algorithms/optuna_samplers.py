@@ -13,7 +13,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from raysearch.config.choices import for_optuna, label
-from raysearch.history.journal import CONSTRAINT, History, TrialHistory
+from raysearch.history.events import CONSTRAINT
+from raysearch.history.history import History, TrialHistory
 from raysearch.history.pareto import best_places
 from raysearch.space.spec import SearchSpec
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from scipy.stats import theilslopes
 
-from raysearch.history.journal import History, TrialHistory
+from raysearch.history.history import History, TrialHistory
 from raysearch.space.spec import SearchSpec
 
 _MIN_TRIALS = 3

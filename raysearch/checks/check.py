@@ -11,7 +11,7 @@ from raysearch.checks.measure import Measurement, NotMeasured, measure
 from raysearch.errors import Fault, InputError
 from raysearch.execution.machine import Machine, gigabytes, num_fitting, this_machine
 from raysearch.execution.preflight import preflight
-from raysearch.history.journal import History
+from raysearch.history.history import History
 from raysearch.search.estimate import Interval, SearchEstimate, estimate_search
 from raysearch.space.parameters import Parameter, probes, with_gates_open
 from raysearch.space.spec import DEFAULT_TRAINABLE, SearchSpec

@@ -173,7 +173,7 @@ def report(
 ) -> None:
     """Draw the report of a run, finished or not, and write its tables and best config anew; or compare several runs."""
     from raysearch.errors import Fault, InputError
-    from raysearch.history.journal import read_history
+    from raysearch.history.history import read_history
     from raysearch.history.run_dir import RunDir
     from raysearch.runs.outcome import write_outcome
     from raysearch.space.spec import load_space

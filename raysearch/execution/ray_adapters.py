@@ -39,7 +39,7 @@ from ray.tune.utils import flatten_dict
 from raysearch.errors import InputError
 from raysearch.execution import environment, memory
 from raysearch.execution.environment import FailuresAlike, Halt
-from raysearch.history.journal import Mode, Status
+from raysearch.history.events import Mode, Status
 from raysearch.history.metric_names import Entry, with_entries
 from raysearch.search.search import MAX_WORKERS_LOST, Decision, Proposal, Search
 from raysearch.space.spec import SearchSpec

@@ -3,6 +3,9 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
+PEAK_MEMORY = "peak_memory_bytes"
+"""The one objective that no trainable reports: it is measured around every trial."""
+
 
 class Entry(NamedTuple):
     """One number of a reported list."""

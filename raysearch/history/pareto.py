@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from optuna.study._multi_objective import _fast_non_domination_rank
 
-from raysearch.history.journal import History, TrialHistory
+from raysearch.history.history import History, TrialHistory
 
 
 def pareto_set(history: History) -> list[TrialHistory]:

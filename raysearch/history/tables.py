@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from raysearch.history.journal import PEAK_MEMORY, History, TrialHistory
+from raysearch.history.history import History, TrialHistory
+from raysearch.history.metric_names import PEAK_MEMORY
 from raysearch.history.pareto import pareto_set
 from raysearch.history.run_dir import RunDir
 

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from raysearch.errors import InputError
-from raysearch.history.journal import History, TrialHistory
+from raysearch.history.history import History, TrialHistory
 from raysearch.history.run_dir import RunDir
 from raysearch.observers.progress import Leader
 from raysearch.observers.trial_lines import ending_line

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from raysearch.history.journal import History, TrialHistory
+from raysearch.history.history import History, TrialHistory
 from raysearch.history.run_dir import RunDir
 from raysearch.observers import Observer
 from raysearch.observers.progress import Progress, ProgressCount

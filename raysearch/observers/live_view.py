@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raysearch.execution.chatter import output_diverted
-from raysearch.history.journal import History, TrialHistory
+from raysearch.history.history import History, TrialHistory
 from raysearch.history.run_dir import RunDir
 from raysearch.observers import Lines
 from raysearch.observers.progress import Progress, ProgressCount, RunningTrial

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from raysearch.history.journal import TrialHistory
+from raysearch.history.history import TrialHistory
 from raysearch.history.run_dir import RunDir
 from raysearch.observers.scalars import describe
 from raysearch.observers.tracking import Arrived, Point

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from raysearch.history.journal import History
+from raysearch.history.history import History
 from raysearch.history.run_dir import RunDir
 from raysearch.observers.live_view import Screen, view
 from raysearch.space.spec import SearchSpec

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raysearch.history.journal import History, Report, TrialHistory
+from raysearch.history.events import Report
+from raysearch.history.history import History, TrialHistory
 from raysearch.schedulers import first_rung, rungs_of
 from raysearch.space.spec import SearchSpec
 from trainables.protocol import ITERATIONS_SHARED

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from raysearch.history.journal import Report
+from raysearch.history.events import Report
 from raysearch.space.spec import SearchSpec
 from trainables.protocol import DRAWS
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raysearch.config.strict_yaml import reads_as_text
-from raysearch.history.journal import History, TrialHistory
+from raysearch.history.history import History, TrialHistory
 
 
 def title(trial: TrialHistory) -> str:

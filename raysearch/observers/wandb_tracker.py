@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from raysearch.errors import Fault, InputError
-from raysearch.history.journal import TrialHistory
+from raysearch.history.history import TrialHistory
 from raysearch.history.run_dir import RunDir
 from raysearch.observers.scalars import describe
 from raysearch.observers.tracking import Arrived, Point

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from raysearch.history.journal import TrialHistory
+from raysearch.history.history import TrialHistory
 from raysearch.report.parts import (
     DEFAULT_COLOR,
     MISSING,

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from raysearch.errors import Fault, InputError
-from raysearch.history.journal import History, read_history, read_records, reported_trial
+from raysearch.history.history import History, read_history
+from raysearch.history.journal import read_records
+from raysearch.history.records import reported_trial
 from raysearch.history.run_dir import RunDir
 from raysearch.report.page import page_of
 from raysearch.report.parts import MISSING, Part, Plot, Table, Text, counted, duration, new_figure, shown

@@ -12,7 +12,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
 from raysearch.algorithms.unit_cube import to_unit
-from raysearch.history.journal import TrialHistory
+from raysearch.history.history import TrialHistory
 from raysearch.report.parts import (
     DEFAULT_COLOR,
     WINNER_COLOR,

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from raysearch.history.journal import Status, TrialHistory
+from raysearch.history.events import Status
+from raysearch.history.history import TrialHistory
 from raysearch.report.parts import STATUS_COLORS, Fact, Facts, Part, Table, Text, counted
 from raysearch.report.view import SearchView
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from raysearch.history.journal import Status
+from raysearch.history.events import Status
 from raysearch.report.parts import STATUS_COLORS, Part, Table, Text, counted
 from raysearch.report.view import SearchView
 

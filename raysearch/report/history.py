@@ -7,7 +7,7 @@ from html import escape
 
 import plotly.graph_objects as go
 
-from raysearch.history.journal import Status
+from raysearch.history.events import Status
 from raysearch.report.parts import (
     DEFAULT_COLOR,
     STATUS_COLORS,

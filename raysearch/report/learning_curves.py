@@ -8,7 +8,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from raysearch.history.journal import Status, TrialHistory
+from raysearch.history.events import Status
+from raysearch.history.history import TrialHistory
 from raysearch.report.parts import DEFAULT_COLOR, STATUS_COLORS, WINNER_COLOR, Part, Plot, Text, faintness, new_figure
 from raysearch.report.view import SearchView
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from raysearch.command_line import command_line
-from raysearch.history.journal import History
+from raysearch.history.history import History
 from raysearch.history.run_dir import RunDir
 from raysearch.report import (
     class_iou,

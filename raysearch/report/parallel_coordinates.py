@@ -16,7 +16,8 @@ from typing import Any
 import plotly.graph_objects as go
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from raysearch.history.journal import Status, TrialHistory
+from raysearch.history.events import Status
+from raysearch.history.history import TrialHistory
 from raysearch.report.parts import (
     DEFAULT_COLOR,
     MISSING,

@@ -7,7 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from raysearch.history.journal import Status
+from raysearch.history.events import Status
 from raysearch.history.pareto import pareto_set
 from raysearch.report.parts import STATUS_COLORS, WINNER_COLOR, Part, Plot, Table, Text, counted, new_figure, shown
 from raysearch.report.view import SearchView

@@ -9,7 +9,7 @@ from typing import Any, TypeGuard, TypeVar
 import plotly.graph_objects as go
 
 from raysearch.config.strict_yaml import reads_as_text
-from raysearch.history.journal import Status
+from raysearch.history.events import Status
 from trainables.dotted_paths import ABSENT
 
 STATUS_COLORS: dict[Status, str] = {

@@ -7,7 +7,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from raysearch.history.journal import Status, TrialHistory
+from raysearch.history.events import Status
+from raysearch.history.history import TrialHistory
 from raysearch.report.parts import (
     DEFAULT_COLOR,
     STATUS_COLORS,

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from raysearch.history.journal import Leg, Status, TrialHistory
+from raysearch.history.events import Status
+from raysearch.history.history import Leg, TrialHistory
 from raysearch.report.parts import (
     DEFAULT_COLOR,
     STATUS_COLORS,

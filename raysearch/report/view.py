@@ -7,7 +7,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution
 
-from raysearch.history.journal import History, Mode, TrialHistory
+from raysearch.history.events import Mode
+from raysearch.history.history import History, TrialHistory
 from raysearch.results.confirmation import Confirmation, winning_trial
 from raysearch.results.expectation import Expectation
 from raysearch.results.importances import Importances, importances

@@ -6,7 +6,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from raysearch.history.journal import Mode, Report, Status, TrialHistory
+from raysearch.history.events import Mode, Report, Status
+from raysearch.history.history import TrialHistory
 from raysearch.report.parts import MISSING, Fact, Facts, Part, Table, Text, counted, shown
 from raysearch.report.view import SearchView
 from raysearch.results.confirmation import Difference, verdict

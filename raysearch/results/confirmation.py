@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.stats import studentized_range
 
-from raysearch.history.journal import History, Mode, TrialHistory
+from raysearch.history.events import Mode
+from raysearch.history.history import History, TrialHistory
 from raysearch.history.run_dir import RunDir
 from raysearch.history.tables import write_table
 from raysearch.space.confirm_settings import Split

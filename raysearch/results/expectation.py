@@ -12,7 +12,7 @@ import numpy as np
 
 from raysearch.algorithms.curve_model import model_of
 from raysearch.algorithms.optuna_samplers import window
-from raysearch.history.journal import History, TrialHistory
+from raysearch.history.history import History, TrialHistory
 from raysearch.space.spec import SearchSpec
 
 

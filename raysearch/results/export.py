@@ -16,7 +16,8 @@ from typing import Any
 
 from raysearch.config.trial_config import ConfigTree
 from raysearch.errors import Fault, InputError
-from raysearch.history.journal import History, Report, TrialHistory, read_history
+from raysearch.history.events import Report
+from raysearch.history.history import History, TrialHistory, read_history
 from raysearch.history.pareto import pareto_set
 from raysearch.history.run_dir import RunDir
 from raysearch.history.tables import pareto_table, write_table

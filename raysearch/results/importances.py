@@ -19,7 +19,7 @@ from sklearn.ensemble import RandomForestRegressor
 
 from raysearch.algorithms.unit_cube import to_unit
 from raysearch.config.choices import for_optuna, label
-from raysearch.history.journal import History, TrialHistory
+from raysearch.history.history import History, TrialHistory
 from raysearch.history.run_dir import RunDir
 from raysearch.history.tables import write_table
 from trainables.protocol import TOOK_EFFECT

@@ -6,7 +6,7 @@ from pathlib import Path
 from raysearch.config.trial_config import ConfigTree, load_config
 from raysearch.errors import Fault, InputError, WorkError
 from raysearch.execution.standalone import load_network
-from raysearch.history.journal import read_history
+from raysearch.history.history import read_history
 from raysearch.history.run_dir import RunDir
 from raysearch.results.export import no_best
 from raysearch.space.spec import load_space

@@ -29,7 +29,8 @@ import torch
 from raysearch.errors import Fault, InputError, WorkError
 from raysearch.execution import standalone
 from raysearch.execution.chatter import capture_warnings
-from raysearch.history.journal import History, Journal, TrialHistory, read_history
+from raysearch.history.history import History, TrialHistory, read_history
+from raysearch.history.journal import Journal
 from raysearch.history.run_dir import RunDir
 from raysearch.results.confirmation import Confirmation, lead_lines, read_confirmation, write_confirmed
 from raysearch.results.expectation import expectations

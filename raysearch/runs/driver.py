@@ -33,7 +33,8 @@ from raysearch.execution.environment import fault_of_error
 from raysearch.execution.preflight import preflight, trainable_notices
 from raysearch.execution.ray_adapters import JournalScheduler, JournalSearcher, SearchHalted, TrialContext, wrap
 from raysearch.history import tables as records
-from raysearch.history.journal import Journal, TrialHistory, read_history
+from raysearch.history.history import TrialHistory, read_history
+from raysearch.history.journal import Journal
 from raysearch.history.run_dir import RunDir
 from raysearch.observers import Lines, Observer, Observers
 from raysearch.observers.gauges import Gauges

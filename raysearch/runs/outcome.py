@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
-from raysearch.history.journal import History
+from raysearch.history.history import History
 from raysearch.history.pareto import pareto_set
 from raysearch.history.run_dir import RunDir
 from raysearch.history.tables import write_tables

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from raysearch.history.journal import History, Mode
+from raysearch.history.events import Mode
+from raysearch.history.history import History
 from raysearch.schedulers.hyperband import Hyperband
 from raysearch.schedulers.median_stopping import MedianStopping
 from raysearch.schedulers.nondominated_halving import NondominatedHalving

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from raysearch.history.journal import Mode
+from raysearch.history.events import Mode
 from raysearch.schedulers.rung import Slack
 from raysearch.schedulers.successive_halving import SuccessiveHalving, rung_iterations
 

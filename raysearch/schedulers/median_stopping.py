@@ -4,7 +4,7 @@ from bisect import bisect_right, insort
 from collections.abc import Sequence
 from statistics import median
 
-from raysearch.history.journal import Mode
+from raysearch.history.events import Mode
 
 MIN_TRIALS = 3
 """Other trials that a median is taken of at least; the paper names no number."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from raysearch.history.journal import History
+from raysearch.history.history import History
 from raysearch.schedulers.rung_audit import TRUSTED, spearman
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from itertools import combinations, pairwise
 
 import numpy as np
 
-from raysearch.history.journal import Mode
+from raysearch.history.events import Mode
 from raysearch.schedulers.rung import Rung, Slack
 from raysearch.schedulers.successive_halving import rung_iterations
 

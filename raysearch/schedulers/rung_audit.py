@@ -8,7 +8,7 @@ from typing import Literal
 
 from scipy.stats import norm, spearmanr
 
-from raysearch.history.journal import History, TrialHistory
+from raysearch.history.history import History, TrialHistory
 
 MIN_TRIALS = 7
 """With fewer, not even a perfect order rules a correlation below `TRUSTED` out."""

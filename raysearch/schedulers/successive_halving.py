@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from raysearch.history.journal import Mode
+from raysearch.history.events import Mode
 from raysearch.schedulers.rung import Rung, Slack
 
 

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
-from raysearch.history.journal import History, Mode, TrialHistory
+from raysearch.history.events import Mode
+from raysearch.history.history import History, TrialHistory
 from raysearch.schedulers import Scheduler, build_scheduler, first_rung, rungs_of
 from raysearch.schedulers.audit import is_audited
 from raysearch.schedulers.nondominated_halving import NondominatedHalving

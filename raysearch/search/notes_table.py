@@ -21,7 +21,7 @@ from raysearch.config.faults import FaultList
 from raysearch.config.strict_yaml import kind_of, parse_value
 from raysearch.config.trial_config import ConfigTree, nearest, show
 from raysearch.errors import Fault, InputError
-from raysearch.history.journal import History
+from raysearch.history.history import History
 from raysearch.history.tables import trials_table
 from raysearch.space.parameters import range_of
 from raysearch.space.spec import SearchSpec

@@ -12,8 +12,11 @@ from typing import Any
 
 from raysearch.algorithms import suggest
 from raysearch.algorithms.predicted_memory import PredictedMemory
-from raysearch.history import journal as lines
-from raysearch.history.journal import FirstPoint, History, Journal, Report, Status, TrialHistory
+from raysearch.history import records as codec
+from raysearch.history.events import FirstPoint, Report, Status
+from raysearch.history.history import History, TrialHistory
+from raysearch.history.journal import Journal, read_records
+from raysearch.history.metric_names import PEAK_MEMORY
 from raysearch.schedulers import Scheduler, build_scheduler
 from raysearch.schedulers.audit import is_audited
 from raysearch.schedulers.nondominated_halving import NondominatedHalving
@@ -66,7 +69,7 @@ class Search:
         self._to_pause: set[int] = set()
         self._exhausted = False
         """No further values were found, and no trial has ended since."""
-        records = list(lines.read_records(journal.path))
+        records = list(read_records(journal.path))
         if records:
             for record in records:
                 self._apply(record)
@@ -79,7 +82,7 @@ class Search:
         spec, prior = self.spec, read_prior(self.spec)
         first, *others = spec.objectives
         further = [(other.metric, other.mode) for other in others]
-        study = lines.study_record(
+        study = codec.study_record(
             spec.name, first.mode, spec.search.trials, prior.evidence, prior.first_points, further
         )
         self._write([study])
@@ -112,7 +115,7 @@ class Search:
 
         But where trials pause at rungs, those that the end of the shorter search took up or stopped stay as they are.
         """
-        self._write([lines.target_record(self.history.target_trials + num_trials)])
+        self._write([codec.target_record(self.history.target_trials + num_trials)])
 
     def retry_failed(self) -> list[int]:
         """Let every failed trial be run again, once; returns their numbers.
@@ -122,7 +125,7 @@ class Search:
         """
         numbers = [trial.number for trial in self.history.failed if trial.number not in self.history.to_retry]
         if numbers:
-            self._write([lines.retry_record(self.history.target_trials + len(numbers), numbers)])
+            self._write([codec.retry_record(self.history.target_trials + len(numbers), numbers)])
         return numbers
 
     def propose(self) -> Proposal | None:
@@ -158,7 +161,7 @@ class Search:
         return self._scheduler.rule if isinstance(self._scheduler, AfterPilots) else self._scheduler
 
     def _take_up(self, number: int) -> Proposal:
-        self._write([lines.paused_record(number, False)])
+        self._write([codec.paused_record(number, False)])
         return self._proposal(number)
 
     def _start(self) -> Proposal | None:
@@ -186,7 +189,7 @@ class Search:
         estimate = self.spec.memory_estimate({} if is_default else values)
         retry_of = None if failed is None else failed.number
         self._write(
-            [lines.start_record(params, distributions, values, is_default, is_audited, origin, estimate, retry_of)]
+            [codec.start_record(params, distributions, values, is_default, is_audited, origin, estimate, retry_of)]
         )
         return self._proposal(number)
 
@@ -216,10 +219,10 @@ class Search:
             if not math.isfinite(told):
                 self.end(number, "infeasible", f"{metric} is {told} at iteration {iteration}")
                 return Decision.STOP
-        reported = {**metrics, lines.PEAK_MEMORY: peak_memory_bytes, self.spec.objectives[0].metric: value}
+        reported = {**metrics, PEAK_MEMORY: peak_memory_bytes, self.spec.objectives[0].metric: value}
         violations = self.spec.violations(trial.values, reported)
         report = Report(iteration, value, metrics, checkpoint, seconds, done, violations)
-        self._write([lines.report_record(number, report, peak_memory_bytes, memory_limit_bytes, worker)])
+        self._write([codec.report_record(number, report, peak_memory_bytes, memory_limit_bytes, worker)])
         self._do_what_was_decided()
         if number in self._paused:
             return Decision.PAUSE
@@ -243,7 +246,7 @@ class Search:
             status, error = "failed", f"it ended without reporting {self.spec.objectives[0].metric}"
         self._exhausted = False  # what the trial tells of memory may let others fit
         self._write(
-            lines.end_records(
+            codec.end_records(
                 number,
                 status,
                 self.history.values_of(trial),
@@ -260,7 +263,7 @@ class Search:
         trial = self.history.trials[number]
         if trial.status != "running":
             return
-        self._write([lines.worker_lost_record(number, trial.workers_lost + 1)])
+        self._write([codec.worker_lost_record(number, trial.workers_lost + 1)])
         if trial.workers_lost >= MAX_WORKERS_LOST:
             self.end(number, "failed", f"its worker died {trial.workers_lost} times; the last time: {error}")
         else:
@@ -270,7 +273,7 @@ class Search:
         self, value: float, metrics: Mapping[str, Any], peak_memory_bytes: int | None
     ) -> list[tuple[str, Any]]:
         """Metric and value of every objective, as a report has them."""
-        measured = {**metrics, lines.PEAK_MEMORY: peak_memory_bytes}
+        measured = {**metrics, PEAK_MEMORY: peak_memory_bytes}
         first, *others = (objective.metric for objective in self.spec.objectives)
         return [(first, value), *((metric, measured.get(metric)) for metric in others)]
 
@@ -310,9 +313,9 @@ class Search:
         self._changed.update(range(num_known, len(self.history.trials)))
         if "trial_id" in record:
             self._changed.add(record["trial_id"])
-        if (pausing := lines.paused_trial(record)) is not None:
+        if (pausing := codec.paused_trial(record)) is not None:
             self._to_pause.discard(pausing)
-        number = lines.reported_trial(record)
+        number = codec.reported_trial(record)
         if number is None:
             return
         trial = self.history.trials[number]
@@ -339,7 +342,7 @@ class Search:
             if trial.number in self._verdicts:
                 self.end(trial.number, self._verdicts[trial.number])
             elif trial.number in self._to_pause:
-                self._write([lines.paused_record(trial.number, True)])
+                self._write([codec.paused_record(trial.number, True)])
 
 
 def _contains(distribution: Any, value: Any) -> bool:

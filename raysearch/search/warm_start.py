@@ -26,15 +26,10 @@ from raysearch.config.documents import Kind, check_kind
 from raysearch.config.faults import FaultList
 from raysearch.config.trial_config import Beside, ConfigTree, plain, read_config_file, show
 from raysearch.errors import Fault, InputError
-from raysearch.history.journal import (
-    FirstPoint,
-    History,
-    Mode,
-    TrialHistory,
-    lines_of_trials,
-    read_records,
-    start_record,
-)
+from raysearch.history.events import FirstPoint, Mode
+from raysearch.history.history import History, TrialHistory
+from raysearch.history.journal import read_records
+from raysearch.history.records import lines_of_trials, start_record
 from raysearch.history.run_dir import RunDir
 from raysearch.search.notes_table import read_notes
 from raysearch.space.parameters import nearest_value, range_of

@@ -17,8 +17,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from raysearch.config.faults import FaultList
 from raysearch.config.strict_yaml import kind_of
 from raysearch.config.trial_config import ConfigTree, nearest, show
-from raysearch.history.journal import PEAK_MEMORY, UNKNOWN_VIOLATION
-from raysearch.history.metric_names import entry_of, names_of_entries
+from raysearch.history.events import UNKNOWN_VIOLATION
+from raysearch.history.metric_names import PEAK_MEMORY, entry_of, names_of_entries
 from raysearch.space.parameters import Parameter
 from trainables.dotted_paths import ABSENT, lookup
 

@@ -13,7 +13,7 @@ from pydantic.json_schema import models_json_schema
 
 from raysearch.config.trainable_loading import LoadedTrainable
 from raysearch.config.trial_config import ConfigTree, aliases, models_in
-from raysearch.history.journal import PEAK_MEMORY
+from raysearch.history.metric_names import PEAK_MEMORY
 from raysearch.space.parameters import WORDS
 from raysearch.space.spec import DEFAULT_TRAINABLE, SECTIONS, OpensegReference
 from trainables.protocol import HasMetricEntries

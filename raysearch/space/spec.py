@@ -39,8 +39,7 @@ from raysearch.config.trial_config import (
     show,
 )
 from raysearch.errors import Fault, InputError
-from raysearch.history.journal import PEAK_MEMORY
-from raysearch.history.metric_names import Entry, entry_of, names_of_entries
+from raysearch.history.metric_names import PEAK_MEMORY, Entry, entry_of, names_of_entries
 from raysearch.space.confirm_settings import ConfirmSettings, obstacle
 from raysearch.space.constraints import Constraint, read_constraints
 from raysearch.space.parameters import Parameter, conditions_hold, gates_first, read_parameters

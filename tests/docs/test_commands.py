@@ -27,7 +27,7 @@ from raysearch.checks.measure import NotMeasured
 from raysearch.commands import cli
 from raysearch.execution import standalone
 from raysearch.execution.preflight import preflight
-from raysearch.history.journal import read_history
+from raysearch.history.history import read_history
 from raysearch.history.run_dir import RunDir
 from raysearch.observers.dashboard import DashboardServer
 from raysearch.runs import confirm, driver

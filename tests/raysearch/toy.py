@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from raysearch.history.journal import History, Journal
+from raysearch.history.history import History
+from raysearch.history.journal import Journal
 from raysearch.search.search import Decision, Proposal, Search
 from raysearch.space.spec import SearchSpec, parse_space
 

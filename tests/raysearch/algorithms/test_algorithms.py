@@ -9,7 +9,8 @@ from optuna.samplers import TPESampler
 from raysearch.algorithms import suggest
 from raysearch.algorithms.optuna_samplers import _NUM_BEST, _NUM_OTHERS, _as_tpe_learns, _study, window
 from raysearch.algorithms.unit_cube import from_unit, to_unit
-from raysearch.history.journal import History, Report, TrialHistory
+from raysearch.history.events import Report
+from raysearch.history.history import History, TrialHistory
 from raysearch.space.spec import SearchSpec
 from tests.raysearch.toy import facts, run_search, toy_spec
 

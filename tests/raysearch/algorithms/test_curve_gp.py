@@ -9,7 +9,8 @@ from scipy.stats import norm
 
 from raysearch.algorithms.curve_gp import log_augmented_improvement, log_expected_improvement, suggest
 from raysearch.algorithms.curve_model import Process, fit, observations
-from raysearch.history.journal import History, Report, Status, TrialHistory
+from raysearch.history.events import Report, Status
+from raysearch.history.history import History, TrialHistory
 from tests.raysearch.toy import toy_spec
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from raysearch.algorithms import _MAX_SUSPECTS, suggest
 from raysearch.algorithms.feasibility import Feasibility
-from raysearch.history.journal import History, Report, TrialHistory
+from raysearch.history.events import Report
+from raysearch.history.history import History, TrialHistory
 from raysearch.space.spec import SearchSpec
 from tests.raysearch.toy import toy_spec
 

@@ -8,7 +8,8 @@ from unittest import mock
 import pytest
 
 from raysearch.algorithms.predicted_memory import PredictedMemory
-from raysearch.history.journal import History, Journal, TrialHistory, read_history
+from raysearch.history.history import History, TrialHistory, read_history
+from raysearch.history.journal import Journal
 from raysearch.search.search import Search
 from raysearch.space.spec import SearchSpec, parse_space
 from tests.raysearch.toy import facts

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from raysearch.history.journal import History, read_history
+from raysearch.history.history import History, read_history
 
 TRIALS = Path(__file__).parents[1] / "trials.py"
 REPOSITORY = Path(__file__).parents[3]

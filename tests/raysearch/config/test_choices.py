@@ -14,7 +14,8 @@ from optuna_dashboard._inmemory_cache import InMemoryCache, get_cached_extra_stu
 from optuna_dashboard._serializer import serialize_search_space
 
 from raysearch.errors import InputError
-from raysearch.history.journal import History, Journal, read_history
+from raysearch.history.history import History, read_history
+from raysearch.history.journal import Journal
 from raysearch.history.run_dir import RunDir
 from raysearch.runs.outcome import write_outcome
 from raysearch.search.search import Search

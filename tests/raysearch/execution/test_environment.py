@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from raysearch.execution.environment import NUM_ALIKE, FailuresAlike, fault_of_error, fault_of_folder
-from raysearch.history.journal import History, Report, TrialHistory
+from raysearch.history.events import Report
+from raysearch.history.history import History, TrialHistory
 from tests.raysearch.toy import toy_spec
 
 RUN = Path("/runs/potatoes")

@@ -2,7 +2,9 @@ import random
 
 import pytest
 
-from raysearch.history.journal import PEAK_MEMORY, History, Mode
+from raysearch.history.events import Mode
+from raysearch.history.history import History
+from raysearch.history.metric_names import PEAK_MEMORY
 from raysearch.history.pareto import best_places, nondominated_ranks, pareto_set
 from tests.raysearch.report.histories import history_of, trial
 

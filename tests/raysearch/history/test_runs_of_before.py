@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import raysearch
-from raysearch.history.journal import Journal, read_history
+from raysearch.history.history import read_history
+from raysearch.history.journal import Journal
 from raysearch.history.run_dir import RunDir
 from raysearch.history.tables import write_tables
 from raysearch.results.confirmation import read_confirmation

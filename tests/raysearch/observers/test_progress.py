@@ -5,7 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from raysearch.history.journal import History, Journal, Report
+from raysearch.history.events import Report
+from raysearch.history.history import History
+from raysearch.history.journal import Journal
 from raysearch.observers.progress import Leader, Pace, Progress, ProgressCount, RungCount
 from raysearch.search.search import Search
 from raysearch.space.spec import SearchSpec

@@ -8,7 +8,8 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
-from raysearch.history.journal import Journal, Report
+from raysearch.history.events import Report
+from raysearch.history.journal import Journal
 from raysearch.history.run_dir import RunDir
 from raysearch.observers.scalars import ReportScalars
 from raysearch.observers.tensorboard import TensorBoard

@@ -16,7 +16,8 @@ from typing import Any, ClassVar
 import pytest
 
 from raysearch.errors import InputError
-from raysearch.history.journal import History, Journal, TrialHistory
+from raysearch.history.history import History, TrialHistory
+from raysearch.history.journal import Journal
 from raysearch.history.run_dir import RunDir
 from raysearch.observers.mlflow_tracker import MlflowTracker
 from raysearch.observers.tracking import Arrived, Delivery, Point, Tracker

@@ -7,7 +7,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from raysearch.history.journal import History, Leg, Mode, Report, Status, TrialHistory
+from raysearch.history.events import Mode, Report, Status
+from raysearch.history.history import History, Leg, TrialHistory
 from raysearch.report.view import SearchView
 from raysearch.results.confirmation import Confirmation, ConfirmedTrial
 

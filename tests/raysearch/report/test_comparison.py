@@ -5,7 +5,8 @@ import pytest
 
 from raysearch.commands import search_commands
 from raysearch.errors import InputError
-from raysearch.history.journal import Journal, read_history, read_records
+from raysearch.history.history import read_history
+from raysearch.history.journal import Journal, read_records
 from raysearch.history.run_dir import RunDir
 from raysearch.report.comparison import (
     Progress,

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.history.journal import History, Journal, read_history, start_record, study_record
+from raysearch.history.history import History, read_history
+from raysearch.history.journal import Journal
+from raysearch.history.records import start_record, study_record
 from raysearch.history.run_dir import RunDir
 from raysearch.report import write_report
 from raysearch.report.bundle import TRACES

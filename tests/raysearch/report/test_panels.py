@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from raysearch.history.journal import History
+from raysearch.history.history import History
 from raysearch.report.page import PANELS
 from raysearch.report.parts import Code, Facts, Grid, Plot, Table, Text
 from raysearch.report.view import SearchView

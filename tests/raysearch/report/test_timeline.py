@@ -1,4 +1,4 @@
-from raysearch.history.journal import Leg
+from raysearch.history.history import Leg
 from raysearch.report.parts import Facts, Plot, Text
 from raysearch.report.timeline import MAX_BARS, timeline_info, timeline_parts
 from raysearch.report.view import SearchView

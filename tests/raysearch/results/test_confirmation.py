@@ -6,7 +6,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from raysearch.history.journal import History, Mode
+from raysearch.history.events import Mode
+from raysearch.history.history import History
 from raysearch.history.run_dir import RunDir
 from raysearch.history.tables import write_table
 from raysearch.results.confirmation import (

@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raysearch.history.journal import History, Report, Status, TrialHistory
+from raysearch.history.events import Report, Status
+from raysearch.history.history import History, TrialHistory
 from raysearch.results.expectation import expectations
 from raysearch.space.spec import SearchSpec
 from tests.raysearch.toy import toy_spec

@@ -14,7 +14,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import TrialState, create_trial
 
-from raysearch.history.journal import History, Journal, Mode, read_history
+from raysearch.history.events import Mode
+from raysearch.history.history import History, read_history
+from raysearch.history.journal import Journal
 from raysearch.history.run_dir import RunDir
 from raysearch.results.importances import MIN_TRIALS, Importances, fanova, idle_values, importances, write_importances
 from raysearch.search.search import Search

@@ -8,7 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from raysearch.config.trial_config import ConfigTree
-from raysearch.history.journal import PEAK_MEMORY, History, Journal
+from raysearch.history.history import History
+from raysearch.history.journal import Journal
+from raysearch.history.metric_names import PEAK_MEMORY
 from raysearch.history.pareto import pareto_set
 from raysearch.history.run_dir import RunDir
 from raysearch.history.tables import trials_table

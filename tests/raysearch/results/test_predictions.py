@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from raysearch.execution import standalone
-from raysearch.history.journal import History
+from raysearch.history.history import History
 from raysearch.history.run_dir import RunDir
 from raysearch.report.parts import Legend, Pictures, Text
 from raysearch.report.predictions import predictions_info, predictions_parts

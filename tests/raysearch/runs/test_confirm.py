@@ -18,7 +18,8 @@ from raysearch.commands import search_commands
 from raysearch.errors import InputError, WorkError
 from raysearch.execution import standalone
 from raysearch.execution.preflight import preflight
-from raysearch.history.journal import Journal, read_history
+from raysearch.history.history import read_history
+from raysearch.history.journal import Journal
 from raysearch.history.run_dir import RunDir
 from raysearch.history.tables import write_reports
 from raysearch.results.export import best_config_text

@@ -12,7 +12,7 @@ import torch
 
 import raysearch
 from raysearch.errors import InputError, WorkError
-from raysearch.history.journal import History, read_history
+from raysearch.history.history import History, read_history
 from raysearch.runs import driver
 from raysearch.space.spec import parse_space
 from tests.raysearch.toy import facts

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from raysearch.errors import InputError, WorkError
-from raysearch.history.journal import Journal, read_history
+from raysearch.history.history import read_history
+from raysearch.history.journal import Journal
 from raysearch.history.run_dir import RunDir
 from raysearch.results.export import best_config_text, best_openseg
 from raysearch.runs import driver

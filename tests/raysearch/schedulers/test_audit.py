@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.history.journal import Journal, read_history
+from raysearch.history.history import read_history
+from raysearch.history.journal import Journal
 from raysearch.history.tables import trials_table
 from raysearch.schedulers.audit import is_audited
 from raysearch.search.search import Decision, Search

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from raysearch.history.journal import History, Journal, read_history
+from raysearch.history.history import History, read_history
+from raysearch.history.journal import Journal
 from raysearch.schedulers import rungs_of
 from raysearch.schedulers.pilots import AfterPilots, first_rung
 from raysearch.schedulers.successive_halving import PromotingHalving, SuccessiveHalving

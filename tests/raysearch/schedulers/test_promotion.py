@@ -11,7 +11,8 @@ import pytest
 from raysearch.algorithms.optuna_samplers import _as_tpe_learns as as_tpe_learns
 from raysearch.algorithms.optuna_samplers import _study
 from raysearch.execution.ray_adapters import JournalScheduler, TrialReport
-from raysearch.history.journal import Journal, read_history
+from raysearch.history.history import read_history
+from raysearch.history.journal import Journal
 from raysearch.schedulers.successive_halving import PromotingHalving
 from raysearch.search.search import Decision, Proposal, Search
 from raysearch.space.spec import SearchSpec

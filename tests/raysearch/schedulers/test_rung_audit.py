@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from raysearch.history.journal import History
+from raysearch.history.history import History
 from raysearch.schedulers.rung_audit import MIN_TRIALS, TRUSTED, audit_rungs, spearman
 from tests.raysearch.report.histories import history_of, trial
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from raysearch.history.journal import History, Journal
+from raysearch.history.history import History
+from raysearch.history.journal import Journal
 from raysearch.schedulers import Scheduler, build_scheduler, rungs_of
 from raysearch.schedulers.hyperband import Hyperband, bracket_sizes
 from raysearch.schedulers.median_stopping import MedianStopping

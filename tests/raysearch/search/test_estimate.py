@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from raysearch.history.journal import History, Journal, read_history
+from raysearch.history.history import History, read_history
+from raysearch.history.journal import Journal
 from raysearch.search.estimate import Interval, estimate_search
 from raysearch.search.search import Search
 from raysearch.space.spec import SearchSpec, parse_space

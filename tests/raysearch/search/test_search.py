@@ -8,7 +8,8 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from raysearch.history.journal import Journal, read_history
+from raysearch.history.history import read_history
+from raysearch.history.journal import Journal
 from raysearch.history.tables import results_table, trials_table
 from raysearch.search.search import Decision, Search
 from raysearch.space.spec import SearchSpec

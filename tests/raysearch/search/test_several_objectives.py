@@ -10,7 +10,10 @@ import pytest
 
 from raysearch.algorithms import suggest
 from raysearch.algorithms.optuna_samplers import _NUM_BEST, _NUM_OTHERS, window
-from raysearch.history.journal import PEAK_MEMORY, History, Journal, Report, TrialHistory
+from raysearch.history.events import Report
+from raysearch.history.history import History, TrialHistory
+from raysearch.history.journal import Journal
+from raysearch.history.metric_names import PEAK_MEMORY
 from raysearch.history.pareto import nondominated_ranks, pareto_set
 from raysearch.search.search import Decision, Search
 from raysearch.space.spec import SearchSpec

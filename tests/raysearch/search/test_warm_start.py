@@ -15,7 +15,9 @@ from optuna.storages.journal import JournalFileBackend
 from raysearch.algorithms import suggest
 from raysearch.errors import InputError
 from raysearch.execution.preflight import preflight
-from raysearch.history.journal import History, Journal, Report, TrialHistory, read_history
+from raysearch.history.events import Report
+from raysearch.history.history import History, TrialHistory, read_history
+from raysearch.history.journal import Journal
 from raysearch.history.run_dir import RunDir
 from raysearch.history.tables import trials_table, write_table
 from raysearch.results.export import best_document

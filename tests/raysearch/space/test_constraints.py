@@ -10,7 +10,9 @@ from optuna.storages.journal import JournalFileBackend
 
 from raysearch.algorithms import suggest
 from raysearch.errors import InputError
-from raysearch.history.journal import UNKNOWN_VIOLATION, History, Journal, read_history
+from raysearch.history.events import UNKNOWN_VIOLATION
+from raysearch.history.history import History, read_history
+from raysearch.history.journal import Journal
 from raysearch.history.run_dir import RunDir
 from raysearch.history.tables import trials_table
 from raysearch.report.history import history_info
