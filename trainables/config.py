@@ -1,7 +1,7 @@
-"""One trial's config: typed, frozen, validated whole before anything is loaded.
+"""The config of one trial: typed, frozen and validated as a whole before anything is loaded.
 
-Every section belongs to one part of the trial; a part is built from its own section and nothing else.
-`Config()` trains on images that the product draws itself, so it is complete without a single value given.
+Each section belongs to one part of the trial, and each part is built from its own section alone. `Config()` is complete
+without any value given: it trains on images that the package draws itself.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,12 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from trainables.dotted_paths import lookup, with_values
 
 IGNORE_INDEX = 255
-"""The class index of pixels that enter neither loss nor score."""
+"""Class index of pixels that count in neither the loss nor the score."""
 
 _FLOATS_PER_PIXEL = 500
-"""Activations per pixel of an image, of the order of what networks of common sizes keep for the backward pass: 110
-(`test_efficientnet`), 190 (`hrnet_w18_small`), 1200 (`hrnet_w48`), 2000 (`resnet101s` at stride 8)."""
+"""Rough number of activations per image pixel that a network of common size keeps for the backward pass. Examples: 110
+(`test_efficientnet`), 190 (`hrnet_w18_small`), 1200 (`hrnet_w48`), 2000 (`resnet101s` at stride 8).
+"""
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -31,7 +32,7 @@ class _Section(BaseModel):
 
 
 class DrawnConfig(_Section):
-    """The dataset that is drawn when `data.dir` is absent: shapes on textures, four classes, few pixels in two."""
+    """The dataset that is drawn when `data.dir` is absent: textured shapes in four classes, two of them rare."""
 
     num_train: Annotated[int, Field(ge=1)] = 96
     """Number of training images."""
@@ -40,25 +41,28 @@ class DrawnConfig(_Section):
     size: Size = (96, 128)
     """Height and width of every image, in pixels."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the drawing; the images depend on nothing else."""
+    """Seed of the drawing. The images depend on this section alone."""
 
 
 class AugmentationConfig(_Section):
-    """Random changes of a training image. Sizes and ratios are those of the original trainer."""
+    """Random changes to a training image. The default sizes and ratios are those of the original trainer."""
 
     fit: Literal["crop", "scale", "scale_and_pad"] = "crop"
-    """How an image is brought to `crop_size`. `crop`: a random crop of the randomly scaled image, padded where that is
-    smaller; `scale`: the whole image, resized whatever its aspect ratio; `scale_and_pad`: the whole image, resized by
-    one factor to the largest size that fits, and padded."""
+    """Method that brings an image to `crop_size`. `crop` scales the image at random, crops it at random and pads it
+    where it is smaller than the crop. `scale` resizes the whole image and ignores its aspect ratio. `scale_and_pad`
+    resizes the whole image to the largest size of its own aspect ratio that fits, and pads the rest.
+    """
     padding: Literal["random", "center", "right_down", "left_up", "border"] = "random"
-    """Where padding goes: randomly to both sides, evenly to both sides, only right and down, only left and up, or one
-    of the last two at random."""
+    """Side on which padding is added: `random` splits it at random between both sides, `center` splits it evenly,
+    `right_down` pads only right and below, `left_up` pads only left and above, and `border` chooses one of the last two
+    at random.
+    """
     scale: tuple[Positive, Positive] = (0.5, 2.0)
-    """Range of the uniform random scale."""
+    """Range of the random scale, which is drawn uniformly."""
     aspect: tuple[Positive, Positive] = (0.9, 1.1)
-    """Range of the uniform random ratio by which the width is scaled against the height."""
+    """Range of the random factor that stretches the width relative to the height, drawn uniformly."""
     crop_size: Size = (96, 96)
-    """Height and width of what the network is trained on, in pixels."""
+    """Height and width of the images that the network is trained on, in pixels."""
     flip: Fraction = 0.5
     """Probability of a horizontal flip."""
     brightness: Annotated[float, Field(ge=0.0, le=255.0)] = 10.0
@@ -74,37 +78,45 @@ class AugmentationConfig(_Section):
 
 
 class DataConfig(_Section):
-    """Where images and labels come from and how label pixels become class indices."""
+    """Source of images and labels, and the mapping from label pixels to class indices."""
 
     dir: str | None = Field(default=None, json_schema_extra={"path": True})
-    """Folder with `{train,val[,test]}/{image,label}`; absent: the drawn dataset."""
+    """Folder with `{train,val[,test]}/{image,label}`. When absent, the drawn dataset is used."""
     drawn: DrawnConfig = DrawnConfig()
-    """The drawn dataset; unused when `dir` is given."""
+    """Settings of the drawn dataset. They are unused when `dir` is given."""
     label_class_ids: tuple[Annotated[int, Field(ge=0, le=255)], ...] = Field(
         default=(0, 74, 128, 145), validation_alias=AliasChoices("label_class_ids", "label_list"), min_length=1
     )
-    """Raw label value of every class, by position; any other value, and 255, is ignored."""
+    """Raw label value of each class, in class order. All other values, and always 255, are ignored."""
     reduce_zero_label: bool = False
-    """Ids map to positions first; then position 0 becomes ignore and the rest move down by one."""
+    """If true, class 0 is ignored and every other class index moves down by one. This happens after raw label values
+    have been mapped to class indices.
+    """
     class_names: tuple[str, ...] | None = None
-    """One name a class, for tables and pictures."""
+    """Name of each class, for tables and pictures."""
     input_mode: Literal["RGB", "BGR"] = "RGB"
-    """Channel order that the network sees; the normalisation is that of ImageNet in RGB order either way."""
+    """Channel order that the network receives. In either order, ImageNet's mean and standard deviation of red are
+    applied to the first channel and those of blue to the third, as in the original trainer.
+    """
     bit_depth: Annotated[int, Field(ge=8, le=16)] = 16
-    """Significant bits of image files with 16 bits a channel: 12 where the values are 0..4095. The upper eight of them
-    are kept. Other images, and TIFFs that state such a depth themselves, are read by what the file says."""
+    """Number of significant bits in image files with 16 bits per channel, for example 12 if their values are 0..4095.
+    The eight most significant bits of these are kept. Other images, and TIFFs that state their bit depth, are read as
+    the file says.
+    """
     image_scale: Annotated[float, Field(gt=0.0, le=4.0)] = 1.0
-    """Images are resized by this factor when they are read; scores are still taken at the label's own size."""
+    """Factor by which images are resized when they are read. Scores are still computed at the size of the label."""
     augmentation: AugmentationConfig = AugmentationConfig()
     num_images: Annotated[int, Field(ge=1)] | None = None
-    """Training images that are trained on, chosen so that every class has its share, the same in all trials; a smaller
-    number takes a part of a larger one's images. Null, or more than there are: all."""
+    """Number of training images to train on. The choice keeps the share of every class and is the same in all trials; a
+    smaller number chooses a subset of what a larger number chooses. Null, or a number above that of the images: all
+    images.
+    """
     workers: Annotated[int, Field(ge=0)] = 0
-    """Processes that prepare batches beside the trainer; the batches do not depend on their number."""
+    """Number of processes that prepare batches beside the trainer. The batches do not depend on it."""
 
     @property
     def num_classes(self) -> int:
-        """Number of classes the network tells apart."""
+        """Number of classes that the network distinguishes."""
         return len(self.label_class_ids) - int(self.reduce_zero_label)
 
     @model_validator(mode="after")
@@ -131,29 +143,37 @@ class ModelConfig(_Section):
     """The network: a backbone and a segmentation head."""
 
     head: Literal["fcn", "ocr", "deeplab_v3"] = "fcn"
-    """What reads the feature maps. `fcn`: one 3x3 convolution over all maps side by side, as HRNetV2 does; `ocr`:
-    object-contextual representations (arXiv 1909.11065) over the same; `deeplab_v3`: atrous pyramid pooling (arXiv
-    1706.05587) over the last map of a dilated backbone. The latter two have an auxiliary head."""
+    """Segmentation head, which turns the feature maps into class scores. `fcn`: one 3x3 convolution over all maps,
+    concatenated as in HRNetV2. `ocr`: object-contextual representations (arXiv 1909.11065) over the same maps.
+    `deeplab_v3`: atrous spatial pyramid pooling (arXiv 1706.05587) over the last map of a dilated backbone. `ocr` and
+    `deeplab_v3` also have an auxiliary head.
+    """
     backbone: str = "test_efficientnet"
-    """`resnet101s`, `t2t_vit_14`, `t2t_vit_19`, `t2t_vit_24`, or any timm backbone that gives feature maps, HRNets of
-    every width among them; the default is a tiny one."""
+    """Name of the backbone: `resnet101s`, `t2t_vit_14`, `t2t_vit_19`, `t2t_vit_24`, or any timm model that returns
+    feature maps, for example an HRNet of any width. The default is a tiny network.
+    """
     weights: str | None = Field(default=None, json_schema_extra={"path": True, "words": ["timm"]})
-    """`timm` (the published weights of that name), a local checkpoint file, or nothing (random)."""
+    """Initial weights of the backbone: `timm` (the weights that timm publishes for this model), the path of a local
+    checkpoint file, or null (random weights).
+    """
     hrnet_fuse: Literal["nearest", "bilinear"] = "nearest"
-    """How an HRNet upsamples where its branches meet. `bilinear` (aligned corners) is what the files of the original
-    trainer were made for, such as hrnetv2_w48_imagenet_pretrained.pth; timm's weights want `nearest`."""
+    """Upsampling method where the branches of an HRNet are fused. Use `bilinear` (with aligned corners) with files of
+    the original trainer, such as hrnetv2_w48_imagenet_pretrained.pth, and `nearest` with timm's weights.
+    """
     output_stride: Literal[2, 4, 8, 16, 32] | None = None
-    """Stride of the finest feature map that is used, coarser ones being upsampled to it; for `deeplab_v3` the stride
-    that the backbone is dilated to. Absent: 8 for `deeplab_v3`, else 4."""
+    """Stride of the finest feature map that the head reads; coarser maps are upsampled to it. For `deeplab_v3` it is
+    the stride that the backbone is dilated to. Default: 8 for `deeplab_v3`, otherwise 4.
+    """
     head_channels: Annotated[int, Field(ge=1)] | None = 64
-    """Channels between the features and the classifier (of the context, in `ocr` and `deeplab_v3`); null: as published,
-    which is as many as the feature maps have together for `fcn`, 512 for the others."""
+    """Number of channels between the features and the classifier; in `ocr` and `deeplab_v3`, of the context. Null: the
+    published number, which is 512 for `ocr` and `deeplab_v3` and the total number of feature channels for `fcn`.
+    """
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
-    """Channel dropout before the classifier."""
+    """Probability with which a channel is dropped before the classifier."""
 
     @property
     def has_aux_head(self) -> bool:
-        """The network gives auxiliary logits."""
+        """True if the network has an auxiliary head."""
         return self.head != "fcn"
 
     @model_validator(mode="after")
@@ -167,34 +187,46 @@ class ModelConfig(_Section):
 
 
 class LossConfig(_Section):
-    """The segmentation term of the loss, and how it is joined with the contrast term."""
+    """The segmentation loss, and how it is combined with the contrast loss."""
 
     segmentation: Literal["ce", "ohem_ce", "lovasz", "ce_lovasz", "rmi"] = "ce"
-    """Cross entropy, cross entropy over hard pixels alone, Lovasz-softmax (arXiv 1705.08790), the sum of cross entropy
-    and Lovasz-softmax, or region mutual information (arXiv 1910.12037)."""
+    """Segmentation loss: cross entropy (`ce`), cross entropy over hard pixels only (`ohem_ce`), Lovasz-softmax
+    (`lovasz`, arXiv 1705.08790), the sum of cross entropy and Lovasz-softmax (`ce_lovasz`), or region mutual
+    information (`rmi`, arXiv 1910.12037).
+    """
     ce_coef: Annotated[float, Field(ge=0.0)] = 1.0
-    """Coefficient of the whole segmentation term; 0 leaves the contrast alone, and the classifier untrained."""
+    """Coefficient of the whole segmentation loss. With 0 only the contrast loss is trained, and the classifier stays
+    untrained.
+    """
     combination: Literal["sum", "product"] = "sum"
-    """How the two terms, each with its coefficient, are joined; before the contrast's warm-up ends, and where a batch
-    has no anchor, the product is the segmentation term alone."""
+    """Way in which the two losses are combined, each multiplied by its coefficient. With `product`, the segmentation
+    loss is used alone until the contrast warm-up ends, and in every batch without anchors.
+    """
     lovasz_coef: Annotated[float, Field(ge=0.0)] = 1.0
-    """Coefficient of the Lovasz-softmax in `ce_lovasz`."""
+    """Coefficient of the Lovasz-softmax loss in `ce_lovasz`."""
     aux_coef: Annotated[float, Field(ge=0.0)] = 0.4
-    """Coefficient of the cross entropy of the auxiliary head, where the network has one."""
+    """Coefficient of the auxiliary head's cross entropy, if the network has such a head."""
     ohem_threshold: Fraction = 0.7
-    """`ohem_ce` keeps pixels whose true class is predicted with less than this probability ..."""
+    """Probability below which `ohem_ce` counts a pixel as hard: it keeps all pixels whose true class is predicted with
+    less than this.
+    """
     ohem_min_kept: Annotated[int, Field(ge=1)] = 100_000
-    """... and at least this many pixels of the batch, the hardest."""
+    """Minimum number of pixels per batch that `ohem_ce` keeps. The hardest are kept, even if they are predicted with
+    more than `ohem_threshold`.
+    """
     rmi_weight: Fraction = 0.5
     """Share of the mutual information in `rmi`; the rest is binary cross entropy."""
     ce_weights: (
         Literal["max_over_count", "inverse", "one_minus_frequency", "inverse_log"]
         | tuple[Annotated[float, Field(ge=0.0)], ...]
     ) = "max_over_count"
-    """Class weights of the cross entropy before the power: a scheme over the training pixels, or one number a class."""
+    """Class weights of the cross entropy, before `ce_weight_power` is applied: a scheme that computes them from the
+    number of training pixels of each class, or one number per class.
+    """
     ce_weight_power: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
-    """Exponent on the class weights: 0 leaves classes unweighted, 1 takes the weights as they are, which is the default
-    where `ce_weights` is given."""
+    """Exponent applied to the class weights. With 0 all classes weigh the same; with 1 the weights are used as they
+    are. The default is 1 if `ce_weights` is given, otherwise 0.
+    """
 
     @model_validator(mode="before")
     @classmethod
@@ -215,48 +247,61 @@ class LossConfig(_Section):
 
 
 class ContrastConfig(_Section):
-    """Pixel contrast (Wang et al., ICCV 2021, arXiv 2101.11939): which pixels, how sharp, how heavy, since when."""
+    """Pixel contrast (Wang et al., ICCV 2021, arXiv 2101.11939), a loss on pairs of pixels.
+
+    It pulls the embeddings of pixels of one class together and pushes those of different classes apart. An anchor is a
+    pixel whose embedding is compared with those of other pixels, its keys. Keys of the anchor's own class are its
+    positives, all others its negatives.
+    """
 
     loss_weight: Annotated[float, Field(ge=0.0)] = 0.1
-    """Coefficient of the contrast term; 0 switches the projection head off."""
+    """Coefficient of the contrast loss. With 0 the network has no projection head."""
     temperature: Positive = 0.1
-    """T, by which similarities are divided: the smaller it is, the more the hardest negatives decide."""
+    """Temperature T, by which similarities are divided. The smaller it is, the more the hardest negatives dominate."""
     base_temperature: Positive | None = None
-    """The term is scaled by temperature / base_temperature; absent: by 1, so that temperature is only sharpness."""
+    """Temperature that the loss is scaled against: it is multiplied by temperature / base_temperature. Absent: a factor
+    of 1, so that `temperature` changes only the sharpness of the comparison, not the scale of the loss.
+    """
     strategy: Literal["semi_hard", "hard_fill", "one_sided", "all_cases"] = "semi_hard"
-    """How anchors are drawn from a group of pixels of one class in one image, by its hard pixels (predicted otherwise)
-    and its easy ones."""
+    """Strategy that decides how many anchors of a group are hard pixels, which the classifier predicts wrongly, and how
+    many are easy ones. A group is all pixels of one class in one image.
+    """
     replacement: bool = False
-    """Groups with fewer pixels than views repeat some of them until the views are full."""
+    """If true, groups with too few pixels repeat some of them until they have as many anchors as the others."""
     max_samples: Annotated[int, Field(ge=1)] = 1024
-    """Largest number of anchors in a batch."""
+    """Maximum number of anchors per batch."""
     max_views: Annotated[int, Field(ge=1)] = 100
     """Largest number of anchors in a group."""
     min_pixels: Annotated[int, Field(ge=1)] = 1
-    """Groups with fewer pixels at the embedding's resolution give no anchors."""
+    """Minimum number of pixels, at the resolution of the embeddings, that a group needs to provide anchors."""
     max_keys: Annotated[int, Field(ge=0)] = 0
-    """Anchors are contrasted against the anchors and as many further random pixels of the batch as make this number;
-    up to `max_samples` it changes nothing."""
+    """Number of keys per batch that anchors are compared with: the anchors themselves, filled up to this number with
+    other random pixels of the batch. It has no effect in a batch that has this many anchors already.
+    """
     max_positives: Annotated[int, Field(ge=1)] | None = None
-    """Largest number of positives that an anchor is compared with, drawn at random for every anchor from all keys of
-    its class, memory included; null: all of them."""
+    """Maximum number of positives per anchor, drawn at random for each anchor from all keys of its class, those of the
+    memory bank included. Null: all positives.
+    """
     negative_ratio: Positive | None = None
-    """Negatives that an anchor is compared with for each of its positives, drawn at random likewise, and at least one;
-    null, or more than there are: all of them."""
+    """Number of negatives per positive that an anchor is compared with. They are drawn at random for each anchor, and
+    at least one is used. Null, or a number above what is there: all negatives.
+    """
     proj_dim: Annotated[int, Field(ge=1)] = 64
-    """Dimensions of an embedding."""
+    """Number of dimensions of an embedding."""
     warmup_iters: Annotated[int, Field(ge=0)] = 0
-    """Iterations before which the contrast term is not computed at all."""
+    """Number of iterations at the start in which the contrast loss is not computed."""
     memory: bool = False
-    """Contrast against a memory bank of earlier images too."""
+    """If true, anchors are also compared with a memory bank: stored embeddings of earlier images."""
     memory_size: Annotated[int, Field(ge=1)] = 2000
-    """Rows a class in each of the two queues (mean embeddings of segments, single pixels)."""
+    """Number of rows per class in each of the memory bank's two queues, one of mean embeddings of segments (all pixels
+    of a class in an image) and one of single pixels.
+    """
     pixel_update_freq: Annotated[int, Field(ge=1)] = 10
-    """Pixels a class and image that enter the pixel queue each iteration."""
+    """Maximum number of pixels per class and image that enter the pixel queue in each iteration."""
 
     @property
     def head_dim(self) -> int | None:
-        """Dimensions of the projection head; None where the network has none."""
+        """Number of dimensions of the projection head's output; None if the network has no projection head."""
         return self.proj_dim if self.loss_weight > 0.0 else None
 
 
@@ -264,73 +309,82 @@ class OptimConfig(_Section):
     """Optimiser and learning-rate schedule."""
 
     name: Literal["sgd", "adamw"] = "sgd"
-    """SGD with momentum, or AdamW (arXiv 1711.05101)."""
+    """Optimiser: SGD with momentum, or AdamW (arXiv 1711.05101)."""
     lr: Positive = 0.01
-    """Base learning rate, of the backbone."""
+    """Base learning rate; the backbone is trained with it."""
     nbb_mult: Positive = 1.0
-    """Factor on the learning rate of everything that is not the backbone."""
+    """Factor on the learning rate of everything except the backbone."""
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     """Momentum of SGD."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 5e-4
-    """Weight decay; of AdamW the decoupled one."""
+    """Weight decay. With AdamW it is decoupled from the gradient."""
     decay_norm_and_bias: bool = True
-    """Apply the weight decay to normalisation parameters and biases too, as the original does."""
+    """If true, weight decay is also applied to normalisation parameters and biases, as in the original trainer."""
     poly_power: Annotated[float, Field(ge=0.0)] = 0.9
     """Exponent of the poly schedule (1 - iteration / max_iters) ** power."""
     warmup_iters: Annotated[int, Field(ge=0)] = 0
-    """Iterations over which the learning rate rises linearly to the schedule."""
+    """Number of iterations over which the learning rate rises linearly to the schedule."""
 
 
 class EvaluationConfig(_Section):
-    """How a trained network is scored."""
+    """Settings for scoring a trained network."""
 
     mode: Literal["ss", "ms", "sscrop", "mscrop"] = "ss"
-    """Whole image, sum over scales, overlapping windows, or windows at several scales."""
+    """Evaluation mode: the whole image (`ss`), the whole image at several scales (`ms`), overlapping windows
+    (`sscrop`), or windows at several scales (`mscrop`).
+    """
     scales: tuple[Positive, ...] = Field(default=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0), min_length=1)
     """Scales of the modes `ms` and `mscrop`."""
     flip: bool = False
-    """Add the prediction of the mirrored image."""
+    """If true, the prediction of the mirrored image is added."""
     crop_size: Size | None = None
-    """Window of the crop modes, in pixels; absent: the training crop."""
+    """Height and width of the windows in the crop modes, in pixels. Absent: those of the training crop."""
     batch_size: Annotated[int, Field(ge=1)] = 8
-    """Images of equal size that pass the network together."""
+    """Maximum number of images of equal size that pass through the network together."""
     num_images: Annotated[int, Field(ge=1)] | None = None
-    """Validation images that reports score, chosen so that every class has its share, the same in all trials; null:
-    all. The command `evaluate` scores all in any case."""
+    """Number of validation images that reports are scored on. The choice keeps the share of every class and is the same
+    in all trials. Null: all images. The command `evaluate` always scores all of them.
+    """
 
 
 class TrainConfig(_Section):
-    """The length and the circumstances of the training."""
+    """Length and conditions of the training."""
 
     seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of weights, batches, augmentation and anchors; the same in all trials of a search."""
+    """Seed of weights, batches, augmentation and anchors. It is the same in all trials of a search."""
     max_iters: Annotated[int, Field(ge=1)] = 200
-    """The full budget in iterations; also the horizon of the poly schedule."""
+    """Full budget in iterations, and the length of the poly schedule."""
     report_iters: Annotated[int, Field(ge=1)] = 40
-    """Iterations between two reports (score, checkpoint)."""
+    """Number of iterations between two reports, each of which scores the network and writes a checkpoint."""
     batch_size: Annotated[int, Field(ge=1)] = 8
-    """Images of an iteration; the contrast compares pixels of all of them."""
+    """Number of images per iteration. The contrast loss compares pixels of all of them."""
     micro_batch_size: Annotated[int, Field(ge=1)] | None = None
-    """Images that pass the network at once; the gradient is still that of the whole batch, contrast included (after
-    GradCache, arXiv 2101.06983), but for batch-norm statistics. Saves memory, costs a second forward pass. Absent:
-    the whole batch at once."""
+    """Number of images that pass through the network at once, to save memory at the cost of a second forward pass. The
+    gradient is still that of the whole batch, contrast included (GradCache, arXiv 2101.06983), except for batch-norm
+    statistics and dropout. Absent: the whole batch at once.
+    """
     freeze_norm: bool = False
-    """Batch-norm layers use their running statistics and leave them as they are, as suits small batches."""
+    """If true, batch-norm layers use their running statistics and do not update them, which suits small batches."""
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Decay an iteration of a moving average of the weights, which is then what is scored and kept; 0: the weights
-    as they are. Early scores of the average tell more of the last one."""
+    """Decay per iteration of a moving average of the weights. If it is above 0, the averaged weights are the ones that
+    are scored and kept, and early scores predict the final score better. With 0 the weights are used as they are.
+    """
     shared_iters: Annotated[int, Field(ge=0)] = 0
-    """Iterations at the beginning in which `shared_values` hold in place of the config's own: all trials of a search
-    then have them in common, and they are trained once."""
+    """Number of iterations at the start in which `shared_values` replace the config's own values. All trials of a
+    search then begin in the same way, and this beginning is trained only once.
+    """
     shared_values: tuple[tuple[str, Scalar], ...] = ()
-    """Pairs of a dotted path and its value in the shared iterations. A search fills in what its base config holds
-    where it searches."""
+    """Pairs of a dotted path and the value that it has in the shared iterations. A search fills them in: for each path
+    that it searches, the value in its base config.
+    """
     num_threads: Annotated[int, Field(ge=1)] | None = None
-    """CPU threads; part of the result, since sums differ with it. Absent: what the machine offers."""
+    """Number of CPU threads. It is part of the result, because floating-point sums depend on it. Absent:
+    `resources.cpu` in a search, otherwise PyTorch's default.
+    """
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the network is trained; `auto`: on the GPU where the trial has one, else on the CPU."""
+    """Device that the network is trained on. `auto` is the GPU if the trial has one, otherwise the CPU."""
     precision: Literal["float32", "bf16"] = "float32"
-    """Precision of the network's forward pass; the contrast loss is float32 either way."""
+    """Precision of the network's forward pass. The losses are always computed in float32."""
 
     @model_validator(mode="after")
     def _reports_happen(self) -> Self:
@@ -398,7 +452,7 @@ class Config(_Section):
         return self
 
     def beginning(self) -> "Config":
-        """The config that holds in the first `train.shared_iters` iterations."""
+        """Return the config that holds in the first `train.shared_iters` iterations."""
         if self.train.shared_iters == 0 or not self.train.shared_values:
             return self
         own = {"train.shared_iters": 0, "train.shared_values": []}
@@ -407,14 +461,15 @@ class Config(_Section):
         )
 
     def _begins_as_it_goes_on(self) -> bool:
-        """Return True if the values of the shared iterations are those of the rest of the training."""
+        """Return True if the shared iterations use the same values as the rest of the training."""
         own = self.model_dump(mode="json")
         return all(lookup(own, path) == value for path, value in self.train.shared_values)
 
     def with_shared_values(self, values: Mapping[str, Any]) -> "Config":
-        """This config with values by dotted path that hold in its shared iterations, where it names none yet.
+        """Return this config with values by dotted path added to its `shared_values`, except for paths that it already
+        names.
 
-        Values that a training cannot change on its way are left out: there the config's own hold from the start.
+        Values that cannot change during a training are left out: for them, the config's own values hold from the start.
         """
         if self.train.shared_iters == 0:
             return self
@@ -430,7 +485,7 @@ class Config(_Section):
         return self.contrast.warmup_iters >= self.train.max_iters
 
     def unused(self) -> dict[str, str]:
-        """Dotted path of every value (or section) that this config does not use, with the reason."""
+        """Return the dotted path of every value (or section) that this config does not use, with the reason."""
         reasons: dict[str, str] = {}
         if self.data.dir is not None:
             reasons["data.drawn"] = "data.dir is given"
@@ -506,22 +561,24 @@ class Config(_Section):
         return reasons
 
     def max_iters(self) -> int:
-        """The full budget in iterations."""
+        """Return the full budget in iterations."""
         return self.train.max_iters
 
     def warmup_end(self) -> int:
-        """The iteration from which on all of the config holds; 0 when that is so from the start.
+        """Return the iteration from which the whole config is in force, or 0 if it is from the start.
 
-        By then the contrast has joined the loss, if it ever does, and the shared iterations are over.
+        By then the contrast loss has begun, if it ever does, and the shared iterations are over.
         """
         contrast_starts = self.contrast.warmup_iters if self.contrast.loss_weight > 0.0 else 0
         return max(contrast_starts, self.train.shared_iters)
 
     def memory_estimate(self) -> tuple[str, float]:
-        """The network with its precision, and roughly the bytes of a step that depend on the batch.
+        """Return the network's name with its precision, and roughly the bytes of a training step that depend on the
+        batch.
 
-        Activations of the images that pass the network at once, outputs of the whole batch, and what the contrast
-        holds: anchors, keys and memory bank. Weights, optimiser and scoring are the same in all trials of a network.
+        These are the activations of the images that pass through the network at once, the outputs of the whole batch,
+        and the anchors, keys and memory bank of the contrast loss. Weights, optimiser and scoring take the same in all
+        trials of a network and are not counted.
         """
         model, train, contrast = self.model, self.train, self.contrast
         height, width = self.data.augmentation.crop_size
@@ -539,18 +596,20 @@ class Config(_Section):
         return name, 4.0 * floats
 
     def metric_entries(self) -> dict[str, tuple[str, ...]]:
-        """The classes, by name or number: a report's `iou` has one number each."""
+        """Return the name, or else the number, of each class: the `iou` of a report has one number per class."""
         return {"iou": self.data.class_names or tuple(str(index) for index in range(self.data.num_classes))}
 
     def with_threads(self, num_threads: int) -> "Config":
-        """This config with the number of CPU threads filled in where it was left open."""
+        """Return this config with the number of CPU threads filled in, unless it gives one."""
         if self.train.num_threads is not None:
             return self
         return self.model_copy(update={"train": self.train.model_copy(update={"num_threads": num_threads})})
 
 
 def _may_change(path: str) -> bool:
-    """Whether a training can go on with another value of a path: it decides neither data, nor network, nor seed."""
+    """Return True if a training can go on with another value at this path, which decides neither data, network nor
+    seed.
+    """
     match path.split("."):
         case ["loss", _] | ["data", "augmentation", _]:
             return True

@@ -1,4 +1,4 @@
-"""The config that a training shows: read from its parts, and from what its last iteration did to the network."""
+"""The config that a trainer really uses, read from its parts and from the effect of its last iteration."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LastIteration:
-    """What an iteration did, as far as the network and the batch show it."""
+    """Observable effects of one iteration on the network, and the shape of its batch."""
 
     batch_size: int
     crop_size: tuple[int, int]
     num_anchors: int
     contrast_reached_network: bool
-    """A gradient reached the projection head, which has none but that of the contrast."""
+    """True if a gradient reached the projection head, which receives one only from the contrast loss."""
     aux_reached_network: bool
-    """A gradient reached the auxiliary head."""
+    """True if a gradient reached the auxiliary head."""
     froze_norm: bool | None
-    """The batch norms used their running statistics; None without batch norms."""
+    """True if the batch norms used their running statistics; None if there are no batch norms."""
 
     @classmethod
     def seen(cls, network: Segmenter, size: Sequence[int], num_anchors: int) -> "LastIteration":
@@ -46,9 +46,10 @@ class LastIteration:
 
 
 def config_used(trainer: "Trainer", given: Config) -> Config:
-    """Return `given` with every value replaced of which a trainer shows another.
+    """Return `given` with each value replaced for which the trainer shows a different one.
 
-    Whoever changes a trainer may drop any part of it; what is left then tells, not the config that it was built from.
+    A modified trainer may lack any of its parts. What is left, not the config that it was built from, then tells the
+    values.
     """
     return given.model_copy(
         update={
@@ -124,7 +125,7 @@ def _optim_used(given: Config, trainer: "Trainer") -> OptimConfig:
         "lr": backbone["base_lr"],
         "weight_decay": max(decays),
     }
-    if others["base_lr"] != backbone["base_lr"] * config.nbb_mult:  # the quotient alone would be off by rounding
+    if others["base_lr"] != backbone["base_lr"] * config.nbb_mult:  # the quotient alone would have a rounding error
         read["nbb_mult"] = others["base_lr"] / backbone["base_lr"]
     if max(decays) > 0.0:
         read["decay_norm_and_bias"] = len(decays) == 1

@@ -1,4 +1,4 @@
-"""Losses: a segmentation term over the logits, and pixel contrast over the embeddings."""
+"""Losses: a segmentation loss on the logits, and pixel contrast on the embeddings."""
 
 from collections.abc import Sequence
 
@@ -23,14 +23,14 @@ __all__ = ["LIMITS", "build_contrast_loss", "build_segmentation_loss", "cross_en
 def cross_entropy_weights(
     config: LossConfig, pixel_counts: Sequence[int] | npt.NDArray[np.integer]
 ) -> npt.NDArray[np.float64] | None:
-    """Compute the weight of every class in the cross entropy, (K,); None where classes are not weighted.
+    """Compute the weight of each class in the cross entropy, (K,), or None if classes are not weighted.
 
     Args:
         config: Its `ce_weights` and `ce_weight_power` are read.
-        pixel_counts: (K,) training pixels of every class.
+        pixel_counts: (K,) training pixels of each class.
 
     Raises:
-        ValueError: the weights cannot be computed from these counts, or weigh nothing.
+        ValueError: the weights cannot be computed from these counts, or all of them are 0.
     """
     numbers = class_weights(config.ce_weights, config.ce_weight_power, pixel_counts)
     return None if config.ce_weight_power == 0.0 else numbers
@@ -39,10 +39,10 @@ def cross_entropy_weights(
 def build_segmentation_loss(
     config: LossConfig, pixel_counts: Sequence[int] | npt.NDArray[np.integer]
 ) -> SegmentationLoss:
-    """The segmentation term, with class weights from the training pixels of every class, (K,).
+    """Build the segmentation loss, with class weights from the number of training pixels of each class, (K,).
 
     Raises:
-        ValueError: the class weights cannot be had from these counts.
+        ValueError: the class weights cannot be computed from these counts.
     """
     numbers = cross_entropy_weights(config, pixel_counts)
     weights = None if numbers is None else torch.from_numpy(numbers)
@@ -62,5 +62,5 @@ def build_segmentation_loss(
 
 
 def build_contrast_loss(config: ContrastConfig, num_classes: int) -> PixelContrast | None:
-    """The contrast term for `num_classes` classes; None where its weight is 0."""
+    """Build the contrast loss for `num_classes` classes, or return None if its weight is 0."""
     return PixelContrast(config, num_classes) if config.loss_weight > 0.0 else None

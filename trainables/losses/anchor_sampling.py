@@ -1,4 +1,7 @@
-"""Which pixels become anchors of the contrast, from every group of pixels of one class in one image; which keys."""
+"""Random choice of anchors and keys for the contrast loss.
+
+Anchors are drawn from groups. A group is all pixels of one class in one image.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,41 +12,43 @@ from torch import Tensor
 from trainables.config import IGNORE_INDEX, ContrastConfig
 
 NUM_LABELS = IGNORE_INDEX + 1
-"""Values that a label can take, 255 included; image * NUM_LABELS + label numbers the groups of a batch."""
+"""Number of values that a label can take, 255 included. The group of a pixel is numbered image * NUM_LABELS + label."""
 
 
 class Anchors(NamedTuple):
-    """N anchors out of the pixels of a batch."""
+    """N anchors chosen from the pixels of a batch."""
 
     positions: Tensor
-    """(N,) int64, flat index into the B * P pixels; distinct, unless `replacement` repeats some."""
+    """(N,) int64, indices into the B * P flattened pixels. They are distinct unless `replacement` repeats some."""
     labels: Tensor
-    """(N,) int64, the class of every anchor."""
+    """(N,) int64, class of each anchor."""
     num_groups: int
-    """Number of (image, class) groups the anchors were drawn from."""
+    """Number of (image, class) groups that the anchors were drawn from."""
     took_effect: frozenset[str] = frozenset()
-    """Which of `max_samples`, `max_views`, `min_pixels` and `replacement` had a say: without the others, the anchors
-    would be the same."""
+    """Those of `max_samples`, `max_views`, `min_pixels` and `replacement` that had an effect. Without the others, the
+    anchors would be the same.
+    """
 
 
 def sample_anchors(config: ContrastConfig, labels: Tensor, predictions: Tensor, generator: torch.Generator) -> Anchors:
-    """Anchors drawn at random group by group, as many of them hard and easy as `config.strategy` says.
+    """Draw anchors at random from each group; `config.strategy` decides how many are hard and how many easy.
 
-    A group is one (image, class) pair with at least `min_pixels` pixels, whether they are hard (predicted otherwise),
-    easy or both. Under every strategy it gives n_view = min(max_samples // groups, max_views) distinct pixels, and at
-    least 1, or all it has if it has fewer. With `replacement` these go round, hard ones first, until n_view is full:
-    an anchor that is repeated has its copies among its positives. Of more than `max_samples` groups a random
-    `max_samples` take part.
+    A pixel is hard if the network predicts another class than its label, and easy otherwise. A group is one (image,
+    class) pair with at least `min_pixels` pixels of either kind. Under every strategy, a group gives n_view =
+    min(max_samples // groups, max_views) distinct pixels, but at least 1, or all its pixels if it has fewer. With
+    `replacement`, a group with fewer pixels repeats them in turn, hard ones first, until it gives n_view; the copies of
+    a repeated anchor are among its positives. If there are more than `max_samples` groups, a random `max_samples` of
+    them take part.
 
     Args:
-        config: strategy, replacement, max_samples, max_views and min_pixels.
+        config: Its strategy, replacement, max_samples, max_views and min_pixels are read.
         labels: (B, P) int64 in [0, 255), or 255, which is ignored.
-        predictions: (B, P) int64, the class the network predicts.
-        generator: the only source of randomness; on the CPU or on the labels' device.
+        predictions: (B, P) int64, the class that the network predicts.
+        generator: The only source of randomness; on the CPU or on the labels' device.
     """
     images = torch.arange(len(labels), device=labels.device).unsqueeze(1)
     groups = images * NUM_LABELS + labels
-    # Half 2 * g holds the hard pixels of group g (predicted otherwise), half 2 * g + 1 its easy ones.
+    # Half 2 * g holds the hard pixels of group g, half 2 * g + 1 its easy ones.
     halves = (2 * groups + (labels == predictions)).flatten()
     counts = torch.bincount(halves, minlength=2 * NUM_LABELS * len(labels))
 
@@ -76,23 +81,23 @@ def sample_anchors(config: ContrastConfig, labels: Tensor, predictions: Tensor, 
 
 
 def semi_hard(counts: Tensor, num_views: int) -> Tensor:
-    """Anchors to draw from the hard and the easy pixels of every group, (G, 2) int64: half and half.
+    """Return the numbers of hard and easy anchors to draw from each group, (G, 2) int64: half of each kind.
 
-    An odd view is hard. A half that is short of pixels gives all it has and is topped up from the other: the sampling
-    of Wang et al. (ICCV 2021, arXiv 2101.11939).
+    If the number of views is odd, the extra one is hard. A half with too few pixels gives all it has, and the other
+    half makes up the difference. This is the sampling of Wang et al. (ICCV 2021, arXiv 2101.11939).
 
     Args:
-        counts: (G, 2) int64, hard and easy pixels of every group.
-        num_views: largest number of anchors of a group, at least 1.
+        counts: (G, 2) int64, number of hard and easy pixels in each group.
+        num_views: Maximum number of anchors per group, at least 1.
     """
     num_hard, num_easy = counts.unbind(1)
     return _with_easy((num_views - num_easy).clamp(min=(num_views + 1) // 2).minimum(num_hard), num_easy, num_views)
 
 
 def hard_fill(counts: Tensor, num_views: int) -> Tensor:
-    """As `semi_hard`, but where the easy half is short (or empty) all views are hard, as far as hard pixels go.
+    """Return numbers as `semi_hard` does, but if the easy half is short, take hard pixels for all views.
 
-    Easy pixels then only fill what hard ones leave open.
+    Easy pixels then fill only the views that hard ones leave open.
     """
     num_hard, num_easy = counts.unbind(1)
     half = (num_views + 1) // 2
@@ -101,9 +106,9 @@ def hard_fill(counts: Tensor, num_views: int) -> Tensor:
 
 
 def one_sided(counts: Tensor, num_views: int) -> Tensor:
-    """As `hard_fill`, and the other way round: where the hard half alone is short, all views are easy.
+    """Return numbers as `hard_fill` does, and if only the hard half is short, take easy pixels for all views.
 
-    A group is thus half and half, or of one kind as far as its pixels go.
+    A group thus gives half of each kind, or only one kind as far as its pixels allow.
     """
     num_hard, num_easy = counts.unbind(1)
     half = (num_views + 1) // 2
@@ -113,9 +118,10 @@ def one_sided(counts: Tensor, num_views: int) -> Tensor:
 
 
 def all_cases(counts: Tensor, num_views: int) -> Tensor:
-    """Hard and easy views in the proportion of the group's pixels, rounded in favour of the hard ones.
+    """Return hard and easy views in the same proportion as the group's pixels, rounded up for the hard ones.
 
-    Groups of both kinds and of either one alone are thus treated alike, and a group with a hard pixel gives one.
+    Groups with both kinds of pixels and groups with only one are thus treated alike. A group with any hard pixel gives
+    at least one hard anchor.
     """
     num_hard, num_easy = counts.unbind(1)
     sizes = counts.sum(1).clamp(min=1)
@@ -136,12 +142,12 @@ STRATEGIES: dict[str, Callable[[Tensor, int], Tensor]] = {
 
 
 def _go_round(positions: Tensor, groups: Tensor, num_views: int) -> Tensor:
-    """Every group's positions, one after another and from the start again, until there are `num_views` of each.
+    """Repeat each group's positions in turn until there are `num_views` of each group.
 
     Args:
         positions: (N,) int64.
         groups: (N,) int64, ascending; each with at most `num_views` positions.
-        num_views: positions of every group in the result.
+        num_views: Number of positions per group in the result.
     """
     counts = torch.bincount(groups)
     of_group = counts[groups]
@@ -150,13 +156,13 @@ def _go_round(positions: Tensor, groups: Tensor, num_views: int) -> Tensor:
 
 
 def sample_pool(labels: Tensor, anchors: Tensor, num_pixels: int, generator: torch.Generator) -> Tensor:
-    """Random labelled pixels that are no anchors, without replacement: (Q,) int64 positions.
+    """Draw labelled pixels that are not anchors, without replacement, and return their positions, (Q,) int64.
 
     Args:
         labels: (P,) int64 in [0, 255), or 255, which is ignored.
-        anchors: (N,) int64, the positions of the anchors.
-        num_pixels: Q, or more than there are, or less than 1, which gives none.
-        generator: the only source of randomness; unused where none are asked for.
+        anchors: (N,) int64, positions of the anchors.
+        num_pixels: Wanted number Q. If fewer pixels are available, all of them are returned; below 1, none.
+        generator: The only source of randomness. It is not used if `num_pixels` is below 1.
     """
     if num_pixels < 1:
         return anchors[:0]
@@ -168,20 +174,21 @@ def sample_pool(labels: Tensor, anchors: Tensor, num_pixels: int, generator: tor
 
 
 def shuffle_within_groups(groups: Tensor, counts: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Pixels sorted by group and shuffled within, and the rank of each in its group: both (P,) int64.
+    """Sort pixels by group, shuffle them within each group, and return the order and each rank: both (P,) int64.
 
     Args:
-        groups: (P,) int64 in [0, G), G < 2^28, the group of every pixel.
-        counts: (G,) int64, pixels of every group.
-        generator: the source of the shuffle.
+        groups: (P,) int64 in [0, G), G < 2^28, the group of each pixel.
+        counts: (G,) int64, number of pixels in each group.
+        generator: The source of the shuffle.
     """
-    # 24 random bits behind the group's number: the sum is exact in float64, so that no pixel leaves its group.
+    # The fraction has 24 random bits, so its sum with the group's number is exact in float64 and no pixel leaves its
+    # group.
     noise = torch.rand(len(groups), generator=generator, device=generator.device).to(groups.device)
     order = (groups + noise.double()).argsort()
     return order, rank_in_runs(groups[order], counts)
 
 
 def rank_in_runs(groups: Tensor, counts: Tensor) -> Tensor:
-    """Position of every element in the run of its own group, (P,) int64 from 0; `groups` ascend."""
+    """Return the position of each element within the run of its own group, (P,) int64 from 0; `groups` must ascend."""
     starts = counts.cumsum(0) - counts
     return torch.arange(len(groups), device=groups.device) - starts[groups]

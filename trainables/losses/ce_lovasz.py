@@ -1,4 +1,4 @@
-"""Cross entropy and Lovasz-softmax together."""
+"""Sum of cross entropy and Lovasz-softmax."""
 
 from torch import Tensor, nn
 
@@ -7,16 +7,18 @@ from trainables.losses.lovasz import LovaszSoftmax
 
 
 class CrossEntropyLovasz(nn.Module):
-    """Weighted cross entropy plus a coefficient times the Lovasz-softmax."""
+    """Weighted cross entropy plus the Lovasz-softmax loss times a coefficient."""
 
     def __init__(self, weights: Tensor | None, lovasz_coef: float) -> None:
-        """`weights`: (K,) class weights of the cross entropy alone; None weighs every class alike."""
+        """Set `weights`, (K,) class weights of the cross entropy; None weighs all classes equally."""
         super().__init__()
         self.cross_entropy = CrossEntropy(weights)
         self.lovasz = LovaszSoftmax()
         self.lovasz_coef = lovasz_coef
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The sum, a scalar, of logits (B, K, H, W) and labels (B, H, W) int64 in [0, K) or 255, which is ignored."""
+        """Return the sum, a scalar, for logits (B, K, H, W) and labels (B, H, W) int64 in [0, K) or 255, which is
+        ignored.
+        """
         loss: Tensor = self.cross_entropy(logits, labels) + self.lovasz_coef * self.lovasz(logits, labels)
         return loss

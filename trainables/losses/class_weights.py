@@ -1,4 +1,4 @@
-"""Class weights of the cross entropy from the pixels of every class."""
+"""Class weights of the cross entropy, computed from the number of pixels of each class."""
 
 from collections.abc import Sequence
 
@@ -9,26 +9,27 @@ import numpy.typing as npt
 def class_weights(
     scheme: str | tuple[float, ...], power: float, pixel_counts: Sequence[int] | npt.NDArray[np.integer]
 ) -> npt.NDArray[np.float64]:
-    """Weight of every class, (K,) float64: the scheme's weight raised to `power`.
+    """Return the weight of each class, (K,) float64: the scheme's weight raised to `power`.
 
-    With n_i training pixels of class i and f_i = n_i / sum(n) the schemes are
+    With n_i training pixels of class i and f_i = n_i / sum(n), the schemes are
 
         max_over_count        max(n) / n_i
         inverse               1 / n_i
         one_minus_frequency   1 - f_i
         inverse_log           1 / ln(1.02 + f_i), divided by its mean over the classes that have pixels
 
-    (the last after Paszke et al., arXiv 1606.02147), or one number a class, taken as it is. Under every named scheme a
-    class without pixels has weight 0. Power 0 gives ones throughout, power 1 the scheme itself.
+    The last one follows Paszke et al. (arXiv 1606.02147). In place of a scheme there may be one number per class, which
+    is used as it is. Under every named scheme, a class without pixels has weight 0. Power 0 gives ones throughout,
+    power 1 the weights themselves.
 
     Args:
-        scheme: the name of a scheme, or one number a class.
-        power: exponent on the weights, 0 or more.
-        pixel_counts: (K,) training pixels of every class.
+        scheme: The name of a scheme, or one number per class.
+        power: Exponent applied to the weights, 0 or more.
+        pixel_counts: (K,) training pixels of each class.
 
     Raises:
-        ValueError: the scheme is unknown, has another length than `pixel_counts` or a negative number, or no class
-            has a pixel to take a frequency from, or every class that has pixels gets weight 0.
+        ValueError: the scheme is unknown, has another length than `pixel_counts` or has a negative number; or no class
+            has a pixel to compute a frequency from; or every class that has pixels gets weight 0.
     """
     counts = np.asarray(pixel_counts, dtype=np.float64)
     if not isinstance(scheme, str) and len(scheme) != len(counts):

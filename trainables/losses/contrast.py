@@ -1,4 +1,4 @@
-"""The contrast term of a training step: choose anchors, gather keys, compare."""
+"""The contrast loss of a training step: choose anchors, collect keys, compare."""
 
 from typing import NamedTuple
 
@@ -21,43 +21,44 @@ LIMITS = (
     "max_positives",
     "negative_ratio",
 )
-"""Settings that may change nothing, depending on the batches."""
+"""Settings that may have no effect, depending on the batches."""
 
 
 class ContrastTerm(NamedTuple):
-    """The contrast of one batch."""
+    """Contrast loss of one batch."""
 
     loss: Tensor
     """float32 scalar, not yet multiplied by `config.loss_weight`."""
     num_anchors: int
-    """Number of anchors, repeated ones as often; with 0 the loss is a differentiable 0."""
+    """Number of anchors, with repeated ones counted each time. If it is 0, the loss is a differentiable 0."""
     num_groups: int
     """Number of (image, class) groups that gave anchors."""
     took_effect: frozenset[str] = frozenset()
-    """Which of `LIMITS` had a say; without the others, the loss would be the same."""
+    """Those of `LIMITS` that had an effect. Without the others, the loss would be the same."""
 
 
 class PixelContrast(nn.Module):
-    """Pixel contrast of the anchors of a batch with one another and with further keys.
+    """Pixel contrast between the anchors of a batch and their keys.
 
-    These are random other pixels of the batch, up to `config.max_keys`, and with `config.memory` those of a bank of
-    earlier images. Anchors and pixels of the batch get a gradient, rows of the bank do not.
+    The keys are the anchors themselves, other random pixels of the batch up to `config.max_keys` keys in all, and, with
+    `config.memory`, the rows of a bank of earlier images. Anchors and pixels of the batch receive a gradient; rows of
+    the bank do not.
     """
 
     def __init__(self, config: ContrastConfig, num_classes: int) -> None:
-        """`num_classes`: K, the classes the network tells apart."""
+        """Build the loss for `num_classes` classes, K, that the network distinguishes."""
         super().__init__()
         self.config = config
         self.bank = MemoryBank(config, num_classes) if config.memory else None
 
     def forward(self, embeddings: Tensor, logits: Tensor, labels: Tensor, generator: torch.Generator) -> ContrastTerm:
-        """The contrast term; afterwards the batch is in the memory bank.
+        """Return the contrast loss, and add the batch to the memory bank afterwards.
 
         Args:
             embeddings: (B, D, h, w) float, L2-normalised along D.
-            logits: (B, K, h', w') float at any resolution; their argmax tells hard pixels from easy ones.
+            logits: (B, K, h', w') float at any resolution; their argmax decides which pixels are hard.
             labels: (B, H, W) int64 in [0, K), or 255, which is ignored.
-            generator: the only source of randomness; on the CPU or on the embeddings' device.
+            generator: The only source of randomness; on the CPU or on the embeddings' device.
         """
         size = embeddings.shape[-2:]
         labels = _resize_nearest(labels, size)
@@ -97,7 +98,7 @@ class PixelContrast(nn.Module):
 
 
 def _resize_nearest(classes: Tensor, size: torch.Size) -> Tensor:
-    """Class indices (B, H, W) int64 in [0, 255], nearest-resized to `size`."""
+    """Resize class indices (B, H, W) int64 in [0, 255] to `size` by nearest neighbour."""
     if classes.shape[-2:] == size:
         return classes
     return F.interpolate(classes.unsqueeze(1).to(torch.uint8), size, mode="nearest").squeeze(1).long()

@@ -8,21 +8,21 @@ from trainables.config import IGNORE_INDEX
 
 
 class CrossEntropy(nn.Module):
-    """Weighted cross entropy: the sum over pixels is divided by the sum of their class weights, as torch does.
+    """Weighted cross entropy: the sum over pixels divided by the sum of their class weights, as torch does.
 
-    Where that sum is 0 (every pixel ignored, or only classes of weight 0) the loss is a differentiable 0 instead of
-    NaN.
+    If that sum is 0, because every pixel is ignored or belongs to a class of weight 0, the loss is a differentiable 0
+    instead of NaN.
     """
 
     weights: Tensor | None
 
     def __init__(self, weights: Tensor | None) -> None:
-        """`weights`: (K,) float, 0 or more; None weighs every class alike."""
+        """Set `weights`, (K,) float, 0 or more; None weighs all classes equally."""
         super().__init__()
         self.register_buffer("weights", None if weights is None else weights.float(), persistent=False)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The loss, a scalar of the logits' type.
+        """Return the loss, a scalar of the logits' dtype.
 
         Args:
             logits: (B, K, H, W) float.

@@ -7,13 +7,14 @@ from trainables.config import IGNORE_INDEX
 
 
 class LovaszSoftmax(nn.Module):
-    """Mean over the classes in the labels of the Lovasz extension of their Jaccard loss over the pixels of a batch.
+    """Lovasz-softmax: the Lovasz extension of the Jaccard loss over the pixels of a batch, averaged over its classes.
 
-    Berman et al. (CVPR 2018, arXiv 1705.08790). One labelled pixel is enough.
+    See Berman et al. (CVPR 2018, arXiv 1705.08790). Only classes that occur in the labels are averaged. One labelled
+    pixel is enough.
     """
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The loss, in [0, 1], a scalar of the logits' type; a differentiable 0 where every pixel is ignored.
+        """Return the loss in [0, 1], a scalar of the logits' dtype; a differentiable 0 if every pixel is ignored.
 
         Args:
             logits: (B, K, H, W) float.
@@ -28,22 +29,23 @@ class LovaszSoftmax(nn.Module):
 
 
 def _lovasz_extension(probabilities: Tensor, is_class: Tensor) -> Tensor:
-    """The inner product of the errors with the steps of the Jaccard loss, in descending order of the errors."""
+    """Return the inner product of the errors, in descending order, with the steps of the Jaccard loss."""
     errors = torch.where(is_class, 1 - probabilities, probabilities)
     with torch.no_grad():
         order = errors.argsort(descending=True)
         steps = torch.empty_like(errors).index_copy_(0, order, _jaccard_steps(is_class[order]).to(errors.dtype))
-    # Not their dot product, which loses three digits over a million pixels in float32.
+    # A dot product would lose three digits over a million pixels in float32.
     return (errors * steps).sum()
 
 
 def _jaccard_steps(is_class: Tensor) -> Tensor:
-    """By how much the Jaccard loss grows when one pixel after another is wrong, (P,) float64.
+    """Return by how much the Jaccard loss grows as one pixel after another is predicted wrongly, (P,) float64.
 
-    With the first i pixels wrong, the class keeps its pixels behind i, and its union gains the others before i.
+    With the first i pixels wrong, the intersection is the class's pixels after i, and the union grows by the other
+    pixels among the first i.
     """
     hits = is_class.cumsum(0)
     falses = torch.arange(1, len(hits) + 1, device=hits.device) - hits
-    # float64: a step is about 1 / P, the difference of two numbers near 1.
+    # float64 is needed: a step is about 1 / P, and it is the difference of two numbers near 1.
     losses = 1 - (hits[-1] - hits).double() / (hits[-1] + falses)
     return losses.diff(prepend=losses.new_zeros(1))

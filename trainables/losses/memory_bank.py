@@ -1,4 +1,4 @@
-"""Embeddings of earlier images, by class, as further keys of the contrast."""
+"""Memory bank: embeddings of earlier images, by class, as additional keys of the contrast loss."""
 
 import torch
 import torch.nn.functional as F
@@ -9,9 +9,10 @@ from trainables.losses.anchor_sampling import NUM_LABELS, rank_in_runs, shuffle_
 
 
 class MemoryBank(nn.Module):
-    """Two ring buffers a class: mean embeddings of segments (one class in one image), and single pixels.
+    """Two ring buffers per class: mean embeddings of segments (one class in one image), and single pixels.
 
-    After the memory of Wang et al. (ICCV 2021, arXiv 2101.11939). Everything is in buffers, so `state_dict` carries it.
+    It follows the memory of Wang et al. (ICCV 2021, arXiv 2101.11939). All of it is in buffers, so `state_dict`
+    contains it.
     """
 
     segments: Tensor
@@ -20,7 +21,7 @@ class MemoryBank(nn.Module):
     pixels_written: Tensor
 
     def __init__(self, config: ContrastConfig, num_classes: int) -> None:
-        """An empty bank of `config.memory_size` rows a class and queue, `config.proj_dim` dimensions each."""
+        """Create an empty bank with `config.memory_size` rows of `config.proj_dim` numbers per class and queue."""
         super().__init__()
         self.config = config
         self.num_classes = num_classes
@@ -33,12 +34,12 @@ class MemoryBank(nn.Module):
 
     @torch.no_grad()
     def update(self, embeddings: Tensor, labels: Tensor, generator: torch.Generator) -> None:
-        """Store the normalised mean and up to `pixel_update_freq` random pixels of every class in every image.
+        """Store the normalised mean embedding and up to `pixel_update_freq` random pixels of each class in each image.
 
         Args:
             embeddings: (B, D, h, w) float, L2-normalised along D; D is `config.proj_dim`.
-            labels: (B, h, w) int64 in [0, K), or 255, which is ignored; at the embeddings' own resolution.
-            generator: the source of the choice of pixels.
+            labels: (B, h, w) int64 in [0, K), or 255, which is ignored; at the resolution of the embeddings.
+            generator: The source of the random choice of pixels.
         """
         assert embeddings.shape[-2:] == labels.shape[-2:], "labels must be on the embeddings' own grid"
         embeddings, labels = embeddings.float().flatten(2), labels.flatten(1)
@@ -58,11 +59,11 @@ class MemoryBank(nn.Module):
         _push(self.pixels, self.pixels_written, embeddings[image, :, pixel], labels.flatten()[chosen])
 
     def has_overwritten(self) -> bool:
-        """Whether a queue has ever lost a row to a newer one; until then, the size of the bank changes nothing."""
+        """Return True if a queue has ever overwritten a row; until then, the size of the bank has no effect."""
         return bool((torch.maximum(self.segments_written, self.pixels_written) > self.config.memory_size).any())
 
     def keys(self) -> tuple[Tensor, Tensor]:
-        """The rows written so far, (M, D) float32, segments first, and their classes, (M,) int64."""
+        """Return the rows written so far, (M, D) float32, segments first, and their classes, (M,) int64."""
         slots = torch.arange(self.config.memory_size, device=self.segments.device)
         segments_filled = slots < self.segments_written.unsqueeze(1)
         pixels_filled = slots < self.pixels_written.unsqueeze(1)
@@ -71,11 +72,11 @@ class MemoryBank(nn.Module):
 
 
 def _push(queue: Tensor, written: Tensor, rows: Tensor, labels: Tensor) -> None:
-    """Write every row behind the last one of its class, over the oldest where the queue is full; changes in place.
+    """Append rows to the queues of their classes in place, overwriting the oldest rows of a full queue.
 
     Args:
         queue: (K, S, D) float32.
-        written: (K,) int64, rows ever written to every class.
+        written: (K,) int64, number of rows ever written to each class.
         rows: (R, D) float32.
         labels: (R,) int64 in [0, K).
     """
@@ -83,7 +84,8 @@ def _push(queue: Tensor, written: Tensor, rows: Tensor, labels: Tensor) -> None:
     order = labels.argsort(stable=True)
     labels = labels[order]
     ranks = rank_in_runs(labels, counts)
-    # Of more new rows than slots only the newest stay: no slot is written twice, which torch leaves undefined.
+    # If there are more new rows than slots, only the newest are kept, so that no slot is written twice: torch leaves
+    # the result of that undefined.
     stays = ranks >= counts[labels] - queue.shape[1]
     slots = (written[labels] + ranks) % queue.shape[1]
     queue[labels[stays], slots[stays]] = rows[order[stays]]

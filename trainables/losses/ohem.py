@@ -1,4 +1,4 @@
-"""Online hard example mining: cross entropy over the pixels that are predicted worst."""
+"""Online hard example mining: cross entropy over the hardest pixels."""
 
 import torch
 import torch.nn.functional as F
@@ -8,21 +8,22 @@ from trainables.config import IGNORE_INDEX
 
 
 class OhemCrossEntropy(nn.Module):
-    """Weighted cross entropy over the hard pixels of a batch alone (after Shrivastava et al., arXiv 1604.03540).
+    """Weighted cross entropy over only the hard pixels of a batch (after Shrivastava et al., arXiv 1604.03540).
 
-    A pixel is hard when its true class is predicted with less than `threshold`, or when it is among the `min_kept`
-    hardest of the batch; class weights have no say in that. Pixels as hard as the last one kept are kept too.
+    A pixel is hard if its true class is predicted with a probability below `threshold`, or if it is among the
+    `min_kept` hardest of the batch. Class weights do not affect this choice. Pixels as hard as the last one that is
+    kept are kept too.
     """
 
     weights: Tensor | None
 
     def __init__(self, weights: Tensor | None, threshold: float, min_kept: int) -> None:
-        """Which pixels count, and how much.
+        """Set which pixels are hard and how the classes are weighted.
 
         Args:
-            weights: (K,) float, 0 or more; None weighs every class alike.
-            threshold: probability of the true class, in [0, 1].
-            min_kept: number of pixels, at least 1.
+            weights: (K,) float, 0 or more; None weighs all classes equally.
+            threshold: Probability of the true class, in [0, 1].
+            min_kept: Number of pixels, at least 1.
         """
         super().__init__()
         self.register_buffer("weights", None if weights is None else weights.float(), persistent=False)
@@ -30,7 +31,8 @@ class OhemCrossEntropy(nn.Module):
         self.min_kept = min_kept
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The weighted mean over hard pixels, a scalar of the logits' type; a differentiable 0 without any.
+        """Return the weighted mean over hard pixels, a scalar of the logits' dtype; a differentiable 0 if there are
+        none.
 
         Args:
             logits: (B, K, H, W) float.
@@ -51,5 +53,5 @@ class OhemCrossEntropy(nn.Module):
         if len(losses) <= self.min_kept:
             return torch.ones_like(losses, dtype=torch.bool)
         last_kept = losses.kthvalue(len(losses) - self.min_kept + 1).values
-        # Said of the pixels that go, so that a NaN stays and is seen.
+        # The condition names the pixels to leave out, so that a NaN is kept and noticed.
         return ~((losses < last_kept) & (losses.neg().exp() >= self.threshold))

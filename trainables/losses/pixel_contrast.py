@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 _CHUNK_ELEMENTS = 2**21
-"""Similarities that are held at once: 8 MB in float32, about what a processor's cache still serves."""
+"""Number of similarities that are held at once: 8 MB in float32, about what still fits a processor's cache."""
 _MIN_ROWS = 64
-"""Fewest anchors of one class that are multiplied at once: below, matrix products lose their speed."""
+"""Minimum number of anchors of one class that are multiplied at once. Matrix products are slow with fewer."""
 
 
 def pixel_contrast_loss(
@@ -28,32 +28,34 @@ def pixel_contrast_loss(
     negative_ratio: float | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Mean over anchors of the mean over their positives of -log p(positive against all negatives), a scalar.
+    """Return the mean over anchors of the mean over their positives of -log p(positive against all negatives), a
+    scalar.
 
-    With s_ij = z_i . k_j / T, positives the keys of an anchor's own class, negatives all other keys and
-    n_i = log sum_{j negative} exp(s_ij):
+    With s_ij = z_i . k_j / T, where the positives are the keys of the anchor's own class and the negatives are all
+    other keys, and with n_i = log sum_{j negative} exp(s_ij):
 
         L = T / T_base * mean_i mean_{j positive} softplus(n_i - s_ij)
 
-    This equals equation 3 of Wang et al. (ICCV 2021, arXiv 2101.11939) and, unlike quotients of exponentials,
-    neither under- nor overflows. Departures: T_base is T unless given, so that the temperature does not scale the
-    loss; anchors without positives are left out of the mean. Without any pair to compare the loss is a differentiable
-    0. It is computed in float32 (float64 for float64 inputs), also under autocast. Memory grows with N + M, not N * M.
+    This equals equation 3 of Wang et al. (ICCV 2021, arXiv 2101.11939) and, unlike quotients of exponentials, it
+    neither underflows nor overflows. There are two departures: T_base is T unless given, so that the temperature does
+    not scale the loss, and anchors without positives are left out of the mean. If there is no pair to compare, the loss
+    is a differentiable 0. It is computed in float32 (float64 for float64 inputs), also under autocast. Memory grows
+    with N + M, not with N * M.
 
     Args:
-        anchors: (N, D) float; normalised to unit length or not.
-        anchor_labels: (N,) integer class of every anchor.
+        anchors: (N, D) float; they need not have unit length.
+        anchor_labels: (N,) integer class of each anchor.
         keys: (M, D) float.
-        key_labels: (M,) integer class of every key.
+        key_labels: (M,) integer class of each key.
         temperature: T > 0.
         base_temperature: T_base > 0; None means T.
-        keys_are_anchors: the first N keys are the anchors themselves; key i is then no positive of anchor i.
-        memory: further keys that take no gradient, (Q, D) float, and the class of each, (Q,) integer.
-        max_positives: at most this many of an anchor's positives take part, drawn at random without replacement for
-            every anchor; None means all.
-        negative_ratio: at most this many negatives for each positive that takes part, rounded, but at least one; drawn
-            likewise. None means all.
-        generator: the only source of these draws; unused where neither limit leaves anything out.
+        keys_are_anchors: True if the first N keys are the anchors themselves; key i is then no positive of anchor i.
+        memory: Additional keys without gradient, (Q, D) float, and their classes, (Q,) integer.
+        max_positives: Maximum number of positives per anchor, drawn at random without replacement for each anchor; None
+            means all.
+        negative_ratio: Maximum number of negatives per positive that takes part, drawn in the same way. The product is
+            rounded and at least 1. None means all.
+        generator: The only source of these draws. It is not used if neither limit leaves anything out.
     """
     assert not keys_are_anchors or len(keys) >= len(anchors), "the first N keys must be the anchors"
     dtype = torch.promote_types(torch.promote_types(anchors.dtype, keys.dtype), torch.float32)
@@ -77,13 +79,13 @@ def pixel_contrast_loss(
 
 
 class PairLimits(NamedTuple):
-    """How many of its positives and negatives an anchor is compared with; None means all."""
+    """Limits on how many positives and negatives an anchor is compared with; None means all."""
 
     max_positives: int | None
     negative_ratio: float | None
 
     def kept(self, num_positives: int, num_negatives: int) -> tuple[int, int]:
-        """Numbers of positives and negatives that take part, of an anchor that has so many."""
+        """Return how many of these positives and negatives of an anchor take part."""
         positives = num_positives if self.max_positives is None else min(self.max_positives, num_positives)
         if self.negative_ratio is None:
             return positives, num_negatives
@@ -92,7 +94,7 @@ class PairLimits(NamedTuple):
     def binding(
         self, anchor_labels: Tensor, key_labels: Tensor, memory_labels: Tensor, *, keys_are_anchors: bool
     ) -> set[str]:
-        """Names of the limits that leave out a pair of the loss with these labels."""
+        """Return the names of the limits that leave out a pair from the loss with these labels."""
         found: set[str] = set()
         if self == PairLimits(None, None):
             return found
@@ -108,16 +110,17 @@ class PairLimits(NamedTuple):
 
 
 class _PixelContrast(torch.autograd.Function):
-    """Loss and gradient in one pass over the similarities, a chunk of anchors of one class at a time.
+    """Loss and gradient in one pass over the similarities, one chunk of anchors of one class at a time.
 
-    With w = scale / (anchors that have positives * positives of the anchor) the derivatives by s_ij are
+    With w = scale / (number of anchors that have positives * number of positives of the anchor), the derivatives with
+    respect to s_ij are
 
         positive j:   -w * sigmoid(n_i - s_ij)
         negative j:    w * (sum over positives k of sigmoid(n_i - s_ik)) * exp(s_ij - n_i)
 
-    Anchors, keys and memory are each sorted by class, so the positives of a chunk are one range of columns in the keys
-    and one in the memory behind them, and need no mask. The sort is stable: where the first keys are the anchors, the
-    similarity of an anchor with itself is on a diagonal.
+    Anchors, keys and memory are each sorted by class. The positives of a chunk are therefore one range of columns in
+    the keys and one in the memory behind them, and no mask is needed. The sort is stable: if the first keys are the
+    anchors, the similarity of each anchor with itself lies on a diagonal.
     """
 
     @staticmethod
@@ -149,7 +152,7 @@ class _PixelContrast(torch.autograd.Function):
         anchors_grad, keys_grad = (torch.zeros_like(x) if with_gradient else None for x in (anchors, keys[:num_keys]))
         for rows, of_keys, of_memory in ranges:
             num_own = len(of_keys) + len(of_memory)
-            # Without negatives every softplus(-inf) is 0, and so is its gradient.
+            # Without negatives, every softplus(-inf) is 0, and so is its gradient.
             if not rows or not num_self < num_own < len(keys):
                 continue
             own = (
@@ -193,17 +196,19 @@ def _compare(
     weight: float,
     with_gradient: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """Anchors of one class against all keys: the sum of their terms, a scalar, and its derivatives by s_ij.
+    """Compare anchors of one class with all keys: return the sum of their terms and its derivatives with respect to
+    s_ij.
 
     Args:
         anchors: (N, D) float, divided by the temperature.
         keys: (M, D) float.
-        own: the keys of the anchors' class, in two ranges.
-        itself: the first anchor's place in the first range, the others follow; None where keys are others.
-        kept: numbers of positives and of negatives that take part.
-        generator: the source of the choice of them.
-        weight: factor on every term.
-        with_gradient: else None takes the place of the derivatives, (N, M).
+        own: The keys of the anchors' class, in two ranges.
+        itself: Index in the first range at which the first anchor lies, followed by the others; None if the keys are
+            not the anchors.
+        kept: Number of positives and of negatives that take part.
+        generator: The source of their random choice.
+        weight: Factor on every term.
+        with_gradient: If False, None is returned instead of the derivatives, (N, M).
     """
     similarities = anchors @ keys.T
     positives = torch.cat([similarities[:, columns] for columns in own], 1)
@@ -229,16 +234,16 @@ def _compare(
 def _leave_out(
     positives: Tensor, negatives: Tensor, is_one_itself: bool, kept: tuple[int, int], generator: torch.Generator | None
 ) -> None:
-    """Give a random choice of pairs the similarity that takes no part; changes in place.
+    """Exclude all but a random choice of pairs by setting their similarity in place.
 
-    Rows are drawn one after another, so that on the CPU the draws do not depend on how anchors are put into chunks.
+    Rows are drawn one after another, so on the CPU the draws do not depend on how anchors are split into chunks.
 
     Args:
-        positives: (N, P) float; inf where the key is no positive, which is once a row if `is_one_itself`.
+        positives: (N, P) float; inf where the key is no positive, which is once per row if `is_one_itself`.
         negatives: (N, M) float; -inf where the key is no negative, which is in P columns.
-        is_one_itself: one of the P is the anchor.
-        kept: numbers of positives and of negatives that remain in every row.
-        generator: the only source of randomness.
+        is_one_itself: True if one of the P keys is the anchor.
+        kept: Number of positives and of negatives that remain in each row.
+        generator: The only source of randomness.
     """
     num_own = positives.shape[1]
     sides = (
@@ -258,7 +263,7 @@ def _leave_out(
 
 
 def _ranges_by_class(*labels: Tensor) -> list[list[range]]:
-    """Where each class lies in every one of the given labels once they are sorted: a range each, class by class."""
+    """Return, class by class, the range that the class occupies in each of the given labels once they are sorted."""
     classes, index = torch.unique(torch.cat(labels), return_inverse=True)
     parts = index.split([len(part) for part in labels])
     ends = torch.stack([torch.bincount(part, minlength=len(classes)).cumsum(0) for part in parts], 1).tolist()

@@ -1,4 +1,4 @@
-"""The segmentation term of a training step: a term over the main logits and a cross entropy over the auxiliary ones."""
+"""The segmentation loss of a training step: a main loss on the main logits, cross entropy on the auxiliary ones."""
 
 import torch
 import torch.nn.functional as F
@@ -9,15 +9,15 @@ from trainables.losses.cross_entropy import CrossEntropy
 
 
 class SegmentationLoss(nn.Module):
-    """A main term and, with `config.aux_coef`, a weighted cross entropy of an auxiliary head."""
+    """A main loss, plus a weighted cross entropy of the auxiliary head times `config.aux_coef`."""
 
     def __init__(self, config: LossConfig, main: nn.Module, weights: Tensor | None) -> None:
-        """The parts, joined.
+        """Combine the two losses.
 
         Args:
-            config: what the parts were built from; `aux_coef` is read here.
-            main: maps logits (B, K, H, W) and labels (B, H, W) to a scalar.
-            weights: (K,) class weights of the auxiliary cross entropy; None weighs every class alike.
+            config: The config that both losses were built from; `aux_coef` is read here.
+            main: Maps logits (B, K, H, W) and labels (B, H, W) to a scalar.
+            weights: (K,) class weights of the auxiliary cross entropy; None weighs all classes equally.
         """
         super().__init__()
         self.config = config
@@ -25,11 +25,11 @@ class SegmentationLoss(nn.Module):
         self.aux = CrossEntropy(weights)
 
     def forward(self, logits: Tensor, aux_logits: Tensor | None, labels: Tensor) -> Tensor:
-        """The loss, a float32 scalar, also under autocast; not yet multiplied by `config.ce_coef`.
+        """Return the loss, a float32 scalar, also under autocast; it is not yet multiplied by `config.ce_coef`.
 
         Args:
             logits: (B, K, h, w) float; upsampled bilinearly to the size of the labels.
-            aux_logits: (B, K, h', w') float, upsampled likewise; None without an auxiliary head.
+            aux_logits: (B, K, h', w') float, upsampled in the same way; None without an auxiliary head.
             labels: (B, H, W) int64 in [0, K) or 255, which is ignored.
         """
         with torch.autocast(logits.device.type, enabled=False):
