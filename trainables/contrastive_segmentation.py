@@ -1,4 +1,4 @@
-"""The trainer as a Ray Tune Trainable."""
+"""The trainer as a Ray Tune trainable."""
 
 import weakref
 from pathlib import Path
@@ -16,7 +16,7 @@ from trainables.trainer import METRICS, Trainer
 
 
 class ContrastiveSegmentation(tune.Trainable):
-    """Trains a segmentation network with pixel contrast; a step runs to the next report."""
+    """Training of a segmentation network with pixel contrast. Each step trains to the next report."""
 
     Config = TrialConfig
     METRICS = METRICS
@@ -40,29 +40,31 @@ class ContrastiveSegmentation(tune.Trainable):
         """Read the whole dataset and build the network once.
 
         Returns:
-            Notices: imbalance, classes that a split lacks, label values that become ignore.
+            Notices, for example about class imbalance, classes that a split lacks, and label values that will be
+            ignored.
 
         Raises:
-            InputError: every fault of the dataset, and of the backbone and its weights.
+            InputError: every fault of the dataset, of the class weights, of the backbone and its weights, and a batch
+                too small for the network's batch norms.
         """
         return preflight(config)
 
     @classmethod
     def check_combination(cls, config: TrialConfig) -> None:
-        """See that the batch norms of the network get enough values from the batch and the crop.
+        """Check that the network's batch norms get enough values from the batch and the crop.
 
         Raises:
-            InputError: they do not.
+            InputError: they do not, or the backbone or its weights cannot be had.
         """
         check_batch(config)
 
     @classmethod
     def measure_cost(cls, config: TrialConfig) -> TrialCost:
-        """Train a config for a few iterations and throw them away."""
+        """Train a config for a few iterations, discard the result, and return the measured cost."""
         return measure_cost(config)
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Build the trainer; the network of an equal config before is reset and used again once its trainer is gone."""
+        """Build the trainer; reuse the last network if it is free and its config was equal."""
         cls = ContrastiveSegmentation
         is_free = cls._holder is None or cls._holder() is None
         validated = TrialConfig.model_validate(config)
@@ -72,7 +74,7 @@ class ContrastiveSegmentation(tune.Trainable):
         self._iterations_shared = 0
 
     def share_beginning(self, folder: Path, owner: str) -> None:
-        """Take up the iterations that other trials have trained already, or train them for the others."""
+        """Take up the iterations that other trials have already trained, or train them for the others."""
         self._iterations_shared = take_up_beginning(self._trainer, folder, owner)
 
     def step(self) -> dict[str, Any]:
@@ -86,5 +88,5 @@ class ContrastiveSegmentation(tune.Trainable):
         self._trainer.save(Path(checkpoint_dir))
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Take up the state in a checkpoint's folder."""
+        """Load the state from a checkpoint folder."""
         self._trainer.load(Path(checkpoint))

@@ -1,4 +1,4 @@
-"""What a training costs, from its first iterations: seconds of an iteration, seconds of a report."""
+"""Cost of a training, measured on its first iterations: seconds per iteration and per report."""
 
 import tempfile
 import time
@@ -11,17 +11,17 @@ from trainables.trainer import Trainer
 
 _LONGEST_S = 5.0
 _MOST_ITERS = 20
-"""Seconds after which no further iteration is begun, and iterations that are timed at most."""
+"""Time after which no further iteration is started, and the maximum number of timed iterations."""
 
 
 def measure_cost(config: Config) -> TrialCost:
-    """Train a config for a few iterations and score one batch of images.
+    """Train a config for a few iterations, score one batch of images, and return the measured cost.
 
-    The contrast is there from the first iteration on and nothing is shared, so that an iteration is what it is for
-    most of a training. The first iteration, which sets much up, is not counted.
+    The contrast loss is computed from the first iteration on and no iterations are shared, so that each costs what most
+    iterations of a training cost. The first iteration is not counted, because it includes much set-up.
 
     Raises:
-        InputError: as `Trainer`.
+        InputError: as in `Trainer`.
     """
     num_images = config.evaluation.num_images or len(open_split(config.data, "val"))
     num_scored = min(num_images, config.evaluation.batch_size)

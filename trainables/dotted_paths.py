@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 ABSENT = object()
-"""What `lookup` gives for a path that a mapping does not hold."""
+"""Value that `lookup` returns for a path that a mapping does not hold."""
 
 
 def lookup(values: Mapping[str, Any], path: str, default: Any = ABSENT) -> Any:
-    """The value at a dotted path, or `default`."""
+    """Return the value at a dotted path, or `default`."""
     value: Any = values
     for key in path.split("."):
         if not isinstance(value, Mapping) or key not in value:
@@ -19,7 +19,7 @@ def lookup(values: Mapping[str, Any], path: str, default: Any = ABSENT) -> Any:
 
 
 def assign(values: dict[str, Any], path: str, value: Any) -> None:
-    """Set the value at a dotted path, making the mappings on the way."""
+    """Set the value at a dotted path, creating the mappings on the way."""
     *sections, name = path.split(".")
     for key in sections:
         below = values.get(key)
@@ -28,7 +28,7 @@ def assign(values: dict[str, Any], path: str, value: Any) -> None:
 
 
 def with_values(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a nested mapping with values set at dotted paths."""
+    """Return a copy of a nested mapping with values set at dotted paths."""
     nested: dict[str, Any] = copy.deepcopy(dict(base))
     for path, value in values.items():
         assign(nested, path, value)
@@ -36,7 +36,7 @@ def with_values(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
 
 
 def leaves(values: Mapping[str, Any], *sections: str) -> Iterator[tuple[str, Any]]:
-    """Dotted path and value of everything that is not a mapping itself."""
+    """Yield the dotted path and value of everything that is not itself a mapping."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from leaves(value, *sections, key)

@@ -1,4 +1,4 @@
-"""Faults in what a user gave: every one at once, each with its place, value, rule and fix."""
+"""Faults in user input: all reported at once, each with its place, value, rule and fix."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,21 +6,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong, said in one line."""
+    """One fault, described in one line."""
 
     where: str
-    """The file, and the place in it."""
+    """File, and the place in it."""
     what: str
-    """The value and the rule it breaks."""
+    """Value, and the rule that it breaks."""
     fix: str
-    """What to do about it."""
+    """Action that fixes the fault."""
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}; {self.fix}" if self.fix else f"{self.where}: {self.what}"
 
 
 class InputError(ValueError):
-    """What a user gave is wrong; carries every fault that was found."""
+    """The user's input is wrong. The exception carries every fault that was found."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         assert faults, "an InputError without a fault says nothing"

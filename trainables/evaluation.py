@@ -1,7 +1,7 @@
-"""What a network predicts for images of any size, and how that scores against their labels.
+"""Prediction for images of any size, and its score against the labels.
 
-Predictions are made at the label's own size: logits are upsampled to the padded input, the padding is removed, and
-only then is the rest brought to the size of the label.
+Predictions have the size of the label: logits are upsampled to the padded input, the padding is removed, and only then
+is the rest resized to the label.
 """
 
 import math
@@ -19,7 +19,7 @@ from trainables.metrics import ImageConfusion
 from trainables.models.output import SegmentationOutput
 
 Network = Callable[[Tensor], SegmentationOutput]
-"""(B, 3, H, W) float images, normalised, to logits at any resolution."""
+"""Function from (B, 3, H, W) float images, normalised, to logits at any resolution."""
 
 
 class Sized(Protocol):
@@ -27,7 +27,7 @@ class Sized(Protocol):
 
     @property
     def image(self) -> Tensor:
-        """(3, h, w) float32, normalised."""
+        """Image, (3, h, w) float32, normalised."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -35,11 +35,11 @@ class Sized(Protocol):
 
 
 class Labelled(Sized, Protocol):
-    """One image and its label; they may differ in size."""
+    """One image and its label, which may differ in size."""
 
     @property
     def label(self) -> Tensor:
-        """(H, W) integer, in [0, K) or ignore_index."""
+        """Label, (H, W) integer, in [0, K) or ignore_index."""
 
 
 AnyImage = TypeVar("AnyImage", bound=Sized)
@@ -56,7 +56,7 @@ def evaluate(
     device: torch.device,
     precision: Literal["float32", "bf16"],
 ) -> ImageConfusion:
-    """The confusion matrix of a network over all samples; the arguments are those of `predictions`."""
+    """Return the confusion matrix of a network over all samples; the arguments are those of `predictions`."""
     confusion = ImageConfusion(num_classes)
     for batch, predicted in predictions(
         network,
@@ -73,7 +73,7 @@ def evaluate(
 
 @contextmanager
 def forward_seconds(network: nn.Module, device: torch.device) -> Iterator[list[float]]:
-    """Measure every forward pass of a network, in seconds, until an accelerator has done its work."""
+    """Measure the time of each forward pass of a network, in seconds, including the accelerator's work."""
     seconds: list[float] = []
 
     def now() -> float:
@@ -100,14 +100,19 @@ def predictions(
     device: torch.device,
     precision: Literal["float32", "bf16"],
 ) -> Iterator[tuple[list[AnyImage], Tensor]]:
-    """Batches of samples with their predicted classes (B, H, W) int64 in [0, K), on the device.
+    """Yield batches of samples with their predicted classes (B, H, W) int64 in [0, K), on the device.
 
-    Neighbours of equal size pass the network together, up to `config.batch_size`. The network is in evaluation mode
-    until the last batch is out, and then in the mode it came in.
+    Consecutive images of equal size pass through the network together, up to `config.batch_size` of them. The network
+    is in evaluation mode until the last batch has been yielded, and then returns to its former mode.
 
     Args:
-        padding_multiple: sides are padded to a multiple of it, in pixels.
-        crop_size: (height, width) of the windows where the config names none.
+        network: The network, on the device.
+        samples: The images, with the sizes of their predictions.
+        config: Mode, scales, windows and batch size.
+        padding_multiple: Sides are padded to a multiple of this, in pixels.
+        crop_size: (height, width) of the windows if the config gives none.
+        device: The device to predict on.
+        precision: Precision of the forward pass.
     """
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
@@ -123,7 +128,7 @@ def predictions(
                     crop_size=crop_size,
                     size=batch[0].size,
                 )
-                # max, not argmax: the same indices, several times faster on a CPU.
+                # max gives the same indices as argmax and is several times faster on a CPU.
                 predicted = scores.max(dim=1).indices
             yield batch, predicted
     finally:
@@ -140,14 +145,18 @@ def predict_scores(
     crop_size: tuple[int, int],
     size: tuple[int, int],
 ) -> Tensor:
-    """Class scores (B, K, *size) float32 of images (B, 3, h, w): the highest score is the prediction.
+    """Return class scores (B, K, *size) float32 for images (B, 3, h, w); the highest score is the prediction.
 
-    A view is the image at one scale, mirrored or not. One view gives its logits; several give the sum of their
-    softmax probabilities.
+    A view is the image at one scale, mirrored or not. A single view gives its logits; several views give the sum of
+    their softmax probabilities.
 
     Args:
-        padding_multiple: sides are padded right and down to a multiple of it, in pixels, with zeros (the mean colour).
-        crop_size: (height, width) of the windows where the config names none.
+        network: Maps normalised images to logits.
+        images: (B, 3, h, w) float, normalised.
+        config: Mode, scales, mirroring and windows.
+        padding_multiple: Sides are padded right and down to a multiple of this, in pixels, with zeros (the mean
+            colour).
+        crop_size: (height, width) of the windows if the config gives none.
         size: (height, width) of the scores.
     """
     scales = config.scales if config.mode in ("ms", "mscrop") else (1.0,)
@@ -192,7 +201,7 @@ def _image_logits(network: Network, images: Tensor, padding_multiple: int) -> Te
 
 
 def _window_logits(network: Network, images: Tensor, window: tuple[int, int], padding_multiple: int) -> Tensor:
-    """Mean logits over windows that overlap by a third; an image smaller than the window is padded to it."""
+    """Return the mean logits over windows that overlap by a third; an image smaller than the window is padded to it."""
     height, width = images.shape[-2:]
     total: Tensor | None = None
     num_windows = images.new_zeros(height, width)
@@ -214,7 +223,10 @@ def _window_starts(length: int, window: int) -> list[int]:
 
 
 def _padded_logits(network: Network, images: Tensor, room: tuple[int, int], padding_multiple: int) -> Tensor:
-    """Float32 logits at the images' size; the network sees them in `room`, which is itself padded to the multiple."""
+    """Return float32 logits at the images' size.
+
+    The network sees the images padded to `room`, which is itself padded to the multiple.
+    """
     height, width = images.shape[-2:]
     padded_height, padded_width = (math.ceil(side / padding_multiple) * padding_multiple for side in room)
     padded = F.pad(images, (0, padded_width - width, 0, padded_height - height))

@@ -1,4 +1,4 @@
-"""A trained network as an ONNX file that takes images as they are and gives class scores at their own size."""
+"""A trained network as an ONNX file that takes images as they are and returns class scores at their own size."""
 
 import importlib.util
 import json
@@ -27,27 +27,29 @@ if TYPE_CHECKING:
     import onnx
 
 TOLERANCE = 1e-3
-"""How far a score of the file may be from that of the network: so much, and so much of the score itself."""
+"""Allowed difference between a score of the file and the network's: this much, plus this share of the score."""
 INPUT, OUTPUT = "images", "logits"
 _DIMENSIONS = ("batch", "height", "width")
 _NEEDED = ("onnx", "onnxruntime", "onnxscript")
 
 
 class OnnxFile(NamedTuple):
-    """What is worth knowing of a written file."""
+    """Properties of a written file."""
 
     difference: float
-    """The largest absolute difference between its scores and the network's."""
+    """Largest absolute difference between its scores and the network's."""
     fixed: dict[str, int]
-    """Of batch, height and width those that the file takes in one size only; none for most backbones."""
+    """Those of batch, height and width for which the file takes only one size, with that size; empty for most
+    backbones.
+    """
 
 
 class UnequalScoresError(RuntimeError):
-    """The file does not compute what the network computes."""
+    """The file does not compute the same scores as the network."""
 
 
 def check_libraries() -> None:
-    """Raises InputError where a library that writing or checking a file takes is missing."""
+    """Raise InputError if a library that is needed to write or check a file is missing."""
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         what = f"needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed"
@@ -55,31 +57,31 @@ def check_libraries() -> None:
 
 
 def write_onnx(network: Segmenter, config: Config, path: Path, origin: Mapping[str, Any] | None = None) -> OnnxFile:
-    """Write a network as an ONNX file, once what it computes is compared with PyTorch.
+    """Write a network as an ONNX file, after comparing its scores with PyTorch's.
 
-    The input `images` is (batch, 3, height, width) uint8 RGB, the output `logits` (batch, classes, height, width)
-    float32; the highest one is the prediction, that of `evaluation.mode: ss`. Normalisation, padding, order of
-    channels and upsampling are inside. What is not: `data.image_scale`, by which images are resized beforehand.
+    The input `images` is (batch, 3, height, width) uint8 RGB. The output `logits` is (batch, classes, height, width)
+    float32; the highest score is the prediction, as with `evaluation.mode: ss`. Normalisation, padding, channel order
+    and upsampling are part of the file. Resizing by `data.image_scale` is not: images must be resized beforehand.
 
-    Metadata, as JSON: `class_names`, `label_class_ids` (the raw value of every class), `image_scale`, `config`, and
-    `origin` where it is given.
+    The metadata, as JSON, are `class_names`, `label_class_ids` (the raw value of each class), `image_scale`, `config`,
+    and `origin` if it is given.
 
     Args:
         network: On the CPU.
-        config: The config that it was trained with.
-        path: The file; it is there once it is whole.
-        origin: Where the config comes from.
+        config: The config that the network was trained with.
+        path: The file; it appears only once it is complete.
+        origin: A description of where the config comes from.
 
     Raises:
         InputError: a library is missing.
-        UnequalScoresError: the file does not compute what the network computes; it is not written.
+        UnequalScoresError: the scores differ from the network's; the file is not written.
     """
     check_libraries()
     import onnx
 
     whole = _WholeImages(network, config.data.input_mode).eval()
     multiple = network.padding_multiple
-    # A map of one row or column would be taken for one that never has more.
+    # With a map of only one row or column, the exporter would fix that size.
     height, width = (max(2, -(-side // multiple)) * multiple for side in config.data.augmentation.crop_size)
     with torch.no_grad(), _quiet():
         program = torch.onnx.export(
@@ -124,10 +126,10 @@ class _WholeImages(nn.Module):
         self.std = nn.Buffer(torch.tensor(IMAGENET_STD).mul(255.0).view(3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, K, H, W) float32 of images (B, 3, H, W) uint8 RGB.
+        """Return (B, K, H, W) float32 for images (B, 3, H, W) uint8 RGB.
 
-        What `predict_scores` does in the mode `ss`, written so that the exporter can follow sides that it does not
-        know: without floats and without comparing them.
+        This does the same as `predict_scores` in the mode `ss`. It uses no floats and no comparisons of sizes, so that
+        the exporter can follow sides that it does not know.
         """
         height, width = images.shape[-2:]
         ordered = images.flip(1) if self.is_bgr else images
@@ -140,7 +142,7 @@ class _WholeImages(nn.Module):
 
 
 def _name_dimensions(model: "onnx.ModelProto") -> dict[str, int]:
-    """Call the output's dimensions as the input's, and give those that have one size only."""
+    """Give the output's dimensions the names of the input's, and return those that have only one size."""
     fixed = {}
     given, scores = (value.type.tensor_type.shape.dim for value in (model.graph.input[0], model.graph.output[0]))
     for axis, name in zip((0, 2, 3), _DIMENSIONS, strict=True):
@@ -154,12 +156,12 @@ def _name_dimensions(model: "onnx.ModelProto") -> dict[str, int]:
 def _compare(
     network: Segmenter, config: Config, path: Path, exported: tuple[int, int, int], fixed: Mapping[str, int]
 ) -> float:
-    """The largest difference of scores over images of random pixels, of the exported size and, if it may be, others.
+    """Return the largest score difference on random images, of the exported size and, where possible, of another size.
 
-    The network's are those of `evaluate`.
+    The network's scores are those of `evaluate`.
 
     Raises:
-        UnequalScoresError: it is larger than the tolerance.
+        UnequalScoresError: the difference is larger than the tolerance.
     """
     import onnxruntime
 
@@ -182,7 +184,7 @@ def _compare(
 
 
 def _scores(network: Segmenter, images: NDArray[np.uint8], config: Config) -> NDArray[np.float32]:
-    """What the network says of images (B, 3, H, W) in an evaluation of whole images."""
+    """Return the network's scores for images (B, 3, H, W) in an evaluation of whole images."""
     normalised = torch.stack([normalise(image.transpose(1, 2, 0), config.data.input_mode) for image in images])
     height, width = images.shape[-2:]
     with torch.no_grad():
@@ -199,7 +201,7 @@ def _scores(network: Segmenter, images: NDArray[np.uint8], config: Config) -> ND
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter says to its own developers."""
+    """Silence the exporter's messages to its own developers."""
     logger = logging.getLogger("torch")
     before = logger.level
     logger.setLevel(logging.ERROR)

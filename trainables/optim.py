@@ -8,10 +8,10 @@ from trainables.models.segmenter import Segmenter
 
 
 def build_optimizer(config: OptimConfig, network: Segmenter) -> torch.optim.Optimizer:
-    """SGD or AdamW; the backbone learns at `lr`, everything else at `lr * nbb_mult`.
+    """Build SGD or AdamW; the backbone learns at `lr`, everything else at `lr * nbb_mult`.
 
-    Every group keeps its full learning rate under `base_lr`. Without `decay_norm_and_bias`, parameters of one
-    dimension (biases, norms, layer scales) are not decayed.
+    Each group keeps its full learning rate under `base_lr`. Without `decay_norm_and_bias`, one-dimensional parameters
+    (biases, norms, layer scales) are not decayed.
     """
     backbone = list(network.backbone.parameters())
     in_backbone = {id(parameter) for parameter in backbone}
@@ -30,17 +30,18 @@ def build_optimizer(config: OptimConfig, network: Segmenter) -> torch.optim.Opti
 
 
 def poly_lr(iteration: int, *, max_iters: int, power: float, warmup_iters: int) -> float:
-    """Factor in [0, 1] on the learning rate of an iteration, counted from 0: (1 - iteration / max_iters) ** power.
+    """Return the factor in [0, 1] on the learning rate of an iteration: (1 - iteration / max_iters) ** power.
 
-    The poly schedule of DeepLab (arXiv 1606.00915, sec. 4.1). In the first `warmup_iters` iterations it is multiplied
-    by a ramp (iteration + 1) / warmup_iters, which starts above 0 because a step of length 0 would be a wasted batch.
+    Iterations are counted from 0. This is the poly schedule of DeepLab (arXiv 1606.00915, sec. 4.1). In the first
+    `warmup_iters` iterations it is multiplied by a ramp (iteration + 1) / warmup_iters. The ramp starts above 0 because
+    a step of length 0 would waste a batch.
     """
     poly = float(max(0.0, 1.0 - iteration / max_iters) ** power)
     return poly * min(1.0, (iteration + 1) / warmup_iters) if warmup_iters else poly
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Set every group's learning rate to `factor` times its full one."""
+    """Set the learning rate of each group to `factor` times its full learning rate."""
     for group in optimizer.param_groups:
         group["lr"] = factor * group["base_lr"]
 

@@ -1,4 +1,4 @@
-"""Label images that a network predicts, and how label images score, whoever made them."""
+"""Label images that a network predicts, and scores of label images from any source."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,18 +23,18 @@ from trainables.models import Segmenter
 from trainables.overlay import class_colors, overlay
 
 Ids = Literal["raw", "contiguous"]
-"""What the pixels of a predicted label are: the values of `label_class_ids`, or class indices from 0."""
+"""Meaning of the pixels of a predicted label: the values of `label_class_ids`, or class indices from 0."""
 
 OVERLAY_FOLDER = "overlay"
 VALUES_NAMED = 10
-"""Wrong values of a file that are named one by one; the rest is a count."""
+"""Maximum number of wrong values of a file that are named one by one; the others are only counted."""
 
 
 def readable_images(folder: Path, config: DataConfig) -> list[Path]:
     """Return the images of a folder, after reading each once.
 
     Raises:
-        InputError: the folder holds no image, two of one name, or images that cannot be read; all of them at once.
+        InputError: the folder holds no image, two of the same name, or images that cannot be read; all at once.
     """
     paths, faults = scan_images(folder)
     unreadable: list[Fault] = []
@@ -54,16 +54,16 @@ def predict_images(
     ids: Ids = "raw",
     with_overlay: bool = False,
 ) -> Iterator[Path]:
-    """Write what a network predicts for each image to `out/NAME.png`, at the image's own size; gives each path.
+    """Write the prediction for each image to `out/NAME.png`, at the image's own size, and yield each path.
 
     Args:
         network: On its device.
-        images: Image files of different names.
+        images: Image files with distinct names.
         out: An existing folder.
-        config: How the images are scaled and predicted, and the raw values of the classes.
-        device: The network's.
-        ids: What the pixels of the written labels are.
-        with_overlay: Write the classes in colour over each image too, to `out/overlay/NAME.png`.
+        config: Determines how the images are scaled and predicted, and the raw values of the classes.
+        device: The network's device.
+        ids: The meaning of the pixels of the written labels.
+        with_overlay: Also write the classes in colour over each image, to `out/overlay/NAME.png`.
     """
     values = raw_values(config.data) if ids == "raw" else np.arange(config.data.num_classes, dtype=np.uint8)
     colors = class_colors(config.data.num_classes)
@@ -87,21 +87,21 @@ def predict_images(
 
 
 class LabelScore(NamedTuple):
-    """How predicted label images score."""
+    """Score of predicted label images."""
 
     confusion: ConfusionMatrix
     unlisted: dict[int, UnlistedValue]
-    """Values of the true labels that are no ids and were ignored."""
+    """Values of the true labels that are not in `label_class_ids` and were ignored."""
 
 
 def score_label_images(predicted: Path, labels: Path, config: DataConfig, ids: Ids = "raw") -> LabelScore:
-    """The score of a folder of predicted label PNGs against one of true labels with raw values, partners by name.
+    """Score a folder of predicted label PNGs against one of true labels with raw values, matched by name.
 
-    Pixels that the true label ignores are not looked at, whatever is predicted there.
+    Pixels that the true label ignores are not compared, whatever is predicted there.
 
     Raises:
-        InputError: a file without partner, an unreadable one, two sizes, a predicted value that is no class where the
-            label has one, or no pixel of any class; all of them at once.
+        InputError: a file has no partner or cannot be read, two sizes differ, a predicted value is no class where the
+            label has one, or no label has a pixel of any class; all at once.
     """
     pairs, faults = scan_predictions(predicted, labels)
     confusion, lock = ConfusionMatrix(config.num_classes), Lock()
@@ -124,7 +124,7 @@ def score_label_images(predicted: Path, labels: Path, config: DataConfig, ids: I
 
 
 def _compared(predicted: Path, label: Path, config: DataConfig, ids: Ids) -> tuple[Pixels, Pixels, NDArray[np.int64]]:
-    """Predicted and true classes (H, W), and (256,) pixels of every raw value of the label; raises InputError."""
+    """Return predicted and true classes (H, W), and (256,) pixels of each raw value of the label; raise InputError."""
     read: list[Pixels] = []
     faults: list[Fault] = []
     for path in (predicted, label):

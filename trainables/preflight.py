@@ -1,4 +1,4 @@
-"""What can be wrong with a config that only its dataset and its network tell."""
+"""Checks of a config that need its dataset and its network."""
 
 from functools import lru_cache
 
@@ -18,8 +18,8 @@ def preflight(config: Config) -> list[str]:
     """Read the whole dataset and build the network once.
 
     Returns:
-        Notices: imbalance, classes that a split lacks, label values that become ignore, a choice of training
-        or validation images that is too small.
+        Notices, for example about class imbalance, classes that a split lacks, label values that will be ignored, and
+        too small a choice of training or validation images.
 
     Raises:
         InputError: every fault of the dataset, of the class weights, of the backbone and its weights, and a batch too
@@ -59,10 +59,10 @@ def preflight(config: Config) -> list[str]:
 
 
 def check_batch(config: Config) -> None:
-    """Build the network, and see that its batch norms get more than one value a channel to take a variance of.
+    """Build the network and check that its batch norms get more than one value per channel, as a variance needs.
 
     Raises:
-        InputError: the backbone or its weights cannot be had, or a batch norm would get one value.
+        InputError: the backbone cannot be built, its weights cannot be loaded, or a batch norm would get one value.
     """
     network = _network(config.model, config.data.num_classes)
     stages = (config.beginning(), config) if config.train.shared_iters else (config,)
@@ -102,7 +102,7 @@ def _faults_of_weights(config: LossConfig, pixel_counts: npt.NDArray[np.int64]) 
 
 @lru_cache
 def _network(config: ModelConfig, num_classes: int) -> Segmenter:
-    """A network that was not built before, on the meta device: a space is looked at with every one of its choices."""
+    """Return a network on the meta device, built once per model config: a space is checked with each of its choices."""
     return build_model(config, num_classes, None, seed=0).to("meta")
 
 

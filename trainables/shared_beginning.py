@@ -1,10 +1,10 @@
-"""The iterations that trials have in common, trained once and kept in a folder.
+"""The first iterations that trials have in common, trained once and kept in a folder.
 
-Two trainings are one and the same for as long as they differ only in values that do not matter yet: before
-`contrast.warmup_iters` the contrast is not computed, and in the first `train.shared_iters` iterations all searched
-values that can change on the way are those of the search's base config. After the stage trees of Hippo (Shin et al.,
-arXiv 2006.11972): what matters is hashed, and a hash names a chain of checkpoints. A training takes up the furthest
-one that lies within what it shares, and trains and leaves behind what is missing.
+Two trainings are identical as long as they differ only in values that have no effect yet. Before
+`contrast.warmup_iters` the contrast loss is not computed. In the first `train.shared_iters` iterations, all searched
+values that can change during a training are those of the search's base config. The method follows the stage trees of
+Hippo (Shin et al., arXiv 2006.11972): the values that matter are hashed, and each hash names a chain of checkpoints. A
+training takes up the last checkpoint that lies within its shared iterations, and trains and stores the missing ones.
 """
 
 import fcntl
@@ -37,7 +37,7 @@ _OWNER_FILE = "owner.txt"
 
 
 def num_shared_iters(config: Config) -> int:
-    """How many of the first iterations of a training other configs may have in common with it."""
+    """Return the number of first iterations that a training may have in common with other configs."""
     if config.train.shared_iters > 0:
         return config.train.shared_iters
     if config.contrast.loss_weight > 0.0:
@@ -46,13 +46,16 @@ def num_shared_iters(config: Config) -> int:
 
 
 def shared_fields(config: Config) -> dict[str, Any]:
-    """The nested values that the shared iterations of a config depend on; equal ones train to the same bits."""
+    """Return the nested values that the shared iterations of a config depend on.
+
+    Configs with equal values train to the same bits.
+    """
     beginning = config.beginning()
     fields = beginning.model_dump(mode="json")
     left_out = [*_CHANGES_NO_WEIGHT, *beginning.unused()]
     if num_shared_iters(config) <= beginning.contrast.warmup_iters:
         left_out += ["contrast", "loss.combination"]
-        # All that is there of the contrast is the projection head, which waits.
+        # Only the projection head exists of the contrast; it is not trained yet.
         assign(fields, "projection", beginning.contrast.head_dim)
     for path in left_out:
         section, _, name = path.rpartition(".")
@@ -61,26 +64,26 @@ def shared_fields(config: Config) -> dict[str, Any]:
 
 
 def shared_key(config: Config) -> str:
-    """SHA-256 of the shared fields, in hexadecimal."""
+    """Return the SHA-256 of the shared fields, in hexadecimal."""
     return hashlib.sha256(json.dumps(shared_fields(config), sort_keys=True).encode()).hexdigest()
 
 
 def take_up_beginning(trainer: "Trainer", folder: Path, owner: str) -> int:
-    """Bring a new training to the end of its shared iterations; train them where no other one has.
+    """Bring a new training to the end of its shared iterations, and train those that no other training has.
 
-    Safe to be called by many processes at once: who comes while another trains the same iterations waits for it. After
-    a kill the chain goes on from its last checkpoint.
+    Many processes may call this at once: a process waits while another one trains the same iterations. After a kill,
+    the chain continues from its last checkpoint.
 
     Args:
-        trainer: At iteration 0.
-        folder: Where the chains lie; made where it is not there.
-        owner: Names who trains; who takes up its own checkpoint again has saved nothing.
+        trainer: A trainer at iteration 0.
+        folder: Folder of the chains; created if it does not exist.
+        owner: The name of the training. A training that takes up its own checkpoint again has saved nothing.
 
     Returns:
-        The number of iterations that another one had trained.
+        The number of iterations that another training had trained.
 
     Raises:
-        FloatingPointError: the loss of a shared iteration is not a finite number.
+        FloatingPointError: the loss of a shared iteration is not finite.
     """
     num_iters = num_shared_iters(trainer.config)
     if num_iters == 0:
@@ -118,7 +121,7 @@ def _keep(trainer: "Trainer", chain: Path, owner: str) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock that ends with the process, however it ends."""
+    """Hold a lock that ends with the process, however the process ends."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

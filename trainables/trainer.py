@@ -1,7 +1,7 @@
-"""Trains one config: the only place where data, model and losses meet.
+"""Training of one config: the only place where data, model and losses meet.
 
-Everything random in iteration t is drawn from (seed, t): batches, augmentation, dropout, anchors. A training that is
-taken up at iteration t is therefore the training that was never interrupted, and two configs see the same draws.
+Everything random in iteration t (batches, augmentation, dropout, anchors) is drawn from (seed, t). A training that is
+resumed at iteration t is therefore identical to one that was never interrupted, and two configs see the same draws.
 """
 
 import json
@@ -48,10 +48,12 @@ METRICS = frozenset(
         "seconds_per_image",
     }
 )
-"""Numbers of a report that a search may make its objective."""
+"""Metrics of a report that a search may use as its objective."""
 
 NUM_DRAWS = 100
-"""Bootstrap draws of the score in a report: they tell a standard deviation to 7 %, in less than a kilobyte."""
+"""Number of bootstrap draws of the score in a report. They give a standard deviation to within 7 %, in less than a
+kilobyte.
+"""
 
 MODEL_FILE = "model.pt"
 TRAINER_FILE = "trainer.pt"
@@ -59,34 +61,34 @@ CONFIG_FILE = "config.json"
 
 NetworkBuilder = Callable[..., Segmenter]
 
-# Streams of random numbers with one seed, beside those of the batches.
+# Random number streams that share one seed with those of the batches.
 _DROPOUT, _ANCHORS = 3, 4
 
 
 class _Step(NamedTuple):
-    """One iteration's losses, float32 scalars; the terms are not yet multiplied by their coefficients."""
+    """Losses of one iteration, float32 scalars; the terms are not yet multiplied by their coefficients."""
 
     loss: Tensor
     segmentation: Tensor
     contrast: Tensor
     num_anchors: int
     took_effect: frozenset[str] = frozenset()
-    """Limits of the contrast in force that took effect in it."""
+    """Limits of the contrast that had an effect in this iteration."""
 
 
 class Trainer:
-    """One training, from a config alone; `run_to_report` until `done`."""
+    """One training of a config. Call `run_to_report` until `done`."""
 
     def __init__(self, config: Config, *, build_network: NetworkBuilder = build_model) -> None:
-        """Build everything a training needs.
+        """Build everything that a training needs.
 
         Args:
             config: The whole config of the trial.
-            build_network: Called like `trainables.models.build_model`; a reused process passes one that keeps the
-                network warm.
+            build_network: Called like `trainables.models.build_model`. A process that is reused passes a function that
+                keeps the network warm.
 
         Raises:
-            InputError: the dataset, the weights or the backbone's name are wrong, or there is no such device.
+            InputError: the dataset, the weights or the name of the backbone are wrong, or the device does not exist.
         """
         self.config = config
         if config.train.num_threads is not None:
@@ -101,17 +103,17 @@ class Trainer:
         self.average = _moving_average(self.network, config.train.ema_decay)
         self.iteration = 0
         self.after_iteration: Callable[[int], None] = lambda iteration: None
-        """Called with the number of every iteration that is done, for a progress bar."""
+        """Callback for a progress bar, called with the number of each finished iteration."""
         self._recent_losses = torch.empty(0, 3, dtype=torch.float64)
-        """Loss and its two terms in every iteration since the last report that was made."""
+        """(n, 3) loss and its two terms in each iteration since the last report."""
         self._recent_effects = torch.empty(0, len(LIMITS), dtype=torch.bool)
-        """Which limits of the contrast had a say in each of these iterations."""
+        """(n, limits) bool, whether each limit of the contrast had an effect in each of these iterations."""
         self.last_iteration: LastIteration | None = None
-        """What the last iteration did; None before the first one of this process."""
+        """Observable effects of the last iteration; None before the first one in this process."""
         self._build(config.beginning())
 
     def _build(self, config: Config) -> None:
-        """Everything but the network, by the config that is in force from here on."""
+        """Build everything except the network, from the config that is in force from here on."""
         self._in_force = config
         self.pixel_counts = class_pixel_counts(self._train_split, config.data, self._train_images)
         self.segmentation_loss = build_segmentation_loss(config.loss, self.pixel_counts).to(self.device)
@@ -120,10 +122,10 @@ class Trainer:
         self.optimizer = build_optimizer(config.optim, self.network)
         self._batches: Iterator[tuple[Tensor, Tensor]] | None = None
         self.augmentation: Augmentation | None = None
-        """Of the batches since the last part was built."""
+        """Augmentation of the current batches; None before the first."""
 
     def _end_beginning(self) -> None:
-        """Go on by the config's own values; the optimiser's momenta stay, and so does a memory of the same shape."""
+        """Continue with the config's own values; keep the momenta, and a memory bank of the same shape."""
         momenta, contrast_loss = self.optimizer.state, self.contrast_loss
         self._build(self.config)
         self.optimizer.state.update(momenta)
@@ -134,12 +136,12 @@ class Trainer:
 
     @property
     def done(self) -> bool:
-        """The full budget is spent."""
+        """True if the full budget is spent."""
         return self.iteration >= self.config.train.max_iters
 
     @property
     def scored_network(self) -> Segmenter:
-        """What is scored and kept: the network itself or the moving average of its weights."""
+        """The network that is scored and kept: the trained one, or the moving average of its weights."""
         if self.average is None:
             return self.network
         assert isinstance(self.average.module, Segmenter)
@@ -149,14 +151,14 @@ class Trainer:
         """Train to the next report and score the network.
 
         Returns:
-            The report: `iteration`, the metrics, `iou` (K floats, NaN for classes that do not occur), the draws of
-            `miou` over other images with their standard deviation `miou_se`, the learning rate of the last iteration,
-            whether contrast was active in it, the norm of the gradient that reached the projection head, which is the
-            contrast term's alone, and the time that the network took for one validation image, all views of it. Times
-            are measurements: they differ from run to run, and with what else the machine does.
+            The report: `iteration`; the metrics; `iou` (K floats, NaN for classes that do not occur); the bootstrap
+            draws of `miou` and their standard deviation `miou_se`; the learning rate of the last iteration; whether
+            contrast was active in it; the norm of the gradient that reached the projection head, which comes from the
+            contrast loss alone; and the network's time per validation image, over all views of it. Times are measured:
+            they differ from run to run and with the load of the machine.
 
         Raises:
-            FloatingPointError: the loss of an iteration is not a finite number; the message counts iterations from 1.
+            FloatingPointError: the loss of an iteration is not finite; the message counts iterations from 1.
         """
         assert not self.done, "the full budget is spent"
         config = self.config.train
@@ -192,13 +194,13 @@ class Trainer:
         }
 
     def train_to(self, end: int) -> int:
-        """Train to an iteration without scoring anything.
+        """Train to an iteration without scoring.
 
         Returns:
             The number of anchors in the last iteration.
 
         Raises:
-            FloatingPointError: as `run_to_report`.
+            FloatingPointError: as in `run_to_report`.
         """
         steps: list[Tensor] = []
         effects: list[list[bool]] = []
@@ -219,7 +221,7 @@ class Trainer:
             self.iteration += 1
             self.after_iteration(self.iteration)
         self.last_iteration = LastIteration.seen(self.network, size, num_anchors)
-        losses = torch.stack(steps).double().cpu()  # waits for the accelerator, once a call
+        losses = torch.stack(steps).double().cpu()  # waits for the accelerator, once per call
         wrong = (~losses[:, 0].isfinite()).nonzero().flatten().tolist()
         if wrong:
             iteration = end - len(steps) + wrong[0] + 1
@@ -249,7 +251,7 @@ class Trainer:
         return iter(batches)
 
     def _step(self, images: Tensor, labels: Tensor) -> _Step:
-        """One iteration, of a batch of images (B, 3, H, W) and labels (B, H, W)."""
+        """Train one iteration on a batch of images (B, 3, H, W) and labels (B, H, W)."""
         config, iteration = self._in_force, self.iteration
         factor = poly_lr(
             iteration,
@@ -275,11 +277,12 @@ class Trainer:
         return step
 
     def _backward_in_parts(self, parts: Sequence[Tensor], labels: Tensor) -> _Step:
-        """The gradient of the whole batch with the activations of one part of it at a time.
+        """Compute the gradient of the whole batch while only one part's activations are held at a time.
 
-        GradCache (Gao et al., arXiv 2101.06983): the outputs of all parts are had without a graph, the losses over all
-        of them give the gradient at the outputs, and a second forward pass of each part carries it on to the weights.
-        Equal to the whole batch at once but for batch-norm statistics and dropout, which are those of the parts.
+        This is GradCache (Gao et al., arXiv 2101.06983). The outputs of all parts are computed without a graph, the
+        losses on all of them give the gradient at the outputs, and a second forward pass of each part carries it on to
+        the weights. The result equals that of the whole batch except for batch-norm statistics and dropout, which are
+        those of the parts.
         """
         statistics_kept = [norm for norm in self._batch_norms() if norm.training and norm.track_running_stats]
         for norm in statistics_kept:
@@ -304,7 +307,7 @@ class Trainer:
         return step
 
     def _forward(self, images: Tensor, part: int) -> SegmentationOutput:
-        """The network's output, all of it float32; dropout is drawn from the iteration and the part of the batch."""
+        """Return the network's output as float32; dropout depends on the iteration and the part of the batch."""
         config = self.config.train
         torch.manual_seed(_stream(config.seed, _DROPOUT, self.iteration, part))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
@@ -334,11 +337,11 @@ class Trainer:
         return self.contrast_loss is not None and iteration >= self._in_force.contrast.warmup_iters
 
     def _effects(self, effects: Tensor, start: int) -> dict[str, float]:
-        """Return the share of the iterations from `start` on in which each used limit of the contrast took effect.
+        """Return the share of the iterations from `start` on in which each used limit of the contrast had an effect.
 
         Args:
-            effects: (n, limits) bool, a row per iteration, of the limits in force in it. The shared iterations may have
-                been trained by another trial; where other limits than the config's own are in force in them, they
+            effects: (n, limits) bool, one row per iteration, for the limits in force in it. The shared iterations may
+                have been trained by another trial; if other limits than the config's own are in force in them, they
                 count as without effect.
             start: The number of iterations before the first row.
         """
@@ -356,7 +359,7 @@ class Trainer:
         return float(torch.stack([g.norm() for g in gradients]).norm()) if gradients else 0.0
 
     def evaluate(self) -> ImageConfusion:
-        """Score the network as it stands on the validation images that `evaluation.num_images` leaves."""
+        """Score the network as it is on the validation images that `evaluation.num_images` selects."""
         config = self.config
         return evaluate(
             self.scored_network,
@@ -370,9 +373,9 @@ class Trainer:
         )
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint: `config.json`, the scored network as `model.pt`, and what only training needs.
+        """Write a checkpoint: `config.json`, the scored network (`model.pt`) and the rest of the state (`trainer.pt`).
 
-        `model.pt` and `trainer.pt` load with `weights_only=True`.
+        `model.pt` and `trainer.pt` can be loaded with `weights_only=True`.
         """
         folder.mkdir(parents=True, exist_ok=True)
         torch.save(self.scored_network.state_dict(), folder / MODEL_FILE)
@@ -388,7 +391,7 @@ class Trainer:
         (folder / CONFIG_FILE).write_text(json.dumps(self.config.model_dump(mode="json"), indent=2), encoding="utf-8")
 
     def load(self, folder: Path) -> None:
-        """Take a training up where `save` left it: weights, optimiser, schedule, memory bank, iteration, draws."""
+        """Resume a training where `save` left it: weights, optimiser, schedule, memory bank and random draws."""
         self.scored_network.load_state_dict(
             torch.load(folder / MODEL_FILE, map_location=self.device, weights_only=True)
         )
@@ -405,17 +408,18 @@ class Trainer:
         self.last_iteration = None
 
     def config_used(self) -> dict[str, Any]:
-        """Return the nested config as the parts in use and the last iteration show it, not as it was asked for."""
+        """Return the nested config that the current parts and the last iteration show, whatever was asked for."""
         used = config_used(self, self._in_force)
-        # In the shared iterations the parts are right by what holds there; any other departure is told as it is.
+        # In the shared iterations, the parts are right if they match the values in force; any other difference is
+        # reported.
         return (self.config if used == self._in_force else used).model_dump(mode="json")
 
 
 def pick_device(config: Config) -> torch.device:
-    """The device a config trains on; `auto` is a GPU where there is one.
+    """Return the device that a config trains on; `auto` is a GPU if there is one.
 
     Raises:
-        InputError: the config names a GPU, and this process sees none.
+        InputError: the config asks for a GPU, but this process sees none.
     """
     has_gpu = torch.cuda.is_available()
     if config.train.device == "cuda" and not has_gpu:
@@ -425,26 +429,26 @@ def pick_device(config: Config) -> torch.device:
 
 
 def _stream(seed: int, stream: int, iteration: int, part: int = 0) -> int:
-    """Seed of one stream of draws in one part of an iteration, below 2^63."""
+    """Return the seed, below 2^63, of one random stream in one part of an iteration."""
     return int(np.random.SeedSequence([seed, stream, iteration, part]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def _moving_average(network: Segmenter, decay: float) -> AveragedModel | None:
     if decay == 0.0:
         return None
-    # The statistics of the norms are averaged with the weights they belong to.
+    # The statistics of the norms are averaged together with the weights that they belong to.
     average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
     return AveragedModel(network, multi_avg_fn=average, use_buffers=True)
 
 
 def _joined_leaf(maps: Sequence[Tensor | None]) -> Tensor | None:
-    """One output of all parts of a batch as the start of a graph of its own."""
+    """Concatenate one output of all parts of a batch into the start of a new graph."""
     given = [part for part in maps if part is not None]
     return torch.cat(given).requires_grad_() if given else None
 
 
 def _padded(images: Tensor, labels: Tensor, multiple: int) -> tuple[Tensor, Tensor]:
-    """A batch whose sides are multiples of `multiple`: padded right and down with the mean colour (0) and ignore."""
+    """Pad a batch right and down with the mean colour (0) and ignore, so that its sides are multiples of `multiple`."""
     height, width = labels.shape[-2:]
     room = (0, -width % multiple, 0, -height % multiple)
     if not any(room):

@@ -14,13 +14,13 @@ __all__ = ["SegmentationOutput", "Segmenter", "build_model", "network_of", "smal
 
 
 def build_model(config: ModelConfig, num_classes: int, proj_dim: int | None, seed: int) -> Segmenter:
-    """A new network in training mode; its weights are a function of the arguments alone.
+    """Build a new network in training mode; its weights depend only on the arguments.
 
-    Backbone and segmentation head start from the same weights whatever `proj_dim` is. The global random state is
-    left as it was.
+    Backbone and segmentation head start from the same weights for every `proj_dim`. The global random state is left
+    unchanged.
 
     Raises:
-        InputError: the backbone or its weights cannot be had.
+        InputError: the backbone cannot be built, or its weights cannot be loaded.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -28,25 +28,25 @@ def build_model(config: ModelConfig, num_classes: int, proj_dim: int | None, see
 
 
 def network_of(config: Config) -> Segmenter:
-    """The network that a config trains, with random weights: what its checkpoint is loaded into.
+    """Build the network that a config trains, with random weights, so that a checkpoint can be loaded into it.
 
-    The weights that the training began with need not be here.
+    The initial weights that the config names need not exist on this machine.
 
     Raises:
-        InputError: the backbone cannot be had.
+        InputError: the backbone cannot be built.
     """
     model = config.model.model_copy(update={"weights": None})
     return build_model(model, config.data.num_classes, config.contrast.head_dim, config.train.seed)
 
 
 def warm_model(config: ModelConfig, num_classes: int, proj_dim: int | None, seed: int) -> Segmenter:
-    """What `build_model` returns, bit for bit, but the network of the last call where the arguments are the same.
+    """Return the same network as `build_model`, bit for bit, but reuse the last one if the arguments are the same.
 
-    For processes that train one trial after another: the network of an earlier trial is overwritten. It stays on
-    its device and in its memory format.
+    This is for processes that train one trial after another: the network of the earlier trial is overwritten. It stays
+    on its device and in its memory format.
 
     Raises:
-        InputError: the backbone or its weights cannot be had.
+        InputError: the backbone cannot be built, or its weights cannot be loaded.
     """
     model, initial_state, requires_grad = _kept_model(config, num_classes, proj_dim, seed)
     model.load_state_dict(initial_state)

@@ -1,4 +1,4 @@
-"""A timm network, or one with the same interface, as the source of feature maps."""
+"""A timm network, or one with the same interface, used as a source of feature maps."""
 
 import difflib
 from collections.abc import Sequence
@@ -17,15 +17,15 @@ from trainables.models.weights import load_weights
 
 
 class Backbone(nn.Module):
-    """Feature maps of a timm network, finest first.
+    """Feature maps of a timm network, the finest first.
 
-    Sides of the images must be multiples of `padding_multiple`.
+    The sides of the images must be multiples of `padding_multiple`.
     """
 
     def __init__(self, network: nn.Module, kept: Sequence[int], padding_factor: int = 1) -> None:
-        """Return the maps at the indices `kept` of a network that describes all of them in `feature_info`.
+        """Keep the maps at the indices `kept` of a network that describes all its maps in `feature_info`.
 
-        `padding_factor` times the stride of the coarsest map divides the sides of every image that it can take.
+        The sides of every image must be divisible by `padding_factor` times the stride of the coarsest kept map.
         """
         super().__init__()
         self.network = network
@@ -34,26 +34,26 @@ class Backbone(nn.Module):
         self.channels: list[int] = [info.channels()[i] for i in self.kept]
         self.strides: list[int] = [info.reduction()[i] for i in self.kept]
         self.padding_multiple = padding_factor * max(self.strides)
-        # Swin and its like put the channels last.
+        # Swin and similar networks put the channels last.
         self._channels_last = getattr(network, "output_fmt", None) == "NHWC"
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """One (B, channels[i], H / strides[i], W / strides[i]) map for every i, of images (B, 3, H, W)."""
+        """Return one (B, channels[i], H / strides[i], W / strides[i]) map for each i, given images (B, 3, H, W)."""
         maps = self.network(images)
         maps = [maps[i] for i in self.kept]
         return [m.permute(0, 3, 1, 2) for m in maps] if self._channels_last else maps
 
 
 def build_backbone(config: ModelConfig) -> Backbone:
-    """The backbone that a config names, with the weights it names.
+    """Build the backbone that a config names, with the weights that it names.
 
-    For `deeplab_v3`, a network dilated to `config.output_stride` (by default 8), and its last two maps. For the other
-    heads, all maps but those finer than `config.output_stride` (by default 4); a network whose maps are all finer gives
-    its coarsest ones. HRNets give the four branches of their last stage and never the stem.
+    For `deeplab_v3`, the network is dilated to `config.output_stride` (by default 8) and its last two maps are kept.
+    For the other heads, all maps are kept except those finer than `config.output_stride` (by default 4); if all maps
+    are finer, the coarsest are kept. HRNets give the four branches of their last stage and never the stem.
 
     Raises:
-        InputError: unknown name, a network that cannot take images of any size or cannot be dilated, weights that are
-            missing or do not fit.
+        InputError: the name is unknown, the network cannot take images of any size or cannot be dilated, or the weights
+            are missing or do not fit.
     """
     faults = _faults(config)
     if faults:
@@ -90,13 +90,13 @@ def _faults(config: ModelConfig) -> list[Fault]:
 
 @lru_cache
 def _padding_factor(name: str, output_stride: int | None) -> int:
-    """The least factor on the coarsest stride by which sides must be divisible: above 1 where a network has windows.
+    """Return the factor on the coarsest stride whose multiples a network takes as sides; above 1 if it has windows.
 
-    Sizes are tried on the meta device, where only shapes are worked out. Networks of one size are held to any size
-    elsewhere.
+    It is the smallest such factor. Sizes are tried on the meta device, which computes only shapes. Networks made for
+    one image size are checked elsewhere.
 
     Raises:
-        InputError: no such factor was found.
+        InputError: there is no such factor.
     """
     if name in VARIANTS or timm.models.get_pretrained_cfg(name).fixed_input_size:
         return 1
@@ -104,17 +104,17 @@ def _padding_factor(name: str, output_stride: int | None) -> int:
     try:
         with torch.device("meta"):
             network: Any = timm.create_model(name, features_only=True, **options).eval()
-    except Exception:  # it was built before: whatever fails now is the meta device's
+    except Exception:  # it was built before, so this is a failure of the meta device
         return 1
     stride, first_error = max(network.feature_info.reduction()), ""
     for factor in range(1, _LARGEST_FACTOR + 1):
         side = factor * stride
         try:
             with torch.no_grad():
-                network(torch.empty(1, 3, 2 * side, 3 * side, device="meta"))  # 2 and 3: no factor is common to both
+                network(torch.empty(1, 3, 2 * side, 3 * side, device="meta"))  # 2 and 3 have no common factor
         except NotImplementedError:  # an operation that the meta device lacks
             return 1
-        except Exception as error:  # whatever the network's own code raises on a size that it cannot take
+        except Exception as error:  # any exception of the network's own code, for a size that it cannot take
             first_error = first_error or " ".join(f"{type(error).__name__} {error}".split())
         else:
             return factor
@@ -143,7 +143,7 @@ def _is_hrnet(name: str) -> bool:
 
 
 def _kept_maps(config: ModelConfig, strides: Sequence[int]) -> list[int]:
-    """Indices of the maps that the head reads."""
+    """Return the indices of the maps that the head reads."""
     if config.head == "deeplab_v3":
         return [len(strides) - 2, len(strides) - 1]
     first = 1 if _is_hrnet(config.backbone) else 0
@@ -152,7 +152,7 @@ def _kept_maps(config: ModelConfig, strides: Sequence[int]) -> list[int]:
 
 
 def _whole_model_keys(name: str) -> set[str]:
-    """Keys of the network with its classifier."""
+    """Return the state-dict keys of the network with its classifier."""
     if name in VARIANTS:
         return {"head.weight", "head.bias"}
     with torch.device("meta"):
@@ -176,9 +176,9 @@ def _create(config: ModelConfig) -> Any:
             return timm.create_model(config.backbone, **options)
         try:
             return timm.create_model(config.backbone, dynamic_img_size=True, **options)
-        except TypeError:  # the network does not know the option; some of these take any size all the same
+        except TypeError:  # the network does not know the option; some of these take any size anyway
             network = timm.create_model(config.backbone, **options)
-    except (RuntimeError, OSError) as error:  # OSError: the download
+    except (RuntimeError, OSError) as error:  # OSError: the download failed
         raise _cannot_be_built(config, error) from error
     _check_takes_any_size(network, config.backbone)
     return network
@@ -187,9 +187,9 @@ def _create(config: ModelConfig) -> Any:
 def _create_dilated(config: ModelConfig, options: dict[str, Any]) -> Any:
     try:
         network = timm.create_model(config.backbone, output_stride=_output_stride(config), **options)
-    except (TypeError, AssertionError, NotImplementedError) as error:  # how networks say that they have one stride only
+    except (TypeError, AssertionError, NotImplementedError) as error:  # networks with only one stride raise these
         raise InputError([_cannot_be_dilated(config)]) from error
-    except (RuntimeError, OSError) as error:  # OSError: the download
+    except (RuntimeError, OSError) as error:  # OSError: the download failed
         raise _cannot_be_built(config, error) from error
     if network.feature_info.reduction()[-1] != _output_stride(config):
         raise InputError([_cannot_be_dilated(config)])
@@ -207,7 +207,7 @@ def _check_takes_any_size(network: Any, name: str) -> None:
     try:
         with torch.no_grad():
             network.eval()(torch.zeros(1, 3, 2 * multiple, 3 * multiple))
-    except Exception as error:  # whatever the network's own code raises on a size it was not made for
+    except Exception as error:  # any exception of the network's own code, for a size that it was not made for
         side = timm.models.get_pretrained_cfg(name).input_size[-1]
         what = f"{name} takes images of {side}x{side} pixels only; a backbone must take any size"
         raise InputError(

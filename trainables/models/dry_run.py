@@ -1,4 +1,4 @@
-"""The shapes inside a network for images of some size, on the meta device, which computes nothing."""
+"""Shapes inside a network for images of a given size, found on the meta device, which computes no values."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,9 @@ from trainables.models.segmenter import Segmenter
 
 
 def smallest_normalised_map(network: Segmenter, crop_size: tuple[int, int]) -> int | None:
-    """Return how many values a channel the batch norm with the fewest sees of one image.
+    """Return the smallest number of values per channel that any batch norm gets from one image.
 
-    None where there is no batch norm, or where the network does something that the meta device cannot.
+    It is None if there is no batch norm, or if the network uses an operation that the meta device lacks.
 
     Args:
         network: On the meta device.

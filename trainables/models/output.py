@@ -1,4 +1,4 @@
-"""What every network returns."""
+"""Output of every network."""
 
 from typing import NamedTuple
 
@@ -6,11 +6,11 @@ from torch import Tensor
 
 
 class SegmentationOutput(NamedTuple):
-    """Shapes: B images, K classes, D embedding dimensions; every map has a resolution of its own."""
+    """Output of a network for B images, K classes and D embedding dimensions. Each map has its own resolution."""
 
     logits: Tensor
     """(B, K, h, w) float, unnormalised class scores."""
     aux_logits: Tensor | None
-    """(B, K, h', w') float of an auxiliary head, where the network has one."""
+    """(B, K, h', w') float, class scores of the auxiliary head; None if the network has none."""
     embeddings: Tensor | None
-    """(B, D, h'', w'') float, L2-normalised along D; absent without a projection head."""
+    """(B, D, h'', w'') float, L2-normalised along D; None without a projection head."""

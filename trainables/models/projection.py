@@ -1,4 +1,4 @@
-"""From features to the embeddings that are contrasted."""
+"""Projection head: from features to the embeddings that the contrast loss compares."""
 
 from typing import cast
 
@@ -10,7 +10,7 @@ class ProjectionHead(nn.Module):
     """Pixel embeddings: 1x1 convolution, batch norm, ReLU, 1x1 convolution, L2 norm (arXiv 2101.11939, sec. 3.3)."""
 
     def __init__(self, in_channels: int, proj_dim: int) -> None:
-        """(B, in_channels, h, w) features become (B, proj_dim, h, w) embeddings of unit length."""
+        """Build a head that maps (B, in_channels, h, w) features to (B, proj_dim, h, w) embeddings of unit length."""
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(in_channels, in_channels, kernel_size=1, bias=False),
@@ -20,5 +20,8 @@ class ProjectionHead(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Float32 also under autocast: the contrast loss divides differences of these by a small temperature."""
+        """Return embeddings in float32, also under autocast.
+
+        The contrast loss divides their differences by a small temperature.
+        """
         return F.normalize(cast(Tensor, self.layers(features)).float(), dim=1)

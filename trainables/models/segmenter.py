@@ -1,4 +1,4 @@
-"""Backbone, segmentation head and projection head, joined."""
+"""Segmentation network: backbone, segmentation head and projection head."""
 
 from torch import Tensor, nn
 
@@ -10,10 +10,10 @@ from trainables.models.projection import ProjectionHead
 
 
 class Segmenter(nn.Module):
-    """Semantic segmentation at the stride of the head's features, with pixel embeddings while it is trained."""
+    """Semantic segmentation at the stride of the head's features, with pixel embeddings during training."""
 
     def __init__(self, config: ModelConfig, num_classes: int, proj_dim: int | None) -> None:
-        """Without `proj_dim` there is no projection head.
+        """Build the network, without a projection head if `proj_dim` is None.
 
         Raises:
             InputError: the backbone cannot be built from the config.
@@ -23,18 +23,19 @@ class Segmenter(nn.Module):
         self.num_classes = num_classes
         self.backbone = build_backbone(config)
         self.head = build_head(config, self.backbone.channels, self.backbone.strides, num_classes)
-        # Last, so that the random weights of backbone and head are the same without it.
+        # It comes last so that backbone and head get the same random weights with and without it.
         self.projection = None if proj_dim is None else ProjectionHead(self.head.feature_channels, proj_dim)
 
     @property
     def padding_multiple(self) -> int:
-        """Sides of the images must be multiples of this, in pixels."""
+        """Number of pixels that the sides of the images must be multiples of."""
         return self.backbone.padding_multiple
 
     def forward(self, images: Tensor, with_embeddings: bool | None = None) -> SegmentationOutput:
-        """Logits, and embeddings where asked for, of images (B, 3, H, W) float, normalised.
+        """Return logits, and embeddings on request, for images (B, 3, H, W) float, normalised.
 
-        `with_embeddings=None` computes embeddings in training mode only; without a projection head there are none.
+        With `with_embeddings=None`, embeddings are computed in training mode only. Without a projection head there are
+        none.
         """
         if with_embeddings is None:
             with_embeddings = self.training

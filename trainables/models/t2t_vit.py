@@ -1,7 +1,7 @@
 """Tokens-to-Token ViT (Yuan et al., ICCV 2021, arXiv 2101.11986) as a source of feature maps.
 
-Modules carry the names of the published checkpoints, whose position embedding and random features are parameters that
-are not trained. Shapes: B images, N tokens, C channels, h x w the token grid.
+Modules have the names that they have in the published checkpoints. Position embedding and random features are
+parameters there, but are not trained. Shapes: B images, N tokens, C channels, h x w the token grid.
 """
 
 import math
@@ -32,14 +32,14 @@ VARIANTS = {
 STRIDE = 16
 _TOKEN_DIM = 64
 _MLP_RATIO = 3.0
-_GRID = 14  # tokens a side of the images of 224 x 224 pixels that the networks were trained on
+_GRID = 14  # tokens per side of the 224 x 224 images that the networks were trained on
 
 
 class T2TViT(nn.Module):
-    """The network without its classifier; gives one map of stride 16."""
+    """The network without its classifier. It returns one map of stride 16."""
 
     def __init__(self, variant: Variant) -> None:
-        """A network with random weights."""
+        """Build a network with random weights."""
         super().__init__()
         self.feature_info = FeatureInfo([{"num_chs": variant.dim, "reduction": STRIDE, "module": "norm"}], (0,))
         self.tokens_to_token = TokensToToken(variant.dim)
@@ -56,7 +56,7 @@ class T2TViT(nn.Module):
         self.apply(_init_linear)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """One map (B, dim, H / 16, W / 16) of images (B, 3, H, W) with sides that are multiples of 16."""
+        """Return one map (B, dim, H / 16, W / 16) for images (B, 3, H, W) whose sides are multiples of 16."""
         height, width = images.shape[-2] // STRIDE, images.shape[-1] // STRIDE
         tokens = self.tokens_to_token(images)
         tokens = torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1), tokens], dim=1)
@@ -66,17 +66,17 @@ class T2TViT(nn.Module):
 
 
 class TokensToToken(nn.Module):
-    """Images to tokens in three soft splits, with attention among the tokens between them (sec. 3.1)."""
+    """Conversion of images to tokens in three soft splits, with attention among the tokens in between (sec. 3.1)."""
 
     def __init__(self, dim: int) -> None:
-        """Tokens come out with `dim` channels."""
+        """Build a module whose tokens have `dim` channels."""
         super().__init__()
         self.attention1 = TokenPerformer(3 * 7 * 7, _TOKEN_DIM)
         self.attention2 = TokenPerformer(_TOKEN_DIM * 3 * 3, _TOKEN_DIM)
         self.project = nn.Linear(_TOKEN_DIM * 3 * 3, dim)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, H / 16 * W / 16, dim) tokens, row by row, of images (B, 3, H, W)."""
+        """Return (B, H / 16 * W / 16, dim) tokens, row by row, for images (B, 3, H, W)."""
         height, width = images.shape[-2:]
         tokens = self.attention1(soft_split(images, kernel_size=7, stride=4))
         tokens = tokens.transpose(1, 2).unflatten(2, (height // 4, width // 4))
@@ -87,15 +87,15 @@ class TokensToToken(nn.Module):
 
 
 class TokenPerformer(nn.Module):
-    """A transformer layer of one head, linear in the number of tokens: attention by FAVOR+ (arXiv 2009.14794).
+    """A transformer layer with one head whose cost is linear in the number of tokens: FAVOR+ (arXiv 2009.14794).
 
-    The softmax kernel exp(q . k) is estimated as phi(q) . phi(k) with positive random features
-    phi(x) = exp(w x - |x|^2 / 2) / sqrt(m), where w has m orthogonal rows and is never trained. The rows are sqrt(m)
-    long, as published, though an unbiased estimate would need them as long as normal vectors.
+    The softmax kernel exp(q . k) is estimated as phi(q) . phi(k) with positive random features phi(x) = exp(w x - |x|^2
+    / 2) / sqrt(m). The m rows of w are orthogonal and are never trained. Their length is sqrt(m), as published,
+    although an unbiased estimate would need the length of normal vectors.
     """
 
     def __init__(self, in_dim: int, dim: int) -> None:
-        """Tokens of `in_dim` channels become tokens of `dim`."""
+        """Build a layer that maps tokens of `in_dim` channels to tokens of `dim` channels."""
         super().__init__()
         num_features = dim // 2
         self.norm1 = nn.LayerNorm(in_dim)
@@ -107,14 +107,17 @@ class TokenPerformer(nn.Module):
         self.w = nn.Parameter(random_rows, requires_grad=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(B, N, dim) of tokens (B, N, in_dim); the values, not the tokens, are added to what attention finds."""
+        """Return (B, N, dim) for tokens (B, N, in_dim).
+
+        The residual connection adds the values, not the tokens, to the result of the attention.
+        """
         keys, queries, values = self.kqv(self.norm1(tokens)).chunk(3, dim=-1)
         tokens = values + self.proj(self._attend(queries, keys, values))
         out: Tensor = tokens + self.mlp(self.norm2(tokens))
         return out
 
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        with torch.autocast(queries.device.type, enabled=False):  # exponentials, and sums over all tokens
+        with torch.autocast(queries.device.type, enabled=False):  # exponentials and sums over all tokens need float32
             phi_queries, phi_keys = self._random_features(queries), self._random_features(keys)
             found = phi_queries @ (phi_keys.transpose(1, 2) @ values.to(self.w.dtype))
             total = phi_queries @ phi_keys.sum(dim=1)[..., None]
@@ -126,15 +129,15 @@ class TokenPerformer(nn.Module):
 
 
 def soft_split(maps: Tensor, *, kernel_size: int, stride: int) -> Tensor:
-    """Tokens from overlapping windows, (B, N, C * kernel_size^2), of maps (B, C, h, w) (eq. 3).
+    """Return tokens from overlapping windows, (B, N, C * kernel_size^2), for maps (B, C, h, w) (eq. 3).
 
-    One token a stride, row by row; where a window hangs over the edge it sees zeros.
+    There is one token per stride, row by row. A window that extends beyond the edge sees zeros there.
     """
     return F.unfold(maps, kernel_size, stride=stride, padding=(kernel_size - stride + 1) // 2).transpose(1, 2)
 
 
 def sinusoids(num_positions: int, dim: int) -> Tensor:
-    """Position embedding (num_positions, dim) of sines and cosines in turn (arXiv 1706.03762, sec. 3.5)."""
+    """Return the position embedding (num_positions, dim): sines and cosines in turn (arXiv 1706.03762, sec. 3.5)."""
     positions = torch.arange(num_positions, dtype=torch.float64)[:, None]
     frequencies = 10000.0 ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
     angles = positions * frequencies

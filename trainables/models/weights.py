@@ -1,4 +1,4 @@
-"""Checkpoint files as the start of a backbone."""
+"""Checkpoint files as initial weights of a backbone."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -13,9 +13,9 @@ from trainables.models.weights_file import NoWeightsError, read_weights_file, st
 
 _MAX_LISTED_KEYS = 5
 _AVERAGES = ("state_dict_ema ", "model_ema ")
-"""Keys under which timm keeps the moving average of the weights beside the weights themselves."""
+"""Keys under which timm stores the moving average of the weights, beside the weights themselves."""
 
-# The stem of three convolutions, as the original trainer's files name it and as timm does.
+# Names of the three convolutions of the stem: those in the original trainer's files, and those of timm.
 _ORIGINAL_STEM = re.compile(r"(?:resinit\.|prefix\.)?((?:conv|bn)[123])\.(\w+)")
 _DEEP_STEM = {
     "conv1": "conv1.0",
@@ -28,21 +28,22 @@ _DEEP_STEM = {
 
 
 def load_weights(network: nn.Module, name: str, path: Path, *, whole_model: Collection[str]) -> None:
-    """Load a file that holds this feature network, alone or as a part of something larger.
+    """Load a file that holds the weights of this feature network, alone or as part of a larger network.
 
-    The state dict may lie under any key of the file (`state_dict`, `model`, ...; a moving average is preferred), and
-    the network's own keys may have anything before them (`module.`, `backbone.`, `encoder.`, ...). Keys elsewhere
-    belong to other parts and are passed over; those between the network's own must be its, or the whole timm model's.
-    Deep-stemmed ResNets may have the original trainer's names. Counters of batches may be missing.
+    The state dict may lie under any key of the file (`state_dict`, `model`, ...); a moving average is preferred. The
+    network's own keys may have any prefix (`module.`, `backbone.`, `encoder.`, ...). Keys without this prefix belong to
+    other parts and are ignored; keys with it must belong to the network or to the whole timm model. Deep-stemmed
+    ResNets may have the original trainer's names. Batch counters may be missing.
 
     Args:
         network: The feature network.
-        name: How messages call it.
+        name: The name of the network in messages.
         path: A file written by `torch.save`, or a safetensors file. No code in it is run.
-        whole_model: Keys of the whole model; those that are not part of the network are passed over.
+        whole_model: Keys of the whole model; those that are not part of the network are ignored.
 
     Raises:
-        InputError: the file holds no weights, other ones, or these several times; the keys that do not fit are listed.
+        InputError: the file holds no weights, weights that do not fit, or several sets that fit; keys that do not fit
+            are listed.
     """
     try:
         found = state_dicts(read_weights_file(path))
@@ -74,12 +75,12 @@ def load_weights(network: nn.Module, name: str, path: Path, *, whole_model: Coll
 
 @dataclass(frozen=True)
 class _Candidate:
-    """The tensors of a file at one place, compared with a network."""
+    """The tensors at one place in a file, compared with a network."""
 
     place: str
-    """Keys of the file that the state dict lies under, and what stands before its keys."""
+    """Keys of the file under which the state dict lies, followed by the prefix of its own keys."""
     given: dict[str, Tensor]
-    """By canonical key."""
+    """Tensors by canonical key."""
     missing: list[str]
     unexpected: list[str]
     mismatched: list[str]
@@ -134,13 +135,13 @@ class _Candidate:
 
 
 def _prefixes(keys: Iterable[str]) -> list[str]:
-    """Return everything that may stand before the network's own keys, nothing first."""
+    """Return every possible prefix of the network's own keys, the empty one first."""
     found = {key[: dot.end()] for key in keys for dot in re.finditer(r"\.", key)}
     return ["", *sorted(found)]
 
 
 def _preferred(candidates: Sequence[_Candidate]) -> list[_Candidate]:
-    """Return the candidates to choose from: moving averages where there are any, and equal tensors once."""
+    """Return the candidates to choose from: only moving averages if there are any, and equal tensors only once."""
     averages = [candidate for candidate in candidates if f"{candidate.place} ".startswith(_AVERAGES)]
     distinct: list[_Candidate] = []
     for candidate in averages or candidates:
@@ -154,7 +155,7 @@ def _equal(given: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
 
 
 def _canonical_keys(keys: Sequence[str], has_deep_stem: bool) -> dict[str, str]:
-    """Return what every key of a file is called here; the network's stem may have three convolutions."""
+    """Return the canonical name of each key of a file; a stem may have three convolutions."""
     stem = {key: match for key in keys if (match := _ORIGINAL_STEM.fullmatch(key))}
     is_deep = has_deep_stem and any(match[1] == "conv3" for match in stem.values())
     names = _DEEP_STEM if is_deep else {name: name for name in _DEEP_STEM}

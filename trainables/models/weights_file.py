@@ -1,4 +1,4 @@
-"""Reads a file of weights without running code from it, and says what a file is that holds none."""
+"""Reading of weight files without running their code, and a diagnosis of files that hold no weights."""
 
 import argparse
 import json
@@ -22,14 +22,14 @@ _HARMLESS: list[Any] = [
     (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # type: ignore[attr-defined]
     (np._core.multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),  # type: ignore[attr-defined]
 ]
-"""What trainers leave beside the weights (arguments, scores) and what runs no code when it is read."""
+"""Types that trainers store beside the weights (arguments, scores) and that run no code when they are read."""
 
 _SAVE_STATE_DICT = "save its state dict by itself, where it was trained: torch.save(model.state_dict(), FILE)"
 _DOWNLOAD = "download it again"
 
 
 class NoWeightsError(ValueError):
-    """The file holds no weights; carries what it is and what to do."""
+    """The file holds no weights. The exception says what the file is and what to do."""
 
     def __init__(self, what: str, fix: str) -> None:
         super().__init__(what)
@@ -38,10 +38,10 @@ class NoWeightsError(ValueError):
 
 
 def read_weights_file(path: Path) -> Any:
-    """Return what `torch.save` wrote, or the tensors of a safetensors file, whatever the file's name ends in.
+    """Return what `torch.save` wrote, or the tensors of a safetensors file, regardless of the file's extension.
 
     Raises:
-        NoWeightsError: the file is something else, is damaged, or needs code to be read.
+        NoWeightsError: the file is something else, is damaged, or cannot be read without running code.
     """
     with path.open("rb") as file:
         head = file.read(512)
@@ -53,12 +53,12 @@ def read_weights_file(path: Path) -> Any:
             return safetensors.torch.load_file(path)
         with torch.serialization.safe_globals(_HARMLESS):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpicklers raise nearly anything on a file that is something else
+    except Exception as error:  # unpicklers raise almost any exception on other files
         raise NoWeightsError(*_why_unreadable(path, head, error)) from error
 
 
 def _what_it_is(path: Path, head: bytes) -> tuple[str, str] | None:
-    """Return what a file that is no file of weights is, by its first bytes, and how to get the weights."""
+    """Return what a file without weights is, by its first bytes, and how to get the weights; else None."""
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:64].lower()
     if not head:
         return "it is empty", _DOWNLOAD
@@ -81,7 +81,7 @@ def _what_zip_it_is(path: Path) -> tuple[str, str] | None:
     if any(name.endswith("/constants.pkl") for name in names):
         return "it is a TorchScript program, not weights alone", _SAVE_STATE_DICT
     if any(name.endswith("data.pkl") for name in names):
-        return None  # as torch.save writes it
+        return None  # the format of torch.save
     first = f" (of {', '.join(names[:2])}{' and more' if len(names) > 2 else ''})" if names else ""
     return f"it is a zip archive of other files{first}", "unpack it and give the weights in it"
 
@@ -91,7 +91,7 @@ def _is_safetensors(head: bytes) -> bool:
 
 
 def _why_unreadable(path: Path, head: bytes, error: Exception) -> tuple[str, str]:
-    """Return why a file cannot be read though it may be one of weights, and what to do about it."""
+    """Return why a file that may hold weights cannot be read, and what to do about it."""
     if head.startswith(b"PK") or _is_safetensors(head):
         if head.startswith(b"PK") and zipfile.is_zipfile(path) and (classes := _classes_in(path)):
             return f"it needs code to be read, of {classes}, and none is run", _SAVE_STATE_DICT
@@ -108,11 +108,11 @@ def _why_unreadable(path: Path, head: bytes, error: Exception) -> tuple[str, str
 
 
 def _classes_in(path: Path) -> str:
-    """Name the classes and functions that a file would run, at most three of them."""
+    """Return the names of the classes and functions that a file would run, at most three of them."""
     try:
         with torch.serialization.safe_globals(_HARMLESS):
             names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
-    except Exception:  # not even the list can be had
+    except Exception:  # even the list cannot be read
         return ""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
@@ -122,9 +122,10 @@ def _first_sentence(error: Exception) -> str:
 
 
 def state_dicts(content: Any, path: str = "") -> dict[str, dict[str, torch.Tensor]]:
-    """Return every mapping of names to tensors in a file, by the keys it lies under.
+    """Return every mapping of names to tensors in a file, by the keys that it lies under.
 
-    A trainer's file holds other things too, such as an optimiser's state; those have numbers for names or go unused.
+    A trainer's file also holds other things, such as an optimiser's state. Their keys are numbers, or they are not
+    used.
     """
     if not isinstance(content, Mapping):
         return {}

@@ -14,9 +14,9 @@ __all__ = ["DeepLabV3Head", "FCNHead", "HeadOutput", "OCRHead", "build_head"]
 def build_head(
     config: ModelConfig, channels: Sequence[int], strides: Sequence[int], num_classes: int
 ) -> FCNHead | OCRHead | DeepLabV3Head:
-    """The head that a config names, for maps of `channels` at `strides`.
+    """Build the head that a config names, for maps of `channels` at `strides`.
 
-    Every head maps such maps to a `HeadOutput` and says in `feature_channels` how wide its features are.
+    Every head maps such maps to a `HeadOutput`, and its `feature_channels` is the number of channels of its features.
     """
     match config.head:
         case "fcn":

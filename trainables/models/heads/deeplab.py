@@ -12,7 +12,7 @@ PUBLISHED_CHANNELS = 512
 
 
 class DeepLabV3Head(nn.Module):
-    """Class scores from the last map of a dilated backbone, with an auxiliary classifier on the map before."""
+    """Class scores from the last map of a dilated backbone, with an auxiliary classifier on the map before it."""
 
     def __init__(
         self,
@@ -23,10 +23,10 @@ class DeepLabV3Head(nn.Module):
         *,
         output_stride: int,
     ) -> None:
-        """The last two maps, of `in_channels`, become logits of `num_classes`.
+        """Build a head that maps the last two maps, of `in_channels`, to logits of `num_classes`.
 
-        `channels` are those of the pyramid, by default 512; the auxiliary classifier has half as many.
-        `output_stride` is that of the last map.
+        `channels` is the number of channels of the pyramid, by default 512; the auxiliary classifier has half as many.
+        `output_stride` is the stride of the last map.
         """
         super().__init__()
         channels = channels or PUBLISHED_CHANNELS
@@ -45,18 +45,18 @@ class DeepLabV3Head(nn.Module):
         )
 
     def forward(self, maps: Sequence[Tensor]) -> HeadOutput:
-        """The features are the last map."""
+        """Return the head's output; its features are the last map."""
         *_, before, features = maps
         return HeadOutput(features, self.classifier(self.pyramid(features)), self.aux(before))
 
 
 class AtrousPyramid(nn.Module):
-    """Atrous spatial pyramid pooling (sec. 3.3): five views of a map, from one pixel to the whole image, fused."""
+    """Atrous spatial pyramid pooling (sec. 3.3): five views of a map, from one pixel to the whole image, combined."""
 
     def __init__(self, in_channels: int, channels: int, output_stride: int) -> None:
-        """(B, in_channels, h, w) becomes (B, channels, h, w).
+        """Build a pyramid that maps (B, in_channels, h, w) to (B, channels, h, w).
 
-        The 3x3 convolutions are dilated by 12, 24 and 36 at output stride 8, by half of that at twice the stride.
+        The 3x3 convolutions are dilated by 12, 24 and 36 at output stride 8, and by half of that at output stride 16.
         """
         super().__init__()
         rates = [96 // output_stride * i for i in (1, 2, 3)]
@@ -64,16 +64,16 @@ class AtrousPyramid(nn.Module):
             [Conv2dNormActivation(in_channels, channels, kernel_size=1)]
             + [Conv2dNormActivation(in_channels, channels, kernel_size=3, dilation=rate) for rate in rates]
         )
-        # One value a channel and image: batch statistics of so few would be noise (with two images, their order alone
-        # is left of the values) and do not exist for a batch of one, so that this branch departs from the paper in
-        # having no norm.
+        # This branch has no norm, unlike in the paper. It holds one value per channel and image: batch statistics of so
+        # few values would be noise (with two images, only the order of the two values is left), and they do not exist
+        # for a batch of one.
         self.whole_image = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), nn.Conv2d(in_channels, channels, kernel_size=1), nn.ReLU(inplace=True)
         )
         self.fuse = Conv2dNormActivation(5 * channels, channels, kernel_size=3)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, channels, h, w) of features (B, in_channels, h, w)."""
+        """Return (B, channels, h, w) for features (B, in_channels, h, w)."""
         views = [branch(features) for branch in self.local]
         whole_image = self.whole_image(features).expand_as(views[0])
         out: Tensor = self.fuse(torch.cat([*views, whole_image], dim=1))

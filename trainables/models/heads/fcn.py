@@ -1,4 +1,4 @@
-"""The plain head: one convolution over all feature maps side by side."""
+"""The plain head: one convolution over all concatenated feature maps."""
 
 from collections.abc import Sequence
 
@@ -12,9 +12,9 @@ class FCNHead(nn.Sequential):
     """Class scores from all maps: 3x3 convolution, batch norm, ReLU, channel dropout, 1x1 classifier."""
 
     def __init__(self, in_channels: Sequence[int], channels: int | None, num_classes: int, dropout: float) -> None:
-        """Maps of `in_channels` become logits of `num_classes`; `channels` lie between, by default as many as come in.
+        """Build a head that maps maps of `in_channels`, the finest first, to logits of `num_classes`.
 
-        The finest map comes first.
+        `channels` is the number of channels in between, by default the sum of `in_channels`.
         """
         feature_channels = sum(in_channels)
         channels = channels or feature_channels
@@ -28,7 +28,7 @@ class FCNHead(nn.Sequential):
         self.feature_channels = feature_channels
 
     def forward(self, maps: Sequence[Tensor]) -> HeadOutput:
-        """The features are the concatenated maps; there are no auxiliary logits."""
+        """Return the head's output; its features are the concatenated maps, and it has no auxiliary logits."""
         features = logits = concat_maps(maps)
         for layer in self:
             logits = layer(logits)

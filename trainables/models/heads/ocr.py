@@ -14,16 +14,17 @@ PUBLISHED_CHANNELS = 512
 
 
 class OCRHead(nn.Module):
-    """Class scores from pixels that are told what the regions of all classes look like.
+    """Class scores of pixels that are enriched with a description of the regions of all classes.
 
-    A first, auxiliary classifier says softly where every class is; the mean of the pixels there represents the class
-    (sec. 3.2, eq. 2); every pixel attends to these representations (eq. 3 and 4) and is classified with what it finds.
+    A first, auxiliary classifier gives a soft region to each class. The weighted mean of the pixels there represents
+    the class (sec. 3.2, eq. 2). Every pixel attends to these representations (eq. 3 and 4) and is classified together
+    with the result.
     """
 
     def __init__(self, in_channels: Sequence[int], channels: int | None, num_classes: int, dropout: float) -> None:
-        """Maps of `in_channels`, the finest first, become logits of `num_classes`.
+        """Build a head that maps maps of `in_channels`, the finest first, to logits of `num_classes`.
 
-        `channels` are those of pixels and regions, by default 512; keys and queries have half as many.
+        `channels` is the number of channels of pixels and regions, by default 512; keys and queries have half as many.
         """
         super().__init__()
         channels = channels or PUBLISHED_CHANNELS
@@ -38,7 +39,10 @@ class OCRHead(nn.Module):
         self.classifier = nn.Conv2d(channels, num_classes, kernel_size=1)
 
     def forward(self, maps: Sequence[Tensor]) -> HeadOutput:
-        """The features are the concatenated maps; the auxiliary logits are those that the regions come from."""
+        """Return the head's output; its features are the concatenated maps.
+
+        The regions come from its auxiliary logits.
+        """
         features = concat_maps(maps)
         aux_logits = self.aux(features)
         pixels = self.pixels(features)
@@ -48,10 +52,10 @@ class OCRHead(nn.Module):
 
 
 class RegionAttention(nn.Module):
-    """What every pixel finds among the regions: attention with pixels as queries and regions as keys and values."""
+    """Attention from pixels to regions: pixels are the queries, regions are the keys and values."""
 
     def __init__(self, channels: int, key_channels: int) -> None:
-        """Pixels and regions have `channels`; queries, keys and values have `key_channels`."""
+        """Build attention between pixels and regions of `channels`; queries, keys and values have `key_channels`."""
         super().__init__()
         self.query = nn.Sequential(
             Conv2dNormActivation(channels, key_channels, kernel_size=1),
@@ -65,7 +69,7 @@ class RegionAttention(nn.Module):
         self.out = Conv2dNormActivation(key_channels, channels, kernel_size=1)
 
     def forward(self, pixels: Tensor, regions: Tensor) -> Tensor:
-        """(B, C, h, w) context of pixels (B, C, h, w) among regions (B, C, K)."""
+        """Return the context (B, C, h, w) of pixels (B, C, h, w) among regions (B, C, K)."""
         regions = regions[..., None]
         context = attend(self.query(pixels).flatten(2), self.key(regions).flatten(2), self.value(regions).flatten(2))
         out: Tensor = self.out(context.reshape(*context.shape[:2], *pixels.shape[-2:]))
@@ -73,7 +77,7 @@ class RegionAttention(nn.Module):
 
 
 def region_means(pixels: Tensor, logits: Tensor) -> Tensor:
-    """Mean pixel of every class, (B, C, K), of pixels (B, C, h, w) and logits (B, K, h, w).
+    """Return the weighted mean pixel of each class, (B, C, K), for pixels (B, C, h, w) and logits (B, K, h, w).
 
     The weights of a class are the softmax of its logits over the pixels of the image.
     """
@@ -82,7 +86,7 @@ def region_means(pixels: Tensor, logits: Tensor) -> Tensor:
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Scaled dot-product attention with channels second: (B, D, N) of queries (B, D, N), keys and values (B, D, K)."""
+    """Return scaled dot-product attention: (B, D, N) for queries (B, D, N), keys and values (B, D, K)."""
     similarities = queries.transpose(1, 2) @ keys / math.sqrt(keys.shape[1])
     attention = similarities.softmax(dim=2)
     return values @ attention.transpose(1, 2)

@@ -1,4 +1,4 @@
-"""What every segmentation head returns."""
+"""Output of every segmentation head."""
 
 from typing import NamedTuple
 
@@ -6,11 +6,11 @@ from torch import Tensor
 
 
 class HeadOutput(NamedTuple):
-    """Shapes: B images, K classes, C channels, h x w the head's own resolution."""
+    """Output of a head for B images, K classes and C channels, at the head's own resolution h x w."""
 
     features: Tensor
-    """(B, C, h, w) float, what the head reads; the projection head reads it too."""
+    """(B, C, h, w) float, the features that the head reads; the projection head reads them too."""
     logits: Tensor
     """(B, K, h, w) float, unnormalised class scores."""
     aux_logits: Tensor | None
-    """(B, K, h', w') float of the auxiliary head, where there is one."""
+    """(B, K, h', w') float, class scores of the auxiliary head; None if there is none."""
