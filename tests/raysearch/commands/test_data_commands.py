@@ -140,9 +140,12 @@ class TestConvert:
         ended = data("convert", masks, tmp_path / "out", "--palette", "camvid")
         assert ended.code == 0, ended.err
         assert "label_class_ids: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]" in ended.out
-        for path in sorted((tmp_path / "out").iterdir()):
+        labels = sorted((tmp_path / "out").glob("*.png"))
+        assert [path.name for path in labels] == sorted(path.name for path in masks.iterdir())
+        for path in labels:
             with Image.open(path) as label:
                 assert np.asarray(label)[:3, 0].tolist() == [255, 0, 3]
+        assert (tmp_path / "out" / "classes.csv").read_text(encoding="utf-8").startswith("id,name\n0,sky\n1,building\n")
 
     def test_colour_masks_by_a_file(self, data: Command, masks: Path, tmp_path: Path) -> None:
         palette = tmp_path / "palette.csv"
