@@ -59,7 +59,7 @@ _BY_ENDING = {
 
 
 def read_document(
-    path: Path, source: str, wanted: Kind, own_keys: Collection[str] | None
+    path: Path, source: str, wanted: Kind, own_keys: Collection[str] | None, also: Kind | None = None
 ) -> tuple[dict[Any, Any], list[Fault]]:
     """Return the mapping in a YAML or JSON file, and the keys that it gives twice.
 
@@ -69,6 +69,7 @@ def read_document(
         wanted: What it must be.
         own_keys: Keys at the top of such a document: one with at least half of its keys among them is read as what is
             wanted, whatever else it holds. None: a document of this kind may have any keys.
+        also: Another kind that will do.
 
     Raises:
         InputError: the file cannot be read, breaks the syntax, is not a mapping, or is of another kind.
@@ -82,7 +83,7 @@ def read_document(
         what = f"is not a space file: it has none of the sections {', '.join(SPACE_KEYS)}"
         raise InputError([Fault(source, what, "`raysearch spaces demo` prints an example")])
     num_own = len(document.keys() & set(own_keys or ()))
-    if found is None or found is wanted or 2 * num_own >= len(document):
+    if found in (None, wanted, also) or 2 * num_own >= len(document):
         return document, faults
     if own_keys is None and not (found is Kind.SPACE and {"space", "objective"} <= document.keys()):
         return document, faults  # a trainable without a model may have any of these keys in its config

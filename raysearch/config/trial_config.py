@@ -102,7 +102,9 @@ def read_config_file(path: Path, source: str, tree: "ConfigTree", beside: Beside
         InputError: the file cannot be read, breaks the syntax, or is not a mapping.
     """
     own_keys = None if tree.model is None else {*tree.model.model_fields, "raysearch"}
-    document, faults = read_document(path, source, Kind.CONFIG, own_keys)
+    document, faults = read_document(
+        path, source, Kind.CONFIG, own_keys, also=Kind.OPENSEG if tree.takes_openseg else None
+    )
     if not (tree.takes_openseg and is_openseg(document)):
         document.pop("raysearch", None)
         return ConfigFile(document, beside.overrides, faults + misplaced(beside.flags, source))
