@@ -119,8 +119,8 @@ class _WholeImage(_ScaledCrop):
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         sides = params["shape"][:2]
-        factors = [crop / side for crop, side in zip(self._config.crop_size, sides, strict=True)]
-        if self._config.fit == "scale_and_pad":
+        factors = [crop / side for crop, side in zip(self.config.crop_size, sides, strict=True)]
+        if self.config.fit == "scale_and_pad":
             factors = [min(factors)] * 2
         height, width = (max(1, round(side * factor)) for side, factor in zip(sides, factors, strict=True))
         return {"window": (slice(None), slice(None)), "size": (width, height)}
