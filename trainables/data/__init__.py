@@ -1,4 +1,4 @@
-"""Images and labels: where they lie, how they are read, cached, augmented and batched."""
+"""Images and labels: where they are, and how they are read, cached, augmented and batched."""
 
 from trainables.data.augmentation import Augmentation
 from trainables.data.batches import (

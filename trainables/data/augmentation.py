@@ -1,4 +1,4 @@
-"""Random changes of a training image and its label: crop or whole image, brightness, padding, flip."""
+"""Random changes to a training image and its label: crop or whole image, brightness, padding, flip."""
 
 import os
 import random
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the network for a newer version
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise the import asks the network for a newer version
 import albumentations as A
 
 from trainables.config import IGNORE_INDEX, AugmentationConfig
@@ -16,18 +16,18 @@ from trainables.config import IGNORE_INDEX, AugmentationConfig
 Pixels: TypeAlias = NDArray[np.uint8]
 
 MEAN_COLOUR = (124, 116, 104)
-"""The ImageNet mean in grey levels, RGB, which fills what lies outside an image: about 0 once normalised."""
+"""ImageNet's mean in grey levels, RGB, which fills the area outside an image: about 0 after normalisation."""
 
 
 _CORNERS = {"right_down": "top_left", "left_up": "bottom_right"}
-"""Where padding goes -> where the image lies."""
+"""Side of the padding -> position of the image."""
 
 
 class Augmentation:
-    """A random crop of an image and its label, as the original trainer draws it, or the whole image resized.
+    """A random crop of an image and its label, as in the original trainer, or the whole image resized.
 
-    Scale and aspect are uniform; what is smaller than the crop is padded with `MEAN_COLOUR` and ignore. The brightness
-    shift leaves the padding as it is.
+    Scale and aspect ratio are drawn uniformly. Where the result is smaller than the crop, the image is padded with
+    `MEAN_COLOUR` and the label with ignore. The brightness shift does not change the padding.
     """
 
     def __init__(self, config: AugmentationConfig) -> None:
@@ -39,18 +39,18 @@ class Augmentation:
                 A.HorizontalFlip(p=config.flip),
             ]
         )
-        # A crop is too small to share among threads, and a trial's threads belong to its network.
+        # A crop is too small to be divided among threads, and a trial's threads belong to its network.
         cv2.setNumThreads(0)
 
     def config_used(self, given: AugmentationConfig) -> AugmentationConfig:
-        """Return the config as the transforms show it; one that is not there changes nothing."""
+        """Return the config as the transforms show it; a transform that is missing counts as no change."""
         used: dict[str, Any] = {"scale": (1.0, 1.0), "aspect": (1.0, 1.0), "brightness": 0.0, "flip": 0.0}
         for transform in self._compose.transforms:
             match transform:
                 case _ScaledCrop():
                     used |= {"scale": transform.config.scale, "aspect": transform.config.aspect}
                 case A.RandomBrightnessContrast():
-                    # The limit is held as a fraction of 255.
+                    # The transform holds the limit as a fraction of 255.
                     limit = max(transform.brightness_limit)
                     used["brightness"] = given.brightness if limit == given.brightness / 255.0 else limit * 255.0
                 case A.HorizontalFlip():
@@ -86,10 +86,10 @@ def _padding(config: AugmentationConfig) -> Any:
 
 
 class _ScaledCrop(A.DualTransform):  # type: ignore[misc]  # albumentations has no types
-    """A random crop of the randomly scaled image, at most `crop_size` large.
+    """A random crop, at most `crop_size` large, of the randomly scaled image.
 
-    The window is cut out of the source and only then resized, so the cost does not grow with the image: the same as
-    scaling the whole image first, up to rounding the window to whole source pixels.
+    The window is cut out of the source and only then resized, so that the cost does not grow with the image. The result
+    is the same as if the whole image were scaled first, except that the window is rounded to whole source pixels.
     """
 
     def __init__(self, config: AugmentationConfig) -> None:
@@ -109,7 +109,7 @@ class _ScaledCrop(A.DualTransform):  # type: ignore[misc]  # albumentations has 
         return resized
 
     def apply_to_mask(self, mask: Pixels, window: Any, size: Any, **params: Any) -> Pixels:
-        # The exact mode samples at pixel centres as the linear one does; the plain one is off by up to half a pixel.
+        # The exact mode samples at pixel centres, as the linear mode does; the plain one is off by up to half a pixel.
         resized: Pixels = cv2.resize(mask[window], size, interpolation=cv2.INTER_NEAREST_EXACT)
         return resized
 
@@ -127,7 +127,7 @@ class _WholeImage(_ScaledCrop):
 
 
 def _window(length: int, factor: float, crop: int, rng: np.random.Generator) -> tuple[slice, int]:
-    """A random source interval of a side, and its length in pixels once scaled by `factor`."""
+    """Return a random source interval of a side, and its length in pixels after scaling by `factor`."""
     scaled = max(1, round(length * factor))
     cropped = min(scaled, crop)
     source = min(length, max(1, round(cropped * length / scaled)))

@@ -1,4 +1,4 @@
-"""Training batches as a function of (seed, iteration), and the samples a network is scored on."""
+"""Training batches as a function of (seed, iteration), and the samples that a network is scored on."""
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,16 +19,16 @@ from trainables.data.image_files import Pixels, read_image
 from trainables.data.labels import label_table
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
-"""RGB, of images in [0, 1]."""
+"""Mean of each channel, RGB, of images in [0, 1]."""
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# Streams of random numbers with one seed. Seeds of a stream differ in a number that no trailing zero can hide: NumPy
-# takes [s, 1] and [s, 1, 0] for the same seed.
+# Random number streams that share one seed. Two seeds of a stream must differ in more than a trailing zero, because
+# NumPy takes [s, 1] and [s, 1, 0] for the same seed.
 _ORDER, _AUGMENTATION = 1, 2
 
 
 class TrainBatch(NamedTuple):
-    """What the network learns from in one iteration."""
+    """Images and labels that the network learns from in one iteration."""
 
     images: Tensor
     """(B, 3, ch, cw) float32, normalised."""
@@ -37,17 +37,17 @@ class TrainBatch(NamedTuple):
 
 
 class EvaluationSample(NamedTuple):
-    """One image to be scored against its label."""
+    """One image that is scored against its label."""
 
     name: str
     image: Tensor
     """(3, h, w) float32, normalised, at `image_scale`."""
     label: Tensor
-    """(H, W) int64, class index in [0, K) or 255, at its own size."""
+    """(H, W) int64, class index in [0, K) or 255, at the label's own size."""
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width that the prediction must have."""
+        """Height and width that the prediction must have, in pixels."""
         height, width = self.label.shape
         return height, width
 
@@ -57,13 +57,13 @@ class ImageSample(NamedTuple):
 
     path: Path
     pixels: Pixels
-    """(H, W, 3) uint8 RGB, at its own size."""
+    """(H, W, 3) uint8 RGB, at the image's own size."""
     image: Tensor
     """(3, h, w) float32, normalised, at `image_scale`."""
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width that the prediction must have."""
+        """Height and width that the prediction must have, in pixels."""
         height, width = self.pixels.shape[:2]
         return height, width
 
@@ -71,11 +71,11 @@ class ImageSample(NamedTuple):
 class TrainBatches:
     """The batches of iterations `start_iteration` to `max_iters - 1`.
 
-    They are of all images of a split unless some are named by place.
+    They use all images of a split, or those whose indices are given.
 
-    Images come in an order drawn anew for every epoch, without a break between epochs: batch t holds the stream's
-    images tB to (t + 1)B - 1. Batch t is a function of the dataset, the config, the seed and t alone, so there is
-    nothing to save but the iteration, and the number of workers changes nothing.
+    The order of the images is drawn anew for each epoch, and epochs follow one another without a gap: batch t holds
+    images tB to (t + 1)B - 1 of this stream. Batch t depends only on the dataset, the config, the seed and t. Therefore
+    a checkpoint needs no state except the iteration, and the number of workers has no effect.
     """
 
     def __init__(
@@ -96,26 +96,27 @@ class TrainBatches:
 
     @property
     def augmentation(self) -> Augmentation:
-        """The random changes of the images."""
+        """Random changes that are made to the images."""
         return self._dataset.augmentation
 
     def __len__(self) -> int:
         return len(self._iterations)
 
     def __iter__(self) -> Iterator[TrainBatch]:
-        """Batches in order. Worker processes live as long as the iterator."""
+        """Yield the batches in order. Worker processes live as long as the iterator."""
         with warnings.catch_warnings():
-            # More workers than processors are for the config to say; torch warns of them at every start of a loader.
+            # The config decides whether there are more workers than processors; torch warns about it at each start of a
+            # loader.
             warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
             return iter(
                 DataLoader(
                     self._dataset,
                     sampler=self._iterations,
-                    batch_size=None,  # an item of the dataset is a batch already
+                    batch_size=None,  # an item of the dataset is already a batch
                     num_workers=self._workers,
-                    # A fork shares the decoded pixels, and only the parent touches the accelerator.
+                    # A forked process shares the decoded pixels, and only the parent uses the accelerator.
                     multiprocessing_context="fork" if self._workers else None,
-                    # The loader draws a seed that nothing here uses; not from the network's generator.
+                    # The loader draws a seed that is not used here; it must not come from the network's generator.
                     generator=torch.Generator(),
                 )
             )
@@ -146,7 +147,10 @@ class _BatchOfIteration(Dataset[TrainBatch]):
 def evaluation_samples(
     split: DecodedSplit, config: DataConfig, images: Iterable[int] | None = None
 ) -> Iterator[EvaluationSample]:
-    """Images of a split, all unless some are named by place: unchanged but for `image_scale`, each with its label."""
+    """Yield the images of a split with their labels, all of them or those at the given indices.
+
+    The images are unchanged except for `image_scale`.
+    """
     table = label_table(config)
     for i in range(len(split)) if images is None else images:
         label = torch.from_numpy(table[split.label(i)].astype(np.int64))
@@ -154,7 +158,7 @@ def evaluation_samples(
 
 
 def image_samples(paths: Iterable[Path], config: DataConfig) -> Iterator[ImageSample]:
-    """What `evaluation_samples` gives of labelled images, of image files alone.
+    """Yield the same samples as `evaluation_samples`, but from image files without labels.
 
     Raises:
         InputError: a file cannot be read.
@@ -165,11 +169,11 @@ def image_samples(paths: Iterable[Path], config: DataConfig) -> Iterator[ImageSa
 
 
 def normalise(image: NDArray[np.uint8], input_mode: Literal["RGB", "BGR"]) -> Tensor:
-    """What a network sees of an image: (3, h, w) float32.
+    """Return an image as the network receives it: (3, h, w) float32.
 
     Args:
         image: (h, w, 3) uint8, always RGB.
-        input_mode: Order of the output's channels. `BGR` normalises the first channel, blue, by the mean and standard
+        input_mode: Channel order of the output. `BGR` normalises the first channel, blue, with the mean and standard
             deviation of red, as the original trainer does.
     """
     ordered = image[..., ::-1] if input_mode == "BGR" else image
@@ -183,5 +187,5 @@ _STD = torch.tensor(IMAGENET_STD).mul(255.0).view(3, 1, 1)
 
 @lru_cache(maxsize=8)
 def _order(seed: int, epoch: int, num_samples: int) -> NDArray[Any]:
-    """The order of the samples in an epoch."""
+    """Return the order of the samples in an epoch."""
     return np.random.default_rng([seed, _ORDER, epoch]).permutation(num_samples)

@@ -1,4 +1,4 @@
-"""What lies in a folder of pairs, whatever its labels mean: pixels of every raw value, sizes, contents, faults."""
+"""Contents of a folder of pairs, whatever its labels mean: pixels of each raw value, sizes, hashes and faults."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -26,59 +26,61 @@ from trainables.data.soft_edges import SoftEdges, inner_pixels, soft_edges, soft
 from trainables.errors import Fault, InputError
 
 Begin: TypeAlias = Callable[[str, int], Callable[[], None]]
-"""Called with what begins and its number of files; what it gives is called after each, from any thread."""
+"""Function that is called with the name of a step and its number of files. It returns a function that is called after
+each file, from any thread.
+"""
 
 SPLITS = ("train", "val", "test")
-"""Every split that a dataset may have, the first two of which it must."""
+"""All splits that a dataset may have. The first two are required."""
 
 
 def silently(what: str, total: int) -> Callable[[], None]:
-    """A `Begin` that shows nothing."""
+    """Report no progress; a `Begin` for silent use."""
     return lambda: None
 
 
 @dataclass(frozen=True)
 class Census:
-    """What one folder of pairs holds: the N pairs that can be read, by name, and what is wrong with the rest."""
+    """Contents of one folder of pairs: the N pairs that can be read, by name, and the faults of the others."""
 
     pairs: list[Pair]
     sizes: list[Size]
-    """Height and width of every pair."""
+    """Height and width of each pair."""
     histograms: NDArray[np.int64]
-    """(N, 256) pixels of every raw value in every label."""
+    """(N, 256) number of pixels of each raw value in each label."""
     inner: NDArray[np.int64]
-    """(256,) pixels of every raw value whose four neighbours have it too, in all labels."""
+    """(256,) number of pixels of each raw value whose four neighbours have the same value, over all labels."""
     digests: list[str]
-    """Hash of every image's decoded pixels; empty where they were not asked for."""
+    """Hash of the decoded pixels of each image; empty if hashes were not requested."""
     traits: list[ImageTraits]
-    """What the pixels of every image no longer show of its file; empty where hashes were not asked for."""
+    """Properties of each image file that its pixels no longer show; empty if hashes were not requested."""
     faults: list[Fault]
 
     @property
     def images(self) -> tuple[tuple[str, Path], ...]:
-        """Hash and path of every image; none where hashes were not asked for."""
+        """Hash and path of each image; empty if hashes were not requested."""
         return tuple(zip(self.digests, (pair.image for pair in self.pairs), strict=False))
 
     @property
     def soft_edges(self) -> SoftEdges | None:
-        """What the labels hold where they look blended along edges."""
+        """Values of the labels if they look blended along edges, otherwise None."""
         return soft_edges(self.histograms.sum(axis=0), self.inner)
 
     def sizes_found(self) -> dict[Size, int]:
-        """Height and width -> how many pairs have them."""
+        """Return the number of pairs of each height and width."""
         return dict(Counter(self.sizes))
 
     def value_pixels(self) -> dict[int, int]:
-        """Raw value -> pixels in all labels, for the values that occur."""
+        """Return the number of pixels in all labels of each raw value that occurs."""
         totals = self.histograms.sum(axis=0)
         return {int(value): int(totals[value]) for value in np.flatnonzero(totals)}
 
     def class_histograms(self, config: DataConfig) -> NDArray[np.int64]:
-        """(N, K) pixels of every class in every label."""
+        """Return the pixels of each class in each label, (N, K)."""
         return class_histograms(self.histograms, config)
 
     def summary(self, config: DataConfig) -> SplitSummary:
-        """The same in the terms of a config, for the notices on it."""
+        """Return the same contents in the terms of a config, from which notices are made."""
         histograms = self.class_histograms(config)
         class_pixels = histograms.sum(axis=0)
         return SplitSummary(
@@ -96,13 +98,13 @@ class Census:
 
 
 def take_census(folder: Path, *, hash_images: bool, bit_depth: int = 16, begin: Begin = silently) -> Census:
-    """The census of a folder `{image,label}`; each file is read once, and a bad one stops nothing.
+    """Read each file of a folder `{image,label}` once, and record faults instead of stopping at them.
 
     Args:
         folder: Holds `image` (or `images`) and `label` (or `labels`).
-        hash_images: Decode the images as well, and hash them; else only their headers are read.
-        bit_depth: Significant bits of images with 16 bits a channel.
-        begin: Is told of the progress.
+        hash_images: If True, images are also decoded and hashed; otherwise only their headers are read.
+        bit_depth: Significant bits of images with 16 bits per channel.
+        begin: Is told about the progress.
     """
     folder = folder.expanduser().absolute()
     pairs, faults = scan_pairs(folder.parent, folder.name)
@@ -137,7 +139,7 @@ def take_census(folder: Path, *, hash_images: bool, bit_depth: int = 16, begin: 
 
 
 def present_splits(folder: Path) -> list[str]:
-    """The splits that a dataset folder has, in the order of `SPLITS`.
+    """Return the splits that a dataset folder has, in the order of `SPLITS`.
 
     Raises:
         InputError: it has none.
@@ -150,25 +152,25 @@ def present_splits(folder: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a whole dataset holds."""
+    """Contents of a whole dataset."""
 
     splits: dict[str, Census]
     config: DataConfig | None
-    """What the label values were taken for; None where they are fewer than two."""
+    """Assumed meaning of the label values; None if there are fewer than two of them."""
     notices: list[str]
-    """What is worth knowing and breaks nothing, one line each."""
+    """Facts worth knowing that are not faults, one line each."""
     shared: list[SharedImage]
     faults: list[Fault]
 
 
 def inspect_dataset(folder: Path, config: DataConfig | None = None, begin: Begin = silently) -> Inspection:
-    """All that can be said of a dataset's files, without an end at the first fault.
+    """Inspect all files of a dataset, without stopping at the first fault.
 
     Args:
         folder: `{train,val[,test]}/{image,label}`.
-        config: What the label values mean and how images are read; without it every value but 255 is taken for a
-            class, or those that have areas of their own, and images for what they seem to be.
-        begin: Is told of the progress.
+        config: The meaning of the label values, and how images are read. Without it, every value except 255 counts as a
+            class (if labels look blended, only values with areas of their own do), and the bit depth is guessed.
+        begin: Is told about the progress.
 
     Raises:
         InputError: the folder has no split at all.
@@ -181,7 +183,7 @@ def inspect_dataset(folder: Path, config: DataConfig | None = None, begin: Begin
 
     splits = {name: census(name) for name in present_splits(folder)}
     found_depth = likely_bit_depth(image for census in splits.values() for image in census.traits)
-    if config is None and found_depth < depth:  # too dark to tell images apart
+    if config is None and found_depth < depth:  # too dark to distinguish images
         depth = found_depth
         splits = {name: census(name) for name in splits}
     faults = [fault for census in splits.values() for fault in census.faults]
@@ -202,7 +204,7 @@ def inspect_dataset(folder: Path, config: DataConfig | None = None, begin: Begin
             what = f"no label has a pixel of any class: the ids are {list(config.label_class_ids)}"
             faults.append(Fault(shown(folder / name), what, f"the labels hold the values {found}; list the classes"))
             del summaries[name]
-        assumed = config.model_copy(update={"bit_depth": 16}) if is_guess else config  # so that the guess is said
+        assumed = config.model_copy(update={"bit_depth": 16}) if is_guess else config  # so that the guess is reported
         lines += notices(summaries, assumed)
     else:
         blended = [(census.soft_edges, census) for census in readable.values()]
@@ -211,15 +213,15 @@ def inspect_dataset(folder: Path, config: DataConfig | None = None, begin: Begin
 
 
 def class_names(config: DataConfig) -> tuple[str, ...]:
-    """The name of every class, or its raw value where it has none."""
+    """Return the name of each class, or its raw value if it has no name."""
     ids = config.label_class_ids[1:] if config.reduce_zero_label else config.label_class_ids
     return config.class_names or tuple(map(str, ids))
 
 
 def guessed_config(censuses: Sequence[Census]) -> DataConfig | None:
-    """Return the config by which every raw value but 255 is a class; None where there are fewer than two.
+    """Return the config in which every raw value except 255 is a class, or None if there are fewer than two values.
 
-    Of labels that look blended along edges, only values that have areas of their own are classes.
+    If labels look blended along edges, only values that have areas of their own are classes.
     """
     pixels = sum((census.histograms.sum(axis=0) for census in censuses), np.zeros(256, np.int64))
     inner = sum((census.inner for census in censuses), np.zeros(256, np.int64))
@@ -236,7 +238,7 @@ def guessed_config(censuses: Sequence[Census]) -> DataConfig | None:
 
 
 def _unless_faulty(read: Callable[[], Result], faults: list[Fault]) -> Result | None:
-    """What a file holds, or nothing where the fault is recorded."""
+    """Return the contents of a file, or record its faults and return None."""
     try:
         return read()
     except InputError as error:

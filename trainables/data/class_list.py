@@ -1,4 +1,4 @@
-"""The names of a dataset's classes, in a file that the dataset carries with it: rows of `id,name`."""
+"""File with the names of a dataset's classes, stored in the dataset: rows of `id,name`."""
 
 import csv
 from collections.abc import Mapping
@@ -8,20 +8,20 @@ from trainables.data.folder import shown
 from trainables.errors import Fault, InputError
 
 CLASS_LIST = "classes.csv"
-"""The file's name, beside train/ and val/."""
+"""Name of the file, which lies beside train/ and val/."""
 
 
 def write_class_list(folder: Path, names: Mapping[int, str]) -> None:
-    """Write the name of every class id of a dataset, in order."""
+    """Write the name of each class id of a dataset, in order."""
     with (folder / CLASS_LIST).open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("id", "name"), *names.items()])
 
 
 def read_class_list(folder: Path) -> dict[int, str]:
-    """Return class id -> name as the dataset's own list says, in its order; nothing where it has no list.
+    """Return class id -> name from the dataset's own list, in its order; empty if it has no list.
 
     Raises:
-        InputError: every row that is no class id and name, or repeats an id.
+        InputError: every row that is not a class id and a name, or that repeats an id.
     """
     path = folder / CLASS_LIST
     if not path.is_file():

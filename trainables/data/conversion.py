@@ -1,4 +1,4 @@
-"""Labels as others write them, to labels that train: one channel, 8 bits, 255 where there is no class."""
+"""Conversion of labels of other kinds to labels for training: one channel, 8 bits, 255 where there is no class."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -24,10 +24,10 @@ from trainables.data.soft_edges import SoftEdges, inner_pixels, soft_edges
 from trainables.errors import Fault, InputError
 
 MOST_CLASSES = IGNORE_INDEX
-"""Ids are 0..254."""
+"""Maximum number of classes: ids are 0..254."""
 
 COLOURS_NAMED = 8
-"""Colours of a mask that are named where no palette says what they mean."""
+"""Maximum number of a mask's colours that are named if no palette explains them."""
 
 LABEL_SOURCE_ENDINGS = (*IMAGE_ENDINGS, ".gif")
 """Endings of label files that can be converted."""
@@ -41,7 +41,7 @@ Values: TypeAlias = Literal["keep", "contiguous", "spaced"]
 
 
 class RawValue(NamedTuple):
-    """A value that the labels hold, and what becomes of it."""
+    """A value that the labels hold, and its new value."""
 
     value: int
     becomes: int
@@ -51,51 +51,51 @@ class RawValue(NamedTuple):
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was converted."""
+    """Result of a conversion."""
 
     values: list[RawValue]
-    """Every value that occurs, ascending: grey values, palette indices, or the ids of the palette."""
+    """All values that occur, ascending: grey values, palette indices, or the ids of the palette."""
     class_ids: tuple[int, ...]
-    """The ids of the classes in the new labels, in the order of the classes."""
+    """Ids of the classes in the new labels, in class order."""
     num_labels: int
     num_images: int
-    """Images that were copied or linked."""
+    """Number of images that were copied or linked."""
     palette_images: Literal["indices", "colours"] | None
-    """How label files with a palette of their own were read; None where there are none."""
+    """How label files with their own palette were read; None if there are none."""
     soft_edges: SoftEdges | None
-    """What the labels held if they looked blended along edges; None for colour masks."""
+    """Values of the labels if they looked blended along edges; None for colour masks."""
     moved: frozenset[int]
-    """Values that were taken for the nearest class or background."""
+    """Values that were replaced by the nearest class or background."""
 
 
 class _Counts(NamedTuple):
-    """What one label file holds."""
+    """Contents of one label file."""
 
     pixels: dict[int, int]
-    """Value -> pixels."""
+    """Value -> number of pixels."""
     inner: dict[int, int]
-    """Value -> pixels whose four neighbours have it too."""
+    """Value -> number of pixels whose four neighbours have the same value."""
     mode: str
-    """Pillow's name for the kind of pixels."""
+    """Pillow's name of the pixel format."""
 
 
 @dataclass(frozen=True)
 class ConversionNeeded:
-    """Why labels cannot train as they are, and how `convert` mends it."""
+    """Reason why labels cannot be used for training as they are, and the arguments of `convert` that fix it."""
 
     reason: str
     palette: str | None = None
-    """Colours by which the masks are read: a preset's, or `auto`."""
+    """Colours by which the masks are read: the name of a preset, or `auto`."""
     class_ids: tuple[int, ...] | None = None
-    """Values that are classes; None where that is all but 255."""
+    """Values that are classes; None means all except 255."""
     values: Values = "keep"
     nearest: bool = False
-    """Values between the classes are taken for the nearest."""
+    """True if values between the classes are replaced by the nearest class."""
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """Which file becomes which, by paths relative to the new folder."""
+    """Source and target of each file; targets are relative to the new folder."""
 
     labels: list[tuple[Path, Path]] = field(default_factory=list)
     images: list[tuple[Path, Path]] = field(default_factory=list)
@@ -113,26 +113,27 @@ def convert(
     link: bool = False,
     begin: Begin = silently,
 ) -> Conversion:
-    """Write the labels of `source` anew under `destination`, and with them the images where there are any.
+    """Write the labels of `source` in a new form under `destination`, together with the images if there are any.
 
     Args:
         source: `{train,val,test}/{image,label}`, `{image,label}/{train,val,test}`, `{image,label}`, or a folder of
-            label files; never changed. What all labels of a folder have around the names of their images is left out.
-        destination: Absent or empty; it is there whole or not at all.
-        palette: The id of every colour, for colour masks, and for label files with a palette of their own, whose
-            indices are the values otherwise.
-        values: What the class ids become: themselves, 0, 1, 2, ..., or as many values evenly spaced over 0..254.
-        class_ids: Values that are classes, in the order of the classes; without them, those of the palette, else all
-            values but 255 that occur in any file, ascending.
-        background: Values that are no class: they become 255, and 255 stays unless `class_ids` names it.
-        nearest: Take a value that is neither class nor background, or a colour outside the palette, for the nearest
-            that is, and read lossy formats too; without `class_ids` and palette, the classes are the values that
-            have areas of their own.
-        link: Hard links in place of copies of the images.
-        begin: Is told of the progress.
+            label files; it is never changed. A prefix or suffix that all label names of a folder add to the names of
+            their images is left out.
+        destination: Absent or an empty folder. It is created complete or not at all.
+        palette: The id of each colour, for colour masks. It also applies to label files with their own palette, whose
+            palette indices are used otherwise.
+        values: New class ids: the old ones, 0, 1, 2, ..., or as many values evenly spaced over 0..254.
+        class_ids: Values that are classes, in class order. Default: those of the palette, or else all values except 255
+            that occur in any file, ascending.
+        background: Values that are no class. They become 255, and 255 stays 255 unless `class_ids` names it.
+        nearest: Replace a value that is neither class nor background, or a colour outside the palette, by the nearest
+            one that is, and read lossy formats too. Without `class_ids` and palette, the classes are the values that
+            have areas of their own, if the labels look blended.
+        link: Make hard links instead of copies of the images.
+        begin: Is told about the progress.
 
     Raises:
-        InputError: every file that cannot be read or has a colour or a value that is no class and not background;
+        InputError: every file that cannot be read or has a colour or value that is neither class nor background;
             the destination exists; there are more than 255 classes.
     """
     plan = _plan(source.expanduser().absolute())
@@ -173,10 +174,10 @@ def convert(
 
 
 def conversion_needed(source: Path, begin: Begin = silently) -> ConversionNeeded | None:
-    """Return what keeps the labels of a folder from training though `convert` can mend it; None if nothing does.
+    """Return what keeps labels from being used for training if `convert` can fix it; None if there is nothing to fix.
 
     Raises:
-        InputError: what `convert` cannot mend either.
+        InputError: every fault that `convert` cannot fix.
     """
     plan = _plan(source)
     try:
@@ -185,7 +186,7 @@ def conversion_needed(source: Path, begin: Begin = silently) -> ConversionNeeded
         if not _readable(plan, None, True, begin):
             palette = next((name for name in _PALETTES if _readable(plan, PRESETS[name].palette, False, begin)), "auto")
             if palette == "auto":
-                _colours_found(plan, begin)  # raises where there are too many
+                _colours_found(plan, begin)  # raises if there are too many
             return ConversionNeeded("its labels are colour masks", palette=palette)
         return ConversionNeeded("its labels are of a lossy format, which alters values", nearest=True)
     counts = [one.pixels for one in found]
@@ -197,7 +198,7 @@ def conversion_needed(source: Path, begin: Begin = silently) -> ConversionNeeded
         reason = f"its labels hold only {classes[0]} and 255, and 255 always means ignored"
         return ConversionNeeded(reason, class_ids=(classes[0], IGNORE_INDEX), values="contiguous")
     if len(classes) > MOST_CLASSES:
-        _classes(source, counts, None, None, (), None)  # which raises
+        _classes(source, counts, None, None, (), None)  # raises
     if classes and classes[-1] >= IGNORE_INDEX:
         reason = f"its labels hold values up to {classes[-1]}, and ids are 0..254"
         return ConversionNeeded(reason, values="contiguous")
@@ -215,10 +216,10 @@ def conversion_needed(source: Path, begin: Begin = silently) -> ConversionNeeded
 
 
 def colours_found(source: Path, begin: Begin = silently) -> Palette:
-    """Return a palette of all colours that the masks of a folder hold, numbered from 0, dark ones first.
+    """Return a palette of all colours in a folder of masks, numbered from 0 in ascending order of their RGB value.
 
     Raises:
-        InputError: files that cannot be read, or more colours than there can be classes.
+        InputError: files cannot be read, or there are more colours than classes can exist.
     """
     return _colours_found(_plan(source.expanduser().absolute()), begin)
 
@@ -260,7 +261,7 @@ def _readable(plan: _Plan, palette: Palette | None, nearest: bool, begin: Begin)
 
 
 def _plan(source: Path) -> _Plan:
-    """Which files there are to convert and to copy; raises InputError with all that is wrong with the folders."""
+    """Return the files to convert and to copy; raise InputError with all faults of the folders."""
     if not source.is_dir():
         raise InputError([Fault(shown(source), "is no folder", "give a dataset or a folder of labels")])
     plan = _Plan()
@@ -287,7 +288,7 @@ def _plan(source: Path) -> _Plan:
 
 
 def _count(plan: _Plan, palette: Palette | None, nearest: bool, begin: Begin) -> list[_Counts]:
-    """Return what every label file holds; raises InputError with the faults of all."""
+    """Return the contents of each label file; raise InputError with the faults of all."""
     advance = begin("counting label values", len(plan.labels))
 
     def count(i: int) -> _Counts:
@@ -305,12 +306,12 @@ def _count(plan: _Plan, palette: Palette | None, nearest: bool, begin: Begin) ->
 
 
 def _present(counts: NDArray[np.int64]) -> dict[int, int]:
-    """Return the value and number of whatever occurs."""
+    """Return the number of pixels of each value that occurs."""
     return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
 
 
 def _soft_edges(found: list[_Counts]) -> SoftEdges | None:
-    """Return what the labels hold if they look blended along edges."""
+    """Return the values of the labels if they look blended along edges."""
     pixels, inner = np.zeros((2, _LARGEST_VALUE + 1), np.int64)
     for one in found:
         pixels[list(one.pixels)] += np.array(list(one.pixels.values()), np.int64)
@@ -319,13 +320,13 @@ def _soft_edges(found: list[_Counts]) -> SoftEdges | None:
 
 
 def _likely_classes(blended: SoftEdges) -> list[int]:
-    """Return the values with areas of their own; 255 is a class of masks of 0 and 255 alone."""
+    """Return the values with areas of their own; 255 is a class only in masks of 0 and 255."""
     classes = [value for value in blended.likely_classes if value != IGNORE_INDEX]
     return classes if len(classes) > 1 else list(blended.likely_classes)
 
 
 def _add_nearest(table: dict[int, int], counts: list[dict[int, int]], targets: list[int]) -> None:
-    """Give every value that the table lacks what the nearest of the target values becomes, of two the lower one."""
+    """Give each value that the table lacks the new value of its nearest target, the lower of two equally near ones."""
     present = _totals(counts).keys()
     if IGNORE_INDEX in present:
         targets = [*targets, IGNORE_INDEX]
@@ -334,7 +335,7 @@ def _add_nearest(table: dict[int, int], counts: list[dict[int, int]], targets: l
 
 
 def _raw_values(path: Path, palette: Palette | None, nearest: bool) -> tuple[NDArray[Any], str]:
-    """The value of every pixel, (h, w) integer, and the file's mode; raises InputError."""
+    """Return the value of each pixel, (h, w) integer, and the file's mode; raise InputError."""
     with open_file(path) as image:
         if image.format not in _LOSSLESS and not nearest:
             what = f"holds {image.format} data, and a lossy format alters label values"
@@ -345,13 +346,13 @@ def _raw_values(path: Path, palette: Palette | None, nearest: bool) -> tuple[NDA
         mode = image.mode
         if palette is not None:
             return _palette_ids(path, upright(image), palette, nearest), mode
-        # The palette of a GIF is made anew for every file, so that one index means another value in each.
+        # Each GIF file has its own palette, so the same index means different values in different files.
         grey = _grey(upright(image)) if image.format == "GIF" or mode not in _ONE_CHANNEL else None
         if grey is not None:
             return grey, "L"
         if image.format != "GIF" and mode in _ONE_CHANNEL:
             raw = np.asarray(upright(image))
-            if depth < 8:  # which Pillow has scaled to 0..255
+            if depth < 8:  # Pillow has scaled these to 0..255
                 raw = (raw > 0).astype(np.uint8) if depth == 1 else raw // np.uint8(255 // (2**depth - 1))
             if raw.dtype != np.uint8 and not 0 <= raw.min() <= raw.max() <= _LARGEST_VALUE:
                 what = f"holds the values {raw.min()} to {raw.max()}; a label has at most 16 bits"
@@ -365,7 +366,7 @@ def _raw_values(path: Path, palette: Palette | None, nearest: bool) -> tuple[NDA
 
 
 def _grey(image: Image.Image) -> NDArray[np.uint8] | None:
-    """Return the value of every pixel, (h, w), of an opaque image whose channels are equal; None of any other."""
+    """Return the value of each pixel, (h, w), of an opaque image with equal channels; None for any other image."""
     if image.mode not in ("P", "L", "LA", "RGB", "RGBA"):
         return None
     pixels = np.asarray(image.convert("RGBA"))
@@ -374,13 +375,13 @@ def _grey(image: Image.Image) -> NDArray[np.uint8] | None:
 
 
 def _palette_ids(path: Path, image: Image.Image, palette: Palette, nearest: bool) -> NDArray[np.int16]:
-    """Return the id of every pixel of a colour mask; raises InputError at a colour without one, unless `nearest`."""
+    """Return the id of each pixel of a colour mask; raise InputError for an unknown colour, unless `nearest`."""
     if image.mode in ("1", "L", "I", "I;16", "I;16B", "F"):
         what = f"has one channel ({image.mode}), which holds ids already and no colours"
         raise InputError([Fault(shown(path), what, "leave out --palette for such files")])
     if image.mode not in ("P", "RGB", "RGBA"):
         raise InputError([Fault(shown(path), f"is of mode {image.mode}, not RGB", "save the mask as RGB")])
-    # An image's own palette is looked up here, colour by colour: this direction loses nothing.
+    # An image's own palette is applied first, colour by colour: this direction loses nothing.
     pixels = np.asarray(image.convert("RGBA"))
     ids = palette.nearest_ids(pixels[..., :3]) if nearest else palette.ids(pixels[..., :3])
     wrong = (ids == UNKNOWN) | (pixels[..., 3] != 255)
@@ -398,7 +399,7 @@ def _palette_ids(path: Path, image: Image.Image, palette: Palette, nearest: bool
 
 
 def _totals(counts: Iterable[dict[int, int]]) -> dict[int, tuple[int, int]]:
-    """Value -> its pixels and files."""
+    """Return the number of pixels and of files of each value."""
     totals: dict[int, tuple[int, int]] = {}
     for pixels_of in counts:
         for value, count in pixels_of.items():
@@ -415,7 +416,7 @@ def _classes(
     background: Sequence[int],
     blended: SoftEdges | None,
 ) -> list[int]:
-    """The values that are classes, in their order; raises InputError where they are too few or too many."""
+    """Return the values that are classes, in order; raise InputError if there are too few or too many."""
     if class_ids is not None:
         classes = list(class_ids)
     elif palette is not None:
@@ -440,7 +441,7 @@ def _classes(
 
 
 def _or_nearest(fix: str, blended: SoftEdges | None) -> str:
-    """Return a fix, with another beside it for labels that look blended along edges."""
+    """Return a fix, extended by a second one for labels that look blended along edges."""
     if blended is None:
         return fix
     likely = ", ".join(map(str, blended.likely_classes))
@@ -448,7 +449,7 @@ def _or_nearest(fix: str, blended: SoftEdges | None) -> str:
 
 
 def _table(classes: list[int], values: Values, source: Path) -> dict[int, int]:
-    """Class value -> its value in the new labels."""
+    """Return the new value of each class value."""
     match values:
         case "contiguous":
             return {value: position for position, value in enumerate(classes)}
@@ -471,7 +472,7 @@ def _check_values(
     background: Sequence[int],
     blended: SoftEdges | None,
 ) -> None:
-    """Raise InputError with every file that holds a value which is no class, background or 255."""
+    """Raise InputError for every file that holds a value which is neither class, background nor 255."""
     known = {*classes, *background, IGNORE_INDEX}
     faults = []
     for (path, _), pixels_of in zip(plan.labels, counts, strict=True):

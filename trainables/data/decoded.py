@@ -1,9 +1,10 @@
-"""A split decoded once per machine: flat files of pixels that all processes map, so memory holds them once.
+"""A split decoded once per machine, as flat files of pixels that all processes map, so that memory holds them once.
 
-The files lie in a folder of the machine's temporary folder, or of `TRAINABLES_CACHE_DIR`. Its name holds two hashes:
-of what is read (dataset and split, or the drawn config, and the image scale) and of its state (path, size and times
-of every file, and the code that reads them). A change of state makes a new folder and removes the old one. A folder
-is written under another name and renamed once it is whole.
+The files lie in a subfolder of the machine's temporary folder, or of `TRAINABLES_CACHE_DIR`. The subfolder's name holds
+two hashes. The first identifies what is read: dataset and split (or the drawn config), bit depth and image scale. The
+second is that of its state: path, size and times of each file, and the code that reads them. After a change of state, a
+new subfolder is written and the old one is removed. A subfolder is written under another name and renamed once it is
+complete.
 """
 
 import fcntl
@@ -43,10 +44,10 @@ CACHE_VARIABLE = "TRAINABLES_CACHE_DIR"
 """Environment variable that names the folder of decoded datasets."""
 
 LARGEST_SHARE = 0.9
-"""Share of the free space that a decoded split may take; beyond it, images are read anew at every access."""
+"""Share of the free space that a decoded split may take. If it needs more, images are read anew at each access."""
 
 MAX_THREADS = 8
-"""Largest number of threads that decode."""
+"""Maximum number of threads that decode."""
 
 Result = TypeVar("Result")
 
@@ -54,24 +55,24 @@ _IMAGES, _TRAIN_LABELS, _LABELS, _INDEX = "images.bin", "train_labels.bin", "lab
 
 
 class DecodedSplit:
-    """The pixels of one split, in the order of its names. Arrays are read-only where they are mapped files."""
+    """Pixels of one split, in the order of its names. Arrays that are mapped files are read-only."""
 
     names: list[str]
-    """Name of every sample: the stem of its image file."""
+    """Name of each sample: the stem of its image file."""
     label_paths: list[str]
-    """Where every label was read from, for messages."""
+    """Path that each label was read from, for messages."""
     sizes: list[Size]
-    """Height and width of every label, and of every image before `image_scale`."""
+    """Height and width of each label, and of each image before `image_scale`."""
     image_paths: list[Path]
-    """Where every image was read from, for messages."""
+    """Path that each image was read from, for messages."""
     digests: list[str]
-    """Hash of the pixels of every image, before `image_scale`."""
+    """Hash of the pixels of each image, before `image_scale`."""
     traits: list[ImageTraits]
-    """What the pixels of every image no longer show of its file."""
+    """Properties of each image file that its pixels no longer show."""
     histograms: NDArray[np.int64]
-    """(N, 256) pixels of every raw value in every label, at its own size."""
+    """(N, 256) number of pixels of each raw value in each label, at the label's own size."""
     inner: NDArray[np.int64]
-    """(256,) pixels of every raw value whose four neighbours have it too, in all labels."""
+    """(256,) number of pixels of each raw value whose four neighbours have the same value, over all labels."""
 
     def __init__(self, source: "_Source", scale: float, folder: Path | None, index: dict[str, Any]) -> None:
         self._source, self._scale = source, scale
@@ -94,13 +95,13 @@ class DecodedSplit:
         return len(self.sizes)
 
     def image(self, i: int) -> Pixels:
-        """Image i at `image_scale`: (h, w, 3) uint8 RGB."""
+        """Return image i at `image_scale`: (h, w, 3) uint8 RGB."""
         if self._maps is None:
             return scaled_image(self._source.image(i)[0], self._scale)
         return self._mapped(_IMAGES, self._layout.image_offsets, i, (*self._layout.scaled[i], 3))
 
     def train_label(self, i: int) -> Pixels:
-        """Label i at its image's size: (h, w) uint8, raw values."""
+        """Return label i at the size of its image: (h, w) uint8, raw values."""
         if self._maps is None:
             return _scaled_label(self._source.label(i), self._scale)
         if self._scale == 1.0:
@@ -108,7 +109,7 @@ class DecodedSplit:
         return self._mapped(_TRAIN_LABELS, self._layout.train_label_offsets, i, self._layout.scaled[i])
 
     def label(self, i: int) -> Pixels:
-        """Label i at its own size: (H, W) uint8, raw values."""
+        """Return label i at its own size: (H, W) uint8, raw values."""
         if self._maps is None:
             return self._source.label(i)
         return self._mapped(_LABELS, self._layout.label_offsets, i, self.sizes[i])
@@ -121,12 +122,12 @@ class DecodedSplit:
 
 
 def open_split(config: DataConfig, split: str, folder: Path | None = None) -> DecodedSplit:
-    """A split of the dataset, decoded by the first process that asks for it.
+    """Return a split of the dataset; the first process that asks for it decodes it.
 
     Args:
         config: Where the data are and how they are scaled.
         split: `train`, `val` or `test`.
-        folder: A dataset folder in place of `config.dir`.
+        folder: A dataset folder that replaces `config.dir`.
 
     Raises:
         InputError: every file that is missing, unreadable or of a wrong kind; or the cache folder cannot be written.
@@ -161,23 +162,25 @@ def open_split(config: DataConfig, split: str, folder: Path | None = None) -> De
 def class_pixel_counts(
     split: DecodedSplit, config: DataConfig, images: Sequence[int] | None = None
 ) -> NDArray[np.int64]:
-    """Pixels of every class at the labels' own size, (K,) int64, over all images unless some are named by place."""
+    """Count the pixels of each class at the labels' own size, (K,) int64, over all images or the given indices."""
     histograms = split.histograms if images is None else split.histograms[list(images)]
     counts: NDArray[np.int64] = class_histograms(histograms, config).sum(axis=0)
     return counts
 
 
 def cache_folder() -> Path:
-    """The folder of all decoded splits of this user on this machine."""
+    """Return the folder of all decoded splits of this user on this machine."""
     given = os.environ.get(CACHE_VARIABLE)
     return Path(given).expanduser() if given else Path(tempfile.gettempdir()) / f"trainables-{os.getuid()}"
 
 
 _opened: dict[str, tuple[str, DecodedSplit]] = {}
-"""State and split of everything this process has opened: a process that trains again keeps its mappings."""
+"""State and split of everything that this process has opened, so that a process that trains again keeps its
+mappings.
+"""
 
 
-# What is decoded: files, or the drawn dataset.
+# Source of the pixels: files, or the drawn dataset.
 
 
 class _Source(Protocol):
@@ -186,19 +189,19 @@ class _Source(Protocol):
     image_paths: list[Path]
 
     def state(self) -> Iterable[Any]:
-        """What changes whenever the pixels do."""
+        """Return values that change whenever the pixels do."""
         ...
 
     def size(self, i: int) -> Size:
-        """Height and width, from the files' headers alone; raises InputError."""
+        """Return height and width from the files' headers alone; raise InputError."""
         ...
 
     def image(self, i: int) -> tuple[Pixels, ImageTraits]:
-        """(H, W, 3) uint8 RGB, and what it no longer shows of its file; raises InputError."""
+        """Return (H, W, 3) uint8 RGB and the properties of the file that it no longer shows; raise InputError."""
         ...
 
     def label(self, i: int) -> Pixels:
-        """(H, W) uint8, raw values; raises InputError."""
+        """Return (H, W) uint8, raw values; raise InputError."""
         ...
 
 
@@ -214,7 +217,7 @@ class _Files:
             for path in (pair.image, pair.label):
                 try:
                     stat = path.stat()
-                except OSError:  # a dangling link: named when it is read
+                except OSError:  # a dangling link is reported when it is read
                     yield str(path), None
                 else:
                     yield str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
@@ -254,7 +257,7 @@ def _scaled_size(size: Size, scale: float) -> Size:
 
 
 def scaled_image(image: Pixels, scale: float) -> Pixels:
-    """An image (H, W, 3) uint8 resized by a factor, at least one pixel large."""
+    """Resize an image (H, W, 3) uint8 by a factor, to at least one pixel."""
     return _resized(image, scale, cv2.INTER_AREA if scale < 1.0 else cv2.INTER_LINEAR)
 
 
@@ -273,17 +276,17 @@ def _resized(pixels: Pixels, scale: float, interpolation: int) -> Pixels:
 
 
 class _Layout:
-    """Where every array lies in the flat files: offsets of N arrays are N + 1 numbers, in bytes."""
+    """Position of each array in the flat files: the offsets of N arrays are N + 1 numbers, in bytes."""
 
     def __init__(self, sizes: list[Size], scale: float) -> None:
         self.scaled = [_scaled_size(size, scale) for size in sizes]
-        self._has_train_labels = scale != 1.0  # at scale 1 they are the labels
+        self._has_train_labels = scale != 1.0  # at scale 1 they are the labels themselves
         self.image_offsets = _offsets(3 * h * w for h, w in self.scaled)
         self.train_label_offsets = _offsets(h * w for h, w in self.scaled)
         self.label_offsets = _offsets(h * w for h, w in sizes)
 
     def file_sizes(self) -> dict[str, int]:
-        """Bytes of every file."""
+        """Return the number of bytes of each file."""
         sizes = {_IMAGES: self.image_offsets[-1], _LABELS: self.label_offsets[-1]}
         if self._has_train_labels:
             sizes[_TRAIN_LABELS] = self.train_label_offsets[-1]
@@ -295,13 +298,13 @@ def _offsets(lengths: Iterable[int]) -> list[int]:
 
 
 def _from_cache(source: _Source, scale: float, cache: Path, identity: str, state: str) -> DecodedSplit:
-    """The split from its folder, which is written first unless it is there and whole."""
+    """Return the split from its folder, which is written first unless it exists and is complete."""
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = cache / f"{identity}-{state}"
     with _locked(cache / f"{identity}.lock"):
         index = _read_index(folder, len(source.names), scale)
         if index is None:
-            for outdated in cache.glob(f"{identity}-*"):  # processes that have mapped it keep its pixels
+            for outdated in cache.glob(f"{identity}-*"):  # processes that have mapped these keep their pixels
                 shutil.rmtree(outdated)
             index = _write(source, scale, folder)
         return DecodedSplit(source, scale, folder if index["stored"] else None, index)
@@ -309,14 +312,17 @@ def _from_cache(source: _Source, scale: float, cache: Path, identity: str, state
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock among processes; the system lets go of it when its holder dies."""
+    """Hold a lock among processes; the system releases it when its holder dies."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def _read_index(folder: Path, num_samples: int, scale: float) -> dict[str, Any] | None:
-    """The index of a whole cache folder; None where anything is missing or cut off, or there is room by now."""
+    """Return the index of a complete cache folder.
+
+    It is None if anything is missing or cut off, or if the pixels were not stored and there is room for them by now.
+    """
     try:
         index: dict[str, Any] = json.loads((folder / _INDEX).read_text(encoding="ascii"))
         expected = _Layout(index["sizes"], scale).file_sizes()
@@ -329,11 +335,11 @@ def _read_index(folder: Path, num_samples: int, scale: float) -> dict[str, Any] 
 
 
 def _write(source: _Source, scale: float, folder: Path) -> dict[str, Any]:
-    """Decode everything into `folder` and give its index.
+    """Decode everything into `folder` and return its index.
 
     Raises:
         InputError: every file that cannot be decoded.
-        OSError: the folder cannot take it.
+        OSError: there is no room, or the folder cannot be written.
     """
     faults: list[Fault] = []
     sizes = for_all(source.size, len(source.names), faults)
@@ -373,7 +379,7 @@ def _write(source: _Source, scale: float, folder: Path) -> dict[str, Any]:
         }
         (partial / _INDEX).write_text(json.dumps(index), encoding="ascii")
         for file in files.values():
-            os.fsync(file)  # a rename that outlives a power cut must not name files that did not
+            os.fsync(file)  # a rename that survives a power cut must not name files that did not
         partial.rename(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
@@ -385,7 +391,7 @@ def _write(source: _Source, scale: float, folder: Path) -> dict[str, Any]:
 
 
 def _write_at(file: int, pixels: Pixels, offset: int) -> None:
-    """Write all of an array; a full disk raises here, where writing to mapped memory would kill the process."""
+    """Write all of an array; a full disk raises here, whereas writing to mapped memory would kill the process."""
     data = memoryview(pixels.tobytes())
     while data:
         written = os.pwrite(file, data, offset)
@@ -397,7 +403,7 @@ def _fits(file_sizes: dict[str, int], folder: Path) -> bool:
 
 
 def _faults(source: _Source) -> list[Fault]:
-    """What is wrong with every file, by reading them all."""
+    """Return the faults of every file, by reading them all."""
     faults: list[Fault] = []
     for read in (source.size, source.image, source.label):
         for_all(read, len(source.names), faults)
@@ -405,7 +411,13 @@ def _faults(source: _Source) -> list[Fault]:
 
 
 def for_all(function: Callable[[int], Result], count: int, faults: list[Fault]) -> list[Result]:
-    """f(0) to f(count - 1) in order, by a pool of threads; `faults` gets those of the calls that raise InputError."""
+    """Return function(0) to function(count - 1) in order, run by a pool of threads.
+
+    Args:
+        function: Called with each index.
+        count: Number of calls.
+        faults: Receives the faults of calls that raise InputError; their results are left out.
+    """
     results: list[Result] = []
     with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:
         futures = [pool.submit(function, i) for i in range(count)]

@@ -1,9 +1,9 @@
-"""The drawn dataset: shapes on textures, for a first run without any image of one's own.
+"""The drawn dataset: shapes on textures, for a first run without own images.
 
-Four classes with the raw values of `DrawnConfig`'s default `label_class_ids`: ground texture (0), large striped
-shapes (74), small dotted discs (128), tiny crosses (145). Their ranges of colour overlap, and look-alikes
-without texture belong to the ground, so texture and shape tell the classes apart. The last class has less than a
-fortieth of the pixels of the first.
+It has four classes with the raw values of the default `label_class_ids`: ground texture (0), large striped shapes (74),
+small dotted discs (128) and tiny crosses (145). Their colour ranges overlap, and similar shapes without texture belong
+to the ground, so that texture and shape distinguish the classes. The last class has less than a fortieth of the pixels
+of the first.
 """
 
 from typing import TypeAlias
@@ -25,28 +25,30 @@ _TINT = {
     DOTTED: np.array([50.0, 0.0, -40.0], np.float32),
     CROSS: np.array([-50.0, 20.0, 55.0], np.float32),
 }
-"""RGB shift of a class's colours: a hint that overlaps with chance, so that the small classes are soon found."""
+"""RGB shift of each class's colours. It is a hint within the range of chance, so that the small classes are soon
+learned.
+"""
 
 Canvas: TypeAlias = NDArray[np.float32]
 Mask: TypeAlias = NDArray[np.uint8]
 
 
 def draw_split(config: DrawnConfig, split: str) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.uint8]]]:
-    """All images (H, W, 3) uint8 RGB and labels (H, W) uint8 of a split; `test` has as many as `val`."""
+    """Draw all images (H, W, 3) uint8 RGB and labels (H, W) uint8 of a split; `test` has as many as `val`."""
     pairs = [draw_pair(config, split, index) for index in range(num_images(config, split))]
     return [image for image, _ in pairs], [label for _, label in pairs]
 
 
 def num_images(config: DrawnConfig, split: str) -> int:
-    """Number of images in a split."""
+    """Return the number of images in a split."""
     return config.num_train if split == "train" else config.num_val
 
 
 def draw_pair(config: DrawnConfig, split: str, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """One image (H, W, 3) uint8 RGB and its label (H, W) uint8: a function of seed, size, split and index alone.
+    """Draw one image (H, W, 3) uint8 RGB and its label (H, W) uint8; they depend only on seed, size, split and index.
 
-    Lengths are in 96ths of the shorter side, so every size looks alike. Outlines of some large shapes are 255, ignored.
-    What is painted as ground on the ground is a look-alike: a polygon without stripes, a disc without dots, one bar.
+    Lengths are in 96ths of the shorter side, so all sizes look alike. Outlines of some large shapes are 255, ignored.
+    The shapes that are painted as ground are look-alikes: a polygon without stripes, a disc without dots, a single bar.
     """
     rng = np.random.default_rng([config.seed, SPLITS.index(split), index])
     size = config.size
@@ -84,18 +86,18 @@ def draw_pair(config: DrawnConfig, split: str, index: int) -> tuple[NDArray[np.u
 
 
 def _colour(rng: np.random.Generator) -> Canvas:
-    """A colour (3,) of the range that all classes share."""
+    """Draw a colour, (3,), from the range that all classes share."""
     return rng.uniform(60.0, 195.0, 3).astype(np.float32)
 
 
 def _noise(size: tuple[int, int], period: float, rng: np.random.Generator) -> Canvas:
-    """Smooth noise (H, W) of about unit variance whose blotches are `period` pixels wide."""
+    """Draw smooth noise, (H, W), of about unit variance with blotches `period` pixels wide."""
     coarse = rng.normal(0.0, 1.4, [max(2, round(side / period) + 1) for side in size]).astype(np.float32)
     return np.asarray(cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC), np.float32)
 
 
 def _stripes(size: tuple[int, int], period: float, rng: np.random.Generator) -> Canvas:
-    """Sine stripes (H, W) in [-1, 1] of any direction."""
+    """Draw sine stripes, (H, W) in [-1, 1], of any direction."""
     angle, phase = rng.uniform(0.0, 2.0 * np.pi, 2)
     y, x = np.ogrid[: size[0], : size[1]]
     wave: Canvas = np.sin(2.0 * np.pi / period * (x * np.cos(angle) + y * np.sin(angle)) + phase).astype(np.float32)
@@ -103,7 +105,7 @@ def _stripes(size: tuple[int, int], period: float, rng: np.random.Generator) -> 
 
 
 def _dots(size: tuple[int, int], period: float, rng: np.random.Generator) -> Canvas:
-    """A grid of dots (H, W) in [-1, 1]."""
+    """Draw a grid of dots, (H, W) in [-1, 1]."""
     shift_y, shift_x = rng.uniform(0.0, 2.0 * np.pi, 2)
     y, x = np.ogrid[: size[0], : size[1]]
     wave = 2.0 * np.pi / period
@@ -112,7 +114,7 @@ def _dots(size: tuple[int, int], period: float, rng: np.random.Generator) -> Can
 
 
 def _polygon(size: tuple[int, int], radius: float, rng: np.random.Generator) -> Mask:
-    """A polygon of four to seven corners around a random centre."""
+    """Draw a polygon of four to seven corners around a random centre."""
     corners = int(rng.integers(4, 8))
     angles = np.sort(
         rng.uniform(0.0, 2.0 * np.pi) + (np.arange(corners) + rng.uniform(-0.3, 0.3, corners)) * 2.0 * np.pi / corners
@@ -123,13 +125,13 @@ def _polygon(size: tuple[int, int], radius: float, rng: np.random.Generator) -> 
 
 
 def _disc(size: tuple[int, int], radius: float, rng: np.random.Generator) -> Mask:
-    """A disc, as a polygon so that it takes fractions of a pixel."""
+    """Draw a disc, as a polygon so that its edge can lie between pixels."""
     angles = np.linspace(0.0, 2.0 * np.pi, 24, endpoint=False)
     return _filled(size, [_centre(size, rng) + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)])
 
 
 def _bars(size: tuple[int, int], radius: float, count: int, rng: np.random.Generator) -> Mask:
-    """One bar, or two that cross at right angles."""
+    """Draw one bar, or two that cross at right angles."""
     centre, angle = _centre(size, rng), rng.uniform(0.0, np.pi)
     box = np.array([[-1.0, -0.3], [1.0, -0.3], [1.0, 0.3], [-1.0, 0.3]]) * radius
     turned = []
@@ -140,12 +142,12 @@ def _bars(size: tuple[int, int], radius: float, count: int, rng: np.random.Gener
 
 
 def _centre(size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float64]:
-    """A random point (x, y) of the image."""
+    """Draw a random point (x, y) of the image."""
     return np.array([rng.uniform(0.0, size[1]), rng.uniform(0.0, size[0])])
 
 
 def _filled(size: tuple[int, int], polygons: list[NDArray[np.float64]]) -> Mask:
-    """The union of polygons with corners (N, 2) in x, y as a mask (H, W) of 0 and 1."""
+    """Return the union of polygons with corners (N, 2) in x, y as a mask (H, W) of 0 and 1."""
     mask = np.zeros(size, np.uint8)
     for points in polygons:
         cv2.fillPoly(mask, [np.rint(points * 16.0).astype(np.int32)], 1, shift=4)

@@ -1,4 +1,4 @@
-"""A dataset folder `{train,val[,test]}/{image,label}`: which image belongs to which label."""
+"""A dataset folder `{train,val[,test]}/{image,label}`, and the matching of images and labels."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -8,12 +8,12 @@ from typing import NamedTuple
 from trainables.errors import Fault, InputError
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-"""Endings of image files, in lower case; files with another ending are passed over."""
+"""Endings of image files, in lower case. Files with another ending are ignored."""
 
 LABEL_ENDING = ".png"
 
 NAMED_AT_MOST = 20
-"""Faults of one kind that are named one by one; the rest is a count."""
+"""Maximum number of faults of one kind that are named one by one; the others are only counted."""
 
 
 class Pair(NamedTuple):
@@ -25,7 +25,7 @@ class Pair(NamedTuple):
 
 
 def find_pairs(folder: Path, split: str) -> list[Pair]:
-    """All pairs of a split, sorted by name.
+    """Return all pairs of a split, sorted by name.
 
     Raises:
         InputError: every fault of `scan_pairs`.
@@ -37,10 +37,10 @@ def find_pairs(folder: Path, split: str) -> list[Pair]:
 
 
 def scan_pairs(folder: Path, split: str) -> tuple[list[Pair], list[Fault]]:
-    """The complete pairs of a split, sorted by name, and what is wrong with the rest of it.
+    """Return the complete pairs of a split, sorted by name, and the faults of the rest.
 
-    A missing folder, a file without its partner, two files of one name and a label that is no PNG are faults. Hidden
-    files, other files and folders beside the images are passed over.
+    Faults are a missing folder, a file without its partner, two files of the same name, and a label that is not a PNG.
+    Hidden files, other files and folders beside the images are ignored.
     """
     try:
         if not folder.is_dir():
@@ -57,7 +57,7 @@ def scan_pairs(folder: Path, split: str) -> tuple[list[Pair], list[Fault]]:
 
 
 def scan_images(folder: Path, endings: tuple[str, ...] = IMAGE_ENDINGS) -> tuple[list[Path], list[Fault]]:
-    """The images that lie directly in a folder, sorted as those of a split, and what is wrong with it."""
+    """Return the images that lie directly in a folder, sorted like those of a split, and the folder's faults."""
     try:
         if not folder.is_dir():
             return [], [Fault(shown(folder), "is no folder", "give a folder of images")]
@@ -70,7 +70,7 @@ def scan_images(folder: Path, endings: tuple[str, ...] = IMAGE_ENDINGS) -> tuple
 
 
 def scan_predictions(predictions: Path, labels: Path) -> tuple[list[tuple[Path, Path]], list[Fault]]:
-    """Predicted and true label images of one name, sorted by it, and what is wrong with the rest of both folders."""
+    """Return predicted and true label images of the same name, sorted, and the faults of both folders."""
     found: list[dict[str, Path]] = []
     faults: list[Fault] = []
     for folder in (predictions, labels):
@@ -99,12 +99,13 @@ def scan_predictions(predictions: Path, labels: Path) -> tuple[list[tuple[Path, 
 
 
 def visible_files(folder: Path, endings: tuple[str, ...] | None = None) -> list[Path]:
-    """Files that are not hidden, sorted, and have one of the endings, in any case.
+    """Return the files that are not hidden and have one of the endings, in any case, sorted.
 
-    A dangling link counts: reading names it.
+    Dangling links are included: reading them reports the fault.
 
     Args:
-        endings: In lower case, each with its dot; any where absent.
+        folder: The folder.
+        endings: In lower case, each with its dot; None means any.
     """
     return sorted(
         path
@@ -114,7 +115,7 @@ def visible_files(folder: Path, endings: tuple[str, ...] | None = None) -> list[
 
 
 def one_folder(folder: Path, names: tuple[str, ...]) -> tuple[Path | None, list[Fault]]:
-    """The one folder of these names, or the fault that there is none or several."""
+    """Return the only folder of these names, or the fault that there is none or that there are several."""
     present = [name for name in names if (folder / name).is_dir()]
     if len(present) == 1:
         return folder / present[0], []
@@ -127,7 +128,7 @@ def one_folder(folder: Path, names: tuple[str, ...]) -> tuple[Path | None, list[
 
 
 def shown(path: Path) -> str:
-    """A path for a message of one line: line breaks and bytes that are no text are escaped."""
+    """Return a path for a one-line message: line breaks and bytes that are not text are escaped."""
     text = str(path)
     if text.isprintable():
         return text
@@ -135,7 +136,7 @@ def shown(path: Path) -> str:
 
 
 def at_most(faults: Iterable[Fault], limit: int = NAMED_AT_MOST) -> list[Fault]:
-    """The first `limit` faults, and one that counts those left out."""
+    """Return the first `limit` faults, and one more that counts the others."""
     listed = list(faults)
     if len(listed) <= limit:
         return listed
@@ -148,7 +149,7 @@ def _pairs(image_folder: Path, label_folder: Path) -> tuple[list[Pair], list[Fau
     image_files, label_files = visible_files(image_folder), visible_files(label_folder)
     images, repeated_images = _by_stem(image_files, IMAGE_ENDINGS, "images")
     labels, repeated_labels = _by_stem(label_files, (LABEL_ENDING,), "labels")
-    # Files under a partner's name that have an ending which is not read: the reason why the partner seems alone.
+    # Files with the name of a partner but an ending that is not read: they explain why the partner seems to be alone.
     no_image = {
         stem: path
         for stem, path in ((_stem(path), path) for path in image_files)
@@ -194,7 +195,7 @@ def _pairs(image_folder: Path, label_folder: Path) -> tuple[list[Pair], list[Fau
 
 
 def _no_folder(parent: Path, name: str, fix: str) -> Fault:
-    """The fault that a folder is not there, with what is there instead."""
+    """Return the fault that a folder does not exist, with the folders that do."""
     path = parent / name
     if path.exists() or path.is_symlink():
         return Fault(shown(path), "is no folder", fix)
@@ -202,7 +203,7 @@ def _no_folder(parent: Path, name: str, fix: str) -> Fault:
 
 
 def _without_files(folder: Path, endings: tuple[str, ...], kind: str) -> Fault:
-    """The fault that a folder holds no file of a kind."""
+    """Return the fault that a folder holds no file of a kind."""
     below = _folders(folder)
     what = f"holds no {kind} ({' '.join(endings)})"
     if below:
@@ -216,12 +217,12 @@ def _folders(folder: Path) -> str:
 
 
 def _closed(error: OSError, folder: Path) -> Fault:
-    """The fault that the system does not let a folder be read."""
+    """Return the fault that the system does not allow a folder to be read."""
     return Fault(shown(Path(error.filename or folder)), f"cannot be read ({error.strerror})", "allow it to be read")
 
 
 def _by_stem(paths: list[Path], endings: tuple[str, ...], kind: str) -> tuple[dict[str, Path], list[Fault]]:
-    """The first file of every stem that has one of the endings, in any case, and a fault for every further one."""
+    """Return the first file of each stem with one of the endings, in any case, and a fault for each further file."""
     first: dict[str, Path] = {}
     repeated: list[Fault] = []
     for path in paths:
@@ -235,5 +236,5 @@ def _by_stem(paths: list[Path], endings: tuple[str, ...], kind: str) -> tuple[di
 
 
 def _stem(path: Path) -> str:
-    """The name that partners share: composed and decomposed accents, which file systems mix, are one."""
+    """Return the name that partners share; composed and decomposed accents, which file systems mix, count as equal."""
     return unicodedata.normalize("NFC", path.stem)

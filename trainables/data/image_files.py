@@ -1,4 +1,4 @@
-"""One image or label file: its size, its pixels, and what is wrong with it."""
+"""One image or label file: its size, its pixels and its faults."""
 
 import hashlib
 import re
@@ -35,49 +35,51 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _SWAPS_SIDES = (5, 6, 7, 8)
-_DEEP_COLOURS = re.compile(r";16([BLN])$")  # how Pillow calls what it reads of a file with 16-bit colours
+_DEEP_COLOURS = re.compile(r";16([BLN])$")  # Pillow's name for data of a file with 16-bit colours
 _BITS_PER_SAMPLE = 258
-_EXIF_CHUNKS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # text holds what ImageMagick copies, or XMP
-_GREY_DEPTHS = {"1": 1, "L;2": 2, "L;4": 4}  # how Pillow calls a PNG of so few bits
+_EXIF_CHUNKS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # text chunks hold what ImageMagick copies, or XMP
+_GREY_DEPTHS = {"1": 1, "L;2": 2, "L;4": 4}  # Pillow's names for PNGs of so few bits
 
 
 class ImageTraits(NamedTuple):
-    """Properties of an image file that its pixels, as they are read, no longer show."""
+    """Properties of an image file that its decoded pixels no longer show."""
 
     bits: int = 0
-    """Bits that the largest value takes, if the file stores 16 bits a channel and does not state its depth; else 0."""
+    """Number of bits of the largest value, if the file stores 16 bits per channel without stating its bit depth; else
+    0.
+    """
     turned: bool = False
-    """The pixels are stored in another orientation than the EXIF tag says they are to be seen in."""
+    """True if the pixels are stored in another orientation than the one in which the EXIF tag says they are viewed."""
     transparent: bool = False
-    """Some pixels are not opaque."""
+    """True if some pixels are not opaque."""
 
 
 def read_image(path: Path, bit_depth: int = 16) -> Pixels:
-    """Return an image, upright as its EXIF orientation says: (H, W, 3) uint8 RGB.
+    """Return an image, turned upright by its EXIF orientation: (H, W, 3) uint8 RGB.
 
-    Of images with 16 bits a channel, the upper eight of the `bit_depth` significant bits are kept; a TIFF of 12 bits
-    states its own depth. Transparency is left out.
+    Of images with 16 bits per channel, the upper eight of the `bit_depth` significant bits are kept; a 12-bit TIFF
+    states its own depth. Transparency is ignored.
 
     Args:
         path: An image file.
-        bit_depth: Significant bits of images with 16 bits a channel.
+        bit_depth: Significant bits of images with 16 bits per channel.
 
     Raises:
-        InputError: the file is unreadable, its values need more than `bit_depth` bits, or it has no pixels that
-            become 8-bit RGB without loss of range.
+        InputError: the file is unreadable, its values need more than `bit_depth` bits, or its pixels cannot be
+            converted to 8-bit RGB without loss of range.
     """
     return read_image_and_traits(path, bit_depth)[0]
 
 
 def read_image_and_traits(path: Path, bit_depth: int = 16) -> tuple[Pixels, ImageTraits]:
-    """Return what `read_image` does, and the traits of the file; raises InputError likewise."""
+    """Return the same as `read_image`, and the properties of the file; raise InputError for the same reasons."""
     with _open_image(path) as image:
         raw_mode, stated = _raw_mode(image), _stated_depth(image)
-        turned = _orientation(image) != 1  # before loading: Pillow then turns a TIFF and drops its tag
+        turned = _orientation(image) != 1  # before loading, because Pillow then turns a TIFF and drops its tag
         load(path, image)
         seen = upright(image)
         transparent = _is_transparent(image)
-        if seen.mode.startswith("I;16"):  # convert() would cut off at 255 instead of scaling
+        if seen.mode.startswith("I;16"):  # convert() would clip at 255 instead of scaling
             deep: NDArray[np.integer[Any]] = np.repeat(np.asarray(seen)[..., None], 3, axis=2)
         else:
             pixels = np.asarray(seen.convert("RGB"))
@@ -94,10 +96,12 @@ def read_image_and_traits(path: Path, bit_depth: int = 16) -> tuple[Pixels, Imag
 
 
 def read_label(path: Path) -> Pixels:
-    """Return a label, upright as its own EXIF orientation says: (H, W) uint8, raw values; of a palette PNG the indices.
+    """Return a label, turned upright by its own EXIF orientation: (H, W) uint8, raw values.
+
+    The values of a palette PNG are its indices.
 
     Raises:
-        InputError: the file is unreadable, or its pixels are no class ids.
+        InputError: the file is unreadable, or its pixels are not class ids.
     """
     with _open_label(path) as image:
         load(path, image)
@@ -109,13 +113,13 @@ def read_label(path: Path) -> Pixels:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Return a loaded image turned as its EXIF orientation says."""
+    """Return a loaded image, turned as its EXIF orientation says."""
     turn = _UPRIGHT.get(_orientation(image))
     return image if turn is None else image.transpose(turn)
 
 
 def pixel_digest(pixels: Pixels) -> str:
-    """A hash of an image's size and pixels: equal for equal images, however their files are encoded."""
+    """Return a hash of an image's size and pixels; it is equal for equal images, however their files are encoded."""
     digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()
@@ -125,7 +129,7 @@ def image_size(path: Path) -> Size:
     """Return height and width of an upright image, from the file's header alone.
 
     Raises:
-        InputError: what the header tells to be wrong with the file.
+        InputError: every fault of the file that its header shows.
     """
     with _open_image(path) as image:
         width, height = image.size
@@ -133,10 +137,10 @@ def image_size(path: Path) -> Size:
 
 
 def pair_size(image: Path, label: Path) -> Size:
-    """Height and width of an upright image and its label, from the files' headers alone.
+    """Return height and width of an upright image and its label, from the files' headers alone.
 
     Raises:
-        InputError: what the headers tell to be wrong with either file, or the two differ in size.
+        InputError: every fault of either file that its header shows, or the two differ in size.
     """
     faults: list[Fault] = []
     sizes: list[Size] = []
@@ -146,7 +150,7 @@ def pair_size(image: Path, label: Path) -> Size:
             with open_file(path) as opened:
                 width, height = opened.size
                 orientations.append(_orientation(opened))
-                # Pillow gives the upright size of a TIFF.
+                # Pillow already gives the upright size of a TIFF.
                 swaps = orientations[-1] in _SWAPS_SIDES and opened.format != "TIFF"
                 sizes.append((width, height) if swaps else (height, width))
         except InputError as error:
@@ -167,10 +171,10 @@ def pair_size(image: Path, label: Path) -> Size:
 
 
 def open_file(path: Path) -> ImageFile:
-    """The image in a file, its header read and sensible; its pixels come by `load`.
+    """Open an image file and check its header; `load` reads the pixels.
 
     Raises:
-        InputError: there is no such file, or no single image in it.
+        InputError: the file does not exist or does not hold a single image.
     """
     image: ImageFile | None = None
     try:
@@ -178,7 +182,7 @@ def open_file(path: Path) -> ImageFile:
             what = "is no file"
         else:
             image = Image.open(path, formats=_FORMATS)
-            if getattr(image, "is_animated", False) and image.format != "MPO":  # a photograph and its preview
+            if getattr(image, "is_animated", False) and image.format != "MPO":  # an MPO is a photograph and its preview
                 what = "holds several frames or pages; an image has one"
             else:
                 return image
@@ -237,17 +241,20 @@ def _open_label(path: Path) -> ImageFile:
 
 
 def _reason(error: Exception) -> str:
-    """What an error says, without the path that an error of the system repeats."""
+    """Return the message of an error, without the path that a system error repeats."""
     return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 
 def grey_depth(image: ImageFile) -> int:
-    """Bits of a grey PNG; 8 for whatever else. Pillow scales fewer than 8 to 0..255, so ids would not survive."""
+    """Return the bits of a grey PNG, or 8 for any other file.
+
+    Pillow scales fewer bits to 0..255, which would change ids.
+    """
     return _GREY_DEPTHS.get(str(image.tile[0].args), 8) if image.tile else 8
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return how the camera was held, as EXIF counts it; 1 is upright, and so is whatever makes no sense."""
+    """Return the camera orientation as EXIF numbers it; 1 is upright and also stands for invalid values."""
     try:
         if image.format == "PNG" and not _may_have_exif(image):
             return 1
@@ -258,7 +265,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _may_have_exif(image: Image.Image) -> bool:
-    """Return whether a PNG has a chunk that can hold an orientation; looks behind the pixels without decoding them."""
+    """Return True if a PNG has a chunk that can hold an orientation, without decoding its pixels."""
     with Path(image.filename).open("rb") as file:  # type: ignore[attr-defined]
         file.seek(8)
         while len(header := file.read(8)) == 8:
@@ -277,22 +284,22 @@ def _is_transparent(image: Image.Image) -> bool:
 
 
 def _raw_mode(image: ImageFile) -> str:
-    """Return how Pillow calls the pixels of a file that is not loaded yet."""
+    """Return Pillow's name for the pixel data of a file that is not loaded yet."""
     args = image.tile[0].args if image.tile else ""
     return str(args[0] if isinstance(args, tuple) else args)
 
 
 def _stated_depth(image: ImageFile) -> int | None:
-    """Return the significant bits that a TIFF packs without a gap, such as 12; None where whole bytes are stored."""
+    """Return the significant bits of a TIFF that packs them without gaps, such as 12; None for whole bytes."""
     bits = image.tag_v2.get(_BITS_PER_SAMPLE, (8,))[0] if isinstance(image, TiffImageFile) else 8
     return bits if 8 < bits < 16 else None
 
 
 def _lower_bytes(path: Path, raw_mode: str) -> NDArray[np.uint8]:
-    """Return the lower eight bits of 16-bit colours: what Pillow reads as the upper ones in the other byte order.
+    """Return the lower eight bits of 16-bit colours, by letting Pillow read them in the other byte order.
 
     Raises:
-        InputError: Pillow does not know the other byte order of such a file.
+        InputError: Pillow has no mode for the other byte order of such a file.
     """
     order = raw_mode[-1] if raw_mode[-1] != "N" else "L" if sys.byteorder == "little" else "B"
     swapped = raw_mode[:-1] + ("B" if order == "L" else "L")

@@ -1,4 +1,4 @@
-"""Folders that are no dataset yet: which hold the images and labels of which split, and which files are pairs."""
+"""Folders that are not yet a dataset: where the images and labels of each split are, and which files are pairs."""
 
 import re
 from collections.abc import Collection
@@ -23,28 +23,28 @@ _SPLIT_WORDS = {
 
 
 class Place(NamedTuple):
-    """Where the labels of one split lie, and their images."""
+    """Folders of the labels and images of one split."""
 
     split: str
-    """`train`, `val`, `test`, or nothing where there are no splits."""
+    """`train`, `val`, `test`, or empty if there are no splits."""
     labels: Path | None
     images: Path | None
 
 
 def split_of(name: str) -> str | None:
-    """Return the split that a folder, a file or a subset of this name belongs to.
+    """Return the split that the name of a folder, file or subset contains, or None.
 
-    `train2017`, `instances_val2017` and `Validation` name one, `default` and `strain` do not.
+    `train2017`, `instances_val2017` and `Validation` contain one; `default` and `strain` do not.
     """
     found = {_SPLIT_WORDS[word] for word in re.findall("[a-z]+", name.lower()) if word in _SPLIT_WORDS}
     return found.pop() if len(found) == 1 else None
 
 
 def find_places(source: Path) -> tuple[list[Place], list[Fault]]:
-    """Return where images and labels of every split lie, and what is wrong with the folders.
+    """Return the folders with images and labels of each split, and the faults of the folders.
 
-    Knows `{split}/{image,label}`, `{image,label}/{split}` and `{image,label}`, by all names of splits and folders.
-    Nothing is found in a folder of any other layout.
+    It recognises `{split}/{image,label}`, `{image,label}/{split}` and `{image,label}`, with all names of splits and
+    folders. For any other layout it returns nothing.
     """
     faults: list[Fault] = []
 
@@ -75,9 +75,10 @@ def find_places(source: Path) -> tuple[list[Place], list[Fault]]:
 
 
 def label_affixes(labels: Collection[str], images: Collection[str]) -> tuple[str, str]:
-    """Return what stands before and after the image's name in the name of every label.
+    """Return the prefix and suffix that every label's name adds to the name of its image.
 
-    Both are empty where that is nothing, or not the same for all: `7_mask` and `9_mask` are labels of `7` and `9`.
+    For example, `7_mask` and `9_mask` are labels of `7` and `9`. Both are empty if there are none, or if they are not
+    the same for all labels.
 
     Args:
         labels: Names of label files, without their endings.
@@ -98,7 +99,10 @@ def label_affixes(labels: Collection[str], images: Collection[str]) -> tuple[str
 
 
 def _splits_in(folder: Path) -> list[tuple[str, Path]]:
-    """Split and folder, in the order train, val, test; a folder whose whole name is a word for a split."""
+    """Return each split and its folder, in the order train, val, test.
+
+    The whole name of the folder must be a word for a split.
+    """
     found = [(_SPLIT_WORDS[path.name.lower()], path) for path in folder.iterdir() if path.name.lower() in _SPLIT_WORDS]
     order = list(dict.fromkeys(_SPLIT_WORDS.values()))
     return sorted(((split, path) for split, path in found if path.is_dir()), key=lambda item: order.index(item[0]))

@@ -1,4 +1,4 @@
-"""A folder that is written whole or not at all, and never over anything."""
+"""An output folder that is written completely or not at all, and never overwrites anything."""
 
 import os
 import shutil
@@ -13,16 +13,16 @@ from trainables.errors import Fault, InputError
 
 @contextmanager
 def new_folder(destination: Path, source: Path) -> Iterator[Path]:
-    """A temporary folder beside `destination` to write into; it becomes `destination` when the block ends.
+    """Provide a temporary folder beside `destination` to write into; it becomes `destination` when the block ends.
 
-    Whatever ends the block otherwise, an interrupt included, removes the temporary folder and leaves nothing.
+    If the block is left by an exception or an interrupt, the temporary folder is removed and nothing is left.
 
     Args:
         destination: Absent or an empty folder, neither `source` nor inside it.
-        source: What is read.
+        source: The folder that is read.
 
     Raises:
-        InputError: the destination is none of that.
+        InputError: the destination does not meet these conditions.
     """
     destination = destination.expanduser().absolute()
     inner, outer = destination.resolve(), source.expanduser().resolve()

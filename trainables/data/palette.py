@@ -1,4 +1,4 @@
-"""Colour masks to class ids, by exact look-up: a colour outside the palette is the nearest one only if asked for."""
+"""Conversion of colour masks to class ids by exact look-up; the nearest colour is used only on request."""
 
 import csv
 import json
@@ -18,33 +18,33 @@ from trainables.data.text_table import read_text, separator_of
 from trainables.errors import Fault, InputError
 
 Colour: TypeAlias = tuple[int, int, int]
-"""Red, green, blue in 0..255."""
+"""Red, green and blue, each in 0..255."""
 
 Number = TypeVar("Number", int, NDArray[np.int32])
 
 UNKNOWN = -1
-"""What `Palette.ids` gives for a colour that the palette does not have."""
+"""Value that `Palette.ids` returns for a colour that the palette lacks."""
 
 
 @dataclass(frozen=True)
 class Palette:
-    """The id of every colour; several colours may have one id, and 255 is ignore."""
+    """The id of each colour. Several colours may have the same id, and 255 means ignore."""
 
     colours: Mapping[Colour, int]
     names: Mapping[int, str] = field(default_factory=dict)
-    """Name of an id, for those that have one."""
+    """Names of ids; an id may have none."""
 
     @property
     def class_ids(self) -> tuple[int, ...]:
-        """The ids but for 255, each once, in the order of the palette."""
+        """Ids except 255, each once, in the order of the palette."""
         return tuple(dict.fromkeys(raw for raw in self.colours.values() if raw != IGNORE_INDEX))
 
     def ids(self, pixels: NDArray[np.uint8]) -> NDArray[np.int16]:
-        """The id of every pixel: (h, w) int16 in 0..255, or `UNKNOWN`, of (h, w, 3) uint8 RGB."""
+        """Return the id of each pixel, (h, w) int16 in 0..255 or `UNKNOWN`, for (h, w, 3) uint8 RGB."""
         return self._table[packed(pixels)]
 
     def nearest_ids(self, pixels: NDArray[np.uint8]) -> NDArray[np.int16]:
-        """Return the id of the nearest colour for every pixel, by Euclidean distance in RGB: (h, w) int16 in 0..255.
+        """Return the id of the nearest colour for each pixel, by Euclidean distance in RGB: (h, w) int16 in 0..255.
 
         Args:
             pixels: (h, w, 3) uint8 RGB.
@@ -69,26 +69,27 @@ class Palette:
 
 
 def packed(pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """RGB as one number, 65536 R + 256 G + B: (...) int32 of (..., 3) uint8."""
+    """Pack RGB into one number, 65536 R + 256 G + B: (...) int32 for (..., 3) uint8."""
     wide = pixels.astype(np.int32)
     return np.asarray((wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2])
 
 
 def unpacked(number: Number) -> tuple[Number, Number, Number]:
-    """The colour that `packed` made one number of, or of many."""
+    """Return the colour, or the colours, that `packed` has packed."""
     return number >> 16, number >> 8 & 0xFF, number & 0xFF
 
 
 def read_palette(path: Path) -> Palette:
-    """Return the palette in a file, whatever tool wrote it.
+    """Return the palette in a file, in any of the formats that common tools write.
 
     A text file has a row for each colour, `r, g, b, id[, name]` or `#rrggbb, id[, name]`, separated by commas,
-    semicolons, tabs or blanks. With a header, columns may come in any order. CVAT's `labelmap.txt` is such a file. A
-    JSON file has a list of such rows, the three numbers in a list of their own or not, a list of objects with the keys
-    of a header, or an object of id or name -> colour. Where no row has an id, rows are numbered from 0.
+    semicolons, tabs or blanks. With a header, columns may be in any order. CVAT's `labelmap.txt` is such a file. A JSON
+    file holds one of the following: a list of such rows, in which the three numbers may form a list of their own; a
+    list of objects with the keys of a header; or an object of id or name -> colour. If no row has an id, rows are
+    numbered from 0.
 
     Raises:
-        InputError: the file cannot be read, or every row that is no such row or gives a colour a second id.
+        InputError: the file cannot be read; also every row that does not have this form or gives a colour a second id.
     """
     colours: dict[Colour, int] = {}
     names: dict[int, str] = {}
@@ -128,18 +129,18 @@ _COLUMNS = {
     "g": ("g", "green"),
     "b": ("b", "blue"),
 }
-"""Names that other tools give to a column of a table or to a key of an object, in lower case."""
+"""Names that other tools use for a column of a table or a key of an object, in lower case."""
 
 _Row: TypeAlias = Mapping[str, Any] | Sequence[Any]
-"""The cells of a row by the keys of `_COLUMNS`, or in their order."""
+"""Cells of a row, by the keys of `_COLUMNS` or in their order."""
 
 
 class _UnfitError(Exception):
-    """What is wrong with a row."""
+    """A row that cannot be read; the message says why."""
 
 
 def _text_rows(path: Path) -> Iterator[tuple[str, _Row]]:
-    """Yield where a row stands, and the row."""
+    """Yield the place of each row, and the row."""
     lines = read_text(path).splitlines()
     first = next((line for line in lines if line.strip()), "")
     separator = ":" if _CVAT.match(first) else separator_of(first)
@@ -152,7 +153,7 @@ def _text_rows(path: Path) -> Iterator[tuple[str, _Row]]:
         row = [cell.strip() for cell in row]
         if is_first and not any(cell.isdecimal() or _HEX.fullmatch(cell) or _TRIPLE.fullmatch(cell) for cell in row):
             columns = _columns([cell.lstrip("#").strip() for cell in row])
-        elif line.startswith("# "):  # a remark, as CVAT writes them
+        elif line.startswith("# "):  # a comment, as CVAT writes them
             continue
         elif columns is None:
             yield f"{shown(path)}: line {number}", row
@@ -162,7 +163,7 @@ def _text_rows(path: Path) -> Iterator[tuple[str, _Row]]:
 
 
 def _columns(header: Sequence[str]) -> list[str] | None:
-    """Return the key of every column, empty for one that says nothing; None where the header has no colour."""
+    """Return the key of each column, empty for an unknown one; None if the header has no colour."""
     columns = [_key(name) for name in header]
     return columns if "colour" in columns or {"r", "g", "b"} <= set(columns) else None
 
@@ -172,14 +173,14 @@ def _key(name: str) -> str:
 
 
 def _by_column(columns: Sequence[str], row: Sequence[Any]) -> _Row:
-    """Return a row by its columns, or as it is where it has more or fewer cells than the header."""
+    """Return the cells of a row by column, or the row as it is if it has more or fewer cells than the header."""
     if len(row) > len(columns) or len(row) < len(columns) - columns.count("name"):
         return row
     return _joined(zip(columns, row, strict=False))
 
 
 def _joined(cells: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Return cells by key, the first of each, with red, green and blue as one colour."""
+    """Return the first cell of each key, with red, green and blue combined into one colour."""
     found: dict[str, Any] = {}
     for key, value in cells:
         if key:
@@ -190,7 +191,7 @@ def _joined(cells: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, _Row]]:
-    """Yield where a row stands, and the row."""
+    """Yield the place of each row, and the row."""
     try:
         document = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
@@ -213,7 +214,7 @@ def _json_rows(path: Path) -> Iterator[tuple[str, _Row]]:
 
 
 def _cells(row: Sequence[Any]) -> Mapping[str, Any]:
-    """Return the cells of a row in the usual order by their keys."""
+    """Return the cells of a row in the usual order, by their keys."""
     has_one = bool(row) and (isinstance(row[0], list) or (isinstance(row[0], str) and bool(_HEX.fullmatch(row[0]))))
     colour, rest = (row[0], row[1:]) if has_one else (row[:3], row[3:])
     if len(rest) not in (1, 2):
@@ -234,7 +235,7 @@ def _colour(cell: Any) -> Colour:
 
 
 def _byte(value: Any, what: str) -> int:
-    """Return a whole number in 0..255."""
+    """Return a whole number in 0..255, or raise."""
     is_number = isinstance(value, str | int) and not isinstance(value, bool)
     try:
         number = int(value) if is_number else -1
@@ -258,7 +259,7 @@ def _is_absent(cell: Any) -> bool:
 
 
 def _shown_row(row: Any) -> str:
-    """Return a row or a cell as it is written in JSON, of a long one the beginning."""
+    """Return a row or a cell in JSON, shortened if it is long."""
     text = json.dumps(row, ensure_ascii=False, default=str)
     return shown(Path(text if len(text) <= 80 else f"{text[:80]}..."))
 

@@ -1,4 +1,4 @@
-"""What a dataset holds, looked at before any training: sizes, pixels per class, values that no class has."""
+"""Inspection of a dataset before training: sizes, pixels per class, values that belong to no class."""
 
 import itertools
 from collections import Counter
@@ -19,18 +19,18 @@ from trainables.data.soft_edges import SoftEdges, soft_edges, soft_edges_notice
 from trainables.errors import Fault, InputError
 
 IMBALANCE_WORTH_SAYING = 5.0
-"""Ratio of the most to the least frequent class from which it is mentioned that class weights may help."""
+"""Ratio of the most to the least frequent class above which a notice says that class weights may help."""
 IMBALANCE_WORTH_WEIGHTS = 10.0
-"""Ratio from which class weights are recommended."""
+"""Ratio above which class weights are recommended."""
 USUAL_BIT_DEPTHS = (8, 10, 12, 14, 16)
-"""Depths of sensors and scanners, of which one is taken for that of images in 16-bit files."""
+"""Common bit depths of sensors and scanners. One of them is assumed for images in 16-bit files."""
 VALUES_NAMED = 10
-"""Unlisted values that are named one by one; the rest is a count."""
+"""Maximum number of unlisted values that are named one by one; the others are only counted."""
 
 
 @dataclass(frozen=True)
 class UnlistedValue:
-    """A raw label value other than 255 that `label_class_ids` does not name."""
+    """A raw label value other than 255 that `label_class_ids` does not list."""
 
     num_pixels: int
     first_file: str
@@ -45,31 +45,31 @@ class SharedImage(NamedTuple):
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """What one split holds."""
+    """Contents of one split."""
 
     num_images: int
     sizes: dict[tuple[int, int], int]
-    """Number of images of every height and width, before `image_scale`."""
+    """Number of images of each height and width, before `image_scale`."""
     class_pixels: tuple[int, ...]
-    """Pixels of every class, at the labels' own size."""
+    """Pixels of each class, at the labels' own size."""
     class_images: tuple[int, ...]
-    """Images that have a pixel of every class."""
+    """Number of images that have a pixel of each class."""
     ignored_pixels: int
     """Pixels of no class: 255, unlisted values, and position 0 with `reduce_zero_label`."""
     unlisted: dict[int, UnlistedValue]
-    """Raw value -> where it occurs, by falling number of pixels."""
+    """Raw value -> where it occurs, in descending order of pixels."""
     smaller_than_crop: int
-    """Images that even the largest augmentation scale leaves below the crop in height or width."""
+    """Number of images that are smaller than the crop, in height or width, even at the largest augmentation scale."""
     images: tuple[tuple[str, Path], ...] = field(default=(), repr=False)
-    """Hash of the pixels and path of every image."""
+    """Hash of the pixels and path of each image."""
     traits: tuple[ImageTraits, ...] = field(default=(), repr=False)
-    """What the pixels of every image no longer show of its file."""
+    """Properties of each image file that its pixels no longer show."""
     soft_edges: SoftEdges | None = None
-    """What the labels hold where they look blended along edges."""
+    """Values of the labels if they look blended along edges, otherwise None."""
 
     @property
     def imbalance(self) -> float:
-        """Pixels of the most frequent class over those of the least frequent that occurs at all."""
+        """Ratio of the pixels of the most frequent class to those of the least frequent class that occurs."""
         present = [count for count in self.class_pixels if count]
         return max(present) / min(present)
 
@@ -80,16 +80,16 @@ def inspect(
     splits: Sequence[str] = ("train", "val"),
     folder: Path | None = None,
 ) -> dict[str, SplitSummary]:
-    """A summary of every split; reads each file once and leaves the pixels decoded for the trials.
+    """Return a summary of each split; this reads each file once and leaves the decoded pixels for the trials.
 
     Args:
         config: Where the data are and what their values mean.
         crop_size: Height and width of the training crop.
-        splits: Which splits.
-        folder: A dataset folder in place of `config.dir`.
+        splits: Names of the splits.
+        folder: A dataset folder that replaces `config.dir`.
 
     Raises:
-        InputError: every fault of every split, and a split without a pixel of any class.
+        InputError: every fault of every split, and every split without a pixel of any class.
     """
     summaries: dict[str, SplitSummary] = {}
     faults: list[Fault] = []
@@ -111,13 +111,13 @@ def inspect(
 
 
 def notices(summaries: dict[str, SplitSummary], config: DataConfig) -> list[str]:
-    """What is worth knowing and breaks nothing, one line each."""
+    """Return facts worth knowing that are not faults, one line each."""
     names = config.class_names or [f"class {k}" for k in range(config.num_classes)]
     ids = config.label_class_ids[1:] if config.reduce_zero_label else config.label_class_ids
     lines = [*image_notices(summaries, config.bit_depth), *_soft_edges_notices(summaries)]
     for split, summary in summaries.items():
         unlisted = summary.unlisted
-        if summary.soft_edges is not None:  # the rest is said in one line
+        if summary.soft_edges is not None:  # the rest is reported in one line
             areas = summary.soft_edges.likely_classes
             unlisted = {value: found for value, found in unlisted.items() if value in areas}
         lines += [f"{split}: {line}" for line in unlisted_notices(unlisted)]
@@ -153,19 +153,19 @@ def notices(summaries: dict[str, SplitSummary], config: DataConfig) -> list[str]
 
 
 def likely_bit_depth(traits: Iterable[ImageTraits]) -> int:
-    """Return the `data.bit_depth` that fits images with 16 bits a channel: the least usual one that holds all values.
+    """Return the most likely `data.bit_depth` of images with 16 bits per channel.
 
-    It is 16 where there are no such images.
+    It is the smallest common depth that holds all values, and 16 if there are no such images.
     """
     bits = max((image.bits for image in traits), default=0)
     return next(depth for depth in USUAL_BIT_DEPTHS if depth >= bits) if bits else 16
 
 
 def image_notices(summaries: Mapping[str, SplitSummary], bit_depth: int) -> list[str]:
-    """Return what is worth knowing of how images are read, one line each.
+    """Return facts worth knowing about how images are read, one line each.
 
     Args:
-        summaries: What every split holds.
+        summaries: The contents of each split.
         bit_depth: `data.bit_depth`.
     """
     lines = []
@@ -192,7 +192,7 @@ def image_notices(summaries: Mapping[str, SplitSummary], bit_depth: int) -> list
 
 
 def _soft_edges_notices(summaries: Mapping[str, SplitSummary]) -> list[str]:
-    """Return one line for all splits, by the first whose labels look blended."""
+    """Return one line for all splits, about the first whose labels look blended."""
     for summary in summaries.values():
         if summary.soft_edges is not None:
             total = sum(summary.class_pixels) + summary.ignored_pixels
@@ -201,10 +201,10 @@ def _soft_edges_notices(summaries: Mapping[str, SplitSummary]) -> list[str]:
 
 
 def shared_images(splits: Mapping[str, Sequence[tuple[str, Path]]]) -> list[SharedImage]:
-    """Every image of one split that another holds too, however the two are encoded.
+    """Return each image that is in two splits, regardless of how the two files are encoded.
 
     Args:
-        splits: Hash of the pixels and path of every image, by split.
+        splits: Hash of the pixels and path of each image, by split.
     """
     shared: list[SharedImage] = []
     for first, second in itertools.combinations(splits.values(), 2):
@@ -216,12 +216,12 @@ def shared_images(splits: Mapping[str, Sequence[tuple[str, Path]]]) -> list[Shar
 def unlisted_values(
     histograms: NDArray[np.int64], label_paths: Sequence[str], config: DataConfig
 ) -> dict[int, UnlistedValue]:
-    """Raw values other than 255 that are no ids, by falling number of pixels.
+    """Return raw values other than 255 that are not in `label_class_ids`, in descending order of pixels.
 
     Args:
-        histograms: (N, 256) pixels of every raw value in every label.
-        label_paths: Where the N labels lie.
-        config: What values are ids.
+        histograms: (N, 256) pixels of each raw value in each label.
+        label_paths: Paths of the N labels.
+        config: Its `label_class_ids` are read.
     """
     totals = histograms.sum(axis=0)
     return {
@@ -232,7 +232,7 @@ def unlisted_values(
 
 
 def unlisted_notices(unlisted: dict[int, UnlistedValue]) -> list[str]:
-    """One line for each of the most frequent unlisted values, and one that counts the rest."""
+    """Return one line for each of the most frequent unlisted values, and one that counts the others."""
     lines = [
         f"label value {value} is not in label_class_ids and is ignored: {found.num_pixels} pixels, "
         f"first in {found.first_file}"

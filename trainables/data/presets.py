@@ -1,4 +1,4 @@
-"""What the raw label values of well-known datasets mean: ids, names and, where one is official, colours."""
+"""Meaning of the raw label values of well-known datasets: ids, names and, if official, colours."""
 
 from dataclasses import dataclass, field
 
@@ -8,17 +8,16 @@ from trainables.data.palette import Palette
 
 @dataclass(frozen=True)
 class LabelConvention:
-    """How the labels of a dataset are written, in the words of the `data` section of a trial config."""
+    """Label format of a dataset, in the terms of the `data` section of a trial config."""
 
     label_class_ids: tuple[int, ...]
-    """Raw value of every class, by position."""
+    """Raw value of each class, in class order."""
     class_names: tuple[str, ...]
-    """One name a class, in the order of the classes."""
+    """Name of each class, in class order."""
     reduce_zero_label: bool = False
-    """Position 0 of the ids is no class."""
+    """True if position 0 of the ids is not a class."""
     palette: Palette | None = field(default=None, repr=False)
-    """The official colours of colour masks, those of no class as 255; None where there are none that tell every class
-    apart."""
+    """Official colours of colour masks, with 255 for those of no class; None if no colours distinguish all classes."""
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -26,7 +25,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _palette(ids: tuple[int, ...], names: tuple[str, ...], colours: str, void: str) -> Palette:
-    """Colours in hexadecimal RGB, in the order of the ids, and those of no class."""
+    """Return a palette of colours in hexadecimal RGB, in the order of the ids, and of those that are no class."""
     entries = {_rgb(colour): raw for colour, raw in zip(colours.split(), ids, strict=True)}
     return Palette(entries | dict.fromkeys(map(_rgb, void.split()), IGNORE_INDEX), dict(zip(ids, names, strict=True)))
 
@@ -48,7 +47,7 @@ _CAMVID = LabelConvention(
     ),
 )
 
-# The raw ids (`*_labelIds.png`). A pole group has the colour of poles, a licence plate that of cars.
+# These are the raw ids (`*_labelIds.png`). A pole group has the colour of poles, a licence plate that of cars.
 _CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 _CITYSCAPES_NAMES = _names(
     "road, sidewalk, building, wall, fence, pole, traffic light, traffic sign, vegetation, terrain, sky, person, "
@@ -67,7 +66,7 @@ _CITYSCAPES = LabelConvention(
     ),
 )
 
-# 0 is "other". The usual colours give road and skyscraper the same grey, so masks of them cannot be read back.
+# 0 is "other". The usual colours give road and skyscraper the same grey, so such masks cannot be converted back.
 _ADE20K = LabelConvention(
     tuple(range(151)),
     _names(
@@ -89,7 +88,7 @@ _ADE20K = LabelConvention(
     reduce_zero_label=True,
 )
 
-# 0 is unlabelled; eleven of the ids 1 to 182 were given up before any image had them.
+# 0 is unlabelled. Eleven of the ids 1 to 182 were dropped before any image used them.
 _COCO_STUFF = LabelConvention(
     tuple(i for i in range(183) if i not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)),
     _names(
@@ -114,7 +113,7 @@ _COCO_STUFF = LabelConvention(
     reduce_zero_label=True,
 )
 
-# The 59 frequent classes in alphabetical order from 1, and 0 for everything else.
+# The 59 frequent classes are numbered from 1 in alphabetical order; 0 is everything else.
 _PASCAL_CONTEXT = LabelConvention(
     tuple(range(60)),
     _names(

@@ -1,4 +1,4 @@
-"""Labels whose values were blended along the edges, by resizing, JPEG or smooth drawing, and the classes beneath."""
+"""Detection of labels whose values are blended along edges, by resizing, JPEG or smooth drawing."""
 
 import shlex
 from pathlib import Path
@@ -8,25 +8,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 FEWEST_EDGE_VALUES = 8
-"""Values without an area of their own from which labels look blended, if they are also twice as many as the others."""
+"""Minimum number of values without their own area for labels to count as blended. These values must also be at least
+twice as many as the others.
+"""
 SMALLEST_AREA = 0.1
-"""Share of inner pixels from which a value has areas of its own. In labels of three classes the classes have .4 to .98
-and blended values below .05; CamVid's poles, its thinnest class, have .38."""
+"""Minimum share of inner pixels for a value to have areas of its own. In labels of three classes, the classes have .4
+to .98 and blended values below .05; CamVid's poles, its thinnest class, have .38.
+"""
 
 
 class SoftEdges(NamedTuple):
     """Values of blended labels."""
 
     likely_classes: tuple[int, ...]
-    """The values that have areas of their own, ascending."""
+    """Values that have areas of their own, ascending."""
     num_edge_values: int
-    """How many other values there are."""
+    """Number of other values."""
     num_pixels: int
-    """Pixels of the other values."""
+    """Number of pixels of the other values."""
 
 
 def inner_pixels(label: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Return how many pixels of every value have four neighbours of the same value: (256 or more,) int64.
+    """Count the pixels of each value whose four neighbours have the same value: (256 or more,) int64.
 
     Args:
         label: (H, W), values from 0.
@@ -39,10 +42,10 @@ def inner_pixels(label: NDArray[np.integer]) -> NDArray[np.int64]:
 
 
 def soft_edges(pixels: NDArray[np.int64], inner: NDArray[np.int64]) -> SoftEdges | None:
-    """Return what blended labels hold, or None where they do not look blended.
+    """Return the values of blended labels, or None if the labels do not look blended.
 
     Args:
-        pixels: (V,) pixels of every value in all labels.
+        pixels: (V,) pixels of each value in all labels.
         inner: (V,) those of them that `inner_pixels` counts.
     """
     present = pixels > 0
@@ -55,7 +58,7 @@ def soft_edges(pixels: NDArray[np.int64], inner: NDArray[np.int64]) -> SoftEdges
 
 
 def convert_command(folder: Path) -> str:
-    """Return the command that writes a dataset anew with the nearest likely class at every pixel."""
+    """Return the command that writes a dataset anew with the nearest likely class at each pixel."""
     return f"python -m raysearch data convert {shlex.quote(str(folder))} {shlex.quote(f'{folder}_hard')} --nearest"
 
 
@@ -63,7 +66,7 @@ def soft_edges_notice(found: SoftEdges, total: int, folder: Path) -> str:
     """Return a line about blended labels.
 
     Args:
-        found: What they hold.
+        found: Values of the labels.
         total: Pixels of all labels.
         folder: The dataset.
     """

@@ -1,8 +1,9 @@
-"""Splits of a dataset that all hold what there is of every class, drawn by iterative stratification.
+"""Splits of a dataset that all contain every class, drawn by iterative stratification.
 
-After Sechidis, Tsoumakas and Vlahavas, "On the stratification of multi-label data", ECML PKDD 2011: the rarest class
-is shared out first, each image to the split that is shortest of that class. Here what is shared out are units, groups
-of images that stay together, and a split's fair share of a class is never less than one unit while there are enough.
+The method follows Sechidis, Tsoumakas and Vlahavas, "On the stratification of multi-label data", ECML PKDD 2011: the
+images of the rarest class are distributed first, each to the split that needs that class most. Here the units that are
+distributed are groups of images that stay together. If there are enough units, each split is meant to get at least one
+with each class.
 """
 
 import csv
@@ -25,28 +26,28 @@ from trainables.data.text_table import read_text, separator_of
 from trainables.errors import Fault, InputError
 
 MOVES_TRIED = 200
-"""Moves and exchanges between two splits that are looked at in each step, the most helpful ones."""
+"""Maximum number of moves and exchanges between two splits that are tried in each step, the most helpful ones first."""
 UNITS_OF_A_SIZE = 20
-"""Groups of one size that are looked at for an exchange."""
+"""Number of groups of the same size that are considered for an exchange."""
 
 Presence: TypeAlias = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Division:
-    """How a dataset was split; every dict is by split, in the order of the splits."""
+    """Result of a split. Every dictionary is by split, in the order of the splits, unless it says otherwise."""
 
     class_names: tuple[str, ...]
     num_images: dict[str, int]
     class_images: dict[str, list[int]]
-    """Images that have a pixel of a class, (K,)."""
+    """Number of images that have a pixel of each class, (K,)."""
     class_pixels: dict[str, list[int]]
-    """Pixels of a class, (K,)."""
+    """Pixels of each class, (K,)."""
     subcategory_images: dict[str, dict[str, int]]
-    """Sub-category -> split -> images; empty where none were asked for."""
+    """Sub-category -> split -> number of images; empty if no sub-categories were requested."""
 
     def missing(self) -> list[tuple[str, str, int]]:
-        """Class or sub-category, a split without it, and the images that have it in all."""
+        """Return each class or sub-category that a split lacks, the split, and the number of images that have it."""
         by_class = [
             (name, {split: counts[k] for split, counts in self.class_images.items()})
             for k, name in enumerate(self.class_names)
@@ -71,24 +72,24 @@ def split_dataset(
     link: bool = False,
     begin: Begin = silently,
 ) -> Division:
-    """Write the pairs of `source` anew under `destination`, in splits that all hold what there is of every class.
+    """Write the pairs of `source` under `destination`, in splits that all contain every class as far as possible.
 
     Args:
-        source: `{image,label}`, or a dataset whose splits are put together first; never changed.
-        destination: Absent or empty; it is there whole or not at all.
-        sizes: Split -> its share of the images where it is below 1, else their number; None for one that gets the
-            rest. A number is met exactly, unless groups forbid it.
-        seed: Of the draw; nothing else is random.
-        config: What the label values mean; without it every value but 255 is a class.
-        group: Images of a group stay together: a regular expression on the names, or a CSV file of rows name,group.
-        subcategory: A regular expression on the names; what it finds is in every split, as a class is.
-        link: Hard links in place of copies.
-        begin: Is told of the progress.
+        source: `{image,label}`, or a dataset whose splits are merged first; it is never changed.
+        destination: Absent or an empty folder. It is created complete or not at all.
+        sizes: Split -> its size: a share of the images if below 1, otherwise their number; None for the split that gets
+            the rest. A number is met exactly, unless groups prevent it.
+        seed: Seed of the draw; nothing else is random.
+        config: The meaning of the label values; without it, every value except 255 is a class.
+        group: Groups of images that stay together: a regular expression on the names, or a CSV file of rows name,group.
+        subcategory: A regular expression on the names. Each value that it finds is put into every split, like a class.
+        link: Make hard links instead of copies.
+        begin: Is told about the progress.
 
     Raises:
-        InputError: every file that cannot be read or has no partner, a name that occurs twice or that a pattern or
-            the CSV file does not cover, fewer groups than splits, numbers that leave no image for the rest, or a
-            destination that is there.
+        InputError: every file that cannot be read or has no partner, and every name that occurs twice or that a pattern
+            or the CSV file does not cover; fewer groups than splits; numbers that leave no image for the rest; or a
+            destination that exists.
     """
     source = source.expanduser()
     if not source.is_dir():
@@ -138,18 +139,18 @@ def stratified(
     seed: int,
     numbers: Mapping[str, int] | None = None,
 ) -> dict[str, NDArray[np.intp]]:
-    """The images of every split, ascending.
+    """Return the images of each split, ascending.
 
-    A class that occurs in as many groups as there are splits, or in more, has an image in every split, unless each
-    group that could give it one is all that some other class has in its split. Within that, the splits are as large as
-    they should be, or no group, and no exchange of two groups, would bring them nearer.
+    A class that occurs in at least as many groups as there are splits has an image in every split, unless each group
+    that could provide it is needed where it is for another class. Within these limits, the splits have the right sizes,
+    or no move of a group and no exchange of two groups would bring them closer.
 
     Args:
-        presence: (N, K), whether image n has class k (or any other property that all splits should have).
-        groups: (N,) images of one name go to one split.
+        presence: (N, K) whether image n has class k (or any other property that all splits should have).
+        groups: (N,) group of each image; the images of a group go to the same split.
         shares: Split -> its share of the images, above 0; together 1.
-        seed: Of the draw; nothing else is random.
-        numbers: Split -> its number of images, where that is to be met as closely as groups allow; one split has none.
+        seed: Seed of the draw; nothing else is random.
+        numbers: Split -> its number of images, which is met as closely as groups allow; one split has no number.
 
     Raises:
         InputError: there are fewer groups than splits.
@@ -158,7 +159,7 @@ def stratified(
     if len(names) < len(shares):
         what = f"{len(presence)} images in {len(names)} groups cannot make {len(shares)} splits"
         raise InputError([Fault("groups", what, "use smaller groups, fewer splits or more images")])
-    images = np.zeros((len(names), presence.shape[1] + 1), np.int64)  # of every unit: with class k, and at all
+    images = np.zeros((len(names), presence.shape[1] + 1), np.int64)  # images per unit, by class and in all
     np.add.at(images, unit_of, np.column_stack([presence, np.ones(len(presence), bool)]))
 
     share = np.array(list(shares.values()))
@@ -173,19 +174,19 @@ def stratified(
 
 
 def _assign(images: NDArray[np.int64], share: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.intp]:
-    """The split of every unit: (U,) of `images` (U, K + 1), the last column counting all of a unit's images."""
+    """Return the split of each unit, (U,), for `images` (U, K + 1), whose last column counts all images of a unit."""
     num_units, num_columns = images.shape
-    wanted = share[:, None] * images.sum(axis=0)  # (S, K + 1), images still to come
+    wanted = share[:, None] * images.sum(axis=0)  # (S, K + 1), number of images still to be assigned
     num_with = (images > 0).sum(axis=0)
     wanted[:, num_with >= len(share)] = np.maximum(wanted[:, num_with >= len(share)], 1.0)
     assigned = np.full(num_units, -1)
-    ties = rng.permutation(num_units)  # the order of units that nothing else ranks
+    ties = rng.permutation(num_units)  # the order of units that are otherwise equal
     while (open_units := assigned < 0).any():
         remaining = (images[open_units] > 0).sum(axis=0)
         remaining[remaining == 0] = num_units + 1
         column = int(np.argmin(remaining[:-1])) if (remaining[:-1] <= num_units).any() else num_columns - 1
         candidates = np.flatnonzero(open_units & (images[:, column] > 0))
-        # Large units first: small ones can still even out what they leave.
+        # Large units come first: small ones can still even out the remaining differences.
         for unit in candidates[np.lexsort((ties[candidates], -images[candidates, column]))]:
             split = max(range(len(share)), key=lambda s: (wanted[s, column], wanted[s, -1], share[s]))
             assigned[unit] = split
@@ -194,7 +195,7 @@ def _assign(images: NDArray[np.int64], share: NDArray[np.float64], rng: np.rando
 
 
 def _mend(images: NDArray[np.int64], assigned: NDArray[np.intp], num_splits: int) -> None:
-    """Give a split that lacks a class a unit that has it, where no other class pays for it; rarest class first."""
+    """Give a split that lacks a class a unit that has it, if no split loses another class; rarest class first."""
     has = images > 0
     num_with = has.sum(axis=0)
     for column in np.argsort(num_with, kind="stable"):
@@ -214,16 +215,16 @@ def _mend(images: NDArray[np.int64], assigned: NDArray[np.intp], num_splits: int
 
 
 def _even_out(images: NDArray[np.int64], assigned: NDArray[np.intp], share: NDArray[np.float64]) -> None:
-    """Move or exchange units while that brings the splits nearer to their shares and takes no class from a split.
+    """Move or exchange units as long as that brings splits closer to their shares and no split loses a class.
 
-    Of the moves that bring them equally near, the one that shares out the classes best is taken.
+    Among moves that bring them equally close, the one that distributes the classes best is chosen.
     """
     has, total = images > 0, images.sum(axis=0)
     wanted = share[:, None] * total  # (S, K + 1)
     while True:
         held = np.array([images[assigned == s].sum(axis=0) for s in range(len(share))])
         units_with = np.array([has[assigned == s].sum(axis=0) for s in range(len(share))])
-        best = (float(np.abs(held - wanted)[:, -1].sum()) - 0.5, 0.0)  # nearer by an image at least
+        best = (float(np.abs(held - wanted)[:, -1].sum()) - 0.5, 0.0)  # closer by at least one image
         change: list[tuple[int, int]] = []
         for source, target in itertools.permutations(range(len(share)), 2):
             for units in _candidates(images[:, -1], assigned, source, target, (held - wanted)[:, -1]):
@@ -253,19 +254,19 @@ def _candidates(
     target: int,
     surplus: NDArray[np.float64],
 ) -> Iterator[tuple[int, ...]]:
-    """Yield the units that could go from one split to another, alone or in exchange, the most helpful ones first.
+    """Yield the units that could move from one split to another, alone or in exchange, the most helpful ones first.
 
     Args:
-        sizes: (U,) images of every unit.
-        assigned: (U,) the split of every unit.
+        sizes: (U,) number of images of each unit.
+        assigned: (U,) split of each unit.
         source: A split.
-        target: Another.
-        surplus: (S,) images that every split has beyond its share.
+        target: Another split.
+        surplus: (S,) number of images that each split has beyond its share.
     """
     if surplus[source] <= surplus[target]:
         return
     out, back = np.flatnonzero(assigned == source), np.flatnonzero(assigned == target)
-    # Nothing comes back, or one unit of another size: of those of one size, a few are enough to choose from.
+    # Nothing comes back, or one unit of another size. Of units of the same size, a few are enough to choose from.
     back = np.concatenate([back[sizes[back] == size][:UNITS_OF_A_SIZE] for size in np.unique(sizes[back])])
     gained = np.concatenate([[0], sizes[back]])
     change = sizes[out][:, None] - gained[None]  # (O, 1 + B)
@@ -278,10 +279,10 @@ def _candidates(
 
 
 def _settle(images: NDArray[np.int64], assigned: NDArray[np.intp], numbers: Mapping[int, int], rest: int) -> None:
-    """Move units between splits that have a wanted number of images and the rest until the numbers are right.
+    """Move units between the splits with a required number of images and the rest until the numbers are right.
 
-    First those that are not the last ones of a class where they are. Where no unit is small enough, some images remain
-    missing or too many.
+    Units that are not the last of a class in their split are moved first. If no unit is small enough, a split keeps a
+    few images too many or too few.
     """
     has = images > 0
     for split, number in numbers.items():
@@ -296,7 +297,7 @@ def _settle(images: NDArray[np.int64], assigned: NDArray[np.intp], numbers: Mapp
 
 
 def _shares(sizes: Mapping[str, float | None], num_images: int) -> dict[str, float]:
-    """The share of every split, above 0 and together 1.
+    """Return the share of each split, above 0 and together 1.
 
     Raises:
         InputError: nothing is left for the split without a size.
@@ -314,10 +315,10 @@ def _shares(sizes: Mapping[str, float | None], num_images: int) -> dict[str, flo
 
 
 def names_by_pattern(pairs: Sequence[Pair], pattern: str, option: str) -> list[str]:
-    """For every pair what a regular expression finds in its name: its first group, or all of the match.
+    """Return the first group, or else the whole match, of a regular expression in the name of each pair.
 
     Raises:
-        InputError: the pattern is none, or every pair that it does not match.
+        InputError: the pattern is invalid; also every pair that it does not match.
     """
     try:
         compiled = re.compile(pattern)
@@ -335,10 +336,10 @@ def names_by_pattern(pairs: Sequence[Pair], pattern: str, option: str) -> list[s
 
 
 def names_by_csv(pairs: Sequence[Pair], path: Path) -> list[str]:
-    """For every pair the group that a CSV file of rows `name, group` gives it; a name is a file name or its stem.
+    """Return the group of each pair from a CSV file of rows `name, group`; a name is a file name or its stem.
 
     Raises:
-        InputError: the file cannot be read, or every pair that it does not name or gives two groups.
+        InputError: the file cannot be read; also every pair that it does not name, and every name with two groups.
     """
     lines = read_text(path).splitlines()
     try:

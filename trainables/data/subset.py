@@ -1,4 +1,4 @@
-"""A part of a split that stands for all of it, where not all images are trained on or not all are scored."""
+"""Representative subsets of a split, for training or scoring on fewer images."""
 
 import math
 
@@ -12,10 +12,10 @@ from trainables.data.splitting import stratified
 
 
 def stratified_images(split: DecodedSplit, config: DataConfig, num_images: int | None) -> list[int]:
-    """The places of `num_images` images of a split, ascending; all where there are no more or none are asked for.
+    """Return the indices of `num_images` images of a split, ascending; all if no number is given or there are no more.
 
-    Every class has its share of the images that have it, and of those that have much of it, as far as the number
-    allows. A function of the labels alone: all trials of a search are scored on the same images.
+    The subset keeps, as far as its size allows, the share of images that have each class, and of images that have much
+    of it. It depends only on the labels: all trials of a search are scored on the same images.
     """
     if num_images is None or num_images >= len(split):
         return list(range(len(split)))
@@ -23,9 +23,9 @@ def stratified_images(split: DecodedSplit, config: DataConfig, num_images: int |
 
 
 def nested_images(split: DecodedSplit, config: DataConfig, num_images: int | None) -> list[int]:
-    """As `stratified_images`, but a smaller part lies within every larger one.
+    """Return a subset as `stratified_images` does, but so that a smaller subset lies within every larger one.
 
-    So two trainings on parts of different sizes differ by the images that one has more, and by nothing else.
+    Two trainings on subsets of different sizes then differ only by the additional images of the larger one.
     """
     if num_images is None or num_images >= len(split):
         return list(range(len(split)))
@@ -33,14 +33,14 @@ def nested_images(split: DecodedSplit, config: DataConfig, num_images: int | Non
 
 
 def training_pixel_counts(split: DecodedSplit, config: DataConfig) -> NDArray[np.int64]:
-    """Count the pixels of every class, (K,), in the images of the training split that a config trains on."""
+    """Count the pixels of each class, (K,), in the images of the training split that a config trains on."""
     return class_pixel_counts(split, config, nested_images(split, config, config.num_images))
 
 
 def nested_choice(pixels: NDArray[np.int64], num_images: int) -> list[int]:
-    """`num_images` of N images, ascending, by the pixels (N, K) that they have of every class.
+    """Return `num_images` of N images, ascending, chosen by their pixels (N, K) of each class.
 
-    All images are halved again and again, each time stratified; a part consists of whole halves, the first ones.
+    The images are halved repeatedly, each time stratified. A subset consists of whole halves, the first ones.
     """
     chosen: list[int] = []
     remaining = np.arange(len(pixels))
@@ -55,7 +55,7 @@ def nested_choice(pixels: NDArray[np.int64], num_images: int) -> list[int]:
 
 
 def stratified_choice(pixels: NDArray[np.int64], num_images: int) -> list[int]:
-    """`num_images` of N images, ascending, by the pixels (N, K) that they have of every class."""
+    """Return `num_images` of N images, ascending, chosen by their pixels (N, K) of each class."""
     wanted = _properties(pixels)
     names = [f"{i:09d}" for i in range(len(pixels))]
     share = num_images / len(pixels)
@@ -64,7 +64,7 @@ def stratified_choice(pixels: NDArray[np.int64], num_images: int) -> list[int]:
 
 
 def subset_notices(split: DecodedSplit, config: DataConfig, num_images: int | None) -> list[str]:
-    """What is lost by scoring `num_images` images of a split, one line each."""
+    """Return what is lost by scoring only `num_images` images of a split, one line each."""
     if num_images is None or num_images >= len(split):
         return []
     pixels = class_histograms(split.histograms, config)
@@ -82,7 +82,7 @@ def subset_notices(split: DecodedSplit, config: DataConfig, num_images: int | No
 
 
 def training_notices(split: DecodedSplit, config: DataConfig) -> list[str]:
-    """What is lost by training on `config.num_images` images of a split, one line each."""
+    """Return what is lost by training only on `config.num_images` images of a split, one line each."""
     num_images = config.num_images
     if num_images is None or num_images == len(split):
         return []
@@ -95,7 +95,7 @@ def training_notices(split: DecodedSplit, config: DataConfig) -> list[str]:
 
 
 def _lost_classes(what: str, pixels: NDArray[np.int64], chosen: NDArray[np.int64], config: DataConfig) -> list[str]:
-    """A line for every class that images with `pixels` (N, K) have, and the chosen ones of them lack."""
+    """Return a line for each class that images with `pixels` (N, K) have but the chosen ones lack."""
     names = config.class_names or [f"class {k}" for k in range(config.num_classes)]
     return [
         f"{what.format(name)}, and in {count} of the {len(pixels)}"
@@ -105,19 +105,21 @@ def _lost_classes(what: str, pixels: NDArray[np.int64], chosen: NDArray[np.int64
 
 
 DECISIVE_DIFFERENCE = 0.01
-"""A difference of mIoU that a rung should tell from chance: on CamVid half the trials were 0.012 to 0.023 or more from
-the cut of a rung (`benchmarks/rung_audit.py`)."""
+"""Difference of mIoU that a rung should be able to distinguish from chance. On CamVid, half the trials were 0.012 to
+0.023 or more from the cut of a rung (`benchmarks/rung_audit.py`).
+"""
 
 _IMAGE_DEVIATION = 0.06
-"""Standard deviation, from image to image, of the difference of two networks' IoU of a class: 0.04 early in a training
-to 0.07 at its end on CamVid, whatever the number of images (`benchmarks/rung_audit.py`)."""
+"""Standard deviation, over images, of the difference of two networks' IoU of a class. On CamVid it was 0.04 early in a
+training and 0.07 at its end, whatever the number of images (`benchmarks/rung_audit.py`).
+"""
 
 
 def difference_noise(pixels: NDArray[np.int64]) -> float:
-    """The expected standard error of the difference of two networks' mIoU on images with pixels (N, K) of every class.
+    """Return the expected standard error of the difference of two networks' mIoU, for pixels (N, K) per class.
 
-    No network is asked: the IoU of a class is a mean over images by their pixels of the class, so it has the noise of
-    n_k = (sum p)^2 / sum p^2 images of equal weight, and the mIoU that of a mean over classes.
+    No network is needed for this. The IoU of a class is a mean over images, weighted by their pixels of the class, so
+    it has the noise of n_k = (sum p)^2 / sum p^2 images of equal weight. The mIoU has the noise of a mean over classes.
     """
     present = pixels[:, pixels.any(axis=0)].astype(np.float64)
     num_effective = present.sum(axis=0) ** 2 / (present**2).sum(axis=0)
@@ -125,16 +127,19 @@ def difference_noise(pixels: NDArray[np.int64]) -> float:
 
 
 def _properties(pixels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(N, 2K) of (N, K) pixels: whether an image has a class, and no less of it than the median of those that do."""
+    """Return (N, 2K) for (N, K) pixels: whether an image has a class, and whether it has at least the median of it.
+
+    The median is over the images that have the class.
+    """
     present = pixels > 0
     medians = [np.median(column[column > 0]) if column.any() else np.inf for column in pixels.T]
     return np.column_stack([present, pixels >= np.array(medians)])
 
 
 def _exactly(num_images: int, chosen: list[int], others: list[int], wanted: NDArray[np.bool_]) -> list[int]:
-    """Shares are of whole images, so a stratified choice may be a few too large or too small."""
+    """Return exactly `num_images` images: a stratified choice may be a few too many or too few."""
     while len(chosen) > num_images:
-        spare = wanted[chosen].sum(axis=0) - wanted[chosen]  # (N, 2K): what is left of everything without an image
+        spare = wanted[chosen].sum(axis=0) - wanted[chosen]  # (N, 2K): number of other chosen images with each property
         last_of = ((spare == 0) & wanted[chosen]).sum(axis=1)
         chosen.pop(int(np.lexsort((wanted[chosen].sum(axis=1), last_of))[0]))
     while len(chosen) < num_images:

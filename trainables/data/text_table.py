@@ -1,4 +1,4 @@
-"""Text files of rows as spreadsheets and other tools write them: their encoding, and what separates their cells."""
+"""Text files of rows, as spreadsheets and other tools write them: their encoding and separator."""
 
 import codecs
 from pathlib import Path
@@ -27,5 +27,5 @@ def read_text(path: Path) -> str:
 
 
 def separator_of(line: str) -> str | None:
-    """Return what separates the cells of a line: the first comma, semicolon or tab; None where blanks do."""
+    """Return the separator of a line's cells: the first comma, semicolon or tab in it; None if blanks separate them."""
     return next((character for character in line if character in ",;\t"), None)

@@ -1,6 +1,6 @@
-"""Exports of annotation tools, into a dataset that trains: one file a format, one structure, one place that draws.
+"""Conversion of annotation tools' exports to a dataset for training: one module per format, one common structure.
 
-To add a format: a module with `looks_like(folder)` and `read(folder)`, and its line in `FORMATS`.
+To add a format, write a module with `looks_like(folder)` and `read(folder)`, and add its line to `FORMATS`.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from trainables.errors import Fault, InputError
 
 
 class Format(NamedTuple):
-    """One tool's export."""
+    """Export format of one tool."""
 
     title: str
     looks_like: Callable[[Path], bool]
@@ -37,20 +37,20 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class ConvertedExport:
-    """What was made of an export."""
+    """Result of converting an export."""
 
     title: str
-    """Of its format."""
+    """Title of its format."""
     num_images: dict[str, int]
-    """Images of every split."""
+    """Number of images of each split."""
     class_names: dict[int, str]
-    """Label value -> name of every class; empty where the export has no names."""
+    """Label value -> name of each class; empty if the export has no names."""
     notices: tuple[str, ...]
-    """What was decided, one line each."""
+    """Decisions that were made, one line each."""
 
 
 def recognise(folder: Path) -> str | None:
-    """Return the name of the format that a folder is in; None where it is in none of `FORMATS`.
+    """Return the name of a folder's format, or None if it is none of `FORMATS`.
 
     Raises:
         InputError: it looks like several.
@@ -67,14 +67,15 @@ def convert_export(
 ) -> ConvertedExport:
     """Write an export as a dataset `{train,val[,test]}/{image,label}` with a list of its classes.
 
-    A split that the export has is kept; without one, a fifth of the images becomes val, so that every class is in both.
+    The splits of the export are kept. If it has no train and val, a fifth of the images becomes val, in such a way that
+    both contain every class as far as possible.
 
     Args:
-        source: The folder of the export; never changed.
-        destination: Absent or empty; it is there whole or not at all.
+        source: The folder of the export; it is never changed.
+        destination: Absent or an empty folder. It is created complete or not at all.
         name: Its format, one of `FORMATS`.
-        link: Hard links in place of copies.
-        begin: Is told of the progress.
+        link: Make hard links instead of copies.
+        begin: Is told about the progress.
 
     Raises:
         InputError: every fault of the export.

@@ -1,4 +1,4 @@
-"""What every annotation tool's export comes to: images, and the regions that are drawn on each, in order."""
+"""Common structure of all annotation exports: images, and the regions that are drawn on each, in order."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -24,22 +24,22 @@ class Annotation:
     class_name: str
     region: Region
     where: str
-    """The file and the place in it, for messages."""
+    """File and the place in it, for messages."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One image and what is drawn on it, later annotations over earlier ones; or a label image that is there."""
+    """One image with its annotations, of which later ones cover earlier ones, or with a finished label image."""
 
     image: Path
     split: str | None = None
     annotations: tuple[Annotation, ...] = ()
     size: Size | None = None
-    """Height and width that the annotations are for; None where they fit any."""
+    """Height and width that the annotations were made for; None if they fit any size."""
     label: Path | None = None
-    """A mask of the tool, in place of annotations."""
+    """Mask that the tool exported, in place of annotations."""
     where: str = ""
-    """The file and the place in it that speaks of this image."""
+    """File and the place in it that describes this image."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ class Annotated:
 
     samples: list[Sample]
     classes: tuple[str, ...]
-    """Names in the tool's order; those that no annotation has are left out later. Unused with label images."""
+    """Class names in the tool's order. Classes without annotations are removed later. Unused with label images."""
     notices: list[str] = field(default_factory=list)
-    """What was decided, one line each."""
+    """Decisions that were made, one line each."""
     palette: Palette | None = None
-    """What the colours of label images mean; None: their values are the classes."""
+    """Meaning of the colours of label images; None if their values are the classes."""
     class_names: dict[int, str] = field(default_factory=dict)
-    """Names of the values in label images, where the export has them."""
+    """Names of the values in label images, if the export has them."""
 
 
 class ImageIndex:
@@ -73,11 +73,11 @@ class ImageIndex:
 
         Args:
             name: A path as the export writes it, with either kind of slash.
-            near: Folder that is preferred where several images have the name.
-            split: Split that is preferred then.
+            near: Folder that is preferred if several images have the name.
+            split: Split that is preferred in that case.
 
         Raises:
-            LookupError: says why there is none, or that there are several.
+            LookupError: there is none, or there are several; the message says which.
         """
         parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", ".", "..")]
         found = self._by_name.get(parts[-1], []) if parts else []
@@ -104,16 +104,16 @@ class ImageIndex:
 
 
 def split_among(names: Iterable[str]) -> str | None:
-    """Return the split that the last of these folder names with one belongs to."""
+    """Return the split named by the last of these folder names that names one."""
     found = [split for name in names if (split := split_of(name)) is not None]
     return found[-1] if found else None
 
 
 def read_json(path: Path, model: Any) -> Any:
-    """Return what a JSON file holds, as a typed model.
+    """Return the contents of a JSON file, as a typed model.
 
     Raises:
-        InputError: the file cannot be read, or every place in it that the model does not allow.
+        InputError: the file cannot be read; also every place in it that the model does not allow.
     """
     try:
         return TypeAdapter(model).validate_json(path.read_bytes())

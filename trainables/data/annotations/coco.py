@@ -1,4 +1,4 @@
-"""COCO: one JSON a split, with polygons and run-length masks (https://cocodataset.org/#format-data)."""
+"""COCO: one JSON file per split, with polygons and run-length masks (https://cocodataset.org/#format-data)."""
 
 import mmap
 from pathlib import Path
@@ -59,9 +59,9 @@ def looks_like(folder: Path) -> bool:
 
 
 def read(folder: Path) -> Annotated:
-    """Read every such file; those of one split that share images are a fault.
+    """Read all such files; an image that occurs in two of them is a fault.
 
-    Crowds are drawn first, the rest in the order of the file, a region over those before it.
+    Crowds are drawn first, then the other regions in the order of the file, each over those before it.
     """
     index = ImageIndex(folder)
     samples: list[Sample] = []
@@ -130,7 +130,10 @@ def _region(found: _Annotation) -> Region | None:
 
 
 def _documents(folder: Path) -> list[Path]:
-    """The files of the format; of several of one split the one called instances, as COCO itself has others beside."""
+    """Return the files of the format, only those called instances if there are any.
+
+    COCO itself has other files of the same form beside them.
+    """
     found = [path for path in sorted([*folder.glob("*.json"), *folder.glob("*/*.json")]) if _has_keys(path)]
     instances = [path for path in found if "instances" in path.stem]
     return instances or found

@@ -18,7 +18,10 @@ def looks_like(folder: Path) -> bool:
 
 
 def read(folder: Path) -> Annotated:
-    """Read images and shapes; a higher z_order is drawn later. Lines, points and skeletons have no area."""
+    """Read images and shapes; a higher z_order is drawn later.
+
+    Lines, points and skeletons have no area and are left out.
+    """
     path = folder / _FILE
     try:
         root = ET.parse(path).getroot()
@@ -69,7 +72,7 @@ def read(folder: Path) -> Annotated:
 
 
 def _region(shape: ET.Element) -> Region | None:
-    """The area of a shape, None of one without; raises KeyError and ValueError."""
+    """Return the area of a shape, or None if it has none; raise KeyError or ValueError."""
     given = shape.attrib
 
     def number(name: str) -> float:

@@ -1,4 +1,4 @@
-"""What an export says, drawn into label images: the one place that decides about classes, overlaps and splits."""
+"""Drawing of an export into label images, with all decisions about classes, overlaps and splits."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from trainables.data.splitting import stratified
 from trainables.errors import Fault, InputError
 
 BACKGROUND = "background"
-"""The class of pixels that no annotation covers."""
+"""Name of the class of pixels that no annotation covers."""
 
 _BACKGROUND_NAMES = ("background", "_background_", "bg")
 _VAL_SHARE = 0.2
@@ -30,7 +30,7 @@ _VAL_SHARE = 0.2
 
 @dataclass(frozen=True)
 class Drawn:
-    """What was written."""
+    """Summary of the dataset that was written."""
 
     num_images: dict[str, int]
     class_names: dict[int, str]
@@ -40,11 +40,11 @@ class Drawn:
 def draw_dataset(annotated: Annotated, source: Path, folder: Path, *, link: bool, begin: Begin) -> Drawn:
     """Write labels and images of all samples into a folder.
 
-    Later annotations cover earlier ones; pixels without any are the class background, as value 0. Classes that no
-    annotation has are left out. Label images are taken as they are, or read by the palette of the export.
+    Later annotations cover earlier ones. Pixels without annotation belong to the class background, with value 0.
+    Classes without annotations are left out. Label images are used as they are, or read by the palette of the export.
 
     Raises:
-        InputError: every annotation that cannot be drawn, image of another size, or too few images or classes.
+        InputError: every annotation that cannot be drawn and every image of another size; or too few images or classes.
     """
     samples = annotated.samples
     if not samples:
@@ -95,7 +95,7 @@ def draw_dataset(annotated: Annotated, source: Path, folder: Path, *, link: bool
 
 
 def _class_ids(annotated: Annotated, source: Path, notices: list[str]) -> dict[str, int]:
-    """Name -> value of every class that has an annotation; background is 0, by whatever name the export has it."""
+    """Return the value of each class that has an annotation; background is 0, whatever the export calls it."""
     used = {annotation.class_name for sample in annotated.samples for annotation in sample.annotations}
     own = next((name for name in annotated.classes if name.lower() in _BACKGROUND_NAMES), BACKGROUND)
     listed = [name for name in annotated.classes if name in used and name != own]
@@ -110,14 +110,14 @@ def _class_ids(annotated: Annotated, source: Path, notices: list[str]) -> dict[s
 
 
 def _names(samples: Sequence[Sample]) -> list[str]:
-    """A name for every sample that no other has: its image's, with those of its folders where that is taken."""
+    """Return a unique name for each sample: that of its image, with those of its folders if it would not be unique."""
     stems = Counter(sample.image.stem for sample in samples)
     names: list[str] = []
     for sample in samples:
         parts = (*sample.image.parent.parts, sample.image.stem)
         names.append(sample.image.stem if stems[sample.image.stem] == 1 else "_".join(parts[-3:]))
     counts = Counter(names)
-    # The same path but for the ending, or folders of the same names: a number tells them apart.
+    # Paths that differ only in the ending, or folders of the same names, are distinguished by a number.
     seen: Counter[str] = Counter()
     for i, name in enumerate(names):
         seen[name] += 1
@@ -127,7 +127,7 @@ def _names(samples: Sequence[Sample]) -> list[str]:
 
 
 def _draw(sample: Sample, ids: dict[str, int], target: Path) -> NDArray[np.int64]:
-    """Write the label of one sample; gives the pixels of every value."""
+    """Write the label of one sample and return the number of pixels of each value."""
     height, width = image_size(sample.image)
     if sample.size is not None and sample.size != (height, width):
         what = (
@@ -148,7 +148,10 @@ def _draw(sample: Sample, ids: dict[str, int], target: Path) -> NDArray[np.int64
 
 
 def _take_mask(sample: Sample, palette: Palette | None, target: Path, link: bool) -> NDArray[np.int64]:
-    """Write the label image of a sample, as it is where its values are the classes; gives the pixels of every value."""
+    """Write the label image of a sample and return the number of pixels of each value.
+
+    It is copied or linked if its values are the classes.
+    """
     path = sample.label
     assert path is not None
     size = image_size(sample.image)
@@ -183,7 +186,7 @@ def _differing(image: Path, height: int, width: int) -> str:
 def _splits(
     samples: Sequence[Sample], names: Sequence[str], histograms: NDArray[np.int64], notices: list[str]
 ) -> list[str]:
-    """The split of every sample: what the export says, or drawn where it has no train and val."""
+    """Return the split of each sample: that of the export, or a drawn one if the export has no train and val."""
     given = [sample.split for sample in samples]
     if {"train", "val"} <= set(given):
         without = given.count(None)
@@ -207,7 +210,7 @@ def _splits(
 def _move(
     samples: Sequence[Sample], names: Sequence[str], splits: Sequence[str], folder: Path, link: bool, begin: Begin
 ) -> None:
-    """Bring labels to their splits, and the images to them."""
+    """Move the labels to their splits, and copy or link the images."""
     advance = begin("linking images" if link else "copying images", len(samples))
     for split in set(splits):
         (folder / split / "image").mkdir(parents=True)

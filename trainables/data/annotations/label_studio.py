@@ -64,7 +64,10 @@ def looks_like(folder: Path) -> bool:
 
 
 def read(folder: Path) -> Annotated:
-    """Read every task; of several annotations of one the ground truth counts, else the last that is not skipped."""
+    """Read all tasks.
+
+    If a task has several annotations, the ground truth is used, or else the last one that is not skipped.
+    """
     index = ImageIndex(folder)
     samples: list[Sample] = []
     classes: dict[str, None] = {}
@@ -110,7 +113,7 @@ def read(folder: Path) -> Annotated:
 def _annotations(
     chosen: _Annotation, where: str, classes: dict[str, None], skipped: dict[str, int], faults: list[Fault]
 ) -> tuple[list[Annotation], set[tuple[int, int]]]:
-    """The regions of one annotation, and the sizes of image (height, width) that they say they are for."""
+    """Return the regions of one annotation, and the image sizes (height, width) that they say they are for."""
     annotations: list[Annotation] = []
     sizes: set[tuple[int, int]] = set()
     for number, result in enumerate(chosen.result):
@@ -162,7 +165,7 @@ def _region(found: _Labelled, size: tuple[int, int]) -> Region:
 
 
 def _find(index: ImageIndex, url: str) -> Path:
-    """The image of a task: by its path, or without the eight characters that an upload puts before its name."""
+    """Return the image of a task: by its path, or without the prefix that an upload adds to its name."""
     parts = urlsplit(url)
     name = unquote(parse_qs(parts.query).get("d", [parts.path])[0])
     try:

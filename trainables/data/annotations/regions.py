@@ -1,7 +1,7 @@
-"""Shapes that annotation tools draw, as masks.
+"""Shapes that annotation tools draw, converted to masks.
 
-Coordinates are continuous: pixel (x, y) covers x to x + 1 and y to y + 1, and a polygon is filled by the rule of COCO's
-own tools. Supervisely alone counts pixels, so that a border belongs to what it encloses.
+Coordinates are continuous: pixel (x, y) covers x to x + 1 and y to y + 1. A polygon is filled by the rule of COCO's own
+tools. Only Supervisely's coordinates are pixel indices, so that a border belongs to the area it encloses.
 """
 
 import base64
@@ -31,14 +31,14 @@ class Region(Protocol):
         """Return the pixels of the region: (height, width), True inside.
 
         Raises:
-            ValueError: says what is wrong with it.
+            ValueError: the region is invalid; the message says why.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Polygons:
-    """Everything inside of any of these polygons."""
+    """The area inside any of these polygons."""
 
     parts: tuple[Points, ...]
 
@@ -53,13 +53,13 @@ class Polygons:
 
 @dataclass(frozen=True)
 class PixelPolygon:
-    """A polygon whose points are pixels and belong to it, without the polygons cut out of it."""
+    """A polygon that includes its own border pixels, without the polygons that are cut out of it."""
 
     exterior: Points
     interiors: tuple[Points, ...] = ()
 
     def mask(self, height: int, width: int) -> Mask:
-        """Return the pixels inside, those under the outer line included and those under inner lines not."""
+        """Return the pixels inside, with those on the outer border and without those on inner borders."""
         if len(self.exterior) < 3:
             raise ValueError("has fewer than three points")
         drawn = np.zeros((height, width), np.uint8)
@@ -70,7 +70,7 @@ class PixelPolygon:
 
 @dataclass(frozen=True)
 class CocoRle:
-    """Runs of pixels, down the columns, beginning with those outside: as a list or in COCO's compressed text."""
+    """Runs of pixels, column by column, starting with a run outside: as a list or in COCO's compressed text."""
 
     counts: str | tuple[int, ...]
     size: tuple[int, int]
@@ -86,7 +86,7 @@ class CocoRle:
 
 @dataclass(frozen=True)
 class RowRuns:
-    """Runs of pixels, along the rows of a box, beginning with those outside."""
+    """Runs of pixels, row by row in a box, starting with a run outside."""
 
     runs: tuple[int, ...]
     left: int
@@ -102,14 +102,14 @@ class RowRuns:
 
 @dataclass(frozen=True)
 class PngBitmap:
-    """A PNG of a box, compressed by zlib and written in base64, as Supervisely does."""
+    """A PNG of a box, compressed by zlib and encoded in base64, as in Supervisely."""
 
     data: str
     left: int
     top: int
 
     def mask(self, height: int, width: int) -> Mask:
-        """Return the opaque pixels of the PNG; those other than 0 where it has no transparency."""
+        """Return the opaque pixels of the PNG, or those other than 0 if it has no transparency."""
         try:
             with Image.open(io.BytesIO(zlib.decompress(base64.b64decode(self.data))), formats=["PNG"]) as image:
                 image.load()
@@ -122,14 +122,14 @@ class PngBitmap:
 
 @dataclass(frozen=True)
 class BrushRle:
-    """The bits in which Label Studio writes what a brush has painted: RGBA bytes of the whole image, run by run."""
+    """Label Studio's encoding of a brush mask: RGBA bytes of the whole image, run by run."""
 
     data: bytes
     size: tuple[int, int]
     """Height and width."""
 
     def mask(self, height: int, width: int) -> Mask:
-        """Return the pixels that are not wholly transparent."""
+        """Return the pixels that are not fully transparent."""
         if self.size != (height, width):
             raise ValueError(f"is a mask of {self.size[1]}x{self.size[0]} pixels, and the image is {width}x{height}")
         channels = _brush_bytes(self.data, 4 * height * width)
@@ -159,16 +159,16 @@ def _turned(points: Points, degrees: float, pivot: tuple[float, float]) -> Point
 
 
 def _from_runs(runs: list[int], length: int) -> Mask:
-    """(length,), False and True by turns."""
+    """Return alternating runs of False and True, (length,)."""
     if min(runs, default=0) < 0 or sum(runs) != length:
         raise ValueError(f"has runs of {sum(runs)} pixels in all, and its box has {length}")
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs)
 
 
 def _uncompressed(text: str) -> list[int]:
-    """The runs in COCO's compressed text: groups of five bits, each run but the first ones as a difference.
+    """Return the runs in COCO's compressed text: groups of five bits, with runs after the third as differences.
 
-    pycocotools reads the same, and beyond the end of a text that is damaged.
+    pycocotools reads the same, but does not stop at the end of a damaged text.
     """
     runs: list[int] = []
     value, shift = 0, 0
@@ -198,10 +198,12 @@ def _placed(patch: Mask, left: int, top: int, height: int, width: int) -> Mask:
 
 
 def _brush_bytes(data: bytes, length: int) -> NDArray[np.uint8]:
-    """The bytes in Label Studio's runs, of which there must be so many.
+    """Return the bytes in Label Studio's runs, of which there must be `length`.
 
-    32 bits: how many; 5: bits of a value less one; four times 4: bits of a run's length less one. Then every run: one
-    bit, whether it repeats one value; two, which of the four lengths; its length less one; its value or values.
+    The format has a header: 32 bits for the number of bytes; 5 bits for the number of bits of a value, minus one; and
+    four times 4 bits for the number of bits of a run's length, minus one. Each run follows as: one bit that says
+    whether it repeats a single value; two bits that choose one of the four lengths; the run's length, minus one; and
+    its value or values.
     """
     bits = "".join(f"{byte:08b}" for byte in data)
     at = 0

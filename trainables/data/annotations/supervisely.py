@@ -1,4 +1,4 @@
-"""Supervisely: meta.json, and for every image in DATASET/img a JSON in DATASET/ann."""
+"""Supervisely: meta.json, and for each image in DATASET/img a JSON file in DATASET/ann."""
 
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def looks_like(folder: Path) -> bool:
 
 
 def read(folder: Path) -> Annotated:
-    """Read all datasets; one that is called after a split is that split, else a tag of the image says it."""
+    """Read all datasets; the split of an image is named by its dataset, or else by a tag of the image."""
     faults: list[Fault] = []
     meta: _Meta = read_json(folder / "meta.json", _Meta)
     classes = dict.fromkeys(one.title for one in meta.classes)
@@ -104,7 +104,7 @@ def read(folder: Path) -> Annotated:
 
 
 def _region(found: _Object) -> Region | None:
-    """The area of an object; None of one without."""
+    """Return the area of an object, or None if it has none."""
     if found.bitmap is not None:
         return PngBitmap(found.bitmap.data, *found.bitmap.origin)
     points = found.points

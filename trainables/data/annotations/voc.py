@@ -26,8 +26,8 @@ def looks_like(folder: Path) -> bool:
 def read(folder: Path) -> Annotated:
     """Pair masks and images by name.
 
-    Palette masks are used as they are, 255 on borders included. Colour masks are read by labelmap.txt where there is
-    one, else by the colours of Pascal VOC.
+    Palette masks are used as they are, including 255 on borders. Colour masks are read by labelmap.txt if it exists,
+    otherwise by the colours of Pascal VOC.
     """
     masks, faults = scan_images(folder / "SegmentationClass")
     labels = {path.stem: path for path in masks}
@@ -83,7 +83,10 @@ def read(folder: Path) -> Annotated:
 
 
 def _splits(folder: Path, faults: list[Fault]) -> dict[str, str | None]:
-    """Name -> split, of all lists; a list of no split, such as trainval, adds the names that no other has."""
+    """Return name -> split from all lists; a list without a split adds the names that no other list has.
+
+    The list trainval is skipped if there are other lists.
+    """
     lists = folder / "ImageSets" / "Segmentation"
     if not lists.is_dir():
         return {}
@@ -104,10 +107,13 @@ def _splits(folder: Path, faults: list[Fault]) -> dict[str, str | None]:
 
 
 def _label_map(folder: Path, faults: list[Fault]) -> tuple[Palette | None, dict[int, str]]:
-    """The palette and names of CVAT's labelmap.txt, rows `label:r,g,b:parts:actions`; else names of class_names.txt."""
+    """Return palette and names from CVAT's labelmap.txt, or else only the names from class_names.txt.
+
+    Rows of labelmap.txt are `label:r,g,b:parts:actions`.
+    """
     path = folder / "labelmap.txt"
     if not path.is_file():
-        listed = folder / "class_names.txt"  # labelme's, which begins with __ignore__ for -1
+        listed = folder / "class_names.txt"  # labelme's file, which begins with __ignore__ for -1
         if not listed.is_file():
             return None, {}
         lines = [line.strip() for line in listed.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
@@ -134,7 +140,7 @@ def _label_map(folder: Path, faults: list[Fault]) -> tuple[Palette | None, dict[
 
 
 def _look_at(path: Path, faults: list[Fault]) -> tuple[bool, set[int]]:
-    """Whether a mask is a colour image, and the values that it holds if not."""
+    """Return whether a mask is a colour image and, if it is not, the values that it holds."""
     try:
         with open_file(path) as image:
             load(path, image)
@@ -147,7 +153,10 @@ def _look_at(path: Path, faults: list[Fault]) -> tuple[bool, set[int]]:
 
 
 def _voc_colour(value: int) -> Colour:
-    """The colour of a value in Pascal VOC's palette: its bits, from the last, by turns in red, green and blue."""
+    """Return the colour of a value in Pascal VOC's palette.
+
+    The bits of the value, from the lowest, go to red, green and blue in turn.
+    """
     channels = [0, 0, 0]
     for bit in range(8):
         channels[bit % 3] |= (value >> bit & 1) << (7 - bit // 3)

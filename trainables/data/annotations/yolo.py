@@ -1,4 +1,4 @@
-"""YOLO: a text file an image, a line a polygon in shares of width and height (Ultralytics' segmentation format)."""
+"""YOLO: one text file per image, one line per polygon in fractions of width and height (Ultralytics segmentation)."""
 
 import math
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _NO_LABELS = ("classes.txt", "obj.names", "train.txt", "val.txt", "valid.txt", "
 
 @dataclass(frozen=True)
 class _Relative:
-    """A polygon in shares of width and height."""
+    """A polygon in fractions of width and height."""
 
     points: Points
 
@@ -32,7 +32,7 @@ def looks_like(folder: Path) -> bool:
 
 
 def read(folder: Path) -> Annotated:
-    """Read the class names of the YAML file, and the label file of every image; an image without one is background."""
+    """Read the class names of the YAML file, and the label file of each image; an image without one is background."""
     names, faults = _names(folder)
     index = ImageIndex(folder)
     files = {path.with_suffix("").relative_to(folder): path for path in _label_files(folder)}
@@ -70,7 +70,7 @@ def read(folder: Path) -> Annotated:
 def _read_file(
     path: Path, names: dict[int, str], annotations: list[Annotation], faults: list[Fault]
 ) -> tuple[int, int]:
-    """Add what the file's lines say; gives the number of boxes and of polygons."""
+    """Add the annotations of a file's lines, and return the number of boxes and of polygons."""
     num_boxes = num_polygons = 0
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -108,7 +108,7 @@ def _read_file(
 
 
 def _names(folder: Path) -> tuple[dict[int, str], list[Fault]]:
-    """Class number -> name, of the YAML file or of classes.txt."""
+    """Return class number -> name, from the YAML file or from classes.txt."""
     path = _settings_file(folder)
     if path is None:
         listed = [path for name in ("classes.txt", "labels/classes.txt") if (path := folder / name).is_file()]
@@ -139,7 +139,7 @@ def _settings(path: Path) -> dict[str, Any]:
 
 
 def _label_files(folder: Path) -> list[Path]:
-    """The text files in and below folders called labels."""
+    """Return the text files in and below folders called labels."""
     return [
         path
         for path in sorted(folder.rglob("*.txt"))
