@@ -1,4 +1,4 @@
-"""Who looks on while a search runs: the terminal, and what writes for other tools. None of them changes the search."""
+"""Observers of a running search: the terminal view, and writers for other tools. None of them changes the search."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -17,26 +17,29 @@ _log = logging.getLogger("raysearch")
 
 
 class Observer:
-    """Is told of a search; what a resumed one did before stands in the history that it begins with."""
+    """A listener that is told about a search.
+
+    The history that it begins with holds what a resumed search did before.
+    """
 
     name: str
-    """What it is called in a message."""
+    """Name of the observer in messages."""
 
     def begin(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
-        """A search begins, or goes on; `history` grows with it."""
+        """Take note that a search begins or resumes; `history` grows with it."""
 
     def update(self, changed: Sequence[TrialHistory]) -> None:
-        """Called several times a second, with the trials that the journal has a new line on since the last call."""
+        """Take in the trials that have a new line in the journal since the last call; called several times a second."""
 
     def rest(self) -> None:
-        """No trial runs any more; tables, report and a confirmation may follow."""
+        """Take note that no trial runs any more; tables, report and a confirmation may follow."""
 
     def end(self) -> None:
-        """The run is over, however it ended."""
+        """Take note that the run is over, however it ended."""
 
 
 class Lines(Observer):
-    """Says a line for every trial that ends, and one when the first rung is found."""
+    """An observer that prints a line for each trial that ends, and one when the first rung is found."""
 
     name = "the output"
 
@@ -44,14 +47,14 @@ class Lines(Observer):
         self._say = say
 
     def begin(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
-        """Trials that have ended were told of when they did."""
+        """Begin with the trials that are still running; those that have ended were already reported."""
         self._spec, self._history = spec, history
         self._leader = Leader(history)
         self._told = {trial.number for trial in history.trials if trial.status != "running"}
         self._first_rung = first_rung(spec, history)
 
     def update(self, changed: Sequence[TrialHistory]) -> None:
-        """Say what has ended."""
+        """Print the trials that have ended."""
         self._leader.take(changed)
         for trial in changed:
             if trial.status != "running" and trial.number not in self._told:
@@ -62,11 +65,11 @@ class Lines(Observer):
             self._find_first_rung()
 
     def tell_ending(self, line: str) -> None:
-        """Say how a trial ended."""
+        """Print how a trial ended."""
         self._say(line)
 
     def _find_first_rung(self) -> None:
-        """Say where the first rung lies, once the pilots have shown it."""
+        """Print where the first rung lies, once the pilot trials have shown it."""
         spec = self._spec
         self._first_rung = first_rung(spec, self._history)
         if self._first_rung is None:
@@ -79,7 +82,7 @@ class Lines(Observer):
 
 
 class Observers(Observer):
-    """Several observers as one. One that fails is left out from then on, and the search goes on without it."""
+    """Several observers as one. An observer that fails is dropped, and the search continues without it."""
 
     name = "the observers"
 
@@ -91,7 +94,7 @@ class Observers(Observer):
         """Tell all of them, in order.
 
         Raises:
-            InputError: one of them cannot do what the space file asks of it.
+            InputError: one of them cannot do what the space file asks for.
         """
         self._tell(lambda observer: observer.begin(spec, history, run_dir))
 
@@ -104,7 +107,7 @@ class Observers(Observer):
         self._tell(lambda observer: observer.rest())
 
     def end(self) -> None:
-        """Tell all of them, the first one last: it may be what the others speak through."""
+        """Tell all of them, the first one last, because the others may print through it."""
         self._observers.reverse()
         self._tell(lambda observer: observer.end())
 

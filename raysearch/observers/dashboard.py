@@ -1,4 +1,4 @@
-"""optuna-dashboard on the journal of a run: the live study in a browser, which cannot change it."""
+"""optuna-dashboard on the journal of a run: a live, read-only view of the study in a browser."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -21,10 +21,10 @@ _WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class ReadOnlyJournal(JournalFileBackend):
-    """The journal of a run for Optuna's `JournalStorage`, to look at while a search may be writing it."""
+    """The journal of a run as a backend of Optuna's `JournalStorage`, read-only because a search may be writing it."""
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Refuses: a line from outside would become part of the search.
+        """Refuse to write: a line from outside would become part of the search.
 
         Raises:
             PermissionError: always.
@@ -33,27 +33,27 @@ class ReadOnlyJournal(JournalFileBackend):
 
 
 class DashboardServer(ThreadingMixIn, WSGIServer):
-    """Serves the study of one run to this machine; `serve_forever` until it is shut down."""
+    """Server of the study of one run, for this machine only. Call `serve_forever` until it is shut down."""
 
     daemon_threads = True
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """Address of the server."""
         return f"http://{HOST}:{self.server_port}"
 
 
 def dashboard_server(run_dir: RunDir, port: int | None = None) -> DashboardServer:
-    """A server of optuna-dashboard for a run, which may be going on.
+    """Create a server of optuna-dashboard for a run, which may still be in progress.
 
     Args:
         run_dir: The run.
-        port: 0 for any; absent: `PORT`, or any where that is taken.
+        port: 0 for any free port; None for `PORT`, or any free port if that is taken.
 
     Raises:
         InputError: the port is taken, or not allowed.
     """
-    from optuna_dashboard import wsgi  # late: it takes a second
+    from optuna_dashboard import wsgi  # imported late: it takes a second
 
     app = _looking_only(wsgi(JournalStorage(ReadOnlyJournal(str(run_dir.journal)))))
     for candidate in (PORT, 0) if port is None else (port,):
@@ -66,11 +66,11 @@ def dashboard_server(run_dir: RunDir, port: int | None = None) -> DashboardServe
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
-        """Says nothing: the page asks for news every few seconds."""
+        """Log nothing: the page sends a request every few seconds."""
 
 
 def _looking_only(app: _WsgiApp) -> _WsgiApp:
-    """The application without any request that is meant to change something."""
+    """Return the application, restricted to requests that change nothing."""
 
     def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] in ("GET", "HEAD"):

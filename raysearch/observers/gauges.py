@@ -1,7 +1,8 @@
-"""How the running trials and the search fare, as gauges that Ray exports to Prometheus.
+"""State of the running trials and of the search, as gauges that Ray exports to Prometheus.
 
-Only running trials have series of their own: Ray drops a gauge that is not set again within two of its reports, and
-those of ended trials are not. However long a search, a scrape has as many series as there are trials running.
+Only running trials have series of their own. Ray drops a gauge that is not set again within two of its reports, and
+those of ended trials are not set again. A scrape thus has as many series as there are running trials, however long the
+search is.
 """
 
 import time
@@ -22,18 +23,18 @@ TRIAL_GAUGES: Mapping[str, str] = {
     "raysearch_trial_images_per_second": "Images that a running trial trains with in a second",
     "raysearch_trial_peak_memory_bytes": "Peak memory of a running trial so far",
 }
-"""Name -> description; each with the labels `search` and `trial`."""
+"""Name -> description. Each gauge has the labels `search` and `trial`."""
 
 SEARCH_GAUGES: Mapping[str, str] = {
     "raysearch_trials": "Trials by status",
     "raysearch_best_objective": "The best value of the objective so far",
     "raysearch_default_objective": "The best value of the default config so far",
 }
-"""Name -> description; each with the label `search`, the first with `status` too."""
+"""Name -> description. Each gauge has the label `search`; the first also has `status`."""
 
 
 class Gauges(Observer):
-    """Sets the gauges while a search runs; Ray must run by the first update."""
+    """An observer that sets the gauges while a search runs. Ray must run by the first update."""
 
     name = "the export of metrics"
 
@@ -45,7 +46,7 @@ class Gauges(Observer):
         self._set = 0.0
 
     def update(self, changed: Sequence[TrialHistory]) -> None:
-        """Set all of them once a second, changed or not."""
+        """Set all gauges once a second, whether they have changed or not."""
         self._count.take(changed)
         now = time.monotonic()
         if now - self._set < _SET_EVERY_S:

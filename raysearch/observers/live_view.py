@@ -1,4 +1,4 @@
-"""What a terminal shows while a search runs: a block that is drawn anew, and above it a line for every ended trial."""
+"""Terminal view of a running search: a block that is redrawn, and above it a line for each ended trial."""
 
 import math
 import os
@@ -25,45 +25,47 @@ from raysearch.space.spec import SearchSpec
 
 _REFRESH_EVERY_S = 0.25
 _ESTIMATE_EVERY_S = 5.0
-"""At most; an estimate takes a few tenths of a second, and at most a twentieth of the time goes into them."""
+"""Minimum time between two estimates. An estimate takes a few tenths of a second, and estimates take at most a
+twentieth of the time.
+"""
 
 _NARROW = 100
-"""Columns below which the running trials have no words to spare."""
+"""Number of columns below which the table of running trials has no room for long words."""
 
 
 class _Terminal(Console):
-    """A console on a terminal whose cursor stays visible: not even a kill leaves the terminal without one."""
+    """A console on a terminal whose cursor stays visible, so that even a kill cannot leave the terminal without one."""
 
     def show_cursor(self, show: bool = True) -> bool:
-        """Leaves it as it is."""
+        """Leave the cursor as it is."""
         return False
 
 
 class Screen(Lines):
-    """What the command line shows of a search: lines, and on a terminal a block below them that is kept up to date.
+    """The command line's view of a search: lines, and on a terminal a block below them that is kept up to date.
 
-    Whatever else this process, Ray and its workers would write to the terminal goes into the run's log meanwhile.
+    Meanwhile, everything that other code in this process, Ray or its workers would print goes into the run's log.
     """
 
     name = "the terminal view"
 
     def __init__(self) -> None:
-        """Write to stdout."""
+        """Create a view that writes to stdout."""
         super().__init__(self.say)
         self._console = _Terminal(highlight=False)
         self._live: Live | None = None
         self._stack = ExitStack()
         self._drawn = 0.0
         self._end: Interval | None = None
-        """When all is done, in Unix time."""
+        """Estimated end of the search and its confirmation, in Unix time."""
         self._estimate_due = 0.0
 
     def say(self, line: str) -> None:
-        """Write one line, whatever its length."""
+        """Write one line of any length."""
         self._console.print(escape(line), soft_wrap=True)
 
     def begin(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
-        """Take the terminal over."""
+        """Take over the terminal."""
         self._begin_counting(spec, history, run_dir)
         stdout = self._console.file
         self._stack.callback(setattr, self._console, "file", stdout)
@@ -73,7 +75,7 @@ class Screen(Lines):
                 console=self._console,
                 auto_refresh=False,
                 transient=True,
-                redirect_stdout=False,  # what others print is for the log
+                redirect_stdout=False,  # what other code prints goes to the log
                 redirect_stderr=False,
             )
             self._live.start()
@@ -86,7 +88,7 @@ class Screen(Lines):
         self._training_since = math.inf
 
     def update(self, changed: Sequence[TrialHistory]) -> None:
-        """Say what has ended, and draw the block anew a few times a second."""
+        """Print the trials that have ended, and redraw the block a few times a second."""
         super().update(changed)
         self._count.take(changed)
         now = time.time()
@@ -99,7 +101,7 @@ class Screen(Lines):
         if self._live is None:
             return
         self._drawn = now
-        with suppress(OSError):  # asks what is written to: stdin may be no terminal, and stdout leads into the log
+        with suppress(OSError):  # ask the output itself: stdin may be no terminal, and stdout leads into the log
             columns, rows = os.get_terminal_size(self._console.file.fileno())
             if columns and rows:
                 self._console.size = ConsoleDimensions(columns, rows)
@@ -108,7 +110,7 @@ class Screen(Lines):
         self._live.update(view(progress, now - self._began, left, size.width, size.height), refresh=True)
 
     def _left(self, progress: Progress, now: float) -> Interval | None:
-        """Seconds until the search and its confirmation are over, as of the last estimate."""
+        """Return the seconds until the search and its confirmation are over, according to the last estimate."""
         concurrent = max(1, len(progress.running))
         pace = progress.pace.seconds_per_iteration(now - self._training_since, concurrent)
         if now >= self._estimate_due and pace is not None:
@@ -120,33 +122,33 @@ class Screen(Lines):
         return None if self._end is None else Interval(*(max(0.0, end - now) for end in self._end))
 
     def tell_ending(self, line: str) -> None:
-        """One line of the terminal, cut at its right edge; whole where there is no terminal."""
+        """Print how a trial ended, cut at the right edge of the terminal, or in full if there is no terminal."""
         if self._live is None:
             self.say(line)
         else:
             self._console.print(escape(line), no_wrap=True, overflow="ellipsis", soft_wrap=False)
 
     def rest(self) -> None:
-        """Take the block away."""
+        """Remove the block."""
         if self._live is not None:
             self._live.stop()
             self._live = None
 
     def end(self) -> None:
-        """Give the terminal back."""
+        """Release the terminal."""
         self.rest()
         self._stack.close()
 
 
 def view(progress: Progress, elapsed_s: float, left_s: Interval | None, width: int, height: int) -> RenderableType:
-    """The block: where the search stands, then a line for every running trial.
+    """Return the block: the state of the search, then a line for each running trial.
 
     Args:
         progress: The search at one moment.
-        elapsed_s: How long this run of it has taken, in seconds.
-        left_s: How long it will still take, where that can be told.
+        elapsed_s: Duration of this run so far, in seconds.
+        left_s: Estimated remaining time, in seconds; None if unknown.
         width: Columns of the terminal.
-        height: Its rows; of more running trials than fit, the last ones are counted only.
+        height: Rows of the terminal. If not all running trials fit, the last ones are only counted.
     """
     facts = list(_facts(progress, elapsed_s, left_s))
     room = max(1, height - len(facts) - 5)
@@ -163,13 +165,13 @@ def view(progress: Progress, elapsed_s: float, left_s: Interval | None, width: i
 
 
 def clock(seconds: float) -> str:
-    """`0:45`, `12:07`, `3:05:00`."""
+    """Format seconds as `0:45`, `12:07` or `3:05:00`."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
 def duration(seconds: float) -> str:
-    """`45 s`, `12 min`, `3 h 05 min`."""
+    """Format seconds as `45 s`, `12 min` or `3 h 05 min`."""
     if seconds < 59.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -247,7 +249,7 @@ def _cells(trial: RunningTrial, progress: Progress) -> Iterator[RenderableType]:
 
 
 def values_in_short(values: Mapping[str, Any]) -> str:
-    """Searched values under the last part of their paths, or as much of it as tells them apart."""
+    """Format searched values under the last parts of their paths, or under the whole paths if those are not unique."""
     names = {path: path.rpartition(".")[2] for path in values}
     several = {name for name in names.values() if list(names.values()).count(name) > 1}
     return " ".join(

@@ -1,7 +1,7 @@
-"""MLflow: a run for the search, and below it one a trial, in the experiment of the search's name.
+"""MLflow tracker: a run for the search with one child run per trial, in the experiment of the search's name.
 
-What has arrived is asked of MLflow itself, where every run carries the iteration of its last report as a tag that is
-written together with the report.
+MLflow itself knows what has arrived: each run has the iteration of its last report as a tag, which is written together
+with the report.
 """
 
 import json
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 _TRIAL, _ITERATION, _STATUS, _ERROR = "raysearch.trial", "raysearch.iteration", "raysearch.status", "raysearch.error"
 _PARENT = "mlflow.parentRunId"
 _MAX_METRICS, _MAX_PARAMS = 900, 100
-"""Of one request; MLflow takes 1000 and 100."""
+"""Maximum number of metrics and of params per request; MLflow accepts 1000 and 100."""
 _MAX_TEXT = 5000
 
 
 class MlflowTracker:
-    """Delivers to one MLflow."""
+    """A tracker that delivers to one MLflow server or database."""
 
     name: ClassVar[str] = "mlflow"
 
     def __init__(self, address: str, spec: SearchSpec, run_dir: RunDir) -> None:
-        """`address` is that of a server, or of a database."""
+        """Prepare the delivery to `address`, that of a server or of a database."""
         self._address, self._spec, self._run_dir = address, spec, run_dir
         self._runs: dict[int, str] = {}
-        """Id of the run by trial."""
+        """Trial -> id of its run."""
         self._described: set[int] = set()
-        """Trials whose params have arrived for sure."""
+        """Trials whose params have certainly arrived."""
 
     def connect(self) -> Mapping[int, Arrived]:
-        """Find the search's run and those of its trials, or begin it."""
-        # no retries below ours, and nothing is sent to anyone who was not named
+        """Find the runs of the search and of its trials, or create the run of the search."""
+        # MLflow makes no retries of its own, and nothing is sent to anyone but the address given.
         for name, value in {
             "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
             "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
@@ -70,7 +70,7 @@ class MlflowTracker:
         return {}
 
     def deliver(self, trial: TrialHistory, points: Sequence[Point], *, is_over: bool) -> None:
-        """Log metrics by iteration; params of a trial that is new, and its ending."""
+        """Log metrics by iteration, and the params and the end of a trial if they are new."""
         from mlflow.entities import RunTag
 
         if trial.number not in self._runs:
@@ -92,7 +92,7 @@ class MlflowTracker:
             self._client.set_terminated(run, status=status, end_time=ended)
 
     def finish(self, best_config: Path | None, best: float | None, *, is_over: bool) -> None:
-        """The best value and the best config, in the search's own run."""
+        """Log the best value and the best config in the search's own run."""
         if best is not None:
             self._client.log_metric(self._parent, f"best_{_allowed(self._spec.objectives[0].metric)}", best)
         if best_config is not None:
@@ -118,7 +118,7 @@ class MlflowTracker:
         self._described.add(trial.number)
 
     def _delivered(self) -> Iterator[tuple[int, Arrived]]:
-        """Every trial's run that MLflow has."""
+        """Yield what MLflow has of each trial."""
         token = None
         while True:
             found = self._client.search_runs(
@@ -152,5 +152,5 @@ def _metrics(point: Point) -> Iterator["Metric"]:
 
 
 def _allowed(name: str) -> Any:
-    """A name without the characters that MLflow refuses."""
+    """Return a name without the characters that MLflow does not accept."""
     return re.sub(r"[^/\w.\- ]", "_", name)

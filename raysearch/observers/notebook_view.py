@@ -1,4 +1,4 @@
-"""What a notebook shows while a search runs: the block of the terminal, drawn anew in one output of its cell."""
+"""Notebook view of a running search: the block of the terminal, redrawn in one output of its cell."""
 
 import io
 import sys
@@ -19,18 +19,18 @@ _PAGE = '<pre style="line-height: normal; overflow-x: auto">{code}</pre>'
 
 
 def is_notebook() -> bool:
-    """Whether this process is the kernel of a notebook."""
+    """Return True if this process is the kernel of a notebook."""
     shell: Any = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return hasattr(shell, "kernel")
 
 
 class NotebookView(Screen):
-    """Lines as they come, printed, and one output that is kept up to date."""
+    """A view that prints lines as they come and keeps one output up to date."""
 
     name = "the notebook view"
 
     def __init__(self) -> None:
-        """Write into the cell that is run."""
+        """Create a view that writes into the running cell."""
         super().__init__()
         self._display_id = f"raysearch-{uuid.uuid4().hex}"
         self._is_shown = False
@@ -60,8 +60,8 @@ class NotebookView(Screen):
         self._is_shown = True
 
     def rest(self) -> None:
-        """Leave the block as it is in the end."""
+        """Draw the final state of the block, which stays."""
         self._draw(time.time())
 
     def end(self) -> None:
-        """Nothing is to be given back."""
+        """Do nothing: there is no terminal to release."""

@@ -1,6 +1,6 @@
-"""How far a search is: counts, best, rungs and running trials, kept up to date trial by trial.
+"""Progress of a search: counts, best, rungs and running trials, kept up to date trial by trial.
 
-A refresh costs as much as there are trials running, however many have ended.
+A refresh costs time in proportion to the running trials, however many have ended.
 """
 
 from collections import Counter, deque
@@ -15,10 +15,10 @@ from raysearch.space.spec import SearchSpec
 from trainables.protocol import ITERATIONS_SHARED
 
 SPEED = "images_per_second"
-"""The metric that says how many images a trial trains with in a second, where one is reported."""
+"""Metric that holds the number of images per second that a trial trains on, if it is reported."""
 
 _MAX_LEGS = 50
-"""Reports that the pace is taken of."""
+"""Number of latest reports from which the pace is computed."""
 
 
 @dataclass(frozen=True)
@@ -28,19 +28,19 @@ class RunningTrial:
     number: int
     is_default: bool
     values: Mapping[str, Any]
-    """The searched values, by dotted path."""
+    """Searched values by dotted path."""
     iteration: int
-    """Of its last report; 0 before the first."""
+    """Iteration of the last report; 0 before the first."""
     value: float | None
-    """Of its last report."""
+    """Value of the objective in the last report; None before the first."""
     images_per_second: float | None
     rung: int | None
-    """The iteration of the highest rung that it has reached."""
+    """Iteration of the highest rung that the trial has reached."""
 
 
 @dataclass(frozen=True)
 class RungCount:
-    """One rung, and how many trials came to it and went beyond."""
+    """One rung, and the number of trials that reached it and went beyond it."""
 
     iteration: int
     reached: int
@@ -49,20 +49,24 @@ class RungCount:
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast trials train; iterations that another trial had trained, which cost nothing, count nowhere."""
+    """Training speed of the trials.
+
+    Iterations that another trial had already trained cost nothing and are not counted.
+    """
 
     in_reports: float | None
     """Seconds per iteration of one trial in the latest reports; None before the first."""
     per_report: float
-    """Iterations between two of these."""
+    """Mean number of iterations between two of these reports."""
     trained: int
     """Iterations of all trials together since counting began."""
 
     def seconds_per_iteration(self, elapsed_s: float, concurrent: int) -> float | None:
-        """What an iteration of one trial takes, the time between trials included; none before the first report.
+        """Return the seconds that one trial needs per iteration, with the time between trials; None at first.
 
-        Over the clock it is the time per iteration trained; what is trained and not yet reported is at most a report's
-        worth a trial.
+        It is None before the first report. Otherwise it is the larger of two figures: the time per iteration in the
+        reports, and the elapsed time per trained iteration. In the second, each running trial counts with one report's
+        iterations that it may not have reported yet.
         """
         if self.in_reports is None:
             return None
@@ -80,42 +84,42 @@ class Progress:
     target_trials: int
     started: int
     ended: Mapping[str, int]
-    """How many trials ended, by status."""
+    """Number of ended trials by status."""
     paused: int
     running: tuple[RunningTrial, ...]
     best: TrialHistory | None
     best_report: Report | None
     default_value: float | None
-    """The best value of the default config so far."""
+    """Best value of the default config so far."""
     rungs: tuple[RungCount, ...]
     pace: "Pace"
 
     @property
     def images_per_second(self) -> float | None:
-        """Of all running trials together; None where none reports it."""
+        """Images per second of all running trials together; None if no trial reports it."""
         speeds = [trial.images_per_second for trial in self.running if trial.images_per_second is not None]
         return sum(speeds) if speeds else None
 
 
 class Leader:
-    """The best trial so far, as `History.ranked` would have it, without looking at all trials every time."""
+    """The best trial so far, as in `History.ranked`, kept up to date without a look at all trials."""
 
     def __init__(self, history: History) -> None:
         self._history = history
         self._best: tuple[float, float, int] | None = self._found()
-        """Its standing, which ends with its number."""
+        """Standing of the best trial, which ends with its number."""
 
     @property
     def number(self) -> int | None:
-        """None while no trial can win."""
+        """Number of the best trial; None as long as no trial can win."""
         return None if self._best is None else self._best[-1]
 
     def take(self, changed: Sequence[TrialHistory]) -> None:
-        """Take in what has happened to some trials."""
+        """Take in the changes of some trials."""
         for trial in changed:
             standing = self._standing(trial)
             if self._best is not None and trial.number == self.number and (standing is None or standing > self._best):
-                self._best = self._found()  # the leader has failed, say, and another is best
+                self._best = self._found()  # for example, the leader has failed and another trial is now the best
             elif standing is not None and (self._best is None or standing < self._best):
                 self._best = standing
 
@@ -129,7 +133,7 @@ class Leader:
 
 
 class ProgressCount:
-    """Counts a search's trials as they change."""
+    """A count of a search's trials that follows their changes."""
 
     def __init__(self, spec: SearchSpec, history: History) -> None:
         """Count what the history holds so far."""
@@ -141,7 +145,7 @@ class ProgressCount:
         self._trained = 0
 
     def take(self, changed: Sequence[TrialHistory]) -> None:
-        """Take in what has happened to some trials."""
+        """Take in the changes of some trials."""
         self._leader.take(changed)
         self._trained += sum(_trained_since(trial, self._seen.get(trial.number, 0)) for trial in changed)
         if changed and self._first_rung is None and self._spec.scheduler.finds_first_rung:
@@ -151,7 +155,7 @@ class ProgressCount:
             self._count(trial)
 
     def progress(self) -> Progress:
-        """The search as it stands."""
+        """Return the current state of the search."""
         history = self._history
         running = tuple(self._running(trial) for trial in self._open.values() if not trial.is_paused)
         best = None if self._leader.number is None else history.trials[self._leader.number]
@@ -179,10 +183,10 @@ class ProgressCount:
         self._reached: Counter[int] = Counter()
         self._went_on: Counter[int] = Counter()
         self._seen: dict[int, int] = {}
-        """The last iteration of every open trial that is counted."""
+        """Last iteration of each open trial that has been counted."""
         self._ended.clear()
         self._counted: set[int] = set()
-        """Trials that have ended and are counted."""
+        """Trials that have ended and been counted."""
         self._legs: deque[tuple[int, float]] = deque(maxlen=_MAX_LEGS)
         """Iterations and seconds of the latest reports."""
         for trial in self._history.trials:
@@ -231,14 +235,14 @@ class ProgressCount:
 
 
 def _trained_since(trial: TrialHistory, iteration: int) -> int:
-    """Iterations that were trained for the reports after one at `iteration`."""
+    """Return the iterations that were trained for the reports after `iteration`."""
     after = [report for report in trial.reports.values() if report.iteration > iteration]
     shared = sum(int(report.metrics.get(ITERATIONS_SHARED, 0)) for report in after)
     return max((report.iteration for report in after), default=iteration) - iteration - shared
 
 
 def _last_leg(trial: TrialHistory) -> tuple[int, float]:
-    """Iterations that were trained for the last report, and the seconds that it took."""
+    """Return the iterations that were trained for the last report, and the seconds that it took."""
     last = trial.last
     assert last is not None
     before = max((iteration for iteration in trial.reports if iteration < last.iteration), default=0)

@@ -1,4 +1,4 @@
-"""The numbers of a report under names of their own, for tools that draw one curve a name."""
+"""Numbers of a report under unique names, for tools that draw one curve per name."""
 
 import math
 from collections.abc import Mapping
@@ -10,15 +10,18 @@ from trainables.protocol import DRAWS
 
 
 class ReportScalars:
-    """Tells the names of a search's numbers: `miou`, `loss`, `iou/pedestrian`, `took_effect/contrast.max_views`."""
+    """The names of a search's numbers: `miou`, `loss`, `iou/pedestrian`, `took_effect/contrast.max_views`."""
 
     def __init__(self, spec: SearchSpec) -> None:
-        """Take the names of classes from the search's config."""
+        """Take the names of the classes from the search's config."""
         self._metric = spec.objectives[0].metric
         self._entries = spec.metric_entries()
 
     def of(self, report: Report) -> dict[str, float]:
-        """Every finite number of a report; those of a list by name, or by place where nothing names them."""
+        """Return all finite numbers of a report by name.
+
+        Numbers of a list are named by class, or by position if they have no names.
+        """
         numbers: dict[str, float] = {self._metric: report.value}
         for name, value in report.metrics.items():
             if not isinstance(value, list):
@@ -35,5 +38,5 @@ class ReportScalars:
 
 
 def describe(value: Any) -> Any:
-    """A searched value as trackers take it: a number, a truth value or text."""
+    """Return a searched value as trackers accept it: a number, a boolean or text."""
     return value if isinstance(value, bool | int | float | str) else str(value)

@@ -1,7 +1,7 @@
-"""TensorBoard's files: a folder a trial, with a curve for every number that it reports and the values it searches.
+"""TensorBoard files: one folder per trial, with a curve for each reported number, and the searched values.
 
-A trial's file is a function of its lines in the journal. That of a trial that runs is marked as open; where a search
-goes on after a kill, marked and missing files are written anew from the journal, so that no curve has a point twice.
+A trial's file depends only on its lines in the journal. The file of a running trial is marked as open. When a search
+resumes after a kill, marked and missing files are written anew from the journal, so that no curve has a point twice.
 """
 
 import shutil
@@ -24,12 +24,12 @@ _OPEN = ".open"
 
 
 class TensorBoard(Observer):
-    """Writes the files; only those of running trials are open."""
+    """An observer that writes the files; only those of running trials are open."""
 
     name = "the writer of TensorBoard's files"
 
     def begin(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
-        """Make the folder what the history says."""
+        """Bring the folder up to date with the history."""
         self._root = run_dir.tensorboard
         self._scalars, self._metric = ReportScalars(spec), spec.objectives[0].metric
         self._files: dict[int, _EventFile] = {}
@@ -39,7 +39,7 @@ class TensorBoard(Observer):
                 self._take(trial)
 
     def update(self, changed: Sequence[TrialHistory]) -> None:
-        """Append what is new."""
+        """Append new reports."""
         for trial in changed:
             self._take(trial)
         if time.monotonic() - self._flushed > _FLUSH_EVERY_S:
@@ -48,7 +48,7 @@ class TensorBoard(Observer):
             self._flushed = time.monotonic()
 
     def rest(self) -> None:
-        """Close all; the trials that still run are marked as open."""
+        """Close all files; those of trials that still run stay marked as open."""
         for file in self._files.values():
             file.close()
         self._files.clear()
@@ -69,13 +69,13 @@ class TensorBoard(Observer):
         if trial.status != "running":
             file.end(trial)
         elif trial.is_paused:
-            file.close()  # of these there may be many
+            file.close()  # there may be many paused trials
         else:
             return
         del self._files[trial.number]
 
     def _fresh(self, trial: TrialHistory) -> "_EventFile":
-        """An empty file in place of what a kill, or a worker that began again, has left behind."""
+        """Return an empty file that replaces what a kill, or a worker that started again, has left behind."""
         before = self._files.pop(trial.number, None)
         if before is not None:
             before.close()
@@ -86,7 +86,7 @@ class TensorBoard(Observer):
 
 
 class _EventFile:
-    """The file of one trial. Times are those of the journal."""
+    """The event file of one trial. Its times are those of the journal."""
 
     def __init__(self, folder: Path, trial: TrialHistory, scalars: ReportScalars, metric: str) -> None:
         from tensorboardX.event_file_writer import EventsWriter
@@ -104,29 +104,29 @@ class _EventFile:
         self._write(session_start)
 
     def is_beginning_of(self, trial: TrialHistory) -> bool:
-        """Whether a trial has the very reports that are written; a worker that begins again replaces them."""
+        """Return True if all written reports still belong to the trial; a worker that starts again replaces them."""
         return all(trial.reports.get(iteration) is report for iteration, report in self._written.items())
 
     def append(self, trial: TrialHistory) -> None:
-        """Write the reports that are not written yet."""
+        """Write the reports that have not been written yet."""
         for iteration in sorted(trial.reports.keys() - self._written.keys()):
             report = self._written[iteration] = trial.reports[iteration]
             self._now += report.seconds
             self._write(_summary(self._scalars.of(report).items()), iteration)
 
     def end(self, trial: TrialHistory) -> None:
-        """The trial has ended: the file is whole."""
+        """Complete the file of a trial that has ended."""
         if trial.status in ("completed", "stopped"):
             self._write(self._session_end)
         self.close()
         self._mark.unlink()
 
     def flush(self) -> None:
-        """Let readers see what is written."""
+        """Make the written events visible to readers."""
         self._writer.flush()
 
     def close(self) -> None:
-        """Flush, and give the file back."""
+        """Flush and close the file."""
         self._writer.close()
 
     def _write(self, summary: Any, step: int = 0) -> None:

@@ -1,8 +1,8 @@
-"""Trackers of experiments, such as MLflow: every trial as a run of theirs, delivered beside the search.
+"""Experiment trackers such as MLflow: each trial is a run there, delivered while the search goes on.
 
-A thread of its own delivers, so that a tracker that is slow, or away, never holds the search up. What it delivers is
-read from the history, and what has arrived is remembered by the tracker; so nothing is lost, and nothing is sent
-twice, when either of the two was away or was killed: a resumed search delivers what is missing.
+A separate thread delivers, so that a slow or unreachable tracker never delays the search. It reads what to deliver from
+the history, and the tracker remembers what has arrived. Therefore nothing is lost or sent twice if either of them is
+interrupted: a resumed search delivers what is missing.
 """
 
 import logging
@@ -20,11 +20,11 @@ from raysearch.observers.scalars import ReportScalars
 from raysearch.space.spec import SearchSpec
 
 _MAX_WAIT_S = 30.0
-"""How long the end of a run waits for what is not delivered yet."""
+"""Time that the end of a run waits for undelivered trials."""
 _RETRY_S = (1.0, 60.0)
-"""Seconds between two tries of a tracker that fails: the first, and the most."""
+"""Seconds between two attempts to reach a failing tracker: the first and the longest pause."""
 _LAST_TRIES = 20
-"""Further tries at the end of a run, as far as the wait for it has room."""
+"""Maximum number of further attempts at the end of a run, as far as the wait allows."""
 
 _log = logging.getLogger("raysearch")
 
@@ -40,48 +40,48 @@ class Point:
 
 @dataclass(frozen=True)
 class Arrived:
-    """How much of a trial a tracker has."""
+    """The part of a trial that has arrived at a tracker."""
 
     iteration: int = 0
-    """Of the last report; 0 before the first."""
+    """Iteration of the last report that arrived; 0 before the first."""
     has_ended: bool = False
 
 
 class Tracker(Protocol):
-    """One tracker; used by one thread alone. Every method may raise what it likes, and is then called again."""
+    """One tracker, used by a single thread. Any method may raise any exception, and is then called again."""
 
     name: ClassVar[str]
-    """What it is called in messages."""
+    """Name of the tracker in messages."""
 
     def connect(self) -> Mapping[int, Arrived]:
-        """Go to the tracker; returns what it has by trial, from an earlier part of the search."""
+        """Connect to the tracker and return what it already has of each trial."""
         ...
 
     def deliver(self, trial: TrialHistory, points: Sequence[Point], *, is_over: bool) -> None:
-        """Take what is new of a trial, which may be new itself; with `is_over` it has ended, and how stands in it."""
+        """Deliver what is new of a trial, which may be new itself; `is_over` means that the trial has ended."""
         ...
 
     def finish(self, best_config: Path | None, best: float | None, *, is_over: bool) -> None:
-        """The run is over; with `is_over`, so is the search, which else goes on later."""
+        """Finish the run; `is_over` means that the search has ended too, otherwise it may be resumed."""
         ...
 
 
 class Delivery(Observer):
-    """Delivers a search to one tracker."""
+    """An observer that delivers a search to one tracker."""
 
     def __init__(self, tracker: Tracker, say: Say) -> None:
         self.name = f"the delivery to {tracker.name}"
         self._tracker, self._say = tracker, say
         self._news = threading.Condition()
         self._changed: dict[int, TrialHistory] = {}
-        """Trials that are not delivered as they stand."""
+        """Trials whose current state has not been delivered."""
         self._is_last, self._is_done = False, False
         self._error: str | None = None
         self._is_told = False
         self._thread: threading.Thread | None = None
 
     def begin(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
-        """Start the thread; what the tracker lacks of the history is delivered first."""
+        """Start the thread; it first delivers what the tracker lacks of the history."""
         self._history, self._run_dir = history, run_dir
         self._scalars = ReportScalars(spec)
         self._changed = {trial.number: trial for trial in history.trials}
@@ -89,7 +89,7 @@ class Delivery(Observer):
         self._thread.start()
 
     def update(self, changed: Sequence[TrialHistory]) -> None:
-        """Hand over which trials have changed."""
+        """Hand over the trials that have changed."""
         if changed:
             with self._news:
                 self._changed.update((trial.number, trial) for trial in changed)
@@ -101,7 +101,7 @@ class Delivery(Observer):
             )
 
     def end(self) -> None:
-        """Wait for a while until all is delivered, and say what is not."""
+        """Wait for a limited time until everything is delivered, and report what is not."""
         if self._thread is None:
             return
         with self._news:
@@ -150,7 +150,7 @@ class Delivery(Observer):
             batch, is_last = dict(self._changed), self._is_last
         for number, trial in batch.items():
             with self._news:
-                self._changed.pop(number, None)  # before it is read: what changes from now on is news again
+                self._changed.pop(number, None)  # before it is read, so that later changes count as news
             self._deliver_trial(trial, arrived)
             self._error = None
         if batch or not is_last:
@@ -169,14 +169,14 @@ class Delivery(Observer):
         before = arrived.get(trial.number, Arrived())
         if before.has_ended:
             return
-        is_over = trial.status != "running"  # before its reports are read, of which none follows then
+        is_over = trial.status != "running"  # before the reports are read: no more can follow then
         points = [point for point in self._points(trial) if point.iteration > before.iteration]
         self._tracker.deliver(trial, points, is_over=is_over)
         last = points[-1].iteration if points else before.iteration
         arrived[trial.number] = Arrived(last, is_over)
 
     def _points(self, trial: TrialHistory) -> list[Point]:
-        reports = tuple(trial.reports.items())  # a copy: the search adds to them meanwhile
+        reports = tuple(trial.reports.items())  # a copy, because the search adds reports meanwhile
         points, now = [], trial.started
         for iteration, report in sorted(reports, key=lambda one: one[0]):
             now += report.seconds
@@ -185,10 +185,10 @@ class Delivery(Observer):
 
 
 def deliveries(spec: SearchSpec, run_dir: RunDir, say: Say) -> list[Delivery]:
-    """One for each tracker that the space file names.
+    """Create a delivery for each tracker that the space file names.
 
     Raises:
-        InputError: one of them needs what is not there.
+        InputError: a tracker lacks something that it needs.
     """
     from raysearch.observers.mlflow_tracker import MlflowTracker
     from raysearch.observers.wandb_tracker import WandbTracker

@@ -1,4 +1,4 @@
-"""A trial in one line of words: what it tries, how it ended."""
+"""A trial in one line of text: its values and how it ended."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,19 +8,19 @@ from raysearch.history.history import History, TrialHistory
 
 
 def title(trial: TrialHistory) -> str:
-    """Number and searched values."""
+    """Return the number and the searched values of a trial."""
     return f"trial {trial.number}: {values_in_words(trial.values)}"
 
 
 def values_in_words(values: Mapping[str, Any]) -> str:
-    """`optim.lr=0.08414, contrast.memory=True`."""
+    """Format values as `optim.lr=0.08414, contrast.memory=True`."""
     return ", ".join(f"{path}={short(value)}" for path, value in values.items())
 
 
 def short(value: Any) -> str:
-    """Return a searched value in few letters: four digits of a number, and quotes where text reads as something else.
+    """Return a searched value as short text: numbers with four digits, and ambiguous text in quotes.
 
-    The text `'0.1'` and the number 0.1 are two choices, and so are `'None'` and None.
+    The text `'0.1'` and the number 0.1 are two different choices, and so are `'None'` and None.
     """
     match value:
         case float():
@@ -32,7 +32,7 @@ def short(value: Any) -> str:
 
 
 def ending_line(trial: TrialHistory, history: History, metric: str, *, is_best: bool) -> str:
-    """Status, best score and values of a trial that has ended; a star marks the best so far."""
+    """Return the status, best score and values of a trial that has ended; a star marks the best so far."""
     best = trial.best(history.mode)
     score = f"no {metric}"
     if best is not None:

@@ -1,7 +1,8 @@
-"""Weights & Biases: a run for the search and one a trial, in the project of the search's name.
+"""Weights & Biases tracker: a run for the search and one per trial, in the project of the search's name.
 
-A run of theirs takes no step twice and in order, and what it was told is safe only once it is finished. So a file keeps
-the trials whose runs are; after a kill, the others are begun again from the history, under the same ids.
+Their runs take steps only once and in order, and logged data are safe only after a run is finished. A file therefore
+lists the trials whose runs are finished. After a kill, the others are started again from the history, under the same
+ids.
 """
 
 import json
@@ -21,26 +22,26 @@ from raysearch.space.spec import SearchSpec
 
 
 class WandbTracker:
-    """Delivers to Weights & Biases, or with `offline` into the folder of the run, for `wandb sync`."""
+    """A tracker that delivers to Weights & Biases or, with `offline`, into the folder of the run, for `wandb sync`."""
 
     name: ClassVar[str] = "wandb"
 
     def __init__(self, mode: Literal["online", "offline"], spec: SearchSpec, run_dir: RunDir) -> None:
-        """Set it up.
+        """Prepare the delivery, and log in if it is online.
 
         Raises:
             InputError: there is no key to log in with.
         """
-        # nothing is sent to anyone who was not named
+        # Nothing is sent to anyone who was not named.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         self._mode, self._spec, self._run_dir = mode, spec, run_dir
         self._runs: dict[int, Any] = {}
-        """The runs of the trials that are running."""
+        """Runs of the running trials."""
         if mode == "online":
             _log_in()
 
     def connect(self) -> Mapping[int, Arrived]:
-        """Read which trials have arrived, and forget what is there of the others."""
+        """Read which trials have arrived, and discard what exists of the others."""
         import wandb
 
         self._init = wandb.init
@@ -63,10 +64,10 @@ class WandbTracker:
         return {number: Arrived(has_ended=True) for number in finished}
 
     def deliver(self, trial: TrialHistory, points: Sequence[Point], *, is_over: bool) -> None:
-        """Log numbers by iteration; finish the run of a trial that has ended."""
+        """Log numbers by iteration, and finish the run of a trial that has ended."""
         run = self._runs.get(trial.number) or self._begin(trial)
         for point in points:
-            if point.iteration >= run.starting_step:  # the rest has arrived before a kill
+            if point.iteration >= run.starting_step:  # the rest arrived before a kill
                 run.log(dict(point.numbers), step=point.iteration)
         if is_over:
             run.summary.update({"status": trial.status, "error": trial.error})
@@ -74,13 +75,13 @@ class WandbTracker:
             with self._run_dir.wandb.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"trial": trial.number}) + "\n")
         elif trial.is_paused:
-            run.finish()  # of these there may be many
+            run.finish()  # there may be many paused trials
         else:
             return
         self._runs.pop(trial.number, None)
 
     def finish(self, best_config: Path | None, best: float | None, *, is_over: bool) -> None:
-        """The best value and the best config, in a run of the search."""
+        """Log the best value and the best config, in a run of the search."""
         import wandb
 
         for run in self._runs.values():
@@ -117,7 +118,7 @@ class WandbTracker:
         )
 
     def _read_file(self) -> tuple[str, set[int]]:
-        """What the ids of this search begin with, and the trials that have arrived."""
+        """Return the prefix of the ids of this search, and the trials that have arrived."""
         file = self._run_dir.wandb
         if not file.is_file():
             token = secrets.token_hex(4)

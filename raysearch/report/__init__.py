@@ -1,4 +1,4 @@
-"""One page that tells what a search found: panels, each with an info half and a figure half."""
+"""Report page of a search: panels, each with a half that computes its facts and a half that draws them."""
 
 from raysearch.report.page import write_report
 

@@ -1,4 +1,4 @@
-"""Panel: the IoU of every class, of the winner and of the default config."""
+"""Panel: the IoU of each class, for the winner and the default config."""
 
 import math
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ from raysearch.report.parts import (
 from raysearch.report.view import SearchView
 
 IOU = "iou"
-"""Name of the list that a report holds the IoU of every class in."""
+"""Name of the reported list that holds the IoU of each class."""
 
 MAX_CLASSES = 40
-"""Classes drawn at most: those that differ most. The table has all."""
+"""Maximum number of classes that are drawn: those that differ most. The table has all."""
 
 
 @dataclass(frozen=True)
@@ -33,30 +33,30 @@ class ClassScore:
 
     name: str
     winner: float | None
-    """None where neither label nor prediction has the class."""
+    """IoU of the winner; None if neither label nor prediction has the class."""
     default: float | None
 
     @property
     def difference(self) -> float | None:
-        """The winner's IoU less the default's."""
+        """Winner's IoU minus the default's."""
         return None if self.winner is None or self.default is None else self.winner - self.default
 
 
 @dataclass(frozen=True)
 class ClassIouInfo:
-    """Every class, in the order of the config."""
+    """All classes, in the order of the config."""
 
     winner: int
-    """The trial."""
+    """Number of the winning trial."""
     iteration: int
     default: int | None
-    """The trial of the default config; None where that is the winner, or reported no IoU."""
+    """Number of the default config's trial; None if that is the winner, or reported no IoU."""
     default_iteration: int | None
     classes: tuple[ClassScore, ...]
 
 
 def class_iou_info(view: SearchView) -> ClassIouInfo | None:
-    """The IoU of every class at the best reports; None where trials report none."""
+    """Return the IoU of each class in the best reports; None if trials report none."""
     scores = _scores(view.winner, view)
     if view.winner is None or scores is None:
         return None
@@ -84,7 +84,7 @@ def _scores(trial: TrialHistory | None, view: SearchView) -> tuple[int, list[flo
 
 
 def class_iou_parts(info: ClassIouInfo | None) -> list[Part]:
-    """Two bars a class, and a table; nothing where trials report no IoU."""
+    """Draw two bars per class, and a table; return nothing if trials report no IoU."""
     if info is None:
         return []
     texts = [f"IoU on the validation images, of trial {info.winner} (the winner) at iteration {info.iteration}"]
@@ -107,7 +107,7 @@ def _plot(classes: Sequence[ClassScore], with_default: bool) -> Plot:
     figure = new_figure(70 + (38 if with_default else 26) * len(classes), barmode="group", bargap=0.3)
     names = [escape(one.name) for one in reversed(classes)]
     bars = [("winner", WINNER_COLOR, [one.winner for one in reversed(classes)])]
-    if with_default:  # bars of a group are drawn from below
+    if with_default:  # bars of a group are drawn from the bottom up
         bars.insert(0, ("default", DEFAULT_COLOR, [one.default for one in reversed(classes)]))
     for name, color, values in bars:
         figure.add_bar(
@@ -136,5 +136,5 @@ def _table(info: ClassIouInfo) -> Table:
 
 
 def panel(view: SearchView) -> list[Part]:
-    """The IoU of every class, of the winner and of the default config."""
+    """Return the parts of this panel."""
     return class_iou_parts(class_iou_info(view))

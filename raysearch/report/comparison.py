@@ -1,4 +1,4 @@
-"""Several searches on one page: whether they can be compared, how fast they got where, and how their winners differ."""
+"""Page that compares several searches: comparability, progress, and differences between their winners."""
 
 import math
 import os
@@ -23,7 +23,7 @@ from trainables.protocol import ITERATIONS_SHARED
 _COLORS = ("#3b82c4", "#c8642e", "#1f9d63", "#9a6dd7", "#b7811a", "#d64550", "#868e99")
 
 _OF_DATA = ("data.dir", "data.drawn", "data.label_class_ids", "evaluation")
-"""Where configs of our own trainer say which pixels a score is of."""
+"""Config paths of the built-in trainer that decide which pixels are scored, and how."""
 
 
 @dataclass(frozen=True)
@@ -38,31 +38,31 @@ class Run:
 
     @property
     def metric(self) -> str:
-        """The objective's name."""
+        """Name of the objective."""
         return self.spec.objectives[0].metric
 
 
 @dataclass(frozen=True)
 class Progress:
-    """The search got better."""
+    """State of a search when its best value improved."""
 
     iterations: int
-    """Trained by all trials so far."""
+    """Iterations that all trials had trained by then."""
     hours: float
-    """That trials ran so far, one beside another counted twice."""
+    """Hours that trials had run by then; trials that run in parallel are added up."""
     value: float
-    """The best from here on."""
+    """Best value from then on."""
 
 
 def write_comparison(folders: Sequence[Path], out: Path) -> Path:
     """Write one page about several runs, finished or not; their own folders are only read.
 
     Args:
-        folders: Of the runs, two or more.
+        folders: Two or more folders of runs.
         out: The file to write.
 
     Raises:
-        InputError: a folder is no run, or is named twice.
+        InputError: a folder is not a run, or is named twice.
     """
     runs: list[Run] = []
     faults: list[Fault] = []
@@ -82,7 +82,7 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
 
 
 def comparison_page(runs: Sequence[Run]) -> str:
-    """The page as HTML."""
+    """Return the page as HTML."""
     panels = [
         ("Comparable?", comparable_parts(runs)),
         ("Best so far", best_so_far_parts(runs)),
@@ -96,7 +96,7 @@ def comparison_page(runs: Sequence[Run]) -> str:
 
 
 def _labels(folders: Sequence[Path]) -> list[str]:
-    """The names of the folders; with their parents' where two are the same."""
+    """Return the names of the folders, together with their parents' names for those that are not unique."""
     whole = [Path(os.path.abspath(Path(folder).expanduser())) for folder in folders]
     names = [folder.name for folder in whole]
     return [str(Path(*folder.parts[-2:])) if names.count(folder.name) > 1 else folder.name for folder in whole]
@@ -109,9 +109,9 @@ def _read_run(run_dir: RunDir, label: str) -> Run:
 
 
 def progress_of(records: Iterable[Mapping[str, Any]], history: History) -> list[Progress]:
-    """Every report that was better than all before it, and the end, from the lines of a journal.
+    """Return each report of a journal that was better than all before it, and the final state.
 
-    Reports of trials that cannot win, and those that break a constraint, cost but do not count.
+    Reports of trials that cannot win, and reports that break a constraint, add to the cost but are not counted as best.
     """
     sign = 1.0 if history.mode == "max" else -1.0
     reached: dict[int, int] = {}
@@ -134,20 +134,20 @@ def progress_of(records: Iterable[Mapping[str, Any]], history: History) -> list[
     return [*found, Progress(iterations, seconds / 3600.0, sign * best)] if found else []
 
 
-# Whether they can be compared.
+# Comparability of the searches.
 
 
 @dataclass(frozen=True)
 class ComparableInfo:
-    """What keeps scores from being compared, and what may."""
+    """Differences that prevent scores from being compared, and other differences."""
 
     obstacles: tuple[str, ...]
     differences: tuple[tuple[str, tuple[str, ...]], ...]
-    """Path of the base configs, and its value in every run, where no search varies it."""
+    """Dotted paths of the base configs with the value in each run, for values that differ and that no search varies."""
 
 
 def comparable_info(runs: Sequence[Run]) -> ComparableInfo:
-    """Whether metric, trainable, data and budget are the same."""
+    """Compare metric, trainable, data and budget of the runs."""
     searched = {parameter.path for run in runs for parameter in run.spec.parameters}
     differing = [row for row in differences([run.spec.config for run in runs]) if row[0] not in searched]
     obstacles = [
@@ -169,7 +169,7 @@ def _differing(what: str, values: Sequence[str]) -> list[str]:
 
 
 def differences(configs: Sequence[Mapping[str, Any]]) -> list[tuple[str, tuple[str, ...]]]:
-    """The dotted paths at which nested configs differ, and what each holds there."""
+    """Return the dotted paths at which nested configs differ, and the value of each config there."""
     flat = [dict(leaves(config)) for config in configs]
     paths = dict.fromkeys(path for values in flat for path in values)
     rows = [(path, tuple(shown(values[path]) if path in values else MISSING for values in flat)) for path in paths]
@@ -177,7 +177,7 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> list[tuple[str, tuple[s
 
 
 def comparable_parts(runs: Sequence[Run]) -> list[Part]:
-    """A plain sentence, and all that is not the same in the base configs."""
+    """Return a sentence, and a table of all differences between the base configs."""
     info = comparable_info(runs)
     if info.obstacles:
         text = f"The scores of these searches are not comparable: {'; '.join(info.obstacles)}."
@@ -195,11 +195,11 @@ def comparable_parts(runs: Sequence[Run]) -> list[Part]:
     ]
 
 
-# How fast they got where.
+# Progress of the searches.
 
 
 def best_so_far_parts(runs: Sequence[Run]) -> list[Part]:
-    """The best value against all iterations and all hours of trials."""
+    """Draw the best value against the iterations and the hours of all trials."""
     drawn = [run for run in runs if run.progress]
     if not drawn:
         return [Text("No trial has reported yet.")]
@@ -226,11 +226,11 @@ def _curves(runs: Sequence[Run], title: str, name: str) -> Plot:
     return Plot(figure, f"Best value so far of every search against its {name}.")
 
 
-# Where they got.
+# Results of the searches.
 
 
 def winners_rows(runs: Sequence[Run]) -> list[tuple[str, tuple[str, ...]]]:
-    """What each search found, and its searched values."""
+    """Return what each search found, and its winner's searched values."""
     facts: dict[str, list[str]] = {}
     values = [_winner_values(run) for run in runs]
     for run in runs:
@@ -272,12 +272,12 @@ def _winner_values(run: Run) -> Mapping[str, Any]:
 
 
 def winners_parts(runs: Sequence[Run]) -> list[Part]:
-    """The winners side by side."""
+    """Return a table with the winners side by side."""
     return [_table(runs, "", winners_rows(runs))]
 
 
 def config_parts(runs: Sequence[Run]) -> list[Part]:
-    """Every path at which the winners' whole configs differ, but for the searched ones."""
+    """Return a table of all paths at which the winners' whole configs differ, except the searched ones."""
     known = [run for run in runs if run.history.best_trial() is not None]
     if len(known) < 2:
         return [Text("Fewer than two searches have a winner.")]
@@ -294,7 +294,7 @@ def config_parts(runs: Sequence[Run]) -> list[Part]:
 
 
 def search_rows(runs: Sequence[Run]) -> list[tuple[str, tuple[str, ...]]]:
-    """How and over what each search went, where that is not the same."""
+    """Return the differences between the searches' spaces and settings."""
     settings = []
     for run in runs:
         spec = run.spec
@@ -304,7 +304,7 @@ def search_rows(runs: Sequence[Run]) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def search_parts(runs: Sequence[Run]) -> list[Part]:
-    """Ranges and settings that are not the same."""
+    """Return a table of the ranges and settings that differ."""
     rows = search_rows(runs)
     return (
         [_table(runs, "setting", rows)]

@@ -1,4 +1,4 @@
-"""Panel: the best config, to copy."""
+"""Panel: the best config, for copying."""
 
 import json
 from dataclasses import dataclass
@@ -9,24 +9,24 @@ from raysearch.report.view import SearchView
 
 @dataclass(frozen=True)
 class ConfigInfo:
-    """The winner's whole config."""
+    """Whole config of the winner."""
 
     document: str
-    """`best_config.json`, letter by letter."""
+    """Text of `best_config.json`, character by character."""
 
 
 def config_info(view: SearchView) -> ConfigInfo | None:
-    """The best config; None before the first report."""
+    """Return the best config; None before the first report."""
     return None if view.best is None else ConfigInfo(json.dumps(view.best, indent=2))
 
 
 def config_parts(info: ConfigInfo | None) -> list[Part]:
-    """The config as text to copy."""
+    """Return the config as text to copy."""
     if info is None:
         return [Text("There is no best config before the first report.")]
     return [Text("best_config.json, whole; train, evaluate and predict take it as it is."), Code(info.document)]
 
 
 def panel(view: SearchView) -> list[Part]:
-    """The best config, to copy."""
+    """Return the parts of this panel."""
     return config_parts(config_info(view))

@@ -1,4 +1,4 @@
-"""Panel: the score over the two searched values that matter most."""
+"""Panel: the score over the two most important searched numbers."""
 
 import warnings
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from raysearch.report.view import SearchView
 from raysearch.results.importances import MIN_TRIALS, at_common_iteration
 
 MAX_TRIALS = 200
-"""Trials that the surface is fitted to, at most: the time grows with the third power of their number."""
+"""Maximum number of trials that the surface is fitted to: the time grows with the third power of their number."""
 
 _STEPS = 25
 
@@ -50,27 +50,28 @@ class ContourPoint:
 
 @dataclass(frozen=True)
 class ContourInfo:
-    """The fitted surface and the trials it is fitted to."""
+    """The fitted surface and the trials that it is fitted to."""
 
     metric: str
     is_max: bool
     iteration: int
-    """At which the scores are compared."""
+    """Iteration at which the scores are compared."""
     paths: tuple[str, str]
-    """The most important number, and the second."""
+    """Paths of the most important number and of the second one."""
     is_log: tuple[bool, bool]
     points: tuple[ContourPoint, ...]
     grid: tuple[tuple[float, ...], tuple[float, ...]]
     """Values of each path, over its whole range."""
     surface: tuple[tuple[float, ...], ...]
-    """A row for every value of the second path."""
+    """Fitted scores, one row for each value of the second path."""
     explained: float
-    """The part of the score's variance that the surface foretells of trials left out of the fit; below 0 where it is
-    worse than their mean."""
+    """Share of the score's variance that the surface predicts for trials that are left out of the fit; below 0 if it is
+    worse than their mean.
+    """
 
 
 def contour_info(view: SearchView) -> ContourInfo | str:
-    """A smooth fit of the score over the two most important numbers, or why there is none."""
+    """Return a smooth fit of the score over the two most important numbers, or the reason why there is none."""
     common = at_common_iteration(view.history)
     if common is None or len(common.values) < MIN_TRIALS:
         return f"Too few trials: {0 if common is None else len(common.values)} of {MIN_TRIALS} have a value to compare."
@@ -114,25 +115,28 @@ def _steps(distribution: Range) -> list[float]:
 
 
 def _fit(places: Floats, scores: Floats, grid: Sequence[Sequence[float]]) -> tuple[Floats, float]:
-    """A Gaussian process over two values in [0, 1], with all that the others do as noise: its mean on a grid (second,
-    first), and how well it foretells each score from the others, hyperparameters kept.
+    """Fit a Gaussian process over two values in [0, 1], to which the effect of all others is noise.
+
+    Returns:
+        Its mean on a grid (second, first), and the share of the variance that it predicts for each score from the
+        others, with the hyperparameters kept.
     """
     scale = float(scores.std())
     targets = (scores - scores.mean()) / scale
     kernel = ConstantKernel(1.0, (0.05, 20.0)) * RBF([0.4, 0.4], (0.1, 5.0)) + WhiteKernel(0.3, (1e-3, 2.0))
     process = GaussianProcessRegressor(kernel, random_state=0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a length at its bound is a value that does nothing
+        warnings.simplefilter("ignore")  # a length scale at its bound belongs to a value without effect
         process.fit(places, targets)
     inverse = np.linalg.inv(process.kernel_(places))
-    left_out = inverse @ targets / np.diag(inverse)  # (Rasmussen and Williams, 2006), eq. 5.12
+    left_out = inverse @ targets / np.diag(inverse)  # eq. 5.12 of Rasmussen and Williams (2006)
     x, y = np.meshgrid(*grid)
     surface = process.predict(np.column_stack([x.ravel(), y.ravel()])).reshape(x.shape)
     return surface * scale + scores.mean(), float(1.0 - (left_out**2).mean())
 
 
 def contour_parts(info: ContourInfo | str) -> list[Part]:
-    """The surface in shades, the trials on it."""
+    """Draw the surface in shades, with the trials on it."""
     if isinstance(info, str):
         return [Text(info)]
     first, second = info.paths
@@ -184,5 +188,5 @@ def contour_parts(info: ContourInfo | str) -> list[Part]:
 
 
 def panel(view: SearchView) -> list[Part]:
-    """The score over the two searched values that matter most."""
+    """Return the parts of this panel."""
     return contour_parts(contour_info(view))

@@ -1,4 +1,4 @@
-"""Panel: what the search cost, and what it saved by stopping and by sharing."""
+"""Panel: the cost of the search, and its savings by early stopping and by shared iterations."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,30 +13,32 @@ _HOUR_S = 3600.0
 
 @dataclass(frozen=True)
 class StatusCost:
-    """The trials that ended in one way."""
+    """Trials with the same final status."""
 
     status: Status
     num_trials: int
     iterations: int
-    """Those that they trained themselves."""
+    """Iterations that they trained themselves."""
     hours: float
-    """Of the devices."""
+    """Device hours."""
 
 
 @dataclass(frozen=True)
 class CostInfo:
-    """Device hours: of GPUs where a trial has one, else of CPUs."""
+    """Device hours: of GPUs if a trial has one, otherwise of CPUs."""
 
     device: str
-    """GPU or CPU."""
+    """Kind of device, GPU or CPU."""
     per_trial: float
-    """Devices of one trial; a fraction shares one."""
+    """Devices per trial; a fraction means that trials share one."""
     hours: float
-    """From the first to the last report of every trial: training, scoring and checkpoints."""
+    """Hours up to the last report of each trial: training, scoring and checkpoints."""
     saved_by_stopping: float | None
-    """What the stopped trials would have taken to the full budget, at their own pace; None without a known budget."""
+    """Hours that the stopped trials would have needed to reach the full budget at their own pace; None if there is no
+    known budget.
+    """
     saved_by_sharing: float
-    """What the iterations that were not trained again would have taken, at the pace of the trials that took them up."""
+    """Hours that shared iterations would have taken at the pace of the trials that took them up."""
     iterations_shared: int
     num_stopped: int
     statuses: tuple[StatusCost, ...]
@@ -48,7 +50,7 @@ class CostInfo:
 
 
 def cost_info(view: SearchView) -> CostInfo | None:
-    """Hours by how trials ended; None before the first report."""
+    """Return hours by final status; None before the first report."""
     reporting = [trial for trial in view.history.trials if trial.reports]
     if not reporting:
         return None
@@ -72,7 +74,7 @@ def cost_info(view: SearchView) -> CostInfo | None:
 
 
 def _worth(trials: Sequence[TrialHistory], iterations: Sequence[int]) -> float:
-    """What iterations would have taken in seconds, each trial's at its own pace."""
+    """Return the seconds that the given iterations would have taken, those of each trial at its own pace."""
     return sum(
         number * _seconds(trial) / trained
         for trial, number in zip(trials, iterations, strict=True)
@@ -93,7 +95,7 @@ def _trained(trial: TrialHistory) -> int:
 
 
 def cost_parts(info: CostInfo | None) -> list[Part]:
-    """Hours spent and saved as facts, and by how trials ended as a table."""
+    """Return hours spent and saved as facts, and the hours by final status as a table."""
     if info is None:
         return [Text("No trial has reported yet.")]
     hours = f"{info.device} hours"
@@ -132,10 +134,10 @@ def cost_parts(info: CostInfo | None) -> list[Part]:
 
 
 def hours_shown(hours: float) -> str:
-    """Hours in few letters."""
+    """Format hours as short text."""
     return f"{hours:,.0f}" if hours >= 100 else f"{hours:.1f}" if hours >= 10 else f"{hours:.2g}" if hours else "0"
 
 
 def panel(view: SearchView) -> list[Part]:
-    """What the search cost, and what it saved by stopping and by sharing."""
+    """Return the parts of this panel."""
     return cost_parts(cost_info(view))

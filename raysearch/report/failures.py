@@ -7,7 +7,7 @@ from raysearch.report.parts import STATUS_COLORS, Part, Table, Text, counted
 from raysearch.report.view import SearchView
 
 MAX_ERRORS = 20
-"""Different errors shown at most."""
+"""Maximum number of different errors that are shown."""
 
 _MAX_LETTERS = 2_000
 _MAX_NUMBERS = 10
@@ -24,18 +24,18 @@ class ErrorGroup:
 
 @dataclass(frozen=True)
 class FailuresInfo:
-    """Endings and errors."""
+    """Final statuses and errors."""
 
     counts: tuple[tuple[Status, int], ...]
-    """Every status that occurs, with its number of trials."""
+    """Each status that occurs, with its number of trials."""
     errors: tuple[ErrorGroup, ...]
-    """The most frequent first; of equals the one that came first."""
+    """Different errors, the most frequent first; among equally frequent ones, in order of occurrence."""
     workers_lost: int
-    """Workers that died under trials, which then went on or failed."""
+    """Number of workers that died during trials, which were then resumed or failed."""
 
 
 def failures_info(view: SearchView) -> FailuresInfo:
-    """How many trials ended in which way, and the distinct errors."""
+    """Count the trials by status, and collect the different errors."""
     trials = view.history.trials
     counts = ((status, sum(trial.status == status for trial in trials)) for status in STATUS_COLORS)
     groups: dict[tuple[Status, str], list[int]] = {}
@@ -51,7 +51,7 @@ def failures_info(view: SearchView) -> FailuresInfo:
 
 
 def failures_parts(info: FailuresInfo) -> list[Part]:
-    """Two tables: how trials ended, and the errors."""
+    """Return two tables: how trials ended, and the errors."""
     if not info.counts:
         return [Text("No trial has started yet.")]
     parts: list[Part] = [Table(("status", "trials"), tuple((status, str(count)) for status, count in info.counts))]
@@ -70,7 +70,7 @@ def failures_parts(info: FailuresInfo) -> list[Part]:
 
 
 def _cut(error: str) -> str:
-    """An error without the middle of a very long one: its end says most."""
+    """Return an error without the middle if it is very long: its end says most."""
     if len(error) <= _MAX_LETTERS:
         return error
     return f"{error[: _MAX_LETTERS // 4]}\n…\n{error[-3 * _MAX_LETTERS // 4 :]}"
@@ -81,5 +81,5 @@ def _numbers(trials: tuple[int, ...]) -> str:
 
 
 def panel(view: SearchView) -> list[Part]:
-    """How trials ended, and what went wrong."""
+    """Return the parts of this panel."""
     return failures_parts(failures_info(view))

@@ -1,4 +1,4 @@
-"""Panel: the value of every trial, and the best so far."""
+"""Panel: the value of each trial, and the best so far."""
 
 import math
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ from raysearch.report.view import SearchView
 
 @dataclass(frozen=True)
 class TrialPoint:
-    """The best value of one trial."""
+    """Best value of one trial."""
 
     number: int
     value: float
     iteration: int
-    """Where the trial reported it."""
+    """Iteration at which the trial reported it."""
     status: Status
     is_winner: bool
     is_default: bool
@@ -37,21 +37,21 @@ class TrialPoint:
 
 @dataclass(frozen=True)
 class HistoryInfo:
-    """The trials that reported a value, by number."""
+    """Trials that reported a value, by number."""
 
     metric: str
     points: tuple[TrialPoint, ...]
     incumbents: tuple[tuple[int, float], ...]
-    """Number and value of every trial that was better than all that could win before it, by number."""
+    """Number and value of each trial that was better than all earlier trials that can win, by number."""
     num_trials: int
     num_first_points: int
-    """Trials that tried a point from before the search."""
+    """Number of trials that tried a point from before the search."""
     num_evidence: int
-    """Trials of earlier searches that the algorithm could learn from."""
+    """Number of trials of earlier searches that the algorithm could learn from."""
 
 
 def history_info(view: SearchView) -> HistoryInfo:
-    """The best value of every trial, and which of them led."""
+    """Return the best value of each trial, and the trials that were the best so far."""
     points = []
     incumbents: list[tuple[int, float]] = []
     leading = (math.inf, math.inf)
@@ -81,7 +81,7 @@ def history_info(view: SearchView) -> HistoryInfo:
 
 
 def history_parts(info: HistoryInfo) -> list[Part]:
-    """The values as points, the best so far as a line."""
+    """Draw the values as points, and the best so far as a line."""
     silent = info.num_trials - len(info.points)
     if not info.points:
         return [Text(f"None of {counted(info.num_trials, 'trial')} has reported a value.")]
@@ -139,5 +139,5 @@ def _add_rings(figure: go.Figure, points: Sequence[TrialPoint], name: str, color
 
 
 def panel(view: SearchView) -> list[Part]:
-    """The value of every trial, and the best so far."""
+    """Return the parts of this panel."""
     return history_parts(history_info(view))

@@ -1,4 +1,4 @@
-"""Panel: how much each searched value decides the score, and which did nothing."""
+"""Panel: the importance of each searched value for the score, and values without effect."""
 
 from collections.abc import Sequence
 from html import escape
@@ -12,12 +12,12 @@ _COLORS: dict[Method, str] = {"fanova": STATUS_COLORS["completed"], "ped_anova":
 
 
 def importance_info(view: SearchView) -> Importances:
-    """Every searched value by both methods."""
+    """Return the importance of each searched value by both methods."""
     return view.importances
 
 
 def importance_parts(info: Importances) -> list[Part]:
-    """Sentences on what did nothing, and the shares as bars with their intervals and as a table."""
+    """Return sentences about values without effect, and the shares with their intervals as bars and as a table."""
     idle = [
         f"{path} took no effect: it had a say in no iteration of any of {counted(num_trials, 'trial')}, as they count."
         for path, num_trials in info.idle
@@ -48,7 +48,7 @@ def importance_parts(info: Importances) -> list[Part]:
 
 def _plot(info: Importances, paths: Sequence[str]) -> Plot:
     figure = new_figure(90 + 44 * len(paths), barmode="group", bargap=0.35)
-    for method in ("ped_anova", "fanova"):  # bars of a group are drawn from below
+    for method in ("ped_anova", "fanova"):  # bars of a group are drawn from the bottom up
         rows = [info.of(method)[path] for path in reversed(paths)]
         figure.add_bar(
             x=[round(row.share, 4) for row in rows],
@@ -84,5 +84,5 @@ def _table(fanova: dict[str, Importance], ped_anova: dict[str, Importance]) -> T
 
 
 def panel(view: SearchView) -> list[Part]:
-    """How much each searched value decides the score."""
+    """Return the parts of this panel."""
     return importance_parts(importance_info(view))

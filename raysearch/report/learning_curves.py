@@ -1,4 +1,4 @@
-"""Panel: the objective of every trial over its iterations."""
+"""Panel: the objective of each trial over its iterations."""
 
 import math
 from collections.abc import Sequence
@@ -14,36 +14,36 @@ from raysearch.report.parts import DEFAULT_COLOR, STATUS_COLORS, WINNER_COLOR, P
 from raysearch.report.view import SearchView
 
 MAX_POINTS = 50_000
-"""Reports drawn at most: beyond, a browser turns slow and the page large."""
+"""Maximum number of reports that are drawn; with more, browsers become slow and the page large."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The reports of one trial."""
+    """Reports of one trial."""
 
     number: int
     status: Status
     is_winner: bool
     is_default: bool
     points: tuple[tuple[int, float], ...]
-    """Iteration and value, by iteration."""
+    """Iteration and value of each report, by iteration."""
     best: tuple[int, float]
 
 
 @dataclass(frozen=True)
 class LearningCurvesInfo:
-    """The curves of all trials that reported."""
+    """Curves of all trials that reported."""
 
     metric: str
     curves: tuple[Curve, ...]
     rungs: tuple[int, ...]
-    """Those that a trial has reached."""
+    """Rungs that a trial has reached."""
     every: int
-    """One report in so many is drawn; the first, the best and the last of a trial always are."""
+    """Thinning factor n: one report in n is drawn, and always the first, the best and the last of a trial."""
 
 
 def learning_curves_info(view: SearchView) -> LearningCurvesInfo:
-    """The curves of all trials that reported, thinned where they are too many to draw."""
+    """Return the curves of all trials that reported, thinned if there are too many reports to draw."""
     reporting = [trial for trial in view.history.trials if trial.reports]
     every = max(1, math.ceil(sum(len(trial.reports) for trial in reporting) / MAX_POINTS))
     curves = tuple(_curve(trial, view, every) for trial in reporting)
@@ -68,7 +68,7 @@ def _curve(trial: TrialHistory, view: SearchView, every: int) -> Curve:
 
 
 def learning_curves_parts(info: LearningCurvesInfo) -> list[Part]:
-    """One line a trial, the winner's and the default's in front, the rungs as vertical lines."""
+    """Draw one line per trial, with the winner's and the default's in front, and the rungs as vertical lines."""
     if not info.curves:
         return [Text("No trial has reported yet.")]
     figure = new_figure(420, hovermode="closest", legend_traceorder="reversed")
@@ -120,7 +120,7 @@ def learning_curves_parts(info: LearningCurvesInfo) -> list[Part]:
 
 
 def _add_lines(figure: go.Figure, curves: Sequence[Curve], name: str, **style: Any) -> None:
-    """One trace for all curves of a kind, with gaps between them: hundreds of traces would be slow."""
+    """Draw all curves of a kind as one trace with gaps between them: hundreds of traces would be slow."""
     xs: list[int | None] = []
     ys: list[float | None] = []
     numbers: list[int | None] = []
@@ -140,5 +140,5 @@ def _add_lines(figure: go.Figure, curves: Sequence[Curve], name: str, **style: A
 
 
 def panel(view: SearchView) -> list[Part]:
-    """The objective of every trial over its iterations."""
+    """Return the parts of this panel."""
     return learning_curves_parts(learning_curves_info(view))

@@ -1,4 +1,4 @@
-"""The page: one HTML file that holds everything it needs, and works without a network."""
+"""The report page: one HTML file that contains everything it needs and works without a network."""
 
 import hashlib
 import json
@@ -75,12 +75,13 @@ PANELS: tuple[tuple[str, Callable[[SearchView], list[Part]]], ...] = (
     ("Config", config.panel),
     ("Reproduce", reproduce.panel),
 )
-"""Title and panel of every search, in the order of the page; a panel without parts is left out."""
+"""Title and panel of every search, in the order of the page. A panel without parts is left out."""
 
 
 def write_report(history: History, spec: SearchSpec, run_dir: RunDir) -> Path:
-    """Write the page of a search, finished or not, and `importance.parquet`, which it shows; the same journal and the
-    same confirmed scores give the same page.
+    """Write the page of a search, finished or not, and the `importance.parquet` that it shows.
+
+    The same journal and the same confirmed scores give the same page.
 
     Returns:
         The file, `report.html` in the folder of the run.
@@ -95,7 +96,7 @@ def write_report(history: History, spec: SearchSpec, run_dir: RunDir) -> Path:
 
 
 def search_view(history: History, spec: SearchSpec, run_dir: RunDir) -> SearchView:
-    """What the panels are drawn from."""
+    """Return the data that the panels are drawn from."""
     commands = (
         command_line("train", run_dir.best_config),
         command_line("evaluate", run_dir.best_config, "--checkpoint", run_dir.best_checkpoint),
@@ -107,7 +108,7 @@ def search_view(history: History, spec: SearchSpec, run_dir: RunDir) -> SearchVi
         rungs=rungs_of(spec, history),
         max_iters=spec.max_iters,
         best=best_document(history, spec, confirmation),
-        commands=commands if spec.trainable.config_model is Config else (),  # `train` knows no other config
+        commands=commands if spec.trainable.config_model is Config else (),  # `train` accepts no other config
         confirmation=confirmation,
         entries=spec.metric_entries(),
         cpu=spec.resources.cpu,
@@ -119,7 +120,7 @@ def search_view(history: History, spec: SearchSpec, run_dir: RunDir) -> SearchVi
 
 
 def _hashes(run_dir: RunDir) -> tuple[tuple[str, str], ...]:
-    """Of what the run was made of, and of the weights it hands over."""
+    """Return the hashes of the files that the run was made from, and of the best weights."""
     hashed = []
     for path in (run_dir.space, run_dir.journal, run_dir.best_checkpoint / "model.pt"):
         if path.is_file():
@@ -129,13 +130,13 @@ def _hashes(run_dir: RunDir) -> tuple[tuple[str, str], ...]:
 
 
 def render_page(view: SearchView, name: str) -> str:
-    """The page as HTML."""
+    """Return the page as HTML."""
     panels = [(title, parts) for title, panel in _panels(view) if (parts := panel(view))]
     return page_of(panels, title=name, summary=_summary(view))
 
 
 def page_of(panels: Sequence[tuple[str, list[Part]]], *, title: str, summary: str) -> str:
-    """Panels under their titles as a page of HTML."""
+    """Return panels under their titles as an HTML page."""
     figures: dict[str, Any] = {}
     sections = "\n".join(
         f'<section id="{_anchor(name)}">\n<h2>{escape(name)}</h2>\n{_html(parts, figures)}\n</section>'
@@ -159,13 +160,13 @@ def _anchor(title: str) -> str:
 
 
 def _panels(view: SearchView) -> list[tuple[str, Callable[[SearchView], list[Part]]]]:
-    """Those of every search, and after the winner the Pareto set of a search for several objectives."""
+    """Return the panels of the page; for several objectives, the Pareto set follows the winner."""
     several = [("Pareto set", pareto_set.panel)] if view.history.further else []
     return [PANELS[0], *several, *PANELS[1:]]
 
 
 def _summary(view: SearchView) -> str:
-    """One line on the search as a whole; nothing of the moment at which the page is written."""
+    """Return one line about the search as a whole; it does not depend on the time at which the page is written."""
     trials = view.history.trials
     better = "larger" if view.mode == "max" else "smaller"
     parts = [f"{view.metric}, {better} is better"]
@@ -184,7 +185,7 @@ def _summary(view: SearchView) -> str:
 
 
 def _html(parts: Sequence[Part], figures: dict[str, Any]) -> str:
-    """The parts of a panel as HTML; a figure leaves its data in `figures` under the id of its place."""
+    """Return the parts of a panel as HTML, and put the data of each figure into `figures` under its id."""
     return "\n".join(_part_html(part, figures) for part in parts)
 
 
@@ -244,5 +245,5 @@ def _folded(html: str, summary: str | None) -> str:
 
 
 def _script_json(value: Any) -> str:
-    """JSON that no letter of can end the script element it stands in."""
+    """Return JSON in which no character sequence can end the script element around it."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")

@@ -1,7 +1,7 @@
-"""Panel: the searched values of every trial beside its value, one axis each.
+"""Panel: the searched values and the score of each trial, on one axis each.
 
-Drawn with plotly's scatter lines: its own parallel coordinates need WebGL, cannot leave a value out, and show nothing
-of the line that is pointed at.
+It is drawn with plotly's scatter lines. Plotly's own parallel coordinates need WebGL, cannot leave out a value, and
+show no details of the line under the pointer.
 """
 
 import json
@@ -35,7 +35,7 @@ from raysearch.report.parts import (
 from raysearch.report.view import SearchView
 
 MAX_LINES = 400
-"""Trials drawn at most."""
+"""Maximum number of trials that are drawn."""
 
 _QUARTERS: tuple[tuple[str, dict[str, Any], float], ...] = (
     ("best quarter", {"color": "#3b82c4", "width": 1.8}, 0.8),
@@ -43,10 +43,10 @@ _QUARTERS: tuple[tuple[str, dict[str, Any], float], ...] = (
     ("third quarter", {"color": "#868e99", "width": 1}, 0.55),
     ("last quarter", {"color": "#868e99", "width": 1}, 0.3),
 )
-"""Name, line, opacity."""
+"""Name, line style and opacity of each quarter."""
 
 _LANE = -0.14
-"""Height, below an axis, of the trials that have no place on it."""
+"""Height below an axis for trials that have no place on it."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Axis:
 
     label: str
     ticks: tuple[tuple[float, str], ...]
-    """Height and text."""
+    """Height and text of each tick."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ class Line:
     is_winner: bool
     is_default: bool
     quarter: int | None
-    """0 for the best quarter of the trials by value to 3 for the last; None for a trial that cannot win."""
+    """Quarter of the trials by value, from 0 for the best to 3 for the last; None for a trial that cannot win."""
     heights: tuple[float | None, ...]
-    """On every axis; None where the trial has no such value, or none of the axis' kind."""
+    """Height on each axis; None if the trial has no such value, or one that has no place on the axis."""
     texts: tuple[str, ...]
-    """The value on every axis."""
+    """Value on each axis, as text."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,13 @@ class ParallelCoordinatesInfo:
     axes: tuple[Axis, ...]
     lines: tuple[Line, ...]
     num_left_out: int
-    """Of more than `MAX_LINES` trials the best half of so many are drawn, and an even choice of the others."""
+    """Number of trials that are not drawn. Of more than `MAX_LINES` trials, the best `MAX_LINES // 2` are drawn, and an
+    even choice of the others.
+    """
 
 
 def parallel_coordinates_info(view: SearchView) -> ParallelCoordinatesInfo:
-    """Every searched path and the metric as an axis, every trial that has reported or ended as a line."""
+    """Return each searched path and the metric as an axis, and each trial that has reported or ended as a line."""
     trials = view.history.trials
     values = {trial.number: best.value for trial in trials if (best := trial.best(view.mode)) is not None}
     can_win = view.history.ranked()
@@ -124,21 +126,24 @@ class _Range:
     log: bool = False
 
     def height(self, value: Any) -> float | None:
-        """Where a number lies between the ends; None for anything else, and on a log axis for what is not positive."""
+        """Return the height of a number between the ends.
+
+        It is None for other values and, on a log axis, for numbers up to 0.
+        """
         if not is_number(value) or (self.log and value <= 0):
             return None
         low, high, at = (math.log(v) if self.log else v for v in (self.low, self.high, value))
         return (at - low) / (high - low) if high > low else 0.5
 
     def ticks(self) -> tuple[tuple[float, str], ...]:
-        """The ends, and round numbers between that keep clear of them."""
+        """Return the ends, and round numbers between them that are not too close to the ends."""
         if self.low == self.high:
             return ((0.5, shown(self.low)),)
         inner = [(self.height(number) or 0.0, shown(number)) for number in self._round_numbers()]
         return ((0.0, shown(self.low)), *(tick for tick in inner if 0.08 < tick[0] < 0.92), (1.0, shown(self.high)))
 
     def _round_numbers(self) -> list[float]:
-        """Powers of ten on a log axis; else up to five even steps of 1, 2, 2.5 or 5 times a power of ten."""
+        """Return powers of ten on a log axis; otherwise up to five steps of 1, 2, 2.5 or 5 times a power of ten."""
         if self.log:
             exponents = range(math.ceil(math.log10(self.low)), math.floor(math.log10(self.high)) + 1)
             return [10**exponent if exponent >= 0 else float(f"1e{exponent}") for exponent in exponents]
@@ -151,20 +156,20 @@ class _Range:
 
 @dataclass(frozen=True)
 class _Choices:
-    """A categorical axis, the first choice at its top."""
+    """A categorical axis, with the first choice at its top."""
 
     label: str
     choices: tuple[Any, ...]
 
     def height(self, value: Any) -> float | None:
-        """Where a choice stands among the others; None for what is no choice."""
+        """Return the height of a choice among the others; None for a value that is not a choice."""
         places = [i for i, choice in enumerate(self.choices) if json.dumps(choice) == json.dumps(value)]
         if not places:
             return None
         return 1 - places[0] / (len(self.choices) - 1) if len(self.choices) > 1 else 0.5
 
     def ticks(self) -> tuple[tuple[float, str], ...]:
-        """Every choice."""
+        """Return a tick for each choice."""
         return tuple((self.height(choice) or 0.0, shown(choice)) for choice in self.choices)
 
 
@@ -172,7 +177,10 @@ _Scale = _Range | _Choices
 
 
 def _scale(path: str, trials: Sequence[TrialHistory]) -> _Scale:
-    """The axis of a searched path: its range in the space, widened by what lies outside (the default's value)."""
+    """Return the axis of a searched path: its range in the space, extended to values outside it.
+
+    The default's value may be outside.
+    """
     used = [trial.values[path] for trial in trials if path in trial.values]
     numbers = [value for value in used if is_number(value)]
     distribution = next((trial.distributions[path] for trial in trials if path in trial.distributions), None)
@@ -190,7 +198,7 @@ def _choices(path: str, values: Sequence[Any]) -> _Choices:
 
 
 def parallel_coordinates_parts(info: ParallelCoordinatesInfo) -> list[Part]:
-    """One line a trial: the best quarter in front, the trials that cannot win hidden until asked for."""
+    """Draw one line per trial: the best quarter in front, and trials that cannot win hidden until they are selected."""
     if not info.lines:
         return [Text("No trial has reported or ended yet.")]
     figure = new_figure(440, hovermode="closest", legend_traceorder="reversed")
@@ -235,7 +243,7 @@ def parallel_coordinates_parts(info: ParallelCoordinatesInfo) -> list[Part]:
 
 
 def _broken(path: str) -> str:
-    """A path in short lines, broken behind its dots."""
+    """Return a path in short lines, broken after its dots."""
     parts = [line for part in re.split(r"(?<=\.)", path) for line in textwrap.wrap(part, 18)]
     return "<br>".join(escape(part) for part in parts)
 
@@ -248,7 +256,7 @@ def _add_tick(figure: go.Figure, place: int, height: float, text: str) -> None:
 
 
 def _add_lines(figure: go.Figure, lines: Sequence[Line], name: str, **style: Any) -> None:
-    """One trace for all lines of a kind, with gaps between them: hundreds of traces would be slow."""
+    """Draw all lines of a kind as one trace with gaps between them: hundreds of traces would be slow."""
     xs: list[int | None] = []
     ys: list[float | None] = []
     texts: list[str | None] = []
@@ -264,5 +272,5 @@ def _add_lines(figure: go.Figure, lines: Sequence[Line], name: str, **style: Any
 
 
 def panel(view: SearchView) -> list[Part]:
-    """The searched values of every trial beside its value."""
+    """Return the parts of this panel."""
     return parallel_coordinates_parts(parallel_coordinates_info(view))

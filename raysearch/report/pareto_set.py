@@ -1,4 +1,4 @@
-"""Panel: the trials that no other one beats in all objectives, among all others; for searches that have several."""
+"""Panel: the Pareto set of a search with several objectives, that is, the trials that no other beats in all of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,28 +15,28 @@ from raysearch.report.view import SearchView
 
 @dataclass(frozen=True)
 class ObjectivesPoint:
-    """The objectives of one trial."""
+    """Objectives of one trial."""
 
     number: int
     status: Status
     values: tuple[float, ...]
     iteration: int
-    """Of the report that counts."""
+    """Iteration of the report that counts."""
 
 
 @dataclass(frozen=True)
 class ParetoSetInfo:
-    """The Pareto set and the rest."""
+    """The Pareto set and the other trials."""
 
     metrics: tuple[str, ...]
     front: tuple[ObjectivesPoint, ...]
-    """The best by the first objective first."""
+    """Trials of the Pareto set, the best by the first objective first."""
     others: tuple[ObjectivesPoint, ...]
-    """Every other trial that has reported, by number."""
+    """All other trials that have reported, by number."""
 
 
 def pareto_set_info(view: SearchView) -> ParetoSetInfo:
-    """The objectives of every trial that has reported."""
+    """Return the objectives of each trial that has reported."""
     history = view.history
     front = pareto_set(history)
     numbers = {trial.number for trial in front}
@@ -53,7 +53,7 @@ def pareto_set_info(view: SearchView) -> ParetoSetInfo:
 
 
 def pareto_set_parts(info: ParetoSetInfo) -> list[Part]:
-    """The first two objectives as points, the Pareto set as a line through its points, and as a table."""
+    """Draw the first two objectives as points, with a line through the Pareto set, and the Pareto set as a table."""
     if not info.front:
         return [Text("No trial that counts has reported yet.")]
     text = (
@@ -94,5 +94,5 @@ def _add_points(figure: go.Figure, points: Sequence[ObjectivesPoint], name: str,
 
 
 def panel(view: SearchView) -> list[Part]:
-    """The trials that no other one beats in all objectives."""
+    """Return the parts of this panel."""
     return pareto_set_parts(pareto_set_info(view))

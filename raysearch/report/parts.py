@@ -1,4 +1,4 @@
-"""What panels are made of. Parts hold plain text; the page escapes it, so that no panel writes HTML."""
+"""Building blocks of panels. They hold plain text, which the page escapes, so that no panel writes HTML."""
 
 import json
 import math
@@ -19,13 +19,15 @@ STATUS_COLORS: dict[Status, str] = {
     "infeasible": "#c8642e",
     "failed": "#d64550",
 }
-"""In the order in which statuses are told. Each has a contrast of 3 or more on the light and on the dark page."""
+"""Colour of each status, in the order in which statuses are listed. Each has a contrast of 3 or more on the light and
+on the dark page.
+"""
 
 WINNER_COLOR = "#1f9d63"
 DEFAULT_COLOR = "#9a6dd7"
 
 MISSING = "—"
-"""Stands where a trial has no such value."""
+"""Text that stands for a value that a trial does not have."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Fact:
-    """One number that matters, with its name and a remark."""
+    """One important number, with its name and a remark."""
 
     name: str
     value: str
@@ -46,7 +48,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Facts:
-    """A row of numbers that matter."""
+    """A row of important numbers."""
 
     facts: tuple[Fact, ...]
 
@@ -58,18 +60,18 @@ class Table:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     text_columns: tuple[int, ...] = (0,)
-    """Places of the columns that hold text; the others hold numbers."""
+    """Indices of the columns that hold text; the others hold numbers."""
     summary: str | None = None
-    """Where given, the table is folded away under these words."""
+    """Words under which the table is folded away; None shows it."""
 
 
 @dataclass(frozen=True)
 class Code:
-    """Text to copy, letter by letter."""
+    """Text to copy, character by character."""
 
     text: str
     summary: str | None = None
-    """Where given, the text is folded away under these words."""
+    """Words under which the text is folded away; None shows it."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,9 @@ class Plot:
 
     figure: go.Figure
     description: str
-    """What a reader who cannot see the figure is told."""
+    """Description for readers who cannot see the figure."""
     min_width_px: int = 0
-    """A narrower page scrolls the figure sideways."""
+    """Minimum width; on a narrower page, the figure scrolls sideways."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Legend:
-    """What colours mean."""
+    """Meaning of colours."""
 
     entries: tuple[tuple[str, str], ...]
     """Name and colour, as #rrggbb."""
@@ -100,18 +102,18 @@ class Legend:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image that the page holds."""
+    """An image that the page contains."""
 
     data: str
-    """A data URI."""
+    """Data URI."""
     caption: str
     is_sharp: bool = False
-    """Its pixels keep their edges when it is enlarged."""
+    """True if its pixels keep sharp edges when it is enlarged."""
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures of one thing side by side, two in a row on a narrow page."""
+    """Pictures of one thing side by side, or two in a row on a narrow page."""
 
     title: str
     pictures: tuple[Picture, ...]
@@ -123,7 +125,7 @@ One = TypeVar("One")
 
 
 def spread_over(ranked: Sequence[One], limit: int, keep: Callable[[One], bool] = lambda one: False) -> list[One]:
-    """Of more than `limit` ranked things the best half of so many, an even choice of the others, and all to keep."""
+    """Return the ranked items to draw: all, or the best `limit // 2`, an even choice of the others, and all to keep."""
     if len(ranked) <= limit:
         return list(ranked)
     best, others = ranked[: limit // 2], ranked[limit // 2 :]
@@ -133,17 +135,17 @@ def spread_over(ranked: Sequence[One], limit: int, keep: Callable[[One], bool] =
 
 
 def faintness(num_drawn: int) -> float:
-    """What to multiply width and opacity of so many lines or points by, so that they do not run into one another."""
+    """Return the factor for width and opacity of this many lines or points that keeps them apart to the eye."""
     return min(1.0, math.sqrt(150 / max(1, num_drawn)))
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Whether a value has a place on an axis of numbers."""
+    """Return True if a value has a place on a numeric axis."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def shown(value: Any) -> str:
-    """Return a value of a config or a metric in few letters; text that reads as something else is in quotes."""
+    """Return a value of a config or a metric as short text; ambiguous text is put in quotes."""
     if value is ABSENT:
         return MISSING
     match value:
@@ -160,12 +162,12 @@ def shown(value: Any) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """A number with its noun in the right form: `1 trial`, `2 trials`."""
+    """Return a number with its noun in the right form: `1 trial`, `2 trials`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def duration(seconds: float) -> str:
-    """A stretch of time in its two largest units."""
+    """Format a duration in its two largest units."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -174,7 +176,7 @@ def duration(seconds: float) -> str:
 
 
 def new_figure(height_px: int, **layout: Any) -> go.Figure:
-    """An empty figure without colors of its own: the page gives it those of the light or the dark scheme."""
+    """Return an empty figure without colours of its own: the page adds those of the light or the dark scheme."""
     legend = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
     margin = {"l": 8, "r": 8, "t": 8, "b": 8}
     figure = go.Figure(layout={"template": {}, "height": height_px, "legend": legend, "margin": margin})
@@ -185,8 +187,9 @@ def new_figure(height_px: int, **layout: Any) -> go.Figure:
 
 
 def log_axis(low: float, high: float) -> dict[str, Any]:
-    """The settings of a logarithmic axis with ticks between two numbers: powers of ten, and on a short axis 2 and 5
-    times these.
+    """Return the settings of a logarithmic axis with ticks between two numbers.
+
+    Ticks are at powers of ten and, on a short axis, also at 2 and 5 times these.
     """
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     digits = (1,) if math.log10(high / low) > 1.5 else (1, 2, 5)

@@ -1,4 +1,4 @@
-"""Panel: what the winner and the default config predict for the same validation images."""
+"""Panel: predictions of the winner and of the default config for the same validation images."""
 
 import base64
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ _TYPES = {".jpg": "image/jpeg", ".png": "image/png"}
 
 @dataclass(frozen=True)
 class PredictionsInfo:
-    """What is shown of `predictions/`."""
+    """The part of `predictions/` that is shown."""
 
     predictions: Predictions
     gained: int
-    """Of the images shown, those that the winner scores better on."""
+    """Number of shown images on which the winner scores better than the default."""
 
 
 def predictions_info(view: SearchView) -> PredictionsInfo | None:
-    """The images that were chosen; None where nothing was predicted."""
+    """Return the chosen images; None if nothing was predicted."""
     if view.predictions is None:
         return None
     pairs = [(one.winner_miou, one.default_miou) for one in view.predictions.images]
@@ -30,7 +30,7 @@ def predictions_info(view: SearchView) -> PredictionsInfo | None:
 
 
 def predictions_parts(info: PredictionsInfo | None) -> list[Part]:
-    """A row of pictures an image, and what the colours mean; nothing where nothing was predicted."""
+    """Return a row of pictures per image, and the meaning of the colours; nothing if nothing was predicted."""
     if info is None:
         return []
     found = info.predictions
@@ -67,5 +67,5 @@ def _data(path: Path) -> str:
 
 
 def panel(view: SearchView) -> list[Part]:
-    """What the winner and the default config predict for the same validation images."""
+    """Return the parts of this panel."""
     return predictions_parts(predictions_info(view))

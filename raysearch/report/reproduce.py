@@ -8,21 +8,21 @@ from raysearch.report.view import SearchView
 
 @dataclass(frozen=True)
 class ReproduceInfo:
-    """What the winner was made of."""
+    """Everything that determines the winner."""
 
     commands: tuple[str, ...]
     versions: tuple[tuple[str, str], ...]
-    """Package and version."""
+    """Each package and its version."""
     hashes: tuple[tuple[str, str], ...]
-    """File of the run's folder and its SHA-256."""
+    """Each file of the run's folder and its SHA-256."""
     seed: int | None
-    """Of every trial's training; None where the config does not say."""
+    """Seed of all trainings; None if the config does not contain it."""
     num_threads: int | None
-    """CPU threads of a training, which are part of its result; None where the config does not say."""
+    """CPU threads of a training, which are part of its result; None if the config does not contain them."""
 
 
 def reproduce_info(view: SearchView) -> ReproduceInfo | None:
-    """Commands, versions and hashes; None before the first report."""
+    """Return commands, versions and hashes; None before the first report."""
     if view.best is None:
         return None
     return ReproduceInfo(
@@ -35,7 +35,7 @@ def reproduce_info(view: SearchView) -> ReproduceInfo | None:
 
 
 def reproduce_parts(info: ReproduceInfo | None) -> list[Part]:
-    """Commands, versions and hashes as text to copy."""
+    """Return commands, versions and hashes as text to copy."""
     if info is None:
         return [Text("There is no best config before the first report.")]
     parts: list[Part] = []
@@ -53,5 +53,5 @@ def reproduce_parts(info: ReproduceInfo | None) -> list[Part]:
 
 
 def panel(view: SearchView) -> list[Part]:
-    """How to train the best config again."""
+    """Return the parts of this panel."""
     return reproduce_parts(reproduce_info(view))

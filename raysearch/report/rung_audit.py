@@ -1,4 +1,4 @@
-"""Panel: how well early scores foretell the final order of the trials."""
+"""Panel: how well early scores predict the final order of the trials."""
 
 from collections.abc import Sequence
 
@@ -16,12 +16,12 @@ _SAYS: dict[Verdict, str] = {
 
 
 def rung_audit_info(view: SearchView) -> SearchAudit:
-    """Rank correlations of early with final scores."""
+    """Return the rank correlations of early scores with final scores."""
     return audit_rungs(view.history, view.rungs, view.max_iters)
 
 
 def rung_audit_parts(info: SearchAudit) -> list[Part]:
-    """A sentence, a table, and the correlations with their intervals over the iterations."""
+    """Return a sentence, a table, and a plot of the correlations with their intervals over the iterations."""
     if not info.rungs:
         return [Text(info.conclusion)]
     noun = "rung" if info.at_rungs else "iteration"
@@ -83,5 +83,5 @@ def _plot(rungs: Sequence[RungAudit], noun: str) -> Plot:
 
 
 def panel(view: SearchView) -> list[Part]:
-    """How well early scores foretell the final order of the trials."""
+    """Return the parts of this panel."""
     return rung_audit_parts(rung_audit_info(view))

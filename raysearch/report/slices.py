@@ -27,7 +27,7 @@ from raysearch.report.view import SearchView
 from raysearch.results.importances import at_common_iteration
 
 MAX_TRIALS = 400
-"""Trials drawn over one value, at most."""
+"""Maximum number of trials that are drawn over one value."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class SlicePoint:
 
     number: int
     value: Any
-    """The searched value: a number, or on an axis of choices its text."""
+    """Searched value: a number or, on an axis of choices, its text."""
     score: float
     status: Status
     is_winner: bool
@@ -50,26 +50,26 @@ class Slice:
     path: str
     is_log: bool
     choices: tuple[str, ...]
-    """Empty for a range."""
+    """All choices as text; empty for a range."""
     points: tuple[SlicePoint, ...]
-    """By number."""
+    """Trials by number."""
 
 
 @dataclass(frozen=True)
 class SlicesInfo:
-    """Every searched value that trials with a score have used."""
+    """All searched values that trials with a score have used."""
 
     metric: str
     iteration: int
-    """At which the scores are compared."""
+    """Iteration at which the scores are compared."""
     num_trials: int
     num_drawn: int
     slices: tuple[Slice, ...]
-    """The most important first; as in the space file where importances are not known."""
+    """One slice per value, the most important first, or in the order of first use if importances are unknown."""
 
 
 def slices_info(view: SearchView) -> SlicesInfo | None:
-    """The scores at the iteration that most trials reached, over every searched value; None before the first report."""
+    """Return the scores over each searched value, at the iteration that most trials reached; None before any report."""
     common = at_common_iteration(view.history)
     if common is None:
         return None
@@ -116,7 +116,7 @@ def _choices(distribution: BaseDistribution | None, used: Sequence[Any]) -> tupl
 
 
 def slices_parts(info: SlicesInfo | None) -> list[Part]:
-    """A small figure for each searched value."""
+    """Draw a small figure for each searched value."""
     if info is None:
         return [Text("No trial that counts has reported yet.")]
     if not info.slices:
@@ -176,5 +176,5 @@ def _rounded(score: float) -> float:
 
 
 def panel(view: SearchView) -> list[Part]:
-    """The score over each searched value by itself."""
+    """Return the parts of this panel."""
     return slices_parts(slices_info(view))

@@ -31,7 +31,7 @@ PAGE = """\
 </body>
 </html>
 """
-"""A format string; what fills it must be escaped for the place it stands in."""
+"""Format string of the page. The values that fill it must be escaped for the place where they stand."""
 
 STYLE = """\
 :root {
@@ -128,7 +128,7 @@ figcaption { font-size: .8rem; color: var(--muted); font-variant-numeric: tabula
 summary { cursor: pointer; color: var(--muted); margin: .6rem 0; }
 @media print { details > :not(summary) { display: block; } pre { max-height: none; } }
 """
-"""Light or dark as the reader's system is."""
+"""Style of the page, light or dark according to the reader's system."""
 
 SCRIPT = """\
 const figures = JSON.parse(document.getElementById("figures").textContent);
@@ -180,4 +180,4 @@ dark.addEventListener("change", () => {
   for (const id of Object.keys(figures)) Plotly.relayout(id, { template: template() });
 });
 """
-"""Draws every figure in the colors of the page, and again when those change."""
+"""Script that draws all figures in the colours of the page, and again when these change."""

@@ -1,4 +1,4 @@
-"""Panel: which worker was busy with which trial when."""
+"""Panel: the trial that each worker was busy with, over time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,24 +21,24 @@ from raysearch.report.parts import (
 from raysearch.report.view import SearchView
 
 MAX_BARS = 2_000
-"""Bars drawn at most, the latest."""
+"""Maximum number of bars that are drawn, the latest ones."""
 
 _UNITS = ((2 * 86400.0, 86400.0, "days"), (2 * 3600.0, 3600.0, "hours"), (2 * 60.0, 60.0, "minutes"))
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One stretch of a worker's time."""
+    """One period in which a worker was busy."""
 
     lane: int
-    """From 0: a worker keeps its lane; where it has ended, the next takes the lane over."""
+    """Row of the bar, from 0. A worker keeps its lane, and the next worker takes the lane of one that has ended."""
     number: int
-    """The trial."""
+    """Number of the trial."""
     status: Status
     is_winner: bool
     is_default: bool
     worker: str
-    """Empty where the journal does not say."""
+    """Name of the worker; empty if the journal does not contain it."""
     begin: float
     """Seconds since the first trial started."""
     end: float
@@ -46,22 +46,22 @@ class Bar:
 
 @dataclass(frozen=True)
 class TimelineInfo:
-    """Bars, and what they add up to."""
+    """Bars and their totals."""
 
     bars: tuple[Bar, ...]
-    """By their begin."""
+    """Bars in order of their start."""
     num_lanes: int
-    """Workers that were busy at once, at most."""
+    """Maximum number of workers that were busy at the same time."""
     elapsed_s: float
-    """Time in which any worker was busy: without the pauses of an interrupted search."""
+    """Time in which any worker was busy; pauses of an interrupted search are not counted."""
     busy: float
-    """The part of the elapsed time of all lanes in which they were busy."""
+    """Share of the elapsed time of all lanes in which they were busy."""
     num_inferred: int
-    """Trials whose bar goes from their start to their end, since the journal does not say more."""
+    """Number of trials whose bar extends from start to end because the journal holds no details."""
 
 
 def timeline_info(view: SearchView) -> TimelineInfo | None:
-    """The busy stretches of all workers; None before the first report or ending."""
+    """Return the busy periods of all workers; None before anything is timed."""
     trials = view.history.trials
     timed = sorted(((leg, trial) for trial in trials for leg in _legs(trial)), key=lambda pair: pair[0].begin)
     if not timed:
@@ -99,7 +99,7 @@ def _legs(trial: TrialHistory) -> Sequence[Leg]:
 
 
 def _lanes(legs: Sequence[Leg]) -> list[int]:
-    """A lane for every leg, by their begin: the worker's own where it has one that is free, else the first free one."""
+    """Return a lane for each leg, in order of start: the worker's own if it is free, otherwise the first free one."""
     free_from: list[float] = []
     own: dict[str, int] = {}
     lanes = []
@@ -116,11 +116,11 @@ def _lanes(legs: Sequence[Leg]) -> list[int]:
 
 
 _OVERLAP_S = 0.1
-"""By so much two legs of one worker may seem to overlap: a report's time is that of its arrival."""
+"""Time by which two legs of one worker may seem to overlap, because a report's time is that of its arrival."""
 
 
 def _covered(legs: Sequence[Leg]) -> float:
-    """Seconds that any of the legs covers, by their begin."""
+    """Return the seconds covered by any of the legs, which are in order of their start."""
     covered, end = 0.0, float("-inf")
     for leg in legs:
         covered += max(0.0, leg.end - max(end, leg.begin))
@@ -129,7 +129,7 @@ def _covered(legs: Sequence[Leg]) -> float:
 
 
 def timeline_parts(info: TimelineInfo | None) -> list[Part]:
-    """A bar a stretch, a lane a worker."""
+    """Draw one bar per period, and one lane per worker."""
     if info is None:
         return [Text("No trial has reported or ended yet.")]
     facts = Facts(
@@ -181,5 +181,5 @@ def _plot(info: TimelineInfo) -> Plot:
 
 
 def panel(view: SearchView) -> list[Part]:
-    """Which worker was busy with which trial when."""
+    """Return the parts of this panel."""
     return timeline_parts(timeline_info(view))

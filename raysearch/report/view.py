@@ -1,4 +1,4 @@
-"""What every panel is drawn from."""
+"""Data that every panel is drawn from."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,70 +17,70 @@ from raysearch.results.predictions import Predictions
 
 @dataclass(frozen=True)
 class SearchView:
-    """A search as its journal tells it, with the few facts of the space file that a panel needs."""
+    """A search as its journal records it, with the few facts of the space file that a panel needs."""
 
     history: History
     metric: str
-    """The objective's name."""
+    """Name of the objective."""
     rungs: tuple[int, ...] = ()
     """Iterations at which trials may be stopped early."""
     max_iters: int | None = None
-    """The full budget of a trial, where it is known."""
+    """Full budget of a trial in iterations, if it is known."""
     best: Mapping[str, Any] | None = None
-    """The document of `best_config.json`; None before the first report."""
+    """Content of `best_config.json`; None before the first report."""
     commands: tuple[str, ...] = ()
-    """Command lines that train the winner again."""
+    """Command lines that train or evaluate the best config."""
     confirmation: Confirmation | None = None
-    """What the best configs score with new seeds; None where none was confirmed."""
+    """Scores of the best configs with new seeds; None if none were confirmed."""
     entries: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Name of every list of a report -> the name of each of its numbers, where the config knows them."""
+    """Name of each list of a report -> the names of its numbers, if the config knows them."""
     cpu: float = 1.0
-    """CPUs of one trial."""
+    """CPUs per trial."""
     gpu: float = 0.0
-    """GPUs of one trial; a fraction shares one."""
+    """GPUs per trial; a fraction means that trials share one."""
     predictions: Predictions | None = None
-    """Pictures of what the winner and the default config predict; None where there are none."""
+    """Pictures of the predictions of the winner and the default config; None if there are none."""
     hashes: tuple[tuple[str, str], ...] = ()
-    """File of the run's folder and its SHA-256."""
+    """Each file of the run's folder and its SHA-256."""
     expected: tuple[Expectation, ...] = ()
-    """What the configs of whole trials score on average, the best first; empty while too few trials tell."""
+    """Expected scores of the configs of completed trials, the best first; empty if there are too few trials."""
 
     @property
     def mode(self) -> Mode:
-        """Whether large or small values are good."""
+        """Direction of the objective: whether large or small values are better."""
         return self.history.mode
 
     @cached_property
     def paths(self) -> tuple[str, ...]:
-        """Every searched path that a trial has used, by first use."""
+        """All searched paths that a trial has used, by first use."""
         return tuple(dict.fromkeys(path for trial in self.history.trials for path in trial.values))
 
     @cached_property
     def distributions(self) -> dict[str, BaseDistribution]:
-        """Path -> what its values are drawn from, where a trial took one from the space."""
+        """Path -> distribution of its values, if a trial took one from the space."""
         return {path: one for trial in reversed(self.history.trials) for path, one in trial.distributions.items()}
 
     @cached_property
     def paths_by_importance(self) -> tuple[str, ...]:
-        """The searched paths, those with the largest shares by fANOVA first; the others follow by first use."""
+        """Searched paths, those with the largest shares by fANOVA first; the others follow in order of first use."""
         known = [path for path in self.importances.of("fanova") if path in self.paths]
         return (*known, *(path for path in self.paths if path not in known))
 
     @cached_property
     def importances(self) -> Importances:
-        """How much every searched value decides the score; takes seconds, once."""
+        """Importance of each searched value for the score; the first access takes seconds."""
         return importances(self.history, self.paths)
 
     @cached_property
     def winner(self) -> TrialHistory | None:
-        """The trial whose config is the best: the best confirmed one, else the best so far."""
+        """Trial with the best config: the best confirmed one, or else the best so far."""
         return winning_trial(self.history, self.confirmation)
 
     @cached_property
     def default(self) -> TrialHistory | None:
-        """The trial of the config as it stands in the space file."""
+        """Trial of the config as it is in the space file."""
         return next((trial for trial in self.history.trials if trial.is_default), None)
 
     def is_winner(self, trial: TrialHistory) -> bool:
-        """Whether a trial is the winner."""
+        """Return True if a trial is the winner."""
         return trial is self.winner

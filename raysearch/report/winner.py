@@ -23,9 +23,9 @@ class SearchedValue:
 
     path: str
     distribution: BaseDistribution | None
-    """None where no trial took the value from the space."""
+    """Distribution of its values; None if no trial took the value from the space."""
     winner: Any
-    """ABSENT where its condition did not hold."""
+    """Winner's value; ABSENT if its condition did not hold."""
     default: Any
 
 
@@ -36,30 +36,30 @@ class ReportedNumber:
     name: str
     winner: float
     default: Any
-    """ABSENT where the default did not report it."""
+    """Default's number; ABSENT if the default did not report it."""
 
 
 @dataclass(frozen=True)
 class ConfirmedScore:
-    """One config that was trained again with new seeds."""
+    """One config that was retrained with new seeds."""
 
     trial: int
     is_default: bool
     selection: float | None
-    """What the search ranked it by: the best report, of one seed."""
+    """Score by which the search ranked it: the best report, with a single seed."""
     mean: float
-    """The confirmed metric after the full budget, over the seeds."""
+    """Mean of the confirmed metric over the seeds, after the full budget."""
     val_mean: float
-    """The same of the validation images."""
+    """Mean on the validation images."""
     std: float | None
-    """None for a single seed."""
+    """Standard deviation over the seeds; None for a single seed."""
     lead: Difference | None
-    """What the winner scores less this one; None for the winner itself."""
+    """Winner's score minus this one; None for the winner itself."""
 
 
 @dataclass(frozen=True)
 class WinnerInfo:
-    """The winner's best report, and the default's best beside it."""
+    """The winner's best report, and the default's best report beside it."""
 
     metric: str
     mode: Mode
@@ -69,39 +69,39 @@ class WinnerInfo:
     iteration: int
     max_iters: int | None
     default_status: Status | None
-    """None where the search has no default config."""
+    """Status of the default config's trial; None if the search has none."""
     default_value: float | None
     default_iteration: int | None
     values: tuple[SearchedValue, ...]
     numbers: tuple[ReportedNumber, ...]
-    """All else that the winner reported at its best iteration."""
+    """All other numbers that the winner reported at its best iteration."""
     confirmed: tuple[ConfirmedScore, ...] = ()
-    """The winner's first; empty where nothing was confirmed."""
+    """Confirmed scores, the winner's first; empty if nothing was confirmed."""
     split: Split = "val"
-    """The images of the confirmed figures."""
+    """Split whose images the confirmed scores are computed on."""
     seeds: tuple[int, ...] = ()
-    """Of the confirmed scores."""
+    """Seeds of the confirmed scores."""
     search_pick: int | None = None
-    """The trial with the best selection score, where confirmation prefers another."""
+    """Trial with the best selection score, if the confirmation prefers another."""
     expected: Expectation | None = None
-    """What the winner's config scores on average, as the other trials tell."""
+    """Expected score of the winner's config, estimated from the other trials."""
     most_promising: Expectation | None = None
-    """The best expectation, where it is another trial's."""
+    """Best expected score, if it belongs to another trial."""
     broken: tuple[tuple[str, float], ...] = ()
-    """Constraints on what is reported that the winner breaks, with the violated amounts."""
+    """Constraints on reported numbers that the winner breaks, with the amounts of violation."""
     passed_over: tuple[str, ...] = ()
-    """Why confirmed configs with a better mean are not the winner, one line each."""
+    """Reasons why confirmed configs with a better mean are not the winner, one line each."""
     is_any_admissible: bool = True
-    """Whether some trial breaks none."""
+    """True if at least one trial breaks no constraint."""
 
     @property
     def difference(self) -> float | None:
-        """The winner's value less the default's."""
+        """Winner's value minus the default's."""
         return None if self.default_value is None else self.value - self.default_value
 
 
 def winner_info(view: SearchView) -> WinnerInfo | None:
-    """The winner in numbers; None before the first report."""
+    """Return the winner in numbers; None before the first report."""
     winner, default = view.winner, view.default
     best = winner.best(view.mode) if winner else None
     if winner is None or best is None:
@@ -170,9 +170,9 @@ def _numbers(best: Report, default_best: Report | None) -> tuple[ReportedNumber,
 
 
 def _flat(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Return every number by name, those of a list by name and position.
+    """Return all numbers by name; those of a list by name and position.
 
-    Left out are the config that a trainable repeats and the draws of a bootstrap, whose spread `miou_se` says.
+    The config that a trainable repeats is left out, and so are bootstrap draws, whose spread is in `miou_se`.
     """
     flat: dict[str, float] = {}
     for name, value in metrics.items():
@@ -187,7 +187,7 @@ def _flat(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def winner_parts(info: WinnerInfo | None) -> list[Part]:
-    """The winner as facts and tables."""
+    """Return the winner as facts and tables."""
     if info is None:
         return [Text("No trial has reported a value yet.")]
     parts: list[Part] = [Facts(tuple(_confirmed_facts(info) if info.confirmed else _facts(info)))]
@@ -247,7 +247,7 @@ def _facts(info: WinnerInfo) -> list[Fact]:
 
 
 def _confirmed_facts(info: WinnerInfo) -> list[Fact]:
-    """Selection score and confirmed score side by side."""
+    """Return selection score and confirmed score side by side."""
     budget = f" of {info.max_iters}" if info.max_iters is not None else ""
     best = info.confirmed[0]
     facts = [
@@ -266,7 +266,7 @@ def _confirmed_facts(info: WinnerInfo) -> list[Fact]:
 
 
 def _confirmed_parts(info: WinnerInfo) -> list[Part]:
-    """Every confirmed config beside the winner."""
+    """Return a table that compares each confirmed config with the winner."""
     explained = (
         f"Confirmed scores are {info.metric}{_of_images(info)} at the end of a full training, {_over_seeds(info)} "
         f"({', '.join(map(str, info.seeds))}) that the search has not seen; the selection score is the best report "
@@ -329,5 +329,5 @@ def _range(distribution: BaseDistribution | None) -> str:
 
 
 def panel(view: SearchView) -> list[Part]:
-    """The best trial beside the default config."""
+    """Return the parts of this panel."""
     return winner_parts(winner_info(view))
