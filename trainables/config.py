@@ -373,7 +373,7 @@ class TrainConfig(_Section):
     """Number of iterations at the start in which `shared_values` replace the config's own values. All trials of a
     search then begin in the same way, and this beginning is trained only once.
     """
-    shared_values: tuple[tuple[str, Scalar], ...] = ()
+    shared_values: tuple[tuple[str, Scalar | tuple[Scalar, ...]], ...] = ()
     """Pairs of a dotted path and the value that it has in the shared iterations. A search fills them in: for each path
     that it searches, the value in its base config.
     """
@@ -463,7 +463,7 @@ class Config(_Section):
     def _begins_as_it_goes_on(self) -> bool:
         """Return True if the shared iterations use the same values as the rest of the training."""
         own = self.model_dump(mode="json")
-        return all(lookup(own, path) == value for path, value in self.train.shared_values)
+        return all(lookup(own, path) == value for path, value in own["train"]["shared_values"])
 
     def with_shared_values(self, values: Mapping[str, Any]) -> "Config":
         """Return this config with values by dotted path added to its `shared_values`, except for paths that it already
@@ -477,7 +477,10 @@ class Config(_Section):
         weight = shared.get("contrast.loss_weight")
         if weight is not None and (weight > 0.0) != (self.contrast.loss_weight > 0.0):
             del shared["contrast.loss_weight"]
-        pairs = tuple((shared | dict(self.train.shared_values)).items())
+        pairs = tuple(
+            (path, tuple(value) if isinstance(value, list) else value)
+            for path, value in (shared | dict(self.train.shared_values)).items()
+        )
         return self.model_copy(update={"train": self.train.model_copy(update={"shared_values": pairs})})
 
     @property

@@ -121,6 +121,20 @@ def test_values_that_cannot_change_hold_from_the_start() -> None:
     assert config.train.shared_values == (("optim.lr", 0.05),)
 
 
+def test_lists_are_shared_as_numbers_are() -> None:
+    base = tiny({**WARMUP, "train.shared_iters": 3})
+    own, held = tiny({**WARMUP, "train.shared_iters": 3, "data.augmentation.crop_size": [24, 16]}), [16, 16]
+    nested = own.with_shared_values({"data.augmentation.crop_size": held}).model_dump(mode="json")
+    assert nested["train"]["shared_values"] == [["data.augmentation.crop_size", held]]
+    trial = Config.model_validate(nested)
+    assert trial == own.with_shared_values({"data.augmentation.crop_size": held}), "read again from its file"
+    assert trial.data.augmentation.crop_size == (24, 16)
+    assert trial.beginning().data.augmentation.crop_size == (16, 16)
+    assert shared_key(trial) == shared_key(base.with_shared_values({"data.augmentation.crop_size": held}))
+    unchanged = own.with_shared_values({"data.augmentation.crop_size": [24, 16]})
+    assert "train.shared_values" in unchanged.unused()
+
+
 def test_the_searched_values_take_effect_after_the_shared_iterations() -> None:
     lr = {}
     for config in (searched(), searched({})):
