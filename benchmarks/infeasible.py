@@ -23,7 +23,8 @@ from pydantic import BaseModel
 
 from raysearch.history.journal import Journal
 from raysearch.search.search import Search
-from raysearch.space.spec import SearchSpec, parse_space
+from raysearch.space.parsing import parse_space
+from raysearch.space.spec import SearchSpec
 
 EDGE = 0.6
 NUM_TRIALS = 60

@@ -21,7 +21,8 @@ import torch
 
 from raysearch.history.journal import Journal
 from raysearch.search.search import Search
-from raysearch.space.spec import SearchSpec, parse_space
+from raysearch.space.parsing import parse_space
+from raysearch.space.spec import SearchSpec
 from trainables.config import Config, ModelConfig
 from trainables.models import build_model
 

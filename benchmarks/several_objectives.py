@@ -17,7 +17,8 @@ import optuna
 
 from raysearch.history.journal import Journal
 from raysearch.search.search import Search
-from raysearch.space.spec import SearchSpec, parse_space
+from raysearch.space.parsing import parse_space
+from raysearch.space.spec import SearchSpec
 
 ALGORITHMS = ("random", "nsga2", "tpe")
 NUM_VARIABLES = 10

@@ -21,7 +21,8 @@ from typing import Any
 from scipy.stats import t as student
 
 from raysearch.algorithms.optuna_samplers import suggest_at_random
-from raysearch.space.spec import SearchSpec, load_space
+from raysearch.space.parsing import load_space
+from raysearch.space.spec import SearchSpec
 from trainables.config import Config
 from trainables.dotted_paths import with_values
 from trainables.shared_beginning import num_shared_iters, shared_key

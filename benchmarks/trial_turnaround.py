@@ -26,7 +26,8 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from raysearch.space.spec import SearchSpec, load_space
+from raysearch.space.parsing import load_space
+from raysearch.space.spec import SearchSpec
 from trainables.config import Config
 from trainables.contrastive_segmentation import ContrastiveSegmentation
 from trainables.trainer import Trainer

@@ -19,7 +19,8 @@ import pandas as pd
 from raysearch.history.journal import Journal
 from raysearch.history.run_dir import RunDir
 from raysearch.search.search import Search
-from raysearch.space.spec import SearchSpec, parse_space
+from raysearch.space.parsing import parse_space
+from raysearch.space.spec import SearchSpec
 
 SIDES = ("nothing", "an earlier search", "a table of notes")
 

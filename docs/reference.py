@@ -14,7 +14,7 @@ from typer.cli import get_docs_for_click
 
 from raysearch.commands.cli import app
 from raysearch.space.parameters import WORDS
-from raysearch.space.spec import SECTIONS, OpensegReference
+from raysearch.space.settings import SECTIONS, OpensegReference
 from trainables.config import Config
 
 _MARKER = re.compile(r"^<!-- generated: (.+) -->$", re.MULTILINE)

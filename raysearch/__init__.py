@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from raysearch.errors import InputError, WorkError
-from raysearch.space.spec import SearchSpec, load_space, parse_space
+from raysearch.space.parsing import load_space, parse_space
+from raysearch.space.spec import SearchSpec
 
 if TYPE_CHECKING:
     from pathlib import Path

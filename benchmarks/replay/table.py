@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 
 from raysearch.algorithms.unit_cube import from_unit, to_unit
 from raysearch.space.parameters import Parameter
-from raysearch.space.spec import SearchSpec, parse_space
+from raysearch.space.parsing import parse_space
+from raysearch.space.spec import SearchSpec
 
 _METADATA = b"replay"
 

@@ -14,7 +14,8 @@ from raysearch.execution.preflight import preflight
 from raysearch.history.history import History
 from raysearch.search.estimate import Interval, SearchEstimate, estimate_search
 from raysearch.space.parameters import Parameter, probes, with_gates_open
-from raysearch.space.spec import DEFAULT_TRAINABLE, SearchSpec
+from raysearch.space.settings import DEFAULT_TRAINABLE
+from raysearch.space.spec import SearchSpec
 from trainables.config import Config, DataConfig
 from trainables.data.preflight import SplitSummary, inspect
 

@@ -19,7 +19,8 @@ from raysearch.command_line import command_line
 from raysearch.errors import Fault, InputError
 from raysearch.execution.machine import Machine
 from raysearch.search.estimate import Interval
-from raysearch.space.spec import SearchSpec, load_space
+from raysearch.space.parsing import load_space
+from raysearch.space.spec import SearchSpec
 from trainables.config import IGNORE_INDEX, DataConfig
 from trainables.data.annotations import FORMATS, ConvertedExport, convert_export, recognise
 from trainables.data.census import SPLITS, Begin, Inspection, class_names, inspect_dataset, silently

@@ -28,7 +28,7 @@ def config_paths(incomplete: str) -> list[str]:
 
 def space_values(incomplete: str) -> list[str]:
     """What `--set` can set: values of the sections of a space file, and of the config in it."""
-    from raysearch.space.spec import SECTIONS
+    from raysearch.space.settings import SECTIONS
 
     settings = [f"{key}.{name}=" for key, section in SECTIONS.items() for name in section.model_fields]
     known = [*settings, *(f"config.{path}=" for path in config_paths(""))]

@@ -68,7 +68,7 @@ def run(
     from raysearch.execution.preflight import faults_of_config
     from raysearch.observers.live_view import Screen
     from raysearch.runs import driver
-    from raysearch.space.spec import load_space
+    from raysearch.space.parsing import load_space
 
     spec = load_space(space, set_values or (), pairs or (), look=faults_of_config)
     for notice in spec.notices:
@@ -110,7 +110,7 @@ def check(space: SpaceFile, pairs: Pairs = None, set_values: SetValues = None) -
     from raysearch.checks import check_tables
     from raysearch.checks.check import check_search
     from raysearch.execution.preflight import faults_of_config
-    from raysearch.space.spec import load_space
+    from raysearch.space.parsing import load_space
 
     spec = load_space(space, set_values or (), pairs or (), look=faults_of_config)
     for notice in spec.notices:
@@ -176,7 +176,7 @@ def report(
     from raysearch.history.history import read_history
     from raysearch.history.run_dir import RunDir
     from raysearch.runs.outcome import write_outcome
-    from raysearch.space.spec import load_space
+    from raysearch.space.parsing import load_space
 
     if len(run_dirs) > 1:
         from raysearch.report.comparison import write_comparison

@@ -101,7 +101,7 @@ def schema(
     """Write a JSON Schema of the space file, with which an editor completes and checks it."""
     from raysearch.config.trainable_loading import load_trainable
     from raysearch.space.schema import space_schema
-    from raysearch.space.spec import DEFAULT_TRAINABLE
+    from raysearch.space.settings import DEFAULT_TRAINABLE
 
     text = json.dumps(space_schema(load_trainable(trainable or DEFAULT_TRAINABLE, Path.cwd())), indent=2) + "\n"
     if out is None:

@@ -20,7 +20,7 @@ from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from raysearch.errors import Fault, InputError, WorkError
 from raysearch.execution.chatter import log_workers
 from raysearch.execution.machine import num_fitting
-from raysearch.space.spec import ResourceSettings
+from raysearch.space.settings import ResourceSettings
 
 ANSWER_TIMEOUT_S = 30.0
 """Seconds in which a cluster must answer; a healthy one takes less than a second, and Python a few to start."""

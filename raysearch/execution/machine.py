@@ -7,7 +7,7 @@ from pathlib import Path
 from ray._common.utils import get_system_memory
 from ray._private.utils import get_num_cpus
 
-from raysearch.space.spec import ResourceSettings
+from raysearch.space.settings import ResourceSettings
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from raysearch.history.run_dir import RunDir
 from raysearch.report.page import page_of
 from raysearch.report.parts import MISSING, Part, Plot, Table, Text, counted, duration, new_figure, shown
 from raysearch.results.confirmation import Confirmation, ConfirmedTrial, read_confirmation, winning_trial
-from raysearch.space.spec import SearchSpec, load_space
+from raysearch.space.parsing import load_space
+from raysearch.space.spec import SearchSpec
 from trainables.dotted_paths import leaves
 from trainables.protocol import ITERATIONS_SHARED
 

@@ -22,7 +22,8 @@ from raysearch.history.pareto import pareto_set
 from raysearch.history.run_dir import RunDir
 from raysearch.history.tables import pareto_table, write_table
 from raysearch.results.confirmation import Confirmation, confirmed_entry, read_confirmation, winning_trial
-from raysearch.space.spec import SearchSpec, load_space
+from raysearch.space.parsing import load_space
+from raysearch.space.spec import SearchSpec
 from trainables.config import Config
 from trainables.openseg_json import BLOCK, command_line, write_openseg
 

@@ -9,7 +9,7 @@ from raysearch.execution.standalone import load_network
 from raysearch.history.history import read_history
 from raysearch.history.run_dir import RunDir
 from raysearch.results.export import no_best
-from raysearch.space.spec import load_space
+from raysearch.space.parsing import load_space
 from trainables.config import Config
 from trainables.onnx_file import OnnxFile, UnequalScoresError, check_libraries, write_onnx
 

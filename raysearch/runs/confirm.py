@@ -36,7 +36,9 @@ from raysearch.results.confirmation import Confirmation, lead_lines, read_confir
 from raysearch.results.expectation import expectations
 from raysearch.runs.outcome import write_outcome
 from raysearch.space.confirm_settings import Split, obstacle
-from raysearch.space.spec import ResourceSettings, SearchSpec, load_space
+from raysearch.space.parsing import load_space
+from raysearch.space.settings import ResourceSettings
+from raysearch.space.spec import SearchSpec
 from trainables.config import Config
 from trainables.data.preflight import inspect
 from trainables.preflight import preflight

@@ -45,7 +45,8 @@ from raysearch.runs.confirm import confirm_search
 from raysearch.runs.outcome import SearchResult, search_result, write_outcome
 from raysearch.search.beginnings import may_share_beginning
 from raysearch.search.search import Proposal, Search
-from raysearch.space.spec import SearchSpec, load_space
+from raysearch.space.parsing import load_space
+from raysearch.space.spec import SearchSpec
 
 Say = Callable[[str], None]
 

@@ -33,7 +33,8 @@ from raysearch.history.records import lines_of_trials, start_record
 from raysearch.history.run_dir import RunDir
 from raysearch.search.notes_table import read_notes
 from raysearch.space.parameters import nearest_value, range_of
-from raysearch.space.spec import SearchSpec, load_space
+from raysearch.space.parsing import load_space
+from raysearch.space.spec import SearchSpec
 from trainables.dotted_paths import ABSENT, leaves, lookup, with_values
 from trainables.openseg_json import read_flags
 

@@ -15,7 +15,7 @@ from raysearch.config.trainable_loading import LoadedTrainable
 from raysearch.config.trial_config import ConfigTree, aliases, models_in
 from raysearch.history.metric_names import PEAK_MEMORY
 from raysearch.space.parameters import WORDS
-from raysearch.space.spec import DEFAULT_TRAINABLE, SECTIONS, OpensegReference
+from raysearch.space.settings import DEFAULT_TRAINABLE, SECTIONS, OpensegReference
 from trainables.protocol import HasMetricEntries
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

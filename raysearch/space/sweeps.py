@@ -17,7 +17,9 @@ from raysearch.config.trainable_loading import load_trainable
 from raysearch.config.trial_config import ConfigTree, nearest, plain, show
 from raysearch.errors import Fault, InputError
 from raysearch.space.distributions import split_entries
-from raysearch.space.spec import DEFAULT_TRAINABLE, KEYS, SearchSpec, parse_space
+from raysearch.space.parsing import parse_space
+from raysearch.space.settings import DEFAULT_TRAINABLE, KEYS
+from raysearch.space.spec import SearchSpec
 from trainables.dotted_paths import ABSENT, assign, lookup
 
 _ALGORITHMS = {"random": "random", "grid": "grid", "bayes": "auto"}

@@ -32,7 +32,9 @@ from raysearch.history.run_dir import RunDir
 from raysearch.observers.dashboard import DashboardServer
 from raysearch.runs import confirm, driver
 from raysearch.runs.outcome import SearchResult, search_result
-from raysearch.space.spec import KEYS, SearchSpec, load_space
+from raysearch.space.parsing import load_space
+from raysearch.space.settings import KEYS
+from raysearch.space.spec import SearchSpec
 from tests.docs import world
 from tests.docs.blocks import PAGES, README, README_ZH, REPOSITORY, Block, Command, blocks, commands, inline_commands
 from trainables.openseg_json import FLAGS

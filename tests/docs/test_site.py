@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from raysearch.commands.cli import app
 from raysearch.report.page import PANELS
 from raysearch.space.parameters import WORDS
-from raysearch.space.spec import SECTIONS, OpensegReference
+from raysearch.space.settings import SECTIONS, OpensegReference
 from tests.docs.blocks import README, README_ZH, REPOSITORY
 from trainables.config import Config
 

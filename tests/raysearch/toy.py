@@ -8,7 +8,8 @@ from typing import Any
 from raysearch.history.history import History
 from raysearch.history.journal import Journal
 from raysearch.search.search import Decision, Proposal, Search
-from raysearch.space.spec import SearchSpec, parse_space
+from raysearch.space.parsing import parse_space
+from raysearch.space.spec import SearchSpec
 
 TRAINABLE = """
 from pydantic import BaseModel

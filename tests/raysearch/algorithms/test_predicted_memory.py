@@ -11,7 +11,8 @@ from raysearch.algorithms.predicted_memory import PredictedMemory
 from raysearch.history.history import History, TrialHistory, read_history
 from raysearch.history.journal import Journal
 from raysearch.search.search import Search
-from raysearch.space.spec import SearchSpec, parse_space
+from raysearch.space.parsing import parse_space
+from raysearch.space.spec import SearchSpec
 from tests.raysearch.toy import facts
 
 GIB = 2**30

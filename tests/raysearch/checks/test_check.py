@@ -15,7 +15,9 @@ from raysearch.execution.machine import Machine, num_fitting
 from raysearch.execution.preflight import faults_of_config
 from raysearch.execution.ray_adapters import TrialContext
 from raysearch.search.estimate import Interval, SearchEstimate
-from raysearch.space.spec import ResourceSettings, SearchSpec, load_space, parse_space
+from raysearch.space.parsing import load_space, parse_space
+from raysearch.space.settings import ResourceSettings
+from raysearch.space.spec import SearchSpec
 from tests.raysearch.trials import Curve, function
 from trainables.protocol import TrialCost
 

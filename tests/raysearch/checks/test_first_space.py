@@ -17,7 +17,8 @@ from raysearch.commands import cli
 from raysearch.errors import InputError
 from raysearch.execution.machine import Machine
 from raysearch.execution.preflight import preflight
-from raysearch.space.spec import SearchSpec, load_space
+from raysearch.space.parsing import load_space
+from raysearch.space.spec import SearchSpec
 from tests.raysearch.commands.test_cli import raysearch
 from trainables.config import DataConfig
 from trainables.data.presets import PRESETS

@@ -18,7 +18,7 @@ from raysearch.checks.measure import NotMeasured
 from raysearch.command_line import command_line
 from raysearch.commands import cli
 from raysearch.execution.preflight import preflight
-from raysearch.space.spec import load_space
+from raysearch.space.parsing import load_space
 from tests.trainables.data.test_annotations import coco
 from trainables.data.folder import find_pairs
 from trainables.data.image_files import read_label

@@ -21,7 +21,8 @@ from raysearch.history.history import read_history
 from raysearch.history.journal import Journal
 from raysearch.history.run_dir import RunDir
 from raysearch.results.export import best_config_text, best_openseg
-from raysearch.space.spec import SearchSpec, load_space, parse_space
+from raysearch.space.parsing import load_space, parse_space
+from raysearch.space.spec import SearchSpec
 from trainables.config import Config, DrawnConfig
 from trainables.data import class_pixel_counts, draw_split, open_split
 from trainables.openseg_json import write_openseg

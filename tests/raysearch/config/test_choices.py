@@ -19,8 +19,9 @@ from raysearch.history.journal import Journal
 from raysearch.history.run_dir import RunDir
 from raysearch.runs.outcome import write_outcome
 from raysearch.search.search import Search
+from raysearch.space.parsing import parse_space
 from raysearch.space.schema import space_schema
-from raysearch.space.spec import SearchSpec, parse_space
+from raysearch.space.spec import SearchSpec
 
 TRAINABLE = """
 from pydantic import BaseModel

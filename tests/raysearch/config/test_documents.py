@@ -14,7 +14,8 @@ from raysearch.config.trial_config import load_config
 from raysearch.errors import InputError
 from raysearch.execution.standalone import load_network
 from raysearch.history.run_dir import RunDir
-from raysearch.space.spec import KEYS, load_space
+from raysearch.space.parsing import load_space
+from raysearch.space.settings import KEYS
 from raysearch.space.sweeps import Wish, convert
 from trainables.config import Config
 

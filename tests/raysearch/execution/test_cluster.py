@@ -14,7 +14,8 @@ import ray
 from raysearch.errors import InputError, WorkError
 from raysearch.execution import cluster
 from raysearch.runs import driver
-from raysearch.space.spec import SearchSpec, parse_space
+from raysearch.space.parsing import parse_space
+from raysearch.space.spec import SearchSpec
 
 
 @pytest.fixture

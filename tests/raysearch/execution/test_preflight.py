@@ -8,7 +8,8 @@ import pytest
 
 from raysearch.errors import InputError
 from raysearch.execution.preflight import preflight
-from raysearch.space.spec import SearchSpec, parse_space
+from raysearch.space.parsing import parse_space
+from raysearch.space.spec import SearchSpec
 
 CONFIG = {
     "data": {"drawn": {"num_train": 4, "num_val": 2, "size": [32, 32]}, "augmentation": {"crop_size": [32, 32]}},

@@ -14,7 +14,7 @@ from raysearch.errors import Fault, InputError
 from raysearch.execution import memory
 from raysearch.execution.ray_adapters import TrialActor, TrialContext, wrap
 from raysearch.history.metric_names import Entry
-from raysearch.space.spec import parse_space
+from raysearch.space.parsing import parse_space
 from tests.trainables.tiny import tiny
 from trainables.contrastive_segmentation import ContrastiveSegmentation
 

@@ -15,7 +15,7 @@ from raysearch.history.tables import write_tables
 from raysearch.results.confirmation import read_confirmation
 from raysearch.runs.outcome import write_outcome
 from raysearch.search.search import Search
-from raysearch.space.spec import load_space
+from raysearch.space.parsing import load_space
 from trainables.dotted_paths import leaves
 
 RUNS = Path(__file__).parents[1] / "fixtures" / "runs"

@@ -44,7 +44,7 @@ import json, sys
 from pathlib import Path
 import ray
 from raysearch.runs import driver
-from raysearch.space.spec import parse_space
+from raysearch.space.parsing import parse_space
 
 context = ray.init(num_cpus=2, include_dashboard=True, dashboard_host="127.0.0.1", log_to_driver=False)
 (node,) = ray.nodes()

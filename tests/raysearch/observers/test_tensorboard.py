@@ -14,7 +14,8 @@ from raysearch.history.run_dir import RunDir
 from raysearch.observers.scalars import ReportScalars
 from raysearch.observers.tensorboard import TensorBoard
 from raysearch.search.search import Search
-from raysearch.space.spec import SearchSpec, parse_space
+from raysearch.space.parsing import parse_space
+from raysearch.space.spec import SearchSpec
 from tests.raysearch.report.histories import history_of, trial
 from tests.raysearch.toy import run_trial, toy_spec
 

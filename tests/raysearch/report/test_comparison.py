@@ -22,7 +22,7 @@ from raysearch.report.comparison import (
 )
 from raysearch.report.parts import Table, Text
 from raysearch.search.search import Search
-from raysearch.space.spec import parse_space
+from raysearch.space.parsing import parse_space
 from tests.raysearch.report.histories import history_of, trial
 from tests.raysearch.toy import run_search, toy_spec
 

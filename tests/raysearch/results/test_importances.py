@@ -20,7 +20,7 @@ from raysearch.history.journal import Journal
 from raysearch.history.run_dir import RunDir
 from raysearch.results.importances import MIN_TRIALS, Importances, fanova, idle_values, importances, write_importances
 from raysearch.search.search import Search
-from raysearch.space.spec import parse_space
+from raysearch.space.parsing import parse_space
 from tests.raysearch.report.histories import history_of, trial
 from tests.trainables.tiny import tiny
 from trainables.config import Config

@@ -15,7 +15,8 @@ from raysearch.report.predictions import predictions_info, predictions_parts
 from raysearch.report.view import SearchView
 from raysearch.results.predictions import IGNORED_COLOR, choose, read_predictions, write_predictions
 from raysearch.runs.outcome import write_outcome
-from raysearch.space.spec import SearchSpec, parse_space
+from raysearch.space.parsing import parse_space
+from raysearch.space.spec import SearchSpec
 from tests.raysearch.report.histories import history_of, trial
 from tests.trainables.tiny import tiny
 from trainables.config import Config

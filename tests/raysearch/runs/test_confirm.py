@@ -28,7 +28,9 @@ from raysearch.runs import driver
 from raysearch.runs.confirm import confirm
 from raysearch.runs.outcome import write_outcome
 from raysearch.search.search import Search
-from raysearch.space.spec import ResourceSettings, SearchSpec, load_space, parse_space
+from raysearch.space.parsing import load_space, parse_space
+from raysearch.space.settings import ResourceSettings
+from raysearch.space.spec import SearchSpec
 from tests.raysearch.toy import run_search, toy_spec
 from tests.trainables.tiny import tiny
 from trainables.config import Config

@@ -14,7 +14,7 @@ import raysearch
 from raysearch.errors import InputError, WorkError
 from raysearch.history.history import History, read_history
 from raysearch.runs import driver
-from raysearch.space.spec import parse_space
+from raysearch.space.parsing import parse_space
 from tests.raysearch.toy import facts
 
 HERE = Path(__file__).parents[1]

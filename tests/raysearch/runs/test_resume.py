@@ -14,7 +14,8 @@ from raysearch.results.export import best_config_text, best_openseg
 from raysearch.runs import driver
 from raysearch.runs.outcome import search_result
 from raysearch.search.search import Search
-from raysearch.space.spec import SearchSpec, parse_space
+from raysearch.space.parsing import parse_space
+from raysearch.space.spec import SearchSpec
 
 CONFIG: dict[str, Any] = {
     "data": {"drawn": {"num_train": 4, "num_val": 2, "size": [32, 32]}, "augmentation": {"crop_size": [32, 32]}},

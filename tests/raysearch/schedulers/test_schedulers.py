@@ -15,7 +15,8 @@ from raysearch.schedulers.median_stopping import MedianStopping
 from raysearch.schedulers.progressive_halving import ProgressiveHalving, noise_level, soft_ranks_agree
 from raysearch.schedulers.successive_halving import SuccessiveHalving
 from raysearch.search.search import Search
-from raysearch.space.spec import SchedulerSettings, SearchSpec
+from raysearch.space.settings import SchedulerSettings
+from raysearch.space.spec import SearchSpec
 from tests.raysearch.toy import facts, run_search, run_trial, toy_spec
 
 RULES = ["asha", "hyperband", "pasha", "median"]

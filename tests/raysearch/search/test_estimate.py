@@ -11,7 +11,8 @@ from raysearch.history.history import History, read_history
 from raysearch.history.journal import Journal
 from raysearch.search.estimate import Interval, estimate_search
 from raysearch.search.search import Search
-from raysearch.space.spec import SearchSpec, parse_space
+from raysearch.space.parsing import parse_space
+from raysearch.space.spec import SearchSpec
 from tests.raysearch.toy import run_search, run_trial, toy_spec
 
 

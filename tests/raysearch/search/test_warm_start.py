@@ -23,7 +23,8 @@ from raysearch.history.tables import trials_table, write_table
 from raysearch.results.export import best_document
 from raysearch.search.search import Search
 from raysearch.search.warm_start import read_prior
-from raysearch.space.spec import SearchSpec, load_space, parse_space
+from raysearch.space.parsing import load_space, parse_space
+from raysearch.space.spec import SearchSpec
 from tests.raysearch.algorithms.test_algorithms import spec_for
 from tests.raysearch.toy import SPACE, facts, run_search, toy_spec
 

@@ -23,7 +23,8 @@ from raysearch.results.confirmation import read_confirmation, write_confirmed
 from raysearch.results.export import best_document
 from raysearch.search.search import Search
 from raysearch.space.constraints import Constraint
-from raysearch.space.spec import SearchSpec, parse_space
+from raysearch.space.parsing import parse_space
+from raysearch.space.spec import SearchSpec
 from tests.raysearch.toy import SPACE, run_search, toy_spec
 
 CONFIG = {"data": {"label_class_ids": [0, 1, 2], "class_names": ["road", "traffic light", "bicyclist"]}}

@@ -11,8 +11,8 @@ from raysearch.config.strict_yaml import read_mapping
 from raysearch.config.trainable_loading import load_trainable
 from raysearch.config.trial_config import ConfigTree
 from raysearch.space.schema import space_schema
+from raysearch.space.settings import DEFAULT_TRAINABLE
 from raysearch.space.shipped import shipped_spaces
-from raysearch.space.spec import DEFAULT_TRAINABLE
 from trainables.config import Config
 
 RIGHT: dict[str, Any] = {

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from raysearch.space.spec import load_space, parse_space
+from raysearch.space.parsing import load_space, parse_space
 from trainables.config import Config
 
 SPACES = sorted((Path(__file__).parents[3] / "search_spaces").glob("*.yaml"))

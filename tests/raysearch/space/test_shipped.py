@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from raysearch.errors import InputError
+from raysearch.space.parsing import load_space
 from raysearch.space.shipped import find_space, shipped_spaces, summary
-from raysearch.space.spec import load_space
 
 
 def test_a_name_stands_for_the_shipped_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

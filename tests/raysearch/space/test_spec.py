@@ -15,7 +15,9 @@ from raysearch.config.sections import read_section
 from raysearch.config.trial_config import ConfigTree
 from raysearch.errors import InputError
 from raysearch.space.parameters import read_parameters
-from raysearch.space.spec import SECTIONS, SearchSpec, load_space, parse_space
+from raysearch.space.parsing import load_space, parse_space
+from raysearch.space.settings import SECTIONS
+from raysearch.space.spec import SearchSpec
 from trainables.config import Config
 from trainables.dotted_paths import with_values
 
@@ -1137,7 +1139,7 @@ def test_all_faults_at_once_in_the_order_of_the_file(folder: Path) -> None:
 
 
 def test_reading_a_space_file_needs_neither_ray_nor_torch() -> None:
-    program = "import sys, raysearch.space.spec; print(sorted({'ray', 'torch'} & set(sys.modules)))"
+    program = "import sys, raysearch.space.parsing; print(sorted({'ray', 'torch'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 

@@ -12,7 +12,7 @@ from ray import tune
 from raysearch.commands import space_commands
 from raysearch.errors import InputError
 from raysearch.space.distributions import words_of
-from raysearch.space.spec import load_space, parse_space
+from raysearch.space.parsing import load_space, parse_space
 from raysearch.space.sweeps import Converted, Wish, convert
 
 SWEEP = """
