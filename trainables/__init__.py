@@ -1,1 +1,1 @@
-"""Trainers of one trial; they know nothing of the search that may run them."""
+"""Trainers of a single trial; they know nothing of the search that may run them."""
