@@ -104,8 +104,8 @@ FORMS = (
     Form(
         r"python -m raysearch data (convert|split) \w+ potatoes.*",
         "run",
-        "every page has one dataset of that name",
-        ((r"(masks|grey|all) potatoes", r"\1 potatoes-of-\1"),),
+        "every page has one dataset of that name, and the two splits are alternatives",
+        ((r"(masks|grey|all) potatoes", r"\1 potatoes-of-\1"), (r"of-all (--train .*)", r"of-all-by-number \1")),
     ),
     Form(r"python -m raysearch data .*", "run"),
 )
