@@ -45,7 +45,7 @@ class DrawnConfig(_Section):
 
 
 class AugmentationConfig(_Section):
-    """Random changes to a training image. The default sizes and ratios are those of the original trainer."""
+    """Random changes to a training image. Scale and aspect ratio are drawn as in the original trainer."""
 
     fit: Literal["crop", "scale", "scale_and_pad"] = "crop"
     """Method that brings an image to `crop_size`. `crop` scales the image at random, crops it at random and pads it
@@ -89,9 +89,7 @@ class DataConfig(_Section):
     )
     """Raw label value of each class, in class order. All other values, and always 255, are ignored."""
     reduce_zero_label: bool = False
-    """If true, class 0 is ignored and every other class index moves down by one. This happens after raw label values
-    have been mapped to class indices.
-    """
+    """If true, the first value of `label_class_ids` is ignored too, and all other class indices move down by one."""
     class_names: tuple[str, ...] | None = None
     """Name of each class, for tables and pictures."""
     input_mode: Literal["RGB", "BGR"] = "RGB"
@@ -351,7 +349,7 @@ class TrainConfig(_Section):
     """Length and conditions of the training."""
 
     seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of weights, batches, augmentation and anchors. It is the same in all trials of a search."""
+    """Seed of weights, batches, augmentation, dropout and anchors. It is the same in all trials of a search."""
     max_iters: Annotated[int, Field(ge=1)] = 200
     """Full budget in iterations, and the length of the poly schedule."""
     report_iters: Annotated[int, Field(ge=1)] = 40

@@ -39,9 +39,7 @@ class OnnxFile(NamedTuple):
     difference: float
     """Largest absolute difference between its scores and the network's."""
     fixed: dict[str, int]
-    """Those of batch, height and width for which the file takes only one size, with that size; empty for most
-    backbones.
-    """
+    """Dimensions (batch, height, width) that the file takes in one size only, with that size; usually empty."""
 
 
 class UnequalScoresError(RuntimeError):

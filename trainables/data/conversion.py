@@ -61,7 +61,7 @@ class Conversion:
     num_images: int
     """Number of images that were copied or linked."""
     palette_images: Literal["indices", "colours"] | None
-    """How label files with their own palette were read; None if there are none."""
+    """Way in which label files with their own palette were read; None if there are none."""
     soft_edges: SoftEdges | None
     """Values of the labels if they looked blended along edges; None for colour masks."""
     moved: frozenset[int]

@@ -25,8 +25,8 @@ class Anchors(NamedTuple):
     num_groups: int
     """Number of (image, class) groups that the anchors were drawn from."""
     took_effect: frozenset[str] = frozenset()
-    """Those of `max_samples`, `max_views`, `min_pixels` and `replacement` that had an effect. Without the others, the
-    anchors would be the same.
+    """Limits, among `max_samples`, `max_views`, `min_pixels` and `replacement`, that had an effect. Without the others,
+    the anchors would be the same.
     """
 
 

@@ -34,7 +34,7 @@ class ContrastTerm(NamedTuple):
     num_groups: int
     """Number of (image, class) groups that gave anchors."""
     took_effect: frozenset[str] = frozenset()
-    """Those of `LIMITS` that had an effect. Without the others, the loss would be the same."""
+    """Names in `LIMITS` of the settings that had an effect. Without the others, the loss would be the same."""
 
 
 class PixelContrast(nn.Module):
