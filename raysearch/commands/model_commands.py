@@ -22,7 +22,7 @@ from raysearch.errors import Fault, InputError, WorkError
 if TYPE_CHECKING:
     from trainables.config import DataConfig
     from trainables.metrics import ConfusionMatrix
-    from trainables.openseg_json import Flags
+    from trainables.openseg.flags import Flags
 
 app = typer.Typer()
 
@@ -49,7 +49,7 @@ def train(config: ConfigFile, pairs: Pairs = None, out: Out = None) -> None:
     from raysearch.config.trial_config import load_config
     from raysearch.execution import standalone
     from trainables.config import Config
-    from trainables.openseg_json import read_flags
+    from trainables.openseg.flags import read_flags
 
     flags = read_flags(pairs or (), Path.cwd())
     if flags.asks_for_evaluation:

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from raysearch.errors import Fault, InputError
+from trainables.openseg.flags import FLAGS
 
 
 class SuggestingCommand(TyperCommand):
@@ -32,8 +33,6 @@ class SuggestingCommand(TyperCommand):
             raise
 
     def _nearly_options(self, args: list[str]) -> Iterator[Fault]:
-        from trainables.openseg_json import FLAGS  # late: nothing else at the start of a command needs the config
-
         options = ["--help"] + [name for param in self.params for name in param.opts if name.startswith("--")]
         for word in args:
             name = word.partition("=")[0]

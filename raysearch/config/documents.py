@@ -14,7 +14,7 @@ from typing import Any
 from raysearch.config.strict_yaml import read_mapping
 from raysearch.errors import Fault, InputError
 from trainables.config import Config
-from trainables.openseg_json import is_openseg
+from trainables.openseg.dialect import is_openseg
 
 JOURNAL_FILE = "study.journal"
 """The journal in the folder of a run."""

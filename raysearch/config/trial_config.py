@@ -24,7 +24,9 @@ from raysearch.config.strict_yaml import kind_of, parse_value
 from raysearch.errors import Fault
 from trainables.config import Config
 from trainables.dotted_paths import assign, leaves, lookup
-from trainables.openseg_json import Flags, given_at, has_place, is_openseg, read_flags, read_openseg
+from trainables.openseg.dialect import is_openseg
+from trainables.openseg.flags import Flags, given_at, read_flags
+from trainables.openseg.reader import has_place, read_openseg
 from trainables.protocol import HasUnused
 
 _M = TypeVar("_M", bound=BaseModel)

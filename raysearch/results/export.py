@@ -25,7 +25,8 @@ from raysearch.results.confirmation import Confirmation, confirmed_entry, read_c
 from raysearch.space.parsing import load_space
 from raysearch.space.spec import SearchSpec
 from trainables.config import Config
-from trainables.openseg_json import BLOCK, command_line, write_openseg
+from trainables.openseg.dialect import BLOCK
+from trainables.openseg.writer import command_line, write_openseg
 
 _PACKAGES = ("raysearch", "ray", "optuna", "torch", "torchvision", "timm", "albumentations", "numpy")
 

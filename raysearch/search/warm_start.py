@@ -36,7 +36,7 @@ from raysearch.space.parameters import nearest_value, range_of
 from raysearch.space.parsing import load_space
 from raysearch.space.spec import SearchSpec
 from trainables.dotted_paths import ABSENT, leaves, lookup, with_values
-from trainables.openseg_json import read_flags
+from trainables.openseg.flags import read_flags
 
 _LEARNERS = ("auto", "tpe", "gp", "curve_gp", "cmaes", "nsga2")
 """Algorithms that learn from scores."""

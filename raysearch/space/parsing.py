@@ -56,7 +56,7 @@ from raysearch.space.spec import SearchSpec, entries_of
 from raysearch.space.survey import Survey, check_parameters, survey_space
 from raysearch.space.track_settings import TrackSettings
 from trainables.dotted_paths import assign, leaves, with_values
-from trainables.openseg_json import Flags, read_flags
+from trainables.openseg.flags import Flags, read_flags
 from trainables.protocol import HasThreads
 
 Look = Callable[[LoadedTrainable, dict[str, Any]], list[Fault]]

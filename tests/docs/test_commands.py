@@ -37,7 +37,7 @@ from raysearch.space.settings import KEYS
 from raysearch.space.spec import SearchSpec
 from tests.docs import world
 from tests.docs.blocks import PAGES, README, README_ZH, REPOSITORY, Block, Command, blocks, commands, inline_commands
-from trainables.openseg_json import FLAGS
+from trainables.openseg.flags import FLAGS
 
 RUN = re.compile(r"runs/(\w+)-…")
 """How the pages write the folder of a run."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trainables.config import Config
-from trainables.openseg_json import write_openseg
+from trainables.openseg.writer import write_openseg
 
 COLOURS = {(0, 0, 0): 0, (0, 128, 0): 50, (128, 64, 128): 100}
 _SIZE = (32, 48)

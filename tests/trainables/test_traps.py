@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.trainables.test_openseg_json import street
+from tests.trainables.openseg.files import street
 from tests.trainables.tiny import differing, remaining_reports, state_of, tiny
-from trainables import openseg_json
 from trainables.losses import contrast as contrast_term
 from trainables.losses.anchor_sampling import sample_anchors
+from trainables.openseg import reader
 from trainables.trainer import Trainer
 
 CONTRAST_ON = {"contrast.memory": True, "contrast.memory_size": 8, "contrast.pixel_update_freq": 2}
@@ -69,18 +69,18 @@ def memory_that_is_switched_off_is_off(folder: Path) -> None:
     """A file of the original says `with_memory: false` and means it."""
     for stated in (True, False):
         document = street(**{"network.model_name": "hrnet_w48_mem", "contrast.with_memory": stated})
-        assert openseg_json.read_openseg(document, "F.json").values["contrast"]["memory"] is stated
+        assert reader.read_openseg(document, "F.json").values["contrast"]["memory"] is stated
 
 
 def presence_of_the_key_switches_it_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """The original asks whether `with_memory` is there, not what it says."""
-    read = openseg_json.read_openseg
+    read = reader.read_openseg
 
-    def by_presence(document: dict[str, Any], source: str) -> openseg_json.Reading:
+    def by_presence(document: dict[str, Any], source: str) -> reader.Reading:
         contrast = document["contrast"]
         return read({**document, "contrast": {**contrast, "with_memory": "with_memory" in contrast}}, source)
 
-    monkeypatch.setattr(openseg_json, "read_openseg", by_presence)
+    monkeypatch.setattr(reader, "read_openseg", by_presence)
 
 
 def never_asks_for_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:

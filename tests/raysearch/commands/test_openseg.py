@@ -25,7 +25,7 @@ from raysearch.space.parsing import load_space, parse_space
 from raysearch.space.spec import SearchSpec
 from trainables.config import Config, DrawnConfig
 from trainables.data import class_pixel_counts, draw_split, open_split
-from trainables.openseg_json import write_openseg
+from trainables.openseg.writer import write_openseg
 
 FLAGS = "--model_name hrnet_w48_contrast --backbone hrnet48 --loss_type contrast_ce_loss --gpu 0 1 --drop_last y"
 SPACE = {
