@@ -10,18 +10,16 @@ import numpy as np
 import optuna
 import pyarrow as pa
 from numpy.typing import NDArray
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.storages import InMemoryStorage
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from sklearn.ensemble import RandomForestRegressor
 
-from raysearch.algorithms.unit_cube import to_unit
 from raysearch.config.choices import for_optuna, label
 from raysearch.history.history import History, TrialHistory
 from raysearch.history.run_dir import RunDir
 from raysearch.history.tables import write_table
+from raysearch.results.fanova import fanova, place_of
 from trainables.protocol import TOOK_EFFECT
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -247,65 +245,8 @@ def _fanova_shares(
 
 
 def _place(trial: TrialHistory, path: str) -> float:
-    """Where a value lies in [0, 1], every choice as wide as another; NaN where it is inactive."""
-    if path not in trial.params:
-        return float("nan")
-    match trial.distributions[path]:
-        case CategoricalDistribution() as choices:
-            return (float(choices.to_internal_repr(trial.params[path])) + 0.5) / len(choices.choices)
-        case FloatDistribution() | IntDistribution() as numbers:
-            return to_unit(numbers, trial.params[path])
-        case other:
-            raise AssertionError(f"unknown distribution {other}")
-
-
-def fanova(points: Floats, values: Floats, *, num_trees: int, seed: int) -> Floats:
-    """The share of each dimension's main effect in the variance of a random forest over the unit cube, (d,).
-
-    Hutter et al. (ICML 2014), with the forest of Optuna's `FanovaImportanceEvaluator` and its shares: the mean over
-    trees of the variance of a tree's marginal over that of the tree. Optuna walks through a tree once for every piece
-    of a marginal, in Python, a second for 300 trials; here each leaf, a box, adds its part to all of them at once.
-
-    Args:
-        points: (n, d) in [0, 1].
-        values: (n,).
-        num_trees: Trees of the forest.
-        seed: Of the forest.
-    """
-    forest = RandomForestRegressor(num_trees, max_depth=64, random_state=seed).fit(points, values)
-    shares = [_tree_shares(tree.tree_, points.shape[1]) for tree in forest.estimators_]
-    told = [share for share in shares if share is not None]
-    return np.mean(told, axis=0) if told else np.zeros(points.shape[1])
-
-
-def _tree_shares(tree: Any, num_dims: int) -> Floats | None:
-    """None for a tree that gives one value everywhere."""
-    low, high = np.zeros((tree.node_count, num_dims)), np.ones((tree.node_count, num_dims))
-    for node, (left, right) in enumerate(zip(tree.children_left, tree.children_right, strict=True)):
-        if left >= 0:  # parents come before their children
-            low[left] = low[right] = low[node]
-            high[left] = high[right] = high[node]
-            high[left, tree.feature[node]] = low[right, tree.feature[node]] = tree.threshold[node]
-    is_leaf = tree.children_left < 0
-    low, high, values = low[is_leaf], high[is_leaf], tree.value[is_leaf, 0, 0]
-    volumes = (high - low).prod(axis=1)
-    mean = volumes @ values
-    variance = volumes @ (values - mean) ** 2
-    if variance <= 0.0:
-        return None
-    contents = volumes * (values - mean)
-    variances = [_marginal_variance(low[:, j], high[:, j], contents) for j in range(num_dims)]
-    return np.array(variances, np.float64) / float(variance)
-
-
-def _marginal_variance(low: Floats, high: Floats, contents: Floats) -> float:
-    """The variance along one dimension of a function of mean 0, given as its integrals over boxes, (boxes,) each."""
-    edges, places = np.unique(np.concatenate([low, high]), return_inverse=True)
-    slopes = np.zeros(len(edges))
-    widths = high - low
-    heights = np.divide(contents, widths, out=np.zeros_like(contents), where=widths > 0.0)
-    np.add.at(slopes, places, np.concatenate([heights, -heights]))
-    return float(np.diff(edges) @ np.cumsum(slopes)[:-1] ** 2)
+    """Where a value lies in [0, 1]; NaN where it is inactive."""
+    return place_of(trial.distributions[path], trial.params[path]) if path in trial.params else float("nan")
 
 
 # PED-ANOVA.

@@ -18,7 +18,8 @@ from raysearch.history.events import Mode
 from raysearch.history.history import History, read_history
 from raysearch.history.journal import Journal
 from raysearch.history.run_dir import RunDir
-from raysearch.results.importances import MIN_TRIALS, Importances, fanova, idle_values, importances, write_importances
+from raysearch.results.fanova import fanova
+from raysearch.results.importances import MIN_TRIALS, Importances, idle_values, importances, write_importances
 from raysearch.search.search import Search
 from raysearch.space.parsing import parse_space
 from tests.raysearch.report.histories import history_of, trial
