@@ -1,20 +1,46 @@
 """Search algorithms: what to try next, as a function of the seed and the history alone.
 
-None keeps state between two suggestions, so a resumed search goes on as if it had never stopped.
+Each is a sampler of Optuna: those of our own can be imported from here and used in any study. None keeps state between
+two suggestions, so a resumed search goes on as if it had never stopped.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from raysearch.algorithms import cma_es, curve_gp, grid, optuna_samplers, quasi_random
+from raysearch.algorithms import optuna_samplers
+from raysearch.algorithms.any_sampler import AnySampler
+from raysearch.algorithms.cma_es import StatelessCmaEsSampler
+from raysearch.algorithms.curve_gp import CurveGPSampler
 from raysearch.algorithms.feasibility import Feasibility
+from raysearch.algorithms.grid import CombinationsSampler
+from raysearch.algorithms.history_sampler import HistorySampler, Question
 from raysearch.algorithms.nearby import nearest
+from raysearch.algorithms.optuna_samplers import SteadyStateNSGAIISampler
 from raysearch.algorithms.predicted_memory import PredictedMemory
+from raysearch.algorithms.quasi_random import SobolSampler
+from raysearch.history.events import SamplerNotes
 from raysearch.history.history import History, TrialHistory
 from raysearch.space.parameters import identity
+from raysearch.space.sampler_loading import build_sampler, is_reference
 from raysearch.space.spec import SearchSpec
+
+__all__ = [
+    "CombinationsSampler",
+    "CurveGPSampler",
+    "SobolSampler",
+    "StatelessCmaEsSampler",
+    "SteadyStateNSGAIISampler",
+    "suggest",
+]
+
+_OWN: dict[str, type[HistorySampler]] = {
+    "curve_gp": CurveGPSampler,
+    "cmaes": StatelessCmaEsSampler,
+    "qmc": SobolSampler,
+    "grid": CombinationsSampler,
+}
+"""Algorithms that are no configured sampler of Optuna's, by their names in a space file."""
 
 _MAX_DRAWS = 25
 """Draws of an algorithm of which none may be started, after which the nearest values that may be take their place."""
@@ -23,8 +49,24 @@ _MAX_SUSPECTS = 8
 """Suspect draws of an algorithm after which its least suspect is tried, or the nearest values that are not suspect."""
 
 
+@dataclass(frozen=True)
+class Suggestion:
+    """What a trial should train with."""
+
+    values: dict[str, Any]
+    """The searched values, by dotted path."""
+    notes: SamplerNotes | None = None
+    """What a sampler that is none of ours noted for its next proposals."""
+
+
 def suggest(spec: SearchSpec, history: History, number: int) -> dict[str, Any] | None:
-    """Return the searched values of trial `number`, by dotted path; None when nothing is found that may be started.
+    """Return the searched values of trial `number`, by dotted path; see `suggest_with_notes`."""
+    suggestion = suggest_with_notes(spec, history, number)
+    return None if suggestion is None else suggestion.values
+
+
+def suggest_with_notes(spec: SearchSpec, history: History, number: int) -> Suggestion | None:
+    """Return what trial `number` should train with; None when nothing is found that may be started.
 
     Values that break a constraint between them are never started, nor are those predicted not to fit into memory. A
     trial is a function of its config, so what was tried is not started again either. The algorithm then draws again,
@@ -33,6 +75,20 @@ def suggest(spec: SearchSpec, history: History, number: int) -> dict[str, Any] |
     algorithm's first draw take its place that may be started and are not suspect (`nearby.py`). A finite space is
     searched to its last values. A grid asks no neighbours.
     """
+    reference = spec.search.algorithm
+    if not is_reference(reference):
+        values = _first_fit(spec, history, number, lambda question: _draw(spec, question))
+        return None if values is None else Suggestion(values)
+    seed = Question(spec, history, number).seed(spec.search.seed)
+    sampler = AnySampler(build_sampler(reference, spec.search.algorithm_args, seed), spec, history)
+    values = _first_fit(spec, history, number, lambda _: sampler.propose())
+    return None if values is None else Suggestion(values, sampler.notes(values))
+
+
+def _first_fit(
+    spec: SearchSpec, history: History, number: int, draw: Callable[[Question], dict[str, Any] | None]
+) -> dict[str, Any] | None:
+    """Return the first draw that may be started and is not suspect, or what takes its place."""
     tried = {identity(_tried_values(spec, trial)) for trial in history.trials}
     memory = PredictedMemory(spec, history)
 
@@ -40,14 +96,14 @@ def suggest(spec: SearchSpec, history: History, number: int) -> dict[str, Any] |
         return identity(values) not in tried and spec.allows(values) and memory.fits(values)
 
     if spec.search.algorithm == "grid":
-        return grid.suggest(spec, may_start)
+        return draw(Question(spec, history, number, may_start=may_start))
     feasibility = Feasibility(spec, history)
     rejected: list[dict[str, Any]] = []
     suspects: list[tuple[float, dict[str, Any]]] = []
     num_too_large = 0
     for redraw in range(_MAX_DRAWS):
-        seed = _seed(spec, number, redraw)
-        values = _draw(spec, history, number + redraw, seed, len(suspects) + num_too_large, may_start)
+        num_rejected = len(suspects) + num_too_large
+        values = draw(Question(spec, history, number, redraw, num_rejected, may_start))
         if values is None:
             continue
         rejected.append(values)
@@ -62,26 +118,17 @@ def suggest(spec: SearchSpec, history: History, number: int) -> dict[str, Any] |
             break
     if suspects and not feasibility.cautious:
         return min(suspects, key=lambda suspect: suspect[0])[1]
-    seed = _seed(spec, number, _MAX_DRAWS)
+    seed = Question(spec, history, number, redraw=_MAX_DRAWS).seed(spec.search.seed)
     wished = rejected[0] if rejected else optuna_samplers.suggest_at_random(spec, seed)
     return nearest(spec, wished, seed, may_start, feasibility.doubt)
 
 
-def _seed(spec: SearchSpec, number: int, redraw: int) -> int:
-    return int(np.random.SeedSequence([spec.search.seed, number, redraw]).generate_state(1)[0])
-
-
-def _draw(
-    spec: SearchSpec,
-    history: History,
-    index: int,
-    seed: int,
-    num_rejected: int,
-    may_start: Callable[[Mapping[str, Any]], bool],
-) -> dict[str, Any] | None:
-    algorithm = spec.search.algorithm
+def _draw(spec: SearchSpec, question: Question) -> dict[str, Any] | None:
+    algorithm, history, seed = spec.search.algorithm, question.history, question.seed(spec.search.seed)
     if algorithm == "auto":
         algorithm = "curve_gp" if len(spec.objectives) == 1 else "tpe"
+    if algorithm in _OWN:
+        return _OWN[algorithm](spec.search.seed).propose(question)
     match algorithm:
         case "tpe":
             return optuna_samplers.suggest_by_tpe(spec, history, seed)
@@ -89,14 +136,7 @@ def _draw(
             return optuna_samplers.suggest_by_gp(spec, history, seed)
         case "nsga2":
             return optuna_samplers.suggest_by_nsga2(spec, history, seed)
-        case "curve_gp":
-            return curve_gp.suggest(spec, history, seed, index, num_rejected, may_start)
-        case "cmaes":
-            return cma_es.suggest(spec, history, seed)
-        case "qmc":
-            return quasi_random.suggest(spec, index - num_rejected, num_rejected)
-        case _:
-            return optuna_samplers.suggest_at_random(spec, seed)
+    return optuna_samplers.suggest_at_random(spec, seed)
 
 
 def _tried_values(spec: SearchSpec, trial: TrialHistory) -> Mapping[str, Any]:

@@ -11,44 +11,50 @@ import numpy as np
 from cmaes import CMA
 from optuna.distributions import FloatDistribution, IntDistribution
 
+from raysearch.algorithms.history_sampler import HistorySampler, Question
 from raysearch.algorithms.optuna_samplers import suggest_at_random
 from raysearch.algorithms.unit_cube import from_unit, to_unit
 from raysearch.history.history import History
-from raysearch.space.spec import SearchSpec
 
 _SIGMA = 1.0 / 6.0
 """Initial step size in the unit cube: the default of Optuna's sampler."""
 
 
-def suggest(spec: SearchSpec, history: History, seed: int) -> dict[str, Any]:
-    """The next point of the evolution."""
-    values = suggest_at_random(spec, seed)
-    numeric = {
-        p.path: p.distribution
-        for p in spec.parameters
-        if not p.when and isinstance(p.distribution, FloatDistribution | IntDistribution)
-    }
-    dimensions = len(numeric)
-    if dimensions < 2:
+class StatelessCmaEsSampler(HistorySampler):
+    """CMA-ES whose state is rebuilt from the trials for every proposal.
+
+    Optuna's own `CmaEsSampler` keeps the state in the study that it is asked over, and so starts over in a study that
+    was built from the values of trials alone.
+    """
+
+    def propose(self, question: Question) -> dict[str, Any]:
+        """Return the next point of the evolution."""
+        seed, space = question.seed(self.seed), question.space
+        values = suggest_at_random(space, seed)
+        numeric = {
+            p.path: p.distribution
+            for p in space.parameters
+            if not p.when and isinstance(p.distribution, FloatDistribution | IntDistribution)
+        }
         # One coordinate has no covariance to adapt: a constant one beside it keeps the algorithm whole.
-        dimensions = 2
-    population_size = 4 + math.floor(3 * math.log(dimensions))
-    evolution = CMA(
-        mean=np.full(dimensions, 0.5),
-        sigma=_SIGMA,
-        bounds=np.tile([0.0, 1.0], (dimensions, 1)),
-        seed=seed,
-        population_size=population_size,
-    )
-    told = _finished_points(history, numeric, dimensions)
-    for start in range(0, len(told) - population_size + 1, population_size):
-        evolution.tell(told[start : start + population_size])
-        if evolution.should_stop():
-            break
-    point = evolution.ask()
-    searched = zip(numeric.items(), point[: len(numeric)], strict=True)
-    drawn = {path: from_unit(distribution, min(float(u), 1.0 - 1e-9)) for (path, distribution), u in searched}
-    return {path: drawn.get(path, value) for path, value in values.items()}
+        dimensions = max(2, len(numeric))
+        population_size = 4 + math.floor(3 * math.log(dimensions))
+        evolution = CMA(
+            mean=np.full(dimensions, 0.5),
+            sigma=_SIGMA,
+            bounds=np.tile([0.0, 1.0], (dimensions, 1)),
+            seed=seed,
+            population_size=population_size,
+        )
+        told = _finished_points(question.history, numeric, dimensions)
+        for start in range(0, len(told) - population_size + 1, population_size):
+            evolution.tell(told[start : start + population_size])
+            if evolution.should_stop():
+                break
+        coordinates = evolution.ask()[: len(numeric)]
+        searched = zip(numeric.items(), coordinates, strict=True)
+        drawn = {path: from_unit(distribution, min(float(u), 1.0 - 1e-9)) for (path, distribution), u in searched}
+        return {path: drawn.get(path, value) for path, value in values.items()}
 
 
 def _finished_points(

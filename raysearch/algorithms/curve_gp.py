@@ -5,19 +5,17 @@ little a trial that was stopped early says. A training's score is noisy: the exp
 luckiest config again and again, so it is augmented by how much of a further score there would be news and not noise.
 """
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm, qmc
 
-from raysearch.algorithms import quasi_random
 from raysearch.algorithms.curve_model import model_of
+from raysearch.algorithms.history_sampler import HistorySampler, Question
 from raysearch.algorithms.optuna_samplers import window
+from raysearch.algorithms.quasi_random import point
 from raysearch.algorithms.unit_cube import around
-from raysearch.history.history import History
-from raysearch.space.spec import SearchSpec
 
 Array = npt.NDArray[np.float64]
 
@@ -32,46 +30,49 @@ _NUM_REFINED, _NUM_ROUNDS = 4, 4
 """Candidates with the best improvement, around which there are further ones, a tenth as far; how often that is done."""
 
 
-def suggest(
-    spec: SearchSpec,
-    history: History,
-    seed: int,
-    index: int,
-    num_rejected: int,
-    may_start: Callable[[Mapping[str, Any]], bool],
-) -> dict[str, Any] | None:
-    """Return the values with the largest augmented improvement, of those that may be started.
+class CurveGPSampler(HistorySampler):
+    """A Gaussian process that learns from intermediate values too, of completed, pruned and running trials.
 
-    While there are few trials to go by, it is a quasi-random point.
+    For one objective, whose scores are noisy or whose trials are pruned: report intermediate values, and a trial counts
+    as what it is expected to reach, as uncertain as the trials so far tell.
     """
-    if not spec.parameters:
-        return {}
-    trials = window(history, seed)
-    model = model_of(spec, trials, history)
-    if model is None:
-        return quasi_random.suggest(spec, index - num_rejected, num_rejected)
-    space, process = model.space, model.process
-    pending = [trial for trial in trials if trial.effective_status == "running"]
-    if pending:
-        process = process.expecting(np.array([space.features_of(trial.params) for trial in pending]))
-    expected, _ = process.posterior(process.x)
-    lowest = float(expected.min())
 
-    def improvement(points: Array) -> Array:
-        return log_augmented_improvement(*process.posterior(space.features_at(points)), lowest, process.new_noise)
+    def propose(self, question: Question) -> dict[str, Any] | None:
+        """Return the values with the largest augmented improvement, of those that may be started.
 
-    rng = np.random.default_rng(seed)
-    centres = np.array([space.point_of(o.trial.params) for o in model.observed])
-    nearby = centres[np.argsort(expected[: len(centres)], kind="stable")[:_NUM_CENTRES]]
-    spread = qmc.Sobol(len(spec.parameters), rng=rng).random(_NUM_SPREAD)
-    candidates = np.concatenate([spread, around(nearby, _NUM_AROUND, rng, _REACHES)])
-    gains = improvement(candidates)
-    for _ in range(_NUM_ROUNDS):
-        best = candidates[np.argsort(-gains, kind="stable")[:_NUM_REFINED]]
-        refined = around(best, _NUM_AROUND, rng, (_REACHES[0] / 10, _REACHES[1] / 10))
-        candidates, gains = np.concatenate([candidates, refined]), np.concatenate([gains, improvement(refined)])
-    ranked = (space.values_at(candidates[place]) for place in np.argsort(-gains, kind="stable"))
-    return next(filter(may_start, ranked), None)
+        While there are few trials to go by, it is a quasi-random point.
+        """
+        parameters, history = question.space.parameters, question.history
+        if not parameters:
+            return {}
+        seed = question.seed(self.seed)
+        trials = window(history, seed)
+        model = model_of(question.space, trials, history)
+        if model is None:
+            return point(question, self.seed)
+        space, process = model.space, model.process
+        pending = [trial for trial in trials if trial.effective_status == "running"]
+        if pending:
+            process = process.expecting(np.array([space.features_of(trial.params) for trial in pending]))
+        expected, _ = process.posterior(process.x)
+        lowest = float(expected.min())
+
+        def improvement(points: Array) -> Array:
+            moments = process.posterior(space.features_at(points))
+            return log_augmented_improvement(*moments, lowest, process.new_noise)
+
+        rng = np.random.default_rng(seed)
+        centres = np.array([space.point_of(o.trial.params) for o in model.observed])
+        nearby = centres[np.argsort(expected[: len(centres)], kind="stable")[:_NUM_CENTRES]]
+        spread = qmc.Sobol(len(parameters), rng=rng).random(_NUM_SPREAD)
+        candidates = np.concatenate([spread, around(nearby, _NUM_AROUND, rng, _REACHES)])
+        gains = improvement(candidates)
+        for _ in range(_NUM_ROUNDS):
+            best = candidates[np.argsort(-gains, kind="stable")[:_NUM_REFINED]]
+            refined = around(best, _NUM_AROUND, rng, (_REACHES[0] / 10, _REACHES[1] / 10))
+            candidates, gains = np.concatenate([candidates, refined]), np.concatenate([gains, improvement(refined)])
+        ranked = (space.values_at(candidates[place]) for place in np.argsort(-gains, kind="stable"))
+        return next(filter(question.may_start, ranked), None)
 
 
 def log_augmented_improvement(expected: Array, deviation: Array, lowest: float, noise: float) -> Array:

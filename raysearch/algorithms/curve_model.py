@@ -19,10 +19,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 
+from raysearch.algorithms.searched_space import SearchedSpace
 from raysearch.algorithms.unit_cube import active_values, from_unit, to_unit
 from raysearch.history.events import Report
 from raysearch.history.history import History, TrialHistory
-from raysearch.space.spec import SearchSpec
 
 Array = npt.NDArray[np.float64]
 
@@ -43,12 +43,12 @@ class CurveModel:
     """Loss that is 1 to the process."""
 
 
-def model_of(spec: SearchSpec, trials: Sequence[TrialHistory], history: History) -> CurveModel | None:
+def model_of(searched: SearchedSpace, trials: Sequence[TrialHistory], history: History) -> CurveModel | None:
     """The process of some trials of a search; None while a plane through them would fit everything."""
     observed = observations(trials, history)
-    if len(observed) <= len(spec.parameters):
+    if len(observed) <= len(searched.parameters):
         return None
-    space = Space(spec)
+    space = Space(searched)
     x = np.array([space.features_of(observation.trial.params) for observation in observed])
     losses = np.array([observation.loss for observation in observed])
     centre, scale = float(losses.mean()), float(losses.std()) or 1.0
@@ -203,37 +203,39 @@ class Space:
     in the middle.
     """
 
-    def __init__(self, spec: SearchSpec) -> None:
-        self._spec = spec
+    def __init__(self, searched: SearchedSpace) -> None:
+        self._searched = searched
         widths = [
             len(p.distribution.choices) if isinstance(p.distribution, CategoricalDistribution) else 1
-            for p in spec.parameters
+            for p in searched.parameters
         ]
         self.groups = np.repeat(np.arange(len(widths)), widths)
 
     def values_at(self, point: Array) -> dict[str, Any]:
         """The values at a point, (D,), those that are not active left out."""
-        parameters = zip(self._spec.parameters, point, strict=True)
-        return active_values(self._spec, {p.path: from_unit(p.distribution, float(u)) for p, u in parameters})
+        parameters = zip(self._searched.parameters, point, strict=True)
+        return active_values(self._searched, {p.path: from_unit(p.distribution, float(u)) for p, u in parameters})
 
     def features_at(self, points: Array) -> Array:
         """(N, F) of (N, D) points; a whole number is not rounded here."""
-        columns = [_feature_columns(p.distribution, u) for p, u in zip(self._spec.parameters, points.T, strict=True)]
+        columns = [
+            _feature_columns(p.distribution, u) for p, u in zip(self._searched.parameters, points.T, strict=True)
+        ]
         features = np.concatenate(columns, axis=1)
-        if any(p.when for p in self._spec.parameters):
+        if any(p.when for p in self._searched.parameters):
             for row, point in zip(features, points, strict=True):
                 values = self.values_at(point)
-                inactive = [place for place, p in enumerate(self._spec.parameters) if p.path not in values]
+                inactive = [place for place, p in enumerate(self._searched.parameters) if p.path not in values]
                 row[np.isin(self.groups, inactive)] = 0.5
         return features
 
     def features_of(self, values: dict[str, Any]) -> list[float]:
         """The features, F of them, of values by path."""
-        return [f for p in self._spec.parameters for f in _features(p.distribution, values, p.path)]
+        return [f for p in self._searched.parameters for f in _features(p.distribution, values, p.path)]
 
     def point_of(self, values: dict[str, Any]) -> list[float]:
         """The point, D coordinates, at which values by path lie."""
-        return [_coordinate(p.distribution, values, p.path) for p in self._spec.parameters]
+        return [_coordinate(p.distribution, values, p.path) for p in self._searched.parameters]
 
 
 def _features(distribution: BaseDistribution, values: dict[str, Any], path: str) -> list[float]:

@@ -1,31 +1,55 @@
 """Grid search, and the combinations of a space with finitely many values: every one once."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from optuna import Study
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial
 
-from raysearch.space.parameters import Parameter
-from raysearch.space.spec import SearchSpec
-
-
-def suggest(spec: SearchSpec, may_start: Callable[[Mapping[str, Any]], bool]) -> dict[str, Any] | None:
-    """Return the first combination that may be started; None when there is none."""
-    return next(filter(may_start, combinations(spec)), None)
+from raysearch.algorithms.history_sampler import HistorySampler, Question
+from raysearch.algorithms.searched_space import SearchedSpace
+from raysearch.space.parameters import Parameter, identity
 
 
-def combinations(spec: SearchSpec) -> Iterator[dict[str, Any]]:
+class CombinationsSampler(HistorySampler):
+    """Every combination of a finite space once, in the order of its parameters; at random once there are none left.
+
+    Optuna's own `GridSampler` knows no conditions, and its `BruteForceSampler` goes through the combinations at random.
+    In a study of Optuna, a number without steps is drawn at random.
+    """
+
+    _knows_several_objectives = True
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return the parameters that all trials share and that have finitely many values."""
+        shared = super().infer_relative_search_space(study, trial)
+        return {name: distribution for name, distribution in shared.items() if _grid_of(distribution) is not None}
+
+    def propose(self, question: Question) -> dict[str, Any] | None:
+        """Return the first combination that was not tried and may be started; None when there is none."""
+        paths = {parameter.path for parameter in question.space.parameters}
+        tried = {
+            identity({path: value for path, value in trial.values.items() if path in paths})
+            for trial in question.history.trials
+            if not trial.is_default
+        }
+        untried = (values for values in combinations(question.space) if identity(values) not in tried)
+        return next(filter(question.may_start, untried), None)
+
+
+def combinations(space: SearchedSpace) -> Iterator[dict[str, Any]]:
     """Yield every combination of active values once, the first parameter of the file changing slowest.
 
     A parameter that comes before its gates in the file changes right after them.
     """
-    ordered = _gates_first_in_file_order(spec.parameters)
-    paths = [parameter.path for parameter in spec.parameters]
+    ordered = _gates_first_in_file_order(space.parameters)
+    paths = [parameter.path for parameter in space.parameters]
 
     def extended(values: dict[str, Any], rest: Sequence[Parameter]) -> Iterator[dict[str, Any]]:
         if not rest:
             yield {path: values[path] for path in paths if path in values}
-        elif not rest[0].active(values, spec.config):
+        elif not rest[0].active(values, space.config):
             yield from extended(values, rest[1:])
         else:
             for value in _grid_of(rest[0].distribution) or ():
@@ -34,9 +58,9 @@ def combinations(spec: SearchSpec) -> Iterator[dict[str, Any]]:
     return extended({}, ordered)
 
 
-def is_finite(spec: SearchSpec) -> bool:
+def is_finite(space: SearchedSpace) -> bool:
     """Return True if every parameter has finitely many values."""
-    return all(_grid_of(parameter.distribution) is not None for parameter in spec.parameters)
+    return all(_grid_of(parameter.distribution) is not None for parameter in space.parameters)
 
 
 def _gates_first_in_file_order(parameters: Sequence[Parameter]) -> list[Parameter]:

@@ -12,8 +12,8 @@ import numpy as np
 
 from raysearch.algorithms import grid
 from raysearch.algorithms.curve_model import Space
+from raysearch.algorithms.searched_space import SearchedSpace
 from raysearch.algorithms.unit_cube import around, draw_at_random
-from raysearch.space.spec import SearchSpec
 
 _MAX_COMBINATIONS = 20_000
 """Combinations up to which a finite space is searched as a whole."""
@@ -26,7 +26,7 @@ _REACHES = 0.003, 0.3
 
 
 def nearest(
-    spec: SearchSpec,
+    searched: SearchedSpace,
     wished: Mapping[str, Any],
     seed: int,
     may_start: Callable[[Mapping[str, Any]], bool],
@@ -35,7 +35,7 @@ def nearest(
     """Return the values nearest to `wished` that may be started and are not suspect, else the least suspect ones.
 
     Args:
-        spec: The search.
+        searched: The space of the search.
         wished: Searched values by path.
         seed: Of the points that are looked at; a finite space of moderate size is looked at as a whole.
         may_start: Tells values that may be started.
@@ -44,8 +44,8 @@ def nearest(
     Returns:
         None where nothing was found that may be started; a finite space of moderate size then holds nothing.
     """
-    candidates = _candidates(spec, wished, seed)
-    space = Space(spec)
+    candidates = _candidates(searched, wished, seed)
+    space = Space(searched)
     features = np.array([space.features_of(values) for values in candidates])
     distances = np.linalg.norm(features - space.features_of(dict(wished)), axis=1)
     ranked = [candidates[place] for place in np.argsort(distances, kind="stable")]
@@ -55,21 +55,21 @@ def nearest(
     if found is None:
         suspects = [(amount, place) for place, amount in enumerate(doubts) if amount > 0.0]
         found = next(filter(may_start, (ranked[place] for _, place in sorted(suspects))), None)
-    return found if found is not None or _is_small(spec) else draw_at_random(spec, seed, may_start)
+    return found if found is not None or _is_small(searched) else draw_at_random(searched, seed, may_start)
 
 
-def _candidates(spec: SearchSpec, wished: Mapping[str, Any], seed: int) -> list[dict[str, Any]]:
-    if _is_small(spec):
-        return list(grid.combinations(spec))
-    space, rng = Space(spec), np.random.default_rng(seed)
+def _candidates(searched: SearchedSpace, wished: Mapping[str, Any], seed: int) -> list[dict[str, Any]]:
+    if _is_small(searched):
+        return list(grid.combinations(searched))
+    space, rng = Space(searched), np.random.default_rng(seed)
     centre = np.array([space.point_of(dict(wished))])
     points = np.concatenate([around(centre, _NUM_AROUND, rng, _REACHES), rng.random((_NUM_SPREAD, centre.shape[1]))])
     return [space.values_at(point) for point in points]
 
 
-def _is_small(spec: SearchSpec) -> bool:
+def _is_small(searched: SearchedSpace) -> bool:
     """Return True if the space is finite and all its combinations can be looked at."""
-    if not grid.is_finite(spec):
+    if not grid.is_finite(searched):
         return False
-    counted = itertools.islice(grid.combinations(spec), _MAX_COMBINATIONS + 1)
+    counted = itertools.islice(grid.combinations(searched), _MAX_COMBINATIONS + 1)
     return sum(1 for _ in counted) <= _MAX_COMBINATIONS

@@ -1,4 +1,4 @@
-"""Search algorithms of Optuna, each asked once over a study that is built from the history."""
+"""Samplers of Optuna, each made anew for a proposal and asked once over a study that is built from the history."""
 
 import math
 import random
@@ -12,11 +12,11 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from raysearch.algorithms.searched_space import SearchedSpace
 from raysearch.config.choices import for_optuna, label
 from raysearch.history.events import CONSTRAINT
 from raysearch.history.history import History, TrialHistory
 from raysearch.history.pareto import best_places
-from raysearch.space.spec import SearchSpec
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -29,12 +29,12 @@ _POPULATION = 8
 """Parents of NSGA-II: few enough for searches of some dozen trials."""
 
 
-def suggest_at_random(spec: SearchSpec, seed: int) -> dict[str, Any]:
-    """Independent draws."""
-    return _ask(spec, optuna.create_study(sampler=RandomSampler(seed=seed)))
+def suggest_at_random(space: SearchedSpace, seed: int) -> dict[str, Any]:
+    """Return independent draws."""
+    return _ask(space, optuna.create_study(sampler=RandomSampler(seed=seed)))
 
 
-def suggest_by_tpe(spec: SearchSpec, history: History, seed: int) -> dict[str, Any]:
+def suggest_by_tpe(space: SearchedSpace, history: History, seed: int) -> dict[str, Any]:
     """Multivariate TPE; `group` lets parameters that appear only under a condition have densities of their own.
 
     Stopped trials are told with their curves, infeasible ones as violating a constraint by what was measured, running
@@ -44,48 +44,70 @@ def suggest_by_tpe(spec: SearchSpec, history: History, seed: int) -> dict[str, A
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         sampler = TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
-    return _ask(spec, _study(history, sampler, seed, _as_tpe_learns))
+    return _ask(space, _study(history, sampler, seed, _as_tpe_learns))
 
 
-def suggest_by_gp(spec: SearchSpec, history: History, seed: int) -> dict[str, Any]:
+def suggest_by_gp(space: SearchedSpace, history: History, seed: int) -> dict[str, Any]:
     """A Gaussian process; it learns from ended trials only, so a stopped one is told with the best it reached."""
     sampler = GPSampler(seed=seed, deterministic_objective=False, warn_independent_sampling=False)
-    return _ask(spec, _study(history, sampler, seed, _as_gp_learns))
+    return _ask(space, _study(history, sampler, seed, _as_gp_learns))
 
 
-def suggest_by_nsga2(spec: SearchSpec, history: History, seed: int) -> dict[str, Any]:
+def suggest_by_nsga2(space: SearchedSpace, history: History, seed: int) -> dict[str, Any]:
     """NSGA-II (Deb et al., 2002), steady state: the parents are the best of all trials that have ended so far.
 
     Parameters that appear only under a condition have no parents: they are drawn at random.
     """
-    always = {parameter.path for parameter in spec.parameters if not parameter.when}
+    always = {parameter.path for parameter in space.parameters if not parameter.when}
 
     def as_parent(trial: TrialHistory, history: History, constraints: Sequence[str]) -> FrozenTrial | None:
         is_whole = trial.effective_status != "running" and always <= trial.params.keys()
         return _as_gp_learns(trial, history, constraints) if is_whole else None
 
-    return _ask(spec, _study(history, _SteadyStateNSGAII(population_size=_POPULATION, seed=seed), seed, as_parent))
+    return _ask(space, _study(history, SteadyStateNSGAIISampler(seed), seed, as_parent))
 
 
-class _SteadyStateNSGAII(NSGAIISampler):
-    """One generation of children, whose parents survive from all trials that have ended."""
+class SteadyStateNSGAIISampler(NSGAIISampler):
+    """NSGA-II whose parents are the best of all trials that have ended so far, each time anew.
+
+    Optuna's own `NSGAIISampler` counts generations by what it notes in the study; with trials that end out of order, or
+    in a study that was built from their values alone, there are none.
+    """
+
+    def __init__(self, seed: int | None = None, *, population_size: int = _POPULATION) -> None:
+        """Make a sampler.
+
+        Args:
+            seed: Of its draws.
+            population_size: How many parents there are, and trials at random before.
+        """
+        super().__init__(population_size=population_size, seed=seed)
+        self._num_parents = population_size
 
     def get_trial_generation(self, study: optuna.Study, trial: FrozenTrial) -> int:
         """0, drawn at random, until a population has ended; 1 from then on."""
-        return int(len(self.get_population(study, 0)) >= _POPULATION)
+        return int(len(self.get_population(study, 0)) >= self._num_parents)
+
+    def get_parent_population(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
+        """The parents among all trials that have ended, chosen anew for every trial."""
+        return self.select_parent(study, generation) if generation else []
 
     def get_population(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
         """Every trial that has ended."""
         return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
 
-def _ask(spec: SearchSpec, study: optuna.Study) -> dict[str, Any]:
-    trial = study.ask()
+def _ask(space: SearchedSpace, study: optuna.Study) -> dict[str, Any]:
+    return draw(space, study.ask())
+
+
+def draw(space: SearchedSpace, trial: optuna.Trial) -> dict[str, Any]:
+    """Return the values that a trial suggests, of the parameters that are active."""
     drawn: dict[str, Any] = {}
-    for parameter in spec.parameters_in_order:
-        if parameter.active(drawn, spec.config):
+    for parameter in space.parameters_in_order:
+        if parameter.active(drawn, space.config):
             drawn[parameter.path] = _draw(trial, parameter.path, parameter.distribution)
-    return {p.path: drawn[p.path] for p in spec.parameters if p.path in drawn}
+    return {p.path: drawn[p.path] for p in space.parameters if p.path in drawn}
 
 
 def _draw(trial: optuna.Trial, path: str, distribution: optuna.distributions.BaseDistribution) -> Any:
@@ -100,9 +122,26 @@ def _draw(trial: optuna.Trial, path: str, distribution: optuna.distributions.Bas
     raise AssertionError(f"unknown distribution {distribution}")
 
 
+def study_of(history: History, sampler: BaseSampler) -> optuna.Study:
+    """Return a study of all trials as TPE learns from them, with what samplers noted; evidence comes first."""
+    study = optuna.create_study(sampler=sampler, directions=_directions(history))
+    for name, value in history.sampler_notes.items():
+        study._storage.set_study_system_attr(study._study_id, name, value)
+    trials = history.known_trials
+    names = _constraint_names(trials)
+    for trial in trials:
+        told = _as_tpe_learns(trial, history, names) or _frozen(trial, TrialState.FAIL, None, {})
+        told.system_attrs = {**trial.sampler_notes, **told.system_attrs}
+        study.add_trial(told)
+    return study
+
+
+def _directions(history: History) -> list[StudyDirection]:
+    return [StudyDirection.MINIMIZE if mode == "min" else StudyDirection.MAXIMIZE for mode in history.modes]
+
+
 def _study(history: History, sampler: BaseSampler, seed: int, frozen: Any) -> optuna.Study:
-    directions = [StudyDirection.MINIMIZE if mode == "min" else StudyDirection.MAXIMIZE for mode in history.modes]
-    study = optuna.create_study(sampler=sampler, directions=directions)
+    study = optuna.create_study(sampler=sampler, directions=_directions(history))
     trials = window(history, seed)
     names = _constraint_names(trials)
     study.add_trials([f for trial in trials if (f := frozen(trial, history, names)) is not None])

@@ -1,4 +1,4 @@
-"""Quasi-random search: a scrambled Sobol sequence over all parameters."""
+"""Quasi-random search: a scrambled Sobol sequence over all parameters, those under a condition among them."""
 
 import itertools
 from typing import Any
@@ -7,27 +7,43 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import qmc
 
+from raysearch.algorithms.history_sampler import HistorySampler, Question
+from raysearch.algorithms.searched_space import SearchedSpace
 from raysearch.algorithms.unit_cube import active_values, from_unit
-from raysearch.space.spec import SearchSpec
 
 _MAX_POINTS = 2**13
 """Points of a sequence of which those that hold every constraint are taken."""
 
 
-def suggest(spec: SearchSpec, index: int, sequence_number: int) -> dict[str, Any] | None:
-    """Point `index`, of those that hold every constraint, of one of the sequences that the search's seed scrambles.
+class SobolSampler(HistorySampler):
+    """A Sobol sequence that the seed scrambles: trial n is point n, whoever asks for it.
 
-    Every sequence is scrambled anew, so that its point takes the place of a rejected one and the index goes on.
+    Optuna's own `QMCSampler` counts its points in the study that it is asked over, draws the first trial and what is
+    under a condition at random, and knows no constraint between values.
     """
-    rng = np.random.default_rng([spec.search.seed, sequence_number])
-    sequence = qmc.Sobol(len(spec.parameters), scramble=True, rng=rng)
-    skipped = 0 if spec.constraints else index  # without constraints every point counts
+
+    _knows_several_objectives = True
+
+    def propose(self, question: Question) -> dict[str, Any] | None:
+        """Return the point of the trial's number; where it was rejected, one of another sequence."""
+        return point(question, self.seed)
+
+
+def point(question: Question, search_seed: int) -> dict[str, Any] | None:
+    """Return the point of a trial's number, of those that hold every constraint.
+
+    Every answer that was rejected gives way to the same point of a sequence that is scrambled anew.
+    """
+    space, index = question.space, question.number + question.redraw - question.num_rejected
+    rng = np.random.default_rng([search_seed, question.num_rejected])
+    sequence = qmc.Sobol(len(space.parameters), scramble=True, rng=rng)
+    skipped = 0 if space.constraints else index  # without constraints every point counts
     if skipped > 0:  # SciPy's Sobol sequence cannot be forwarded by nothing
         sequence.fast_forward(skipped)
-    points = (_values(spec, sequence.random(1)[0]) for _ in range(_MAX_POINTS))
-    return next(itertools.islice(filter(spec.allows, points), index - skipped, None), None)
+    points = (_values(space, sequence.random(1)[0]) for _ in range(_MAX_POINTS))
+    return next(itertools.islice(filter(space.allows, points), index - skipped, None), None)
 
 
-def _values(spec: SearchSpec, point: npt.NDArray[np.float64]) -> dict[str, Any]:
-    values = {p.path: from_unit(p.distribution, float(u)) for p, u in zip(spec.parameters, point, strict=True)}
-    return active_values(spec, values)
+def _values(space: SearchedSpace, coordinates: npt.NDArray[np.float64]) -> dict[str, Any]:
+    searched = zip(space.parameters, coordinates, strict=True)
+    return active_values(space, {p.path: from_unit(p.distribution, float(u)) for p, u in searched})

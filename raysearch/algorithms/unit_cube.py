@@ -13,7 +13,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from raysearch.space.spec import SearchSpec
+from raysearch.algorithms.searched_space import SearchedSpace
 
 
 def from_unit(distribution: BaseDistribution, u: float) -> Any:
@@ -47,13 +47,13 @@ def to_unit(distribution: FloatDistribution | IntDistribution, value: float) -> 
     return min(max((value - low) / (high - low), 0.0), 1.0) if high > low else 0.5
 
 
-def active_values(spec: SearchSpec, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values whose parameters are active, given the others."""
+def active_values(space: SearchedSpace, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values whose parameters are active, given the others."""
     kept: dict[str, Any] = {}
-    for parameter in spec.parameters_in_order:
-        if parameter.active(kept, spec.config):
+    for parameter in space.parameters_in_order:
+        if parameter.active(kept, space.config):
             kept[parameter.path] = values[parameter.path]
-    return {parameter.path: kept[parameter.path] for parameter in spec.parameters if parameter.path in kept}
+    return {parameter.path: kept[parameter.path] for parameter in space.parameters if parameter.path in kept}
 
 
 def around(
@@ -77,12 +77,12 @@ _MAX_DRAWS = 4000
 
 
 def draw_at_random(
-    spec: SearchSpec, seed: int, may_start: Callable[[Mapping[str, Any]], bool]
+    space: SearchedSpace, seed: int, may_start: Callable[[Mapping[str, Any]], bool]
 ) -> dict[str, Any] | None:
     """The first of many independent draws that may be started; None where none may."""
     rng = np.random.default_rng(seed)
     draws = (
-        active_values(spec, {p.path: from_unit(p.distribution, rng.random()) for p in spec.parameters})
+        active_values(space, {p.path: from_unit(p.distribution, rng.random()) for p in space.parameters})
         for _ in range(_MAX_DRAWS)
     )
     return next(filter(may_start, draws), None)

@@ -44,19 +44,7 @@ def load_trainable(reference: str, base_dir: Path) -> LoadedTrainable:
     Raises:
         InputError: the module cannot be imported, or the name is not a class or function in it.
     """
-    module_name, colon, attribute = reference.rpartition(":")
-    if not colon or not module_name or not attribute.isidentifier():
-        raise _fault(reference, "is not the name of a trainable", _FORMS)
-    source_file = None
-    if module_name.endswith(".py"):
-        source_file = (base_dir / Path(module_name).expanduser()).resolve()
-        if not source_file.is_file():
-            raise _fault(reference, f"there is no file {source_file}", "a relative path starts at the space file")
-        module = _import(reference, lambda: _module_of_file(source_file))
-    elif all(part.isidentifier() for part in module_name.split(".")):
-        module = _import(reference, lambda: importlib.import_module(module_name))
-    else:
-        raise _fault(reference, "is not the name of a trainable", _FORMS)
+    module, attribute, source_file = load_module(reference, base_dir, "a trainable")
     target = getattr(module, attribute, None)
     if not (inspect.isclass(target) or inspect.isfunction(target)):
         raise _wrong_name(reference, module, attribute)
@@ -69,6 +57,30 @@ def load_trainable(reference: str, base_dir: Path) -> LoadedTrainable:
         is_function=not inspect.isclass(target),
         source_file=source_file,
     )
+
+
+def load_module(reference: str, base_dir: Path, kind: str) -> tuple[ModuleType, str, Path | None]:
+    """Return the module that a reference names, the name in it, and the file where it names one.
+
+    Args:
+        reference: `package.module:Name`, or `file.py:Name`.
+        base_dir: Where a relative path starts.
+        kind: What the name should be of, for messages.
+
+    Raises:
+        InputError: the reference has another form, or the module cannot be imported.
+    """
+    module_name, colon, attribute = reference.rpartition(":")
+    if not colon or not module_name or not attribute.isidentifier():
+        raise _fault(reference, f"is not the name of {kind}", _FORMS)
+    if module_name.endswith(".py"):
+        source_file = (base_dir / Path(module_name).expanduser()).resolve()
+        if not source_file.is_file():
+            raise _fault(reference, f"there is no file {source_file}", "a relative path starts at the space file")
+        return _import(reference, lambda: _module_of_file(source_file)), attribute, source_file
+    if all(part.isidentifier() for part in module_name.split(".")):
+        return _import(reference, lambda: importlib.import_module(module_name)), attribute, None
+    raise _fault(reference, f"is not the name of {kind}", _FORMS)
 
 
 def _import(reference: str, load: Callable[[], ModuleType]) -> ModuleType:

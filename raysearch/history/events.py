@@ -41,3 +41,13 @@ class FirstPoint:
     """By dotted path, inactive ones left out."""
     origin: str
     """Where they come from, in words."""
+
+
+@dataclass(frozen=True)
+class SamplerNotes:
+    """What a sampler of Optuna noted in its study while it proposed a trial, for the proposals to come: JSON values."""
+
+    of_study: Mapping[str, Any] = field(default_factory=dict)
+    """System attributes of the study that it changed."""
+    of_trial: Mapping[str, Any] = field(default_factory=dict)
+    """System attributes of the trial."""

@@ -72,6 +72,8 @@ class TrialHistory:
     """It failed, and another trial has its values."""
     legs: list[Leg] = field(default_factory=list)
     """Which workers were busy with it when, up to its last report; empty in journals of before."""
+    sampler_notes: Mapping[str, Any] = field(default_factory=dict)
+    """What a sampler of Optuna noted in it when it proposed it."""
 
     @property
     def violation(self) -> float:
@@ -123,6 +125,8 @@ class History:
         self.target_trials: int = 0
         self.to_retry: list[int] = []
         """Numbers of failed trials whose values are to be tried again, before anything is proposed."""
+        self.sampler_notes: dict[str, Any] = {}
+        """What a sampler of Optuna has noted in the study."""
         self.name: str = ""
         self._num_ended = 0
 
@@ -160,8 +164,10 @@ class History:
                         origin=record["user_attrs"].get("origin"),
                         memory_estimate=tuple(extra["memory_estimate"]) if extra.get("memory_estimate") else None,
                         retry_of=extra.get("retry_of"),
+                        sampler_notes=record["system_attrs"],
                     )
                 )
+                self.sampler_notes |= extra.get("sampler_notes", {})
                 if extra.get("retry_of") is not None:
                     self._replace_by_retry(self.trials[extra["retry_of"]])
             case Operation.SET_TRIAL_VALUE:

@@ -16,7 +16,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from raysearch.config.choices import choices_with_lists, for_optuna
-from raysearch.history.events import CONSTRAINT, UNKNOWN_VIOLATION, FirstPoint, Mode, Report, Status
+from raysearch.history.events import CONSTRAINT, UNKNOWN_VIOLATION, FirstPoint, Mode, Report, SamplerNotes, Status
 
 
 class Operation(enum.IntEnum):
@@ -108,6 +108,7 @@ def start_record(
     origin: str | None = None,
     memory_estimate: tuple[str, float] | None = None,
     retry_of: int | None = None,
+    notes: SamplerNotes | None = None,
 ) -> dict[str, Any]:
     """A trial starts: the suggestion, whole, in one line; `origin` says where values come from that none proposed."""
     now = time.time()
@@ -124,6 +125,8 @@ def start_record(
     choices = {name: found for name in params if (found := choices_with_lists(distributions[name])) is not None}
     if retry_of is not None:
         extra["retry_of"] = retry_of
+    if notes is not None and notes.of_study:
+        extra["sampler_notes"] = dict(notes.of_study)
     if choices:  # Optuna's own field holds their text
         extra["choices"] = choices
     return _record(
@@ -134,7 +137,7 @@ def start_record(
         params={name: distributions[name].to_internal_repr(value) for name, value in params.items()},
         distributions={name: distribution_to_json(for_optuna(distributions[name])) for name in params},
         user_attrs=user_attrs,
-        system_attrs={},
+        system_attrs={} if notes is None else dict(notes.of_trial),
         intermediate_values={},
         raysearch=extra,
     )

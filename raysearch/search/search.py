@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from raysearch.algorithms import suggest
+from raysearch.algorithms import suggest_with_notes
 from raysearch.algorithms.predicted_memory import PredictedMemory
 from raysearch.history import records as codec
 from raysearch.history.events import FirstPoint, Report, Status
@@ -170,7 +170,7 @@ class Search:
         failed = self.history.trials[self.history.to_retry[0]] if self.history.to_retry else None
         is_default = number == 0 and self.spec.trainable.config_model is not None
         first = self._first_point()
-        origin = None
+        origin = suggestion = None
         values: Mapping[str, Any] | None
         if failed is not None:
             values, origin, is_default = failed.values, f"retry of trial {failed.number}", failed.is_default
@@ -179,7 +179,8 @@ class Search:
         elif first is not None:
             values, origin = first.values, first.origin
         else:
-            values = suggest(self.spec, self.history, number)
+            suggestion = suggest_with_notes(self.spec, self.history, number)
+            values = None if suggestion is None else suggestion.values
         if values is None:
             self._exhausted = True
             return None
@@ -188,9 +189,18 @@ class Search:
         is_audited = self._is_audited(number, is_default)
         estimate = self.spec.memory_estimate({} if is_default else values)
         retry_of = None if failed is None else failed.number
-        self._write(
-            [codec.start_record(params, distributions, values, is_default, is_audited, origin, estimate, retry_of)]
+        start = codec.start_record(
+            params,
+            distributions,
+            values,
+            is_default,
+            is_audited,
+            origin,
+            estimate,
+            retry_of,
+            notes=None if suggestion is None else suggestion.notes,
         )
+        self._write([start])
         return self._proposal(number)
 
     def report(

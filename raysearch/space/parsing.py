@@ -41,6 +41,7 @@ from raysearch.history.metric_names import PEAK_MEMORY, entry_of, names_of_entri
 from raysearch.space.confirm_settings import obstacle
 from raysearch.space.constraints import Constraint, read_constraints
 from raysearch.space.parameters import Parameter, conditions_hold, gates_first, read_parameters
+from raysearch.space.sampler_loading import absolute_reference, check_sampler, is_reference
 from raysearch.space.settings import (
     DEFAULT_TRAINABLE,
     KEYS,
@@ -125,7 +126,7 @@ def _parse(
             sweep = "it is a sweep's: `raysearch convert` makes a space file of it"
             faults.add((key,), "is not known here", sweep if key == "parameters" else nearest(key, KEYS))
     # A relative path starts where it was written: each of these may come whole from an override.
-    folders = {"trainable": base_dir, "config": base_dir, "space": base_dir, "search": base_dir}
+    folders = {"trainable": base_dir, "config": base_dir, "space": base_dir, "search": base_dir, "algorithm": base_dir}
     config_overrides, space_overrides = _apply_overrides(document, set_values, folders, cwd, faults)
     flags = read_flags(trailing, cwd)
     faults.extend([*flags.faults, *misplaced_tasks(flags)])
@@ -143,6 +144,7 @@ def _parse(
         _override_space(searched, override, cwd, tree, faults)
 
     _make_sources_absolute(document.get("search"), folders["search"])
+    _make_sampler_absolute(document.get("search"), folders["algorithm"])
     search = read_section(document.get("search"), ("search",), SearchSettings, faults)
     scheduler = read_section(document.get("scheduler"), ("scheduler",), SchedulerSettings, faults)
     resources = read_section(document.get("resources"), ("resources",), ResourceSettings, faults)
@@ -221,6 +223,8 @@ def _apply_overrides(
             faults.note_origin((key,), text)
             if key in folders:
                 folders[key] = cwd
+            if key == "search":
+                folders["algorithm"] = cwd
         elif key in inner:
             inner[key].append(override)
         elif key not in SECTIONS or rest.partition(".")[0] not in SECTIONS[key].model_fields:
@@ -232,6 +236,8 @@ def _apply_overrides(
                 document[key] = with_values(section, {rest: override.value})
                 if (key, rest) == ("search", "warm_start"):
                     folders["search"] = cwd
+                if (key, rest) == ("search", "algorithm"):
+                    folders["algorithm"] = cwd
                 faults.note_origin((key, *rest.split(".")), text)
             else:
                 faults.extend([Fault(text, f"{key} is {kind_of(section)} in the file", f"set {key} as a whole")])
@@ -484,7 +490,18 @@ def _make_sources_absolute(search: Any, folder: Path) -> None:
         search["warm_start"] = absolute if isinstance(given, list) else absolute[0]
 
 
+def _make_sampler_absolute(search: Any, folder: Path) -> None:
+    """Make the path of the file under `algorithm` absolute in place."""
+    if isinstance(search, dict) and isinstance(search.get("algorithm"), str):
+        search["algorithm"] = absolute_reference(search["algorithm"], folder)
+
+
 def _check_algorithm(search: SearchSettings, parameters: Sequence[Parameter], faults: FaultList) -> None:
+    if is_reference(search.algorithm):
+        check_sampler(search.algorithm, search.algorithm_args, faults)
+    elif search.algorithm_args:
+        fix = "leave them out, or name the class of a sampler, such as optuna.samplers.TPESampler"
+        faults.add(("search", "algorithm_args"), f"{search.algorithm} takes none", fix)
     numeric = [p for p in parameters if not isinstance(p.distribution, CategoricalDistribution)]
     if search.algorithm == "cmaes" and parameters and not numeric:
         faults.add(("search", "algorithm"), "cmaes with no numeric parameter", "use tpe, random or grid")

@@ -2,12 +2,13 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from raysearch.config.sections import Count, NotBool, Section
 from raysearch.config.strict_yaml import kind_of
 from raysearch.config.trial_config import show
 from raysearch.space.confirm_settings import ConfirmSettings
+from raysearch.space.sampler_loading import is_reference
 from raysearch.space.track_settings import TrackSettings
 
 DEFAULT_TRAINABLE = "trainables.contrastive_segmentation:ContrastiveSegmentation"
@@ -31,6 +32,12 @@ def _as_several(value: Any) -> Any:
     return value
 
 
+def _reference(value: str) -> str:
+    if not is_reference(value):
+        raise ValueError("the name of a sampler, such as optuna.samplers.QMCSampler or my_sampler.py:MySampler")
+    return value
+
+
 class Objective(Section):
     """What makes one trial better than another."""
 
@@ -44,8 +51,15 @@ class Objective(Section):
 class SearchSettings(Section):
     """How configs are proposed, and how many."""
 
-    algorithm: Literal["tpe", "random", "qmc", "grid", "cmaes", "gp", "nsga2", "curve_gp", "auto"] = "auto"
-    """`auto`: `curve_gp`, or `tpe` where there are several objectives."""
+    algorithm: (
+        Literal["tpe", "random", "qmc", "grid", "cmaes", "gp", "nsga2", "curve_gp", "auto"]
+        | Annotated[str, AfterValidator(_reference), WithJsonSchema({"type": "string", "pattern": "[.:]"})]
+    ) = "auto"
+    """`auto`: `curve_gp`, or `tpe` where there are several objectives. Text with a dot or a colon names the class of a
+    sampler: `optuna.samplers.QMCSampler`, `package.module:Class`, `file.py:Class`."""
+    algorithm_args: dict[str, Any] = {}
+    """Keyword arguments of that class. Where it takes a `seed` and none is given, every proposal gets one of its
+    own."""
     trials: Count = 32
     """How many trials are started, the default config among them."""
     seed: Annotated[int, Field(ge=0), NotBool] = 0

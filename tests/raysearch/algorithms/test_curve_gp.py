@@ -7,8 +7,9 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from raysearch.algorithms.curve_gp import log_augmented_improvement, log_expected_improvement, suggest
+from raysearch.algorithms.curve_gp import CurveGPSampler, log_augmented_improvement, log_expected_improvement
 from raysearch.algorithms.curve_model import Process, fit, observations
+from raysearch.algorithms.history_sampler import Question
 from raysearch.history.events import Report, Status
 from raysearch.history.history import History, TrialHistory
 from tests.raysearch.toy import toy_spec
@@ -123,7 +124,7 @@ def test_trials_that_run_are_kept_away_from(tmp_path: Path) -> None:
     for known, x in zip(history.trials, (0.1, 0.5, 0.9), strict=True):
         known.params, known.values, known.distributions = {"x": x}, {"x": x}, distributions
     for number in range(3, 6):
-        values = suggest(spec, history, seed=number, index=number, num_rejected=0)
+        values = CurveGPSampler(seed=0).propose(Question(spec, history, number))
         assert values is not None
         history.trials.append(TrialHistory(number, values, values, distributions, started=0.0, is_default=False))
     proposed = sorted(known.values["x"] for known in history.trials[3:])

@@ -1,0 +1,93 @@
+"""Turns a `search.algorithm` that names a sampler of Optuna, or of the user's own, into its class."""
+
+import inspect
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, CmaEsSampler
+
+from raysearch.config.faults import FaultList
+from raysearch.config.trainable_loading import load_module
+from raysearch.config.trial_config import nearest, show
+from raysearch.errors import Fault, InputError
+
+_ALGORITHM, _ARGS = ("search", "algorithm"), ("search", "algorithm_args")
+_NAMED = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+
+
+def is_reference(algorithm: str) -> bool:
+    """Return True if an algorithm is the reference of a class and no name of ours."""
+    return "." in algorithm or ":" in algorithm
+
+
+def absolute_reference(algorithm: str, folder: Path) -> str:
+    """Return a reference with the absolute path of its file, where it names one."""
+    file, colon, name = algorithm.rpartition(":")
+    return os.path.abspath(folder / Path(file).expanduser()) + colon + name if file.endswith(".py") else algorithm
+
+
+def load_sampler(reference: str) -> type[BaseSampler]:
+    """Return the class that `package.module.Class`, `package.module:Class` or `/path/file.py:Class` names.
+
+    Raises:
+        InputError: the module cannot be imported, or holds no sampler of that name.
+    """
+    if ":" not in reference:
+        reference = ":".join(reference.rsplit(".", 1))
+    module, name, _ = load_module(reference, Path(), "a sampler")
+    target = getattr(module, name, None)
+    if inspect.isclass(target) and issubclass(target, BaseSampler):
+        return target
+    if target is None:
+        classes = [
+            key for key, value in vars(module).items() if inspect.isclass(value) and issubclass(value, BaseSampler)
+        ]
+        fix = nearest(name, classes) if classes else "it holds no subclass of optuna.samplers.BaseSampler"
+        raise InputError([Fault(reference, f"the module has no {name}", fix)])
+    what = f"{name} is no subclass of optuna.samplers.BaseSampler"
+    raise InputError([Fault(reference, what, "name a sampler of Optuna, or derive the class from BaseSampler")])
+
+
+def build_sampler(reference: str, arguments: Mapping[str, Any], seed: int) -> BaseSampler:
+    """Return a sampler with these arguments, and with a seed where it takes one and none is given."""
+    target = load_sampler(reference)
+    seeded = {"seed": seed, **arguments} if "seed" in inspect.signature(target).parameters else arguments
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return target(**seeded)
+
+
+def check_sampler(reference: str, arguments: Mapping[str, Any], faults: FaultList) -> None:
+    """Add a fault for a class that is none or no sampler, and for each argument that it does not take."""
+    try:
+        target = load_sampler(reference)
+    except InputError as error:
+        for fault in error.faults:
+            faults.add(_ALGORITHM, f"{fault.where} {fault.what}", fault.fix)
+        return
+    if issubclass(target, CmaEsSampler):
+        what = f"{show(reference)} keeps its state as a pickle, and no pickle is read out of the journal"
+        faults.add(_ALGORITHM, what, "use cmaes, which computes its state from the trials")
+        return
+    num_faults = len(faults)
+    parameters = inspect.signature(target).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    names = [name for name, parameter in parameters.items() if parameter.kind in _NAMED]
+    for name in arguments:
+        if name not in names and not takes_any:
+            fix = nearest(name, names) if names else "leave it out: the class takes no arguments"
+            faults.add((*_ARGS, name), f"is no argument of {target.__name__}", fix)
+    for name in names:
+        if parameters[name].default is inspect.Parameter.empty and name not in {*arguments, "seed"}:
+            faults.add(_ARGS, f"{target.__name__} needs {name}", f"give search.algorithm_args.{name}")
+    if len(faults) > num_faults:
+        return
+    try:
+        build_sampler(reference, arguments, seed=0)
+    except Exception as error:  # a class of the user's own may refuse its arguments in any way
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        faults.add(_ARGS, f"{target.__name__} does not take them: {message}", "give the arguments that it documents")
