@@ -11,7 +11,7 @@ from raysearch.checks.check import Check, MeasuredTrial
 from raysearch.checks.data_tables import classes_table, folding_table, sizes_table
 from raysearch.checks.measure import NotMeasured
 from raysearch.config.strict_yaml import reads_as_text
-from raysearch.config.trial_config import show
+from raysearch.config.values import show
 from raysearch.execution.machine import gigabytes
 from raysearch.observers.live_view import duration
 from raysearch.search.estimate import Interval, SearchEstimate, estimate_search

@@ -20,7 +20,7 @@ def space_files(incomplete: str) -> list[str]:
 
 def config_paths(incomplete: str) -> list[str]:
     """Dotted paths of the trial config."""
-    from raysearch.config.trial_config import ConfigTree
+    from raysearch.config.config_tree import ConfigTree
     from trainables.config import Config
 
     return [path for path in ConfigTree(Config).paths if path.startswith(incomplete)]

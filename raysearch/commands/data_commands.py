@@ -414,9 +414,9 @@ def data_config(ids: str | None, preset: str | None, config: Path | None) -> "Da
     Raises:
         InputError: it is said twice, or wrong.
     """
-    from raysearch.config.trial_config import nearest
     from trainables.config import Config, DataConfig
     from trainables.data.presets import PRESETS
+    from trainables.spelling import nearest
 
     if sum(option is not None for option in (ids, preset, config)) > 1:
         what = "more than one of --ids, --preset and --config is given"
@@ -431,7 +431,7 @@ def data_config(ids: str | None, preset: str | None, config: Path | None) -> "Da
             class_names=known.class_names,
         )
     if config is not None:
-        from raysearch.config.trial_config import load_config
+        from raysearch.config.config_files import load_config
 
         return load_config(config, Config).data
     if ids is not None:

@@ -46,7 +46,7 @@ Ids = Annotated[
 )
 def train(config: ConfigFile, pairs: Pairs = None, out: Out = None) -> None:
     """Train one config to its full budget. The original trainer's --phase test --resume DIR scores a checkpoint."""
-    from raysearch.config.trial_config import load_config
+    from raysearch.config.config_files import load_config
     from raysearch.execution import standalone
     from trainables.config import Config
     from trainables.openseg.flags import read_flags
@@ -82,7 +82,7 @@ def evaluate(
     mode: Mode = None,
 ) -> None:
     """Score a checkpoint: IoU of every class and their mean."""
-    from raysearch.config.trial_config import load_config
+    from raysearch.config.config_files import load_config
     from raysearch.execution import standalone
     from trainables.config import Config
 
@@ -112,7 +112,7 @@ def predict(
     mode: Mode = None,
 ) -> None:
     """Write the predicted label of every image, as a PNG of the image's name and own size."""
-    from raysearch.config.trial_config import load_config
+    from raysearch.config.config_files import load_config
     from raysearch.execution import standalone
     from trainables.config import Config
 
@@ -135,7 +135,7 @@ def score(
     ids: Ids = "raw",
 ) -> None:
     """Score label PNGs, whoever made them, against true ones of the same names."""
-    from raysearch.config.trial_config import load_config
+    from raysearch.config.config_files import load_config
     from trainables.config import Config
     from trainables.data.preflight import unlisted_notices
     from trainables.prediction import score_label_images
@@ -175,7 +175,7 @@ def _failing_in_one_message(what: str, folder: Path | None = None) -> Iterator[N
 
 def _evaluate_as_flags_say(config: Path, pairs: Sequence[str], flags: "Flags") -> None:
     """Score the checkpoint of --resume on the validation images, as the original does in place of a training."""
-    from raysearch.config.trial_config import load_config
+    from raysearch.config.config_files import load_config
     from raysearch.execution import standalone
     from trainables.config import Config
     from trainables.trainer import MODEL_FILE

@@ -21,8 +21,8 @@ def spaces(
     name: Annotated[str | None, typer.Argument(help="Print this one, to begin from.", show_default=False)] = None,
 ) -> None:
     """List the space files that are shipped; `run NAME` takes each."""
-    from raysearch.config.trial_config import nearest
     from raysearch.space.shipped import shipped_spaces, summary
+    from trainables.spelling import nearest
 
     shipped = shipped_spaces()
     if name is None:

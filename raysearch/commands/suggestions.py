@@ -1,6 +1,5 @@
 """A command that says what was probably meant, by an option that it lacks or by a choice that there is not."""
 
-import difflib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +9,7 @@ from typer.core import TyperCommand
 
 from raysearch.errors import Fault, InputError
 from trainables.openseg.flags import FLAGS
+from trainables.spelling import closest
 
 
 class SuggestingCommand(TyperCommand):
@@ -28,7 +28,7 @@ class SuggestingCommand(TyperCommand):
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:
             given, *choices = re.findall("'([^']*)'", error.message) or [""]
-            for close in difflib.get_close_matches(given, choices, n=1):
+            if close := closest(given, choices):
                 error.message = f"{error.message.removeprefix('Value error, ')} Did you mean {close}?"
             raise
 
@@ -38,6 +38,6 @@ class SuggestingCommand(TyperCommand):
             name = word.partition("=")[0]
             if name == "--":
                 return
-            if name.startswith("--") and name not in (*options, *FLAGS):
-                for close in difflib.get_close_matches(name, options, n=1, cutoff=0.75):
-                    yield Fault(name, "is no option here", f"did you mean {close}?")
+            is_unknown = name.startswith("--") and name not in (*options, *FLAGS)
+            if is_unknown and (close := closest(name, options, cutoff=0.75)):
+                yield Fault(name, "is no option here", f"did you mean {close}?")

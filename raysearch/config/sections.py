@@ -4,9 +4,10 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from raysearch.config.breaches import explain
 from raysearch.config.faults import FaultList, Place
 from raysearch.config.strict_yaml import kind_of
-from raysearch.config.trial_config import explain, show
+from raysearch.config.values import show
 
 _S = TypeVar("_S", bound="Section")
 

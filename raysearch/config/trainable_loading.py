@@ -1,6 +1,5 @@
 """Turns the `trainable:` of a space file into the class or function itself, with what it declares."""
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -15,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from raysearch.errors import Fault, InputError
+from trainables.spelling import closest
 
 _FORMS = "write package.module:Name or file.py:Name"
 
@@ -146,9 +146,9 @@ def _wrong_name(reference: str, module: ModuleType, attribute: str) -> InputErro
             "a trainable is a class or a function",
         )
     names = [n for n, v in vars(module).items() if inspect.isclass(v) or inspect.isfunction(v)]
-    nearest = difflib.get_close_matches(attribute, names, n=1)
+    close = closest(attribute, names)
     own = [n for n in names if vars(module)[n].__module__ == module.__name__]
-    fix = f"did you mean {nearest[0]}?" if nearest else f"it has {', '.join(own) or 'no class and no function'}"
+    fix = f"did you mean {close}?" if close else f"it has {', '.join(own) or 'no class and no function'}"
     return _fault(reference, f"the module has no {attribute}", fix)
 
 

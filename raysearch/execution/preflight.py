@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from ray import tune
 
 from raysearch.config.trainable_loading import LoadedTrainable
-from raysearch.config.trial_config import show
+from raysearch.config.values import show
 from raysearch.errors import Fault, InputError
 from raysearch.search.warm_start import read_prior
 from raysearch.space.parameters import combinations, probes, with_gates_open

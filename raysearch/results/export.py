@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from raysearch.config.trial_config import ConfigTree
+from raysearch.config.config_tree import ConfigTree
 from raysearch.errors import Fault, InputError
 from raysearch.history.events import Report
 from raysearch.history.history import History, TrialHistory, read_history

@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from raysearch.config.trial_config import ConfigTree, load_config
+from raysearch.config.config_files import load_config
+from raysearch.config.config_tree import ConfigTree
 from raysearch.errors import Fault, InputError, WorkError
 from raysearch.execution.standalone import load_network
 from raysearch.history.history import read_history

@@ -17,15 +17,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
+from raysearch.config.config_tree import ConfigTree
 from raysearch.config.faults import FaultList
 from raysearch.config.strict_yaml import kind_of, parse_value
-from raysearch.config.trial_config import ConfigTree, nearest, show
+from raysearch.config.values import show
 from raysearch.errors import Fault, InputError
 from raysearch.history.history import History
 from raysearch.history.tables import trials_table
 from raysearch.space.parameters import range_of
 from raysearch.space.spec import SearchSpec
 from trainables.dotted_paths import leaves
+from trainables.spelling import nearest
 
 _SCORES = ("score", "value")
 _ITERATIONS = ("iteration", "max_iters")

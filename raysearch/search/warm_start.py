@@ -22,9 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from raysearch.algorithms.unit_cube import active_values, from_unit
+from raysearch.config.config_files import Beside, read_config_file
+from raysearch.config.config_tree import ConfigTree
 from raysearch.config.documents import Kind, check_kind
 from raysearch.config.faults import FaultList
-from raysearch.config.trial_config import Beside, ConfigTree, plain, read_config_file, show
+from raysearch.config.values import plain, show
 from raysearch.errors import Fault, InputError
 from raysearch.history.events import FirstPoint, Mode
 from raysearch.history.history import History, TrialHistory

@@ -14,13 +14,15 @@ from typing import Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from raysearch.config.config_tree import ConfigTree
 from raysearch.config.faults import FaultList
 from raysearch.config.strict_yaml import kind_of
-from raysearch.config.trial_config import ConfigTree, nearest, show
+from raysearch.config.values import show
 from raysearch.history.events import UNKNOWN_VIOLATION
 from raysearch.history.metric_names import PEAK_MEMORY, entry_of, names_of_entries
 from raysearch.space.parameters import Parameter
 from trainables.dotted_paths import ABSENT, lookup
+from trainables.spelling import nearest
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _SIDE = re.compile(rf"(?:(?P<factor>{_NUMBER})\s*\*\s*)?(?P<name>[A-Za-z_][^<>=*]*)|(?P<number>{_NUMBER})")

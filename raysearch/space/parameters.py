@@ -9,11 +9,13 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from raysearch.config.choices import categorical, label
+from raysearch.config.config_tree import ConfigTree
 from raysearch.config.faults import FaultList, Place
 from raysearch.config.sections import Float, Int, Section, read_section
 from raysearch.config.strict_yaml import kind_of
-from raysearch.config.trial_config import ConfigTree, nearest, show
+from raysearch.config.values import show
 from trainables.dotted_paths import ABSENT, lookup
+from trainables.spelling import nearest
 
 
 @dataclass(frozen=True)

@@ -14,28 +14,16 @@ from typing import Any
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from pydantic import BaseModel, ValidationError
 
+from raysearch.config.breaches import explain
+from raysearch.config.config_files import Beside, ConfigFile, misplaced, misplaced_tasks, read_config_file
+from raysearch.config.config_tree import ConfigTree, idle_lines
 from raysearch.config.documents import SPACE_KEYS, Kind, read_document
 from raysearch.config.faults import FaultList, Place
+from raysearch.config.overrides import Override, override_of, pairs_of
 from raysearch.config.sections import read_section
 from raysearch.config.strict_yaml import kind_of
 from raysearch.config.trainable_loading import LoadedTrainable, load_trainable
-from raysearch.config.trial_config import (
-    Beside,
-    ConfigFile,
-    ConfigTree,
-    Override,
-    dumped,
-    explain,
-    idle_lines,
-    misplaced,
-    misplaced_tasks,
-    nearest,
-    override_of,
-    pairs_of,
-    plain,
-    read_config_file,
-    show,
-)
+from raysearch.config.values import dumped, plain, show
 from raysearch.errors import Fault, InputError
 from raysearch.history.metric_names import PEAK_MEMORY, entry_of, names_of_entries
 from raysearch.space.confirm_settings import obstacle
@@ -59,6 +47,7 @@ from raysearch.space.track_settings import TrackSettings
 from trainables.dotted_paths import assign, leaves, with_values
 from trainables.openseg.flags import Flags, read_flags
 from trainables.protocol import HasThreads
+from trainables.spelling import nearest
 
 Look = Callable[[LoadedTrainable, dict[str, Any]], list[Fault]]
 """What is wrong with a complete base config that only its data and its trainable tell."""

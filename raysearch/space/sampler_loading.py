@@ -12,8 +12,9 @@ from optuna.samplers import BaseSampler, CmaEsSampler
 
 from raysearch.config.faults import FaultList
 from raysearch.config.trainable_loading import load_module
-from raysearch.config.trial_config import nearest, show
+from raysearch.config.values import show
 from raysearch.errors import Fault, InputError
+from trainables.spelling import nearest
 
 _ALGORITHM, _ARGS = ("search", "algorithm"), ("search", "algorithm_args")
 _NAMED = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY

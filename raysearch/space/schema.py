@@ -11,8 +11,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import models_json_schema
 
+from raysearch.config.config_tree import ConfigTree
+from raysearch.config.model_fields import aliases, models_in
 from raysearch.config.trainable_loading import LoadedTrainable
-from raysearch.config.trial_config import ConfigTree, aliases, models_in
 from raysearch.history.metric_names import PEAK_MEMORY
 from raysearch.space.parameters import WORDS
 from raysearch.space.settings import DEFAULT_TRAINABLE, SECTIONS, OpensegReference

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from raysearch.config.sections import Count, NotBool, Section
 from raysearch.config.strict_yaml import kind_of
-from raysearch.config.trial_config import show
+from raysearch.config.values import show
 from raysearch.space.confirm_settings import ConfirmSettings
 from raysearch.space.sampler_loading import is_reference
 from raysearch.space.track_settings import TrackSettings

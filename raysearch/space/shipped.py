@@ -4,8 +4,8 @@ import itertools
 import re
 from pathlib import Path
 
-from raysearch.config.trial_config import nearest
 from raysearch.errors import Fault, InputError
+from trainables.spelling import nearest
 
 FOLDER = Path(__file__).parents[2] / "search_spaces"
 

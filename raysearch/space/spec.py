@@ -8,10 +8,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from raysearch.config.config_tree import ConfigTree
 from raysearch.config.faults import FaultList
 from raysearch.config.strict_yaml import dump
 from raysearch.config.trainable_loading import LoadedTrainable
-from raysearch.config.trial_config import ConfigTree, dumped
+from raysearch.config.values import dumped
 from raysearch.history.metric_names import Entry, entry_of
 from raysearch.space.constraints import Constraint
 from raysearch.space.parameters import Parameter, gates_first

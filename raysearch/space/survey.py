@@ -8,9 +8,10 @@ from typing import Any
 from optuna.distributions import FloatDistribution
 from pydantic import BaseModel, ValidationError
 
+from raysearch.config.breaches import Breach, explain
 from raysearch.config.faults import FaultList
 from raysearch.config.strict_yaml import kind_of
-from raysearch.config.trial_config import Breach, dumped, explain, show
+from raysearch.config.values import dumped, show
 from raysearch.space.parameters import Parameter, identity, probes, with_gates_open
 from trainables.dotted_paths import ABSENT, lookup, with_values
 from trainables.protocol import HasBudget, HasSharedValues, HasUnused, HasWarmup

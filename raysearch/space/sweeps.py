@@ -10,17 +10,19 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from raysearch.config.config_tree import ConfigTree
 from raysearch.config.documents import SWEEP_KEYS, Kind, read_document
 from raysearch.config.faults import FaultList, Place
 from raysearch.config.strict_yaml import dump, kind_of
 from raysearch.config.trainable_loading import load_trainable
-from raysearch.config.trial_config import ConfigTree, nearest, plain, show
+from raysearch.config.values import plain, show
 from raysearch.errors import Fault, InputError
 from raysearch.space.distributions import split_entries
 from raysearch.space.parsing import parse_space
 from raysearch.space.settings import DEFAULT_TRAINABLE, KEYS
 from raysearch.space.spec import SearchSpec
 from trainables.dotted_paths import ABSENT, assign, lookup
+from trainables.spelling import nearest
 
 _ALGORITHMS = {"random": "random", "grid": "grid", "bayes": "auto"}
 _MODES = {"minimize": "min", "maximize": "max"}

@@ -1,6 +1,5 @@
 """Read the flags of the original's scripts among the words of a command line."""
 
-import difflib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from trainables.errors import Fault
+from trainables.spelling import closest
 
 
 class Given(NamedTuple):
@@ -73,8 +73,8 @@ def read_flags(words: Sequence[str], folder: Path) -> Flags:
             continue
         name, equals, joined = word.partition("=")
         if name not in FLAGS:
-            close = difflib.get_close_matches(name, FLAGS, n=1, cutoff=0.75)
-            fix = f"did you mean {close[0]}?" if close else "--help lists the options; config values are pairs"
+            close = closest(name, FLAGS, cutoff=0.75)
+            fix = f"did you mean {close}?" if close else "--help lists the options; config values are pairs"
             faults.append(Fault(name, "is neither an option here nor a flag of the original trainer", fix))
             while left and not joined and not left[0].startswith("--"):
                 left.pop(0)  # what follows belongs to it, and is no pair

@@ -1,7 +1,6 @@
 """Read a file of the dialect and the values given beside it as a nested config."""
 
 import copy
-import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -29,6 +28,7 @@ from trainables.openseg.dialect import (
     Network,
 )
 from trainables.openseg.flags import Given
+from trainables.spelling import closest
 
 
 @dataclass(frozen=True)
@@ -373,8 +373,8 @@ def _read_network(file: _File) -> Network | None:
             what = f"{name} stands for the network that the original's scripts give by --model_name, which is missing"
             file.fault("network.model_name", what, valid)
         else:
-            close = difflib.get_close_matches(str(name), NETWORKS, n=1)
-            hint = f"did you mean {close[0]}? Valid are" if close else "give one of"
+            close = closest(str(name), NETWORKS)
+            hint = f"did you mean {close}? Valid are" if close else "give one of"
             file.fault("network.model_name", f"{_show(name)} is not known", f"{hint} {_listed(NETWORKS)}")
         return None
     file.set("model.head", network.head, "network.model_name")
@@ -410,8 +410,8 @@ def _read_loss(file: _File, network: Network | None) -> None:
     name = file.needed("loss.loss_type", f"give --loss_type, one of {_listed(LOSSES)}")
     loss = LOSSES.get(name) if isinstance(name, str) else None
     if name is not None and loss is None:
-        close = difflib.get_close_matches(str(name), LOSSES, n=1)
-        hint = f"did you mean {close[0]}? Valid are" if close else "give --loss_type, one of"
+        close = closest(str(name), LOSSES)
+        hint = f"did you mean {close}? Valid are" if close else "give --loss_type, one of"
         file.fault("loss.loss_type", f"{_show(name)} is not known", f"{hint} {_listed(LOSSES)}")
     if loss is not None and network is not None and not _fits(loss, network):
         model = file.get("network.model_name")

@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from raysearch.commands.cli import app
-from raysearch.config.trial_config import load_config
+from raysearch.config.config_files import load_config
 from raysearch.errors import InputError
 from raysearch.execution import standalone
 from raysearch.history import records as codec

@@ -9,8 +9,8 @@ import pytest
 from pydantic import BaseModel
 
 from raysearch.commands.data_commands import a_dataset
+from raysearch.config.config_files import load_config
 from raysearch.config.documents import SPACE_KEYS
-from raysearch.config.trial_config import load_config
 from raysearch.errors import InputError
 from raysearch.execution.standalone import load_network
 from raysearch.history.run_dir import RunDir

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from raysearch.config.trial_config import ConfigTree
+from raysearch.config.config_tree import ConfigTree
 from raysearch.history.history import History
 from raysearch.history.journal import Journal
 from raysearch.history.metric_names import PEAK_MEMORY

@@ -10,9 +10,9 @@ import pytest
 import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from raysearch.config.config_tree import ConfigTree
 from raysearch.config.faults import FaultList
 from raysearch.config.sections import read_section
-from raysearch.config.trial_config import ConfigTree
 from raysearch.errors import InputError
 from raysearch.space.parameters import read_parameters
 from raysearch.space.parsing import load_space, parse_space
