@@ -21,6 +21,7 @@ import optuna
 from optuna.trial import TrialState
 from pydantic import BaseModel
 
+from raysearch.history.events import Ended, Report
 from raysearch.history.journal import Journal
 from raysearch.search.search import Search
 from raysearch.space.parsing import parse_space
@@ -127,18 +128,20 @@ def search_ours(problem: str, algorithm: str, seed: int, trainable: type = Formu
             values.append(value(proposal.config) if x <= EDGE else None)
             needed = int((1.0 + 10.0 * x) * 2**30)
             if values[-1] is None:
-                search.end(proposal.number, "infeasible", "out of memory", needed_memory_bytes=needed)
+                search.take(proposal.number, Ended("infeasible", "out of memory", needed_memory_bytes=needed))
             else:
-                search.report(
+                search.take(
                     proposal.number,
-                    iteration=1,
-                    value=values[-1],
-                    metrics={},
-                    checkpoint=None,
-                    seconds=0.0,
-                    done=True,
-                    peak_memory_bytes=needed,
-                    memory_limit_bytes=int((1.0 + 10.0 * EDGE) * 2**30),
+                    Report(
+                        iteration=1,
+                        value=values[-1],
+                        metrics={},
+                        checkpoint=None,
+                        seconds=0.0,
+                        done=True,
+                        peak_memory_bytes=needed,
+                        memory_limit_bytes=int((1.0 + 10.0 * EDGE) * 2**30),
+                    ),
                 )
     return _outcome(values, optimum, time.perf_counter() - start)
 

@@ -19,6 +19,7 @@ from unittest import mock
 
 import torch
 
+from raysearch.history.events import Ended, Report
 from raysearch.history.journal import Journal
 from raysearch.search.search import Search
 from raysearch.space.parsing import parse_space
@@ -110,19 +111,21 @@ def search(algorithm: str, seed: int) -> Outcome:
                 lost.append(number)
                 least = min(needed, 1.1 * LIMIT_GIB)  # an allocation fails before all that is needed was asked for
                 size = {"needed_memory_bytes": int(least * 2**30), "excess": least / LIMIT_GIB - 1}
-                search.end(number, "infeasible", "out of memory", **size)
+                search.take(number, Ended("infeasible", "out of memory", **size))
                 continue
             values.append(value(proposal.config))
-            search.report(
+            search.take(
                 number,
-                iteration=1,
-                value=values[-1],
-                metrics={},
-                checkpoint=None,
-                seconds=0.0,
-                done=True,
-                peak_memory_bytes=int(needed * 2**30),
-                memory_limit_bytes=int(LIMIT_GIB * 2**30),
+                Report(
+                    iteration=1,
+                    value=values[-1],
+                    metrics={},
+                    checkpoint=None,
+                    seconds=0.0,
+                    done=True,
+                    peak_memory_bytes=int(needed * 2**30),
+                    memory_limit_bytes=int(LIMIT_GIB * 2**30),
+                ),
             )
         num_trials = len(search.history.trials)
     return Outcome(tuple(lost), max(values) / best_value(), num_trials)

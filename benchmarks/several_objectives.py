@@ -15,6 +15,7 @@ from typing import Any
 
 import optuna
 
+from raysearch.history.events import Report
 from raysearch.history.journal import Journal
 from raysearch.search.search import Search
 from raysearch.space.parsing import parse_space
@@ -51,14 +52,16 @@ def search(algorithm: str, seed: int, num_trials: int) -> float:
         running = Search(_spec(algorithm, seed, num_trials), journal)
         while (proposal := running.propose()) is not None:
             points.append(zdt1(proposal.config))
-            running.report(
+            running.take(
                 proposal.number,
-                iteration=1,
-                value=points[-1][0],
-                metrics={"f1": points[-1][0], "f2": points[-1][1]},
-                checkpoint=None,
-                seconds=0.0,
-                done=True,
+                Report(
+                    iteration=1,
+                    value=points[-1][0],
+                    metrics={"f1": points[-1][0], "f2": points[-1][1]},
+                    checkpoint=None,
+                    seconds=0.0,
+                    done=True,
+                ),
             )
     assert len(points) == num_trials
     return hypervolume(points)

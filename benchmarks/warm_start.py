@@ -16,6 +16,7 @@ import numpy as np
 import optuna
 import pandas as pd
 
+from raysearch.history.events import Report
 from raysearch.history.journal import Journal
 from raysearch.history.run_dir import RunDir
 from raysearch.search.search import Search
@@ -58,14 +59,16 @@ def search(folder: Path, seed: int, num_trials: int, warm_start: Sequence[Path] 
         running = Search(spec, journal)
         while (proposal := running.propose()) is not None:
             rows.append({**proposal.config, "score": hartmann(proposal.config)})
-            running.report(
+            running.take(
                 proposal.number,
-                iteration=1,
-                value=rows[-1]["score"] + 0.02 * noise.standard_normal(),
-                metrics={},
-                checkpoint=None,
-                seconds=0.0,
-                done=True,
+                Report(
+                    iteration=1,
+                    value=rows[-1]["score"] + 0.02 * noise.standard_normal(),
+                    metrics={},
+                    checkpoint=None,
+                    seconds=0.0,
+                    done=True,
+                ),
             )
     return rows
 

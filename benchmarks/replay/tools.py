@@ -25,6 +25,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from benchmarks.replay.simulator import Start, Tool
 from raysearch.algorithms.unit_cube import from_unit
+from raysearch.history.events import Report
 from raysearch.history.journal import Journal
 from raysearch.results.expectation import Expectation, expectations
 from raysearch.search.search import Decision, Search
@@ -52,14 +53,16 @@ class Ours:
         return Start(proposal.number, values, max((r[0] for r in proposal.restorable), default=0))
 
     def report(self, trial: int, iteration: int, score: float, seconds: float) -> bool:
-        decision = self._search.report(
+        decision = self._search.take(
             trial,
-            iteration=iteration,
-            value=score,
-            metrics={},
-            checkpoint=f"checkpoint-{iteration}",
-            seconds=seconds,
-            done=False,
+            Report(
+                iteration=iteration,
+                value=score,
+                metrics={},
+                checkpoint=f"checkpoint-{iteration}",
+                seconds=seconds,
+                done=False,
+            ),
         )
         return decision is Decision.CONTINUE
 

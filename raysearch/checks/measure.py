@@ -19,7 +19,8 @@ from typing import Any
 from ray.train._internal.storage import StorageContext
 
 from raysearch.execution import memory
-from raysearch.execution.ray_adapters import REPORT, TrialContext, TrialReport, wrap
+from raysearch.execution.ray_adapters import EVENT, TrialContext, wrap
+from raysearch.history.events import Ended, Halted, Report
 from raysearch.space.spec import SearchSpec
 from trainables.protocol import MeasuresCost, TrialCost
 
@@ -156,22 +157,22 @@ def _by_reports(context: TrialContext, config: dict[str, Any], folder: Path) -> 
     given = {"config": config, "title": "check", "reports": []}
     given |= {"folder": str(folder / "trial"), "shared_folder": str(folder / "shared")}
     actor = wrap(context)(config=given, storage=_Storage(folder, "tune", trial_dir_name="trial"))
-    reports: list[TrialReport] = []
+    reports: list[Report] = []
     first_came = math.inf
     while len(reports) <= _REPORTS_TIMED and time.monotonic() - first_came < _LONGEST_S:
-        report = actor.step()[REPORT]
-        if report.halt is not None:
-            return NotMeasured(report.halt.what, is_fault=True)
-        if report.ending == "failed" or (report.ending is not None and not reports):
-            return NotMeasured(report.error or "it ended without a report", is_fault=report.ending == "failed")
-        if report.ending is not None:
-            break
+        event = actor.step()[EVENT]
+        if isinstance(event, Halted):
+            return NotMeasured(event.what, is_fault=True)
+        if isinstance(event, Ended):
+            if event.status != "failed" and reports:
+                break
+            return NotMeasured(event.error or "it ended without a report", is_fault=event.status == "failed")
         first_came = min(first_came, time.monotonic())
-        reports.append(report)
-        if report.done:
+        reports.append(event)
+        if event.done:
             break
     counted = reports[1:] or reports
-    ends = [0, *(report.iteration or 0 for report in reports)]
+    ends = [0, *(report.iteration for report in reports)]
     num_iters = ends[-1] - ends[-1 - len(counted)]
     seconds = sum(report.seconds for report in counted)
     cost = TrialCost(seconds / num_iters, 0.0, max(1, num_iters // len(counted)))

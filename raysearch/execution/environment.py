@@ -8,8 +8,8 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
+from raysearch.history.events import Halted
 from raysearch.history.history import History, TrialHistory
 from raysearch.space.spec import SearchSpec
 
@@ -39,14 +39,7 @@ of the space, 3 % for half of it. Five trials are also few enough to lose to a f
 _PROBE_BYTES = 1 << 16
 
 
-class Halt(NamedTuple):
-    """Why a search must stop here, with the trial that met it to be taken up again."""
-
-    what: str
-    fix: str
-
-
-def fault_of_error(error: BaseException, folders: tuple[Path, ...]) -> Halt | None:
+def fault_of_error(error: BaseException, folders: tuple[Path, ...]) -> Halted | None:
     """Return what an exception says of the environment; None where it may be the trial's own.
 
     Args:
@@ -56,16 +49,16 @@ def fault_of_error(error: BaseException, folders: tuple[Path, ...]) -> Halt | No
     for one in _causes(error):
         place = _place(one)
         if isinstance(one, OSError) and one.errno in FULL:
-            return Halt(f"{place or folders[0]}: {one.strerror}", "make room")
+            return Halted(f"{place or folders[0]}: {one.strerror}", "make room")
         if any(os.strerror(number) in str(one) for number in FULL):  # as torch and C++ libraries say it
-            return Halt(f"{type(one).__name__}: {one}", "make room")
+            return Halted(f"{type(one).__name__}: {one}", "make room")
         is_ours = place is not None and any(place.is_relative_to(folder) for folder in folders)
         if isinstance(one, OSError) and one.errno in _LOST and is_ours:
             return _lost(place, one)
     return None
 
 
-def fault_of_folder(folder: Path) -> Halt | None:
+def fault_of_folder(folder: Path) -> Halted | None:
     """Write and delete a small file; return what keeps that from working."""
     probe = folder / f".probe-{os.getpid()}"
     try:
@@ -100,7 +93,7 @@ class FailuresAlike:
         """Note that a trial ended otherwise."""
         self._failed = []
 
-    def add(self, trial: TrialHistory, error: str) -> Halt | None:
+    def add(self, trial: TrialHistory, error: str) -> Halted | None:
         """Note that a trial failed; return why the search should halt, or None while it may go on."""
         if error != self._error:
             self._error, self._failed = error, []
@@ -108,7 +101,7 @@ class FailuresAlike:
         if len(self._failed) < NUM_ALIKE or any(self._may_be_cause(path) for path in self._paths):
             return None
         what = f"{len(self._failed)} trials in a row failed by the same error, and no searched value explains it"
-        return Halt(f"{what}: {error}", "mend its cause")
+        return Halted(f"{what}: {error}", "mend its cause")
 
     def _may_be_cause(self, path: str) -> bool:
         value = self._failed[0].values.get(path)
@@ -135,5 +128,5 @@ def _place(error: BaseException) -> Path | None:
     return Path(os.fsdecode(name)) if isinstance(name, str | bytes) else None
 
 
-def _lost(place: Path | None, error: OSError) -> Halt:
-    return Halt(f"{place}: {error.strerror or error}", "make it readable and writable again")
+def _lost(place: Path | None, error: OSError) -> Halted:
+    return Halted(f"{place}: {error.strerror or error}", "make it readable and writable again")

@@ -38,8 +38,8 @@ from ray.tune.utils import flatten_dict
 
 from raysearch.errors import InputError
 from raysearch.execution import environment, memory
-from raysearch.execution.environment import FailuresAlike, Halt
-from raysearch.history.events import Mode, Status
+from raysearch.execution.environment import FailuresAlike
+from raysearch.history.events import Ended, Halted, Mode, Report, TrialEvent, WorkerLost
 from raysearch.history.metric_names import Entry, with_entries
 from raysearch.search.search import MAX_WORKERS_LOST, Decision, Proposal, Search
 from raysearch.space.spec import SearchSpec
@@ -47,8 +47,8 @@ from trainables.protocol import CONFIG_USED, ITERATION, SharesBeginning
 
 _log = logging.getLogger("raysearch")
 
-REPORT = "raysearch"
-"""Key of a Tune result under which the wrapper's own report travels."""
+EVENT = "raysearch"
+"""Key of a Tune result under which the wrapper's event travels: a `Report`, an `Ended` or a `Halted`."""
 
 _STATE_FILE = "raysearch_state.json"
 _DICT_FILE = "checkpoint.pkl"
@@ -78,38 +78,12 @@ _AUTO_FILLED = frozenset(
 """Keys that Tune adds to every result."""
 
 
-@dataclass(frozen=True)
-class TrialReport:
-    """What the wrapper tells the search: a report, an ending, or both."""
-
-    iteration: int | None = None
-    value: float | None = None
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    checkpoint: str | None = None
-    seconds: float = 0.0
-    done: bool = False
-    peak_memory_bytes: int | None = None
-    memory_limit_bytes: int | None = None
-    needed_memory_bytes: int | None = None
-    """Where memory ran out: the trial needs at least so much."""
-    excess: float | None = None
-    """Where memory ran out: how far beyond what there was, relative to that, if that is known."""
-    worker: str | None = None
-    """Where the process runs, and its number."""
-    ending: Status | None = None
-    error: str | None = None
-    details: str | None = None
-    """The traceback of an error, for the log."""
-    halt: Halt | None = None
-    """Why the whole search must stop here, with this trial to be taken up again later."""
-
-
 class SearchHalted(BaseException):
     """The search cannot go on without losing what happens; leaves Tune's loop at once, past its own handlers."""
 
-    def __init__(self, halt: Halt) -> None:
-        super().__init__(halt.what)
-        self.halt = halt
+    def __init__(self, halted: Halted) -> None:
+        super().__init__(halted.what)
+        self.halted = halted
 
 
 @dataclass(frozen=True)
@@ -206,7 +180,7 @@ class TrialActor(tune.Trainable):
         self._shared_folder = None if config["shared_folder"] is None else Path(config["shared_folder"])
         self._given = config["config"]
         print(config["title"], flush=True)
-        self._ending: TrialReport | None = None
+        self._ending: Ended | Halted | None = None
         self._num_reports = 0
         self._has_begun = False
         self._last: str | None = None
@@ -237,22 +211,21 @@ class TrialActor(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Run the trainable to its next report."""
-        report = self._ending if self._ending is not None else self._run()
-        if report.ending == "failed" and (halt := self._fault_of_environment(report)) is not None:
-            report = replace(report, ending=None, halt=halt)
-        over = report.done or report.ending is not None or report.halt is not None
-        if report.ending is not None:
+        event = self._ending if self._ending is not None else self._run()
+        if isinstance(event, Ended) and event.status == "failed":
+            event = self._fault_of_environment(event) or event
+        if isinstance(event, Ended):
             self._end()
-        return {**report.metrics, REPORT: report, "done": over}
+        return {EVENT: event, "done": not isinstance(event, Report) or event.done}
 
-    def _run(self) -> TrialReport:
+    def _run(self) -> Report | Ended | Halted:
         assert self._trainable is not None
         self._drop_superseded_checkpoints()
         try:
             self._share_beginning()
             result = self._trainable.train()
             if RESULT_DUPLICATE in result:
-                return TrialReport(ending="completed")
+                return Ended("completed")
             return self._take(result)
         except Exception as error:
             return self._ending_of(error)
@@ -263,14 +236,14 @@ class TrialActor(tune.Trainable):
         if is_new and self._shared_folder is not None and isinstance(self._trainable, SharesBeginning):
             self._trainable.share_beginning(self._shared_folder, self._folder.name)
 
-    def _take(self, result: dict[str, Any]) -> TrialReport:
+    def _take(self, result: dict[str, Any]) -> Report | Ended:
         metric, result = self.context.metric, with_entries(result, self.context.entries)
         if metric not in result:
             reported = ", ".join(sorted(_metrics(result))) or "nothing"
-            return TrialReport(ending="failed", error=f"it reported no {metric}, only {reported}")
+            return Ended("failed", f"it reported no {metric}, only {reported}")
         difference = _first_difference(self._given, result.get(CONFIG_USED))
         if difference is not None:
-            return TrialReport(ending="failed", error=f"it trained with another config than it was given: {difference}")
+            return Ended("failed", f"it trained with another config than it was given: {difference}")
         beyond = self._beyond_limit()
         if beyond is not None:
             return beyond
@@ -279,7 +252,7 @@ class TrialActor(tune.Trainable):
         value = float(result[metric])
         metrics = {name: number for name, number in _metrics(result).items() if name not in (metric, ITERATION)}
         if not math.isfinite(value):
-            return TrialReport(ending="infeasible", error=f"{metric} is {value} at iteration {iteration}")
+            return Ended("infeasible", f"{metric} is {value} at iteration {iteration}")
         checkpoint = self._save(iteration)
         if checkpoint is not None:
             self._last = checkpoint
@@ -288,7 +261,7 @@ class TrialActor(tune.Trainable):
                 self._best = (loss, checkpoint)
         now = time.perf_counter()
         seconds, self._clock = now - self._clock, now
-        return TrialReport(
+        return Report(
             iteration=iteration,
             value=value,
             metrics=metrics,
@@ -300,15 +273,15 @@ class TrialActor(tune.Trainable):
             worker=_process_name(),
         )
 
-    def _beyond_limit(self) -> TrialReport | None:
+    def _beyond_limit(self) -> Ended | None:
         """Return the ending of a trial that has taken more memory than the space file allows; None within the limit."""
         limit, peak = self.context.memory_bytes, memory.peak_bytes()
         if limit is None or peak is None or peak <= limit:
             return None
         took, allowed = (f"{num_bytes / 2**30:.3f} GB" for num_bytes in (peak, limit))
-        return TrialReport(
-            ending="infeasible",
-            error=f"it took {took} of memory, and resources.memory_gb allows {allowed}",
+        return Ended(
+            "infeasible",
+            f"it took {took} of memory, and resources.memory_gb allows {allowed}",
             peak_memory_bytes=peak,
             needed_memory_bytes=peak,
             excess=peak / limit - 1.0,
@@ -317,35 +290,37 @@ class TrialActor(tune.Trainable):
     def _memory_limit(self) -> int:
         return self.context.memory_bytes or memory.limit_bytes(self.context.gpu, self.context.share)
 
-    def _ending_of(self, error: Exception) -> TrialReport:
+    def _ending_of(self, error: Exception) -> Ended | Halted:
         """The ending that an exception means; a process whose GPU is lost is not used again."""
         if memory.is_out_of_memory(error):
             peak, short = memory.peak_bytes(), memory.shortage(error, self._memory_limit())
-            return TrialReport(
-                ending="infeasible",
-                error=f"out of memory: {error}",
+            return Ended(
+                "infeasible",
+                f"out of memory: {error}",
                 peak_memory_bytes=peak,
                 needed_memory_bytes=(peak or 0) if short is None else short.needed_bytes,
                 excess=None if short is None else short.excess,
             )
         if isinstance(error, FloatingPointError):
-            return TrialReport(ending="infeasible", error=str(error))
+            return Ended("infeasible", str(error))
         if "CUDA error" in str(error):
             raise error
         text, details = f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))
         written = (self._folder,) if self._shared_folder is None else (self._folder, self._shared_folder)
-        halt = environment.fault_of_error(error, written)
-        return TrialReport(ending=None if halt else "failed", error=text, details=details, halt=halt)
+        halted = environment.fault_of_error(error, written)
+        return Ended("failed", text, details=details) if halted is None else replace(halted, details=details)
 
-    def _fault_of_environment(self, report: TrialReport) -> Halt | None:
+    def _fault_of_environment(self, ended: Ended) -> Halted | None:
         """Look for what would fail every other trial too; the preflight has passed once, on the same search.
 
         Here and not in the set-up, for which Ray does not wait as long.
         """
-        halt = environment.fault_of_folder(self._folder)
+        halted = environment.fault_of_folder(self._folder)
+        if halted is not None:
+            return replace(halted, details=ended.details)
         spec = self.context.spec
-        if halt is not None or spec is None or spec.trainable.preflight is None or report.details is None:
-            return halt
+        if spec is None or spec.trainable.preflight is None or ended.details is None:
+            return None
         from raysearch.execution.preflight import trainable_notices  # late: it imports what other trainables do without
 
         try:
@@ -353,7 +328,8 @@ class TrialActor(tune.Trainable):
         except Exception as error:
             faults = error.faults if isinstance(error, InputError) else (f"{type(error).__name__}: {error}",)
             more = f" (and {len(faults) - 1} faults more)" if len(faults) > 1 else ""
-            return None if memory.is_out_of_memory(error) else Halt(f"{faults[0]}{more}", "mend that")
+            if not memory.is_out_of_memory(error):
+                return Halted(f"{faults[0]}{more}", "mend that", ended.details)
         return None
 
     def _save(self, iteration: int) -> str | None:
@@ -509,7 +485,7 @@ def _halting() -> Iterator[None]:
         yield
     except OSError as error:
         fix = "make room" if error.errno in environment.FULL else "make it writable again"
-        raise SearchHalted(Halt(f"the journal cannot be written: {error.strerror}", fix)) from error
+        raise SearchHalted(Halted(f"the journal cannot be written: {error.strerror}", fix)) from error
 
 
 class JournalSearcher(Searcher):
@@ -574,55 +550,35 @@ class JournalScheduler(FIFOScheduler):
         if isinstance(error, ray.exceptions.OutOfMemoryError) or "running low on memory" in str(error):
             what = "out of memory: the machine ran low and Ray ended the worker"
             peak = self._search.history.trials[_number(trial)].peak_memory_bytes
-            self._search.end(_number(trial), "infeasible", what, needed_memory_bytes=peak or 0)
+            self._record(_number(trial), Ended("infeasible", what, needed_memory_bytes=peak or 0))
         else:
             if self._search.history.trials[_number(trial)].workers_lost + 1 >= MAX_WORKERS_LOST:
                 self._halt_where_alike(_number(trial), lines[-1])
-            self._search.worker_lost(_number(trial), lines[-1])
+            self._record(_number(trial), WorkerLost(lines[-1]))
 
     def _halt_where_alike(self, number: int, error: str) -> None:
         """Stop the search before a trial is recorded as failed that fails as those before it did."""
-        halt = self._alike.add(self._search.history.trials[number], error)
-        if halt is not None:
-            raise SearchHalted(halt)
+        halted = self._alike.add(self._search.history.trials[number], error)
+        if halted is not None:
+            raise SearchHalted(halted)
 
     def _take(self, trial: Any, result: dict[str, Any]) -> Decision:
-        report: TrialReport = result[REPORT]
-        if report.details is not None:
-            _log.error("trial %d failed\n%s", _number(trial), report.details)
-        if report.halt is not None:
-            raise SearchHalted(report.halt)
-        if report.ending == "failed":
-            self._halt_where_alike(_number(trial), report.error or "")
-        elif report.ending is not None:
-            self._alike.reset()
-        with _halting():
-            if report.ending is not None:
-                self._search.end(
-                    _number(trial),
-                    report.ending,
-                    report.error,
-                    peak_memory_bytes=report.peak_memory_bytes,
-                    needed_memory_bytes=report.needed_memory_bytes,
-                    excess=report.excess,
-                )
-                return Decision.STOP
-            assert report.iteration is not None and report.value is not None
-            decision = self._search.report(
-                _number(trial),
-                iteration=report.iteration,
-                value=report.value,
-                metrics=report.metrics,
-                checkpoint=report.checkpoint,
-                seconds=report.seconds,
-                done=report.done,
-                peak_memory_bytes=report.peak_memory_bytes,
-                memory_limit_bytes=report.memory_limit_bytes,
-                worker=report.worker,
-            )
-        if decision is not Decision.CONTINUE:
+        number, event = _number(trial), result[EVENT]
+        if isinstance(event, Ended | Halted) and event.details is not None:
+            _log.error("trial %d failed\n%s", number, event.details)
+        if isinstance(event, Halted):
+            raise SearchHalted(event)
+        has_failed = isinstance(event, Ended) and event.status == "failed"
+        if has_failed:
+            self._halt_where_alike(number, event.error or "")
+        decision = self._record(number, event)
+        if decision is not Decision.CONTINUE and not has_failed:
             self._alike.reset()
         return decision
+
+    def _record(self, number: int, event: TrialEvent) -> Decision:
+        with _halting():
+            return self._search.take(number, event)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

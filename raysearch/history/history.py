@@ -5,13 +5,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from optuna.distributions import BaseDistribution, json_to_distribution
+from optuna.distributions import BaseDistribution
 
-from raysearch.config.choices import categorical
-from raysearch.history.events import UNKNOWN_VIOLATION, FirstPoint, Mode, Report, Status
-from raysearch.history.journal import read_records
+from raysearch.history.events import (
+    UNKNOWN_VIOLATION,
+    Begun,
+    Ended,
+    Extended,
+    FirstPoint,
+    Mode,
+    Paused,
+    Report,
+    Started,
+    Status,
+    TakenUp,
+    WorkerLost,
+)
 from raysearch.history.metric_names import PEAK_MEMORY
-from raysearch.history.records import MODE_OF_DIRECTION, Operation
+from raysearch.history.records import Fact, fact_of, read_facts
 from trainables.protocol import ITERATIONS_SHARED
 
 
@@ -135,67 +146,63 @@ class History:
         """Of every objective."""
         return (self.mode, *(mode for _, mode in self.further))
 
-    def apply(self, record: Mapping[str, Any]) -> None:
-        """Take one line in."""
-        extra = record.get("raysearch", {})
-        match record["op_code"]:
-            case Operation.CREATE_STUDY:
-                self.name = record["study_name"]
-                self.mode, *further = (MODE_OF_DIRECTION[direction] for direction in record["directions"])
-                self.further = tuple(zip(extra.get("further", ()), further, strict=True))
-                self.target_trials = extra["trials"]
-                self.evidence = _replayed(record, extra.get("evidence", ()))
-                self.first_points = [FirstPoint(**point) for point in extra.get("first_points", ())]
-            case Operation.SET_STUDY_ATTR:
-                self.target_trials = int(record["user_attr"].get("trials", self.target_trials))
-                self.to_retry += extra.get("retry", ())
-            case Operation.CREATE_TRIAL:
-                distributions = {name: json_to_distribution(text) for name, text in record["distributions"].items()}
-                distributions |= {name: categorical(choices) for name, choices in extra.get("choices", {}).items()}
-                self.trials.append(
-                    TrialHistory(
-                        number=len(self.trials),
-                        params={n: distributions[n].to_external_repr(v) for n, v in record["params"].items()},
-                        values=extra["values"],
-                        distributions=distributions,
-                        started=extra["time"],
-                        is_default=extra["is_default"],
-                        is_audited=extra.get("is_audited", False),  # journals of before know no audit
-                        origin=record["user_attrs"].get("origin"),
-                        memory_estimate=tuple(extra["memory_estimate"]) if extra.get("memory_estimate") else None,
-                        retry_of=extra.get("retry_of"),
-                        sampler_notes=record["system_attrs"],
-                    )
-                )
-                self.sampler_notes |= extra.get("sampler_notes", {})
-                if extra.get("retry_of") is not None:
-                    self._replace_by_retry(self.trials[extra["retry_of"]])
-            case Operation.SET_TRIAL_VALUE:
-                trial = self.trials[record["trial_id"]]
-                trial.reports[record["step"]] = Report(
-                    iteration=record["step"],
-                    value=record["intermediate_value"],
-                    metrics=extra["metrics"],
-                    checkpoint=extra["checkpoint"],
-                    seconds=extra["seconds"],
-                    done=extra["done"],
-                    violations=extra.get("violations", {}),
-                )
-                if extra.get("worker") is not None:
-                    _add_leg(trial.legs, Leg(extra["worker"], extra["time"] - extra["seconds"], extra["time"]))
-                trial.peak_memory_bytes = _largest(trial.peak_memory_bytes, extra["peak_memory_bytes"])
-                trial.memory_limit_bytes = extra.get("memory_limit_bytes", trial.memory_limit_bytes)
-            case Operation.SET_TRIAL_ATTR:
-                trial = self.trials[record["trial_id"]]
-                trial.workers_lost = record["user_attr"].get("workers_lost", trial.workers_lost)
-                trial.is_paused = record["user_attr"].get("paused", trial.is_paused)
-                if trial.is_paused:
-                    self._note_order(trial)
-            case Operation.SET_TRIAL_STATE:
-                trial = self.trials[record["trial_id"]]
-                trial.status, trial.error, trial.ended = extra["status"], extra["error"], extra["time"]
-                trial.peak_memory_bytes = _largest(trial.peak_memory_bytes, extra.get("peak_memory_bytes"))
-                trial.needed_memory_bytes, trial.excess = extra.get("needed_memory_bytes"), extra.get("excess")
+    def apply(self, fact: Fact) -> None:
+        """Take in what one line of the journal records."""
+        match fact.event:
+            case Begun() as begun:
+                self.name, self.mode, self.further = begun.name, begun.mode, tuple(begun.further)
+                self.target_trials = begun.trials
+                self.evidence = _replayed(begun)
+                self.first_points = list(begun.first_points)
+            case Extended(trials, retry):
+                self.target_trials = trials
+                self.to_retry += retry
+            case Started() as started:
+                self._start(started, fact.time)
+            case _ if fact.trial is not None:
+                self._apply_to(self.trials[fact.trial], fact)
+
+    def _start(self, started: Started, time: float) -> None:
+        self.trials.append(
+            TrialHistory(
+                number=len(self.trials),
+                params=dict(started.params),
+                values=dict(started.values),
+                distributions=dict(started.distributions),
+                started=time,
+                is_default=started.is_default,
+                is_audited=started.is_audited,
+                origin=started.origin,
+                memory_estimate=started.memory_estimate,
+                retry_of=started.retry_of,
+                sampler_notes={} if started.notes is None else started.notes.of_trial,
+            )
+        )
+        if started.notes is not None:
+            self.sampler_notes |= started.notes.of_study
+        if started.retry_of is not None:
+            self._replace_by_retry(self.trials[started.retry_of])
+
+    def _apply_to(self, trial: TrialHistory, fact: Fact) -> None:
+        match fact.event:
+            case Report() as report:
+                trial.reports[report.iteration] = report
+                if report.worker is not None:
+                    _add_leg(trial.legs, Leg(report.worker, fact.time - report.seconds, fact.time))
+                trial.peak_memory_bytes = _largest(trial.peak_memory_bytes, report.peak_memory_bytes)
+                if report.memory_limit_bytes is not None:
+                    trial.memory_limit_bytes = report.memory_limit_bytes
+            case WorkerLost(times=times):
+                trial.workers_lost = times
+            case Paused():
+                trial.is_paused = True
+                self._note_order(trial)
+            case TakenUp():
+                trial.is_paused = False
+            case Ended() as ended:
+                trial.status, trial.error, trial.ended = ended.status, ended.error, fact.time
+                trial.peak_memory_bytes = _largest(trial.peak_memory_bytes, ended.peak_memory_bytes)
+                trial.needed_memory_bytes, trial.excess = ended.needed_memory_bytes, ended.excess
                 trial.is_paused = False
                 self._note_order(trial)
 
@@ -272,13 +279,14 @@ class History:
         return standing is not None and standing[0] == 0.0
 
 
-def _replayed(study: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[TrialHistory]:
-    """The trials that some lines tell of, as if they were those of a search that went before."""
+def _replayed(begun: Begun) -> list[TrialHistory]:
+    """Return the trials that a search begins with as evidence, as if they were those of a search before it."""
     earlier = History()
-    if records:
-        bare = {key: value for key, value in study["raysearch"].items() if key not in ("evidence", "first_points")}
-        for record in ({**study, "raysearch": bare}, *records):
-            earlier.apply(record)
+    if begun.evidence:
+        earlier.apply(Fact(replace(begun, evidence=(), first_points=()), None, 0.0))
+    for record in begun.evidence:
+        if (fact := fact_of(record)) is not None:
+            earlier.apply(fact)
     for trial in earlier.trials:
         assert trial.end_order is not None, "evidence has ended"
         trial.number -= len(earlier.trials)
@@ -304,6 +312,6 @@ def read_history(path: Path) -> History:
         InputError: there is no journal, or a line in it is damaged.
     """
     history = History()
-    for record in read_records(path):
-        history.apply(record)
+    for fact in read_facts(path):
+        history.apply(fact)
     return history

@@ -1,22 +1,40 @@
-"""The codec between the facts of a search and the lines of its journal, in Optuna's journal format.
+"""The codec between the events of a search and the lines of its journal, in Optuna's journal format.
 
-One line is one fact: a trial starts, a trial reports, a trial ends. A line is a JSON object that Optuna's own
+One line is one event: a trial starts, a trial reports, a trial ends. A line is a JSON object that Optuna's own
 `JournalStorage` replays; what Optuna has no field for stands under the key `raysearch`, which it passes over.
 """
 
 import enum
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.distributions import distribution_to_json, json_to_distribution
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from raysearch.config.choices import choices_with_lists, for_optuna
-from raysearch.history.events import CONSTRAINT, UNKNOWN_VIOLATION, FirstPoint, Mode, Report, SamplerNotes, Status
+from raysearch.config.choices import categorical, choices_with_lists, for_optuna
+from raysearch.history.events import (
+    CONSTRAINT,
+    UNKNOWN_VIOLATION,
+    Begun,
+    Ended,
+    Event,
+    Extended,
+    FirstPoint,
+    Mode,
+    Paused,
+    Report,
+    SamplerNotes,
+    Started,
+    Status,
+    TakenUp,
+    WorkerLost,
+)
+from raysearch.history.journal import read_records
 
 
 class Operation(enum.IntEnum):
@@ -33,11 +51,11 @@ class Operation(enum.IntEnum):
 
 _WORKER_ID = "raysearch"
 
-DIRECTION_OF_MODE: dict[Mode, int] = {
+_DIRECTION_OF_MODE: dict[Mode, int] = {
     "min": StudyDirection.MINIMIZE.value,
     "max": StudyDirection.MAXIMIZE.value,
 }
-MODE_OF_DIRECTION: dict[int, Mode] = {direction: mode for mode, direction in DIRECTION_OF_MODE.items()}
+_MODE_OF_DIRECTION: dict[int, Mode] = {direction: mode for mode, direction in _DIRECTION_OF_MODE.items()}
 
 _STATE_OF_STATUS: dict[Status, TrialState] = {
     "completed": TrialState.COMPLETE,
@@ -48,28 +66,52 @@ _STATE_OF_STATUS: dict[Status, TrialState] = {
 """The state in which Optuna learns from an ending; an infeasible trial carries a violated constraint besides."""
 
 
-def study_record(
-    name: str,
-    mode: Mode,
-    trials: int,
-    evidence: Sequence[Mapping[str, Any]] = (),
-    first_points: Sequence[FirstPoint] = (),
-    further: Sequence[tuple[str, Mode]] = (),
-) -> dict[str, Any]:
-    """The first line of a search: its name, its directions, how many trials it may start, what it takes over.
+@dataclass(frozen=True)
+class Fact:
+    """An event, as the journal keeps it."""
 
-    Evidence is the lines of ended trials, by `lines_of_trials`; `further` is metric and mode of the objectives after
-    the first.
+    event: Event
+    trial: int | None
+    """Number of the trial; None where a search begins or is extended, and where a trial starts."""
+    time: float
+    """Unix time at which it was written, in seconds; 0 for an event that is kept without."""
+
+
+def lines_of(event: Event, trial: int | None = None) -> list[dict[str, Any]]:
+    """Return the lines that record an event; `trial` is the number of the trial to which it happened, if it runs."""
+    match event:
+        case Begun():
+            return [_begun_line(event)]
+        case Extended():
+            retry = {"raysearch": {"retry": list(event.retry)}} if event.retry else {}
+            return [_record(Operation.SET_STUDY_ATTR, study_id=0, user_attr={"trials": event.trials}, **retry)]
+        case Started():
+            return [_started_line(event)]
+        case Report():
+            return [_report_line(event, trial)]
+        case Paused():
+            return [_record(Operation.SET_TRIAL_ATTR, trial_id=trial, user_attr={"paused": True})]
+        case TakenUp():
+            return [_record(Operation.SET_TRIAL_ATTR, trial_id=trial, user_attr={"paused": False})]
+        case WorkerLost():
+            return [_record(Operation.SET_TRIAL_ATTR, trial_id=trial, user_attr={"workers_lost": event.times})]
+        case Ended():
+            return _ended_lines(event, trial)
+
+
+def fact_of(record: Mapping[str, Any]) -> Fact | None:
+    """Return what a line records; None for a line that is there for Optuna alone."""
+    event = _event_of(record)
+    return None if event is None else Fact(event, record.get("trial_id"), record.get("raysearch", {}).get("time", 0.0))
+
+
+def read_facts(path: Path) -> Iterator[Fact]:
+    """Yield what a journal records, in order.
+
+    Raises:
+        InputError: there is no journal, or a line in it is damaged.
     """
-    directions = [DIRECTION_OF_MODE[one] for one in (mode, *(mode for _, mode in further))]
-    extra: dict[str, Any] = {"trials": trials}
-    if evidence:
-        extra["evidence"] = list(evidence)
-    if first_points:
-        extra["first_points"] = [asdict(point) for point in first_points]
-    if further:
-        extra["further"] = [metric for metric, _ in further]
-    return _record(Operation.CREATE_STUDY, study_name=name, directions=directions, raysearch=extra)
+    return (fact for record in read_records(path) if (fact := fact_of(record)) is not None)
 
 
 def lines_of_trials(
@@ -89,44 +131,67 @@ def lines_of_trials(
     return kept
 
 
-def target_record(trials: int) -> dict[str, Any]:
-    """The search may start this many trials in all, from here on."""
-    return _record(Operation.SET_STUDY_ATTR, study_id=0, user_attr={"trials": trials})
+def _event_of(record: Mapping[str, Any]) -> Event | None:
+    extra = record.get("raysearch", {})
+    match record["op_code"]:
+        case Operation.CREATE_STUDY:
+            return _begun(record, extra)
+        case Operation.SET_STUDY_ATTR if "trials" in record["user_attr"]:
+            return Extended(int(record["user_attr"]["trials"]), tuple(extra.get("retry", ())))
+        case Operation.CREATE_TRIAL:
+            return _started(record, extra)
+        case Operation.SET_TRIAL_VALUE:
+            return _report(record, extra)
+        case Operation.SET_TRIAL_ATTR if "paused" in record["user_attr"]:
+            return Paused() if record["user_attr"]["paused"] else TakenUp()
+        case Operation.SET_TRIAL_ATTR if "workers_lost" in record["user_attr"]:
+            return WorkerLost(times=record["user_attr"]["workers_lost"])
+        case Operation.SET_TRIAL_STATE:
+            return _ended(record, extra)
+    return None
 
 
-def retry_record(trials: int, numbers: Sequence[int]) -> dict[str, Any]:
-    """The values of these failed trials are tried again, by trials of their own: `trials` in all, from here on."""
-    return {**target_record(trials), "raysearch": {"retry": list(numbers)}}
+def _begun_line(event: Begun) -> dict[str, Any]:
+    directions = [_DIRECTION_OF_MODE[mode] for mode in (event.mode, *(mode for _, mode in event.further))]
+    extra: dict[str, Any] = {"trials": event.trials}
+    if event.evidence:
+        extra["evidence"] = list(event.evidence)
+    if event.first_points:
+        extra["first_points"] = [asdict(point) for point in event.first_points]
+    if event.further:
+        extra["further"] = [metric for metric, _ in event.further]
+    return _record(Operation.CREATE_STUDY, study_name=event.name, directions=directions, raysearch=extra)
 
 
-def start_record(
-    params: Mapping[str, Any],
-    distributions: Mapping[str, BaseDistribution],
-    values: Mapping[str, Any],
-    is_default: bool,
-    is_audited: bool = False,
-    origin: str | None = None,
-    memory_estimate: tuple[str, float] | None = None,
-    retry_of: int | None = None,
-    notes: SamplerNotes | None = None,
-) -> dict[str, Any]:
-    """A trial starts: the suggestion, whole, in one line; `origin` says where values come from that none proposed."""
-    now = time.time()
-    user_attrs: dict[str, Any] = {} if origin is None else {"origin": origin}
-    if is_audited:
+def _begun(record: Mapping[str, Any], extra: Mapping[str, Any]) -> Begun:
+    mode, *further = (_MODE_OF_DIRECTION[direction] for direction in record["directions"])
+    return Begun(
+        name=record["study_name"],
+        mode=mode,
+        trials=extra["trials"],
+        evidence=tuple(extra.get("evidence", ())),
+        first_points=tuple(FirstPoint(**point) for point in extra.get("first_points", ())),
+        further=tuple(zip(extra.get("further", ()), further, strict=True)),
+    )
+
+
+def _started_line(event: Started) -> dict[str, Any]:
+    now, distributions = time.time(), event.distributions
+    user_attrs: dict[str, Any] = {} if event.origin is None else {"origin": event.origin}
+    if event.is_audited:
         user_attrs["audited"] = True
     extra: dict[str, Any] = {
-        "values": dict(values),
-        "is_default": is_default,
-        "is_audited": is_audited,
-        "memory_estimate": memory_estimate,
+        "values": dict(event.values),
+        "is_default": event.is_default,
+        "is_audited": event.is_audited,
+        "memory_estimate": event.memory_estimate,
         "time": now,
     }
-    choices = {name: found for name in params if (found := choices_with_lists(distributions[name])) is not None}
-    if retry_of is not None:
-        extra["retry_of"] = retry_of
-    if notes is not None and notes.of_study:
-        extra["sampler_notes"] = dict(notes.of_study)
+    choices = {name: found for name in event.params if (found := choices_with_lists(distributions[name])) is not None}
+    if event.retry_of is not None:
+        extra["retry_of"] = event.retry_of
+    if event.notes is not None and event.notes.of_study:
+        extra["sampler_notes"] = dict(event.notes.of_study)
     if choices:  # Optuna's own field holds their text
         extra["choices"] = choices
     return _record(
@@ -134,102 +199,105 @@ def start_record(
         study_id=0,
         datetime_start=_iso(now),
         state=TrialState.RUNNING.value,
-        params={name: distributions[name].to_internal_repr(value) for name, value in params.items()},
-        distributions={name: distribution_to_json(for_optuna(distributions[name])) for name in params},
+        params={name: distributions[name].to_internal_repr(value) for name, value in event.params.items()},
+        distributions={name: distribution_to_json(for_optuna(distributions[name])) for name in event.params},
         user_attrs=user_attrs,
-        system_attrs={} if notes is None else dict(notes.of_trial),
+        system_attrs={} if event.notes is None else dict(event.notes.of_trial),
         intermediate_values={},
         raysearch=extra,
     )
 
 
-def report_record(
-    number: int,
-    report: Report,
-    peak_memory_bytes: int | None,
-    memory_limit_bytes: int | None = None,
-    worker: str | None = None,
-) -> dict[str, Any]:
-    """A trial reports once; `worker` says where the process ran, and its number."""
+def _started(record: Mapping[str, Any], extra: Mapping[str, Any]) -> Started:
+    distributions = {name: json_to_distribution(text) for name, text in record["distributions"].items()}
+    distributions |= {name: categorical(choices) for name, choices in extra.get("choices", {}).items()}
+    return Started(
+        params={name: distributions[name].to_external_repr(value) for name, value in record["params"].items()},
+        distributions=distributions,
+        values=extra["values"],
+        is_default=extra["is_default"],
+        is_audited=extra.get("is_audited", False),  # earlier journals know no audit
+        origin=record["user_attrs"].get("origin"),
+        memory_estimate=tuple(extra["memory_estimate"]) if extra.get("memory_estimate") else None,
+        retry_of=extra.get("retry_of"),
+        notes=SamplerNotes(extra.get("sampler_notes", {}), record["system_attrs"]),
+    )
+
+
+def _report_line(event: Report, trial: int | None) -> dict[str, Any]:
     return _record(
         Operation.SET_TRIAL_VALUE,
-        trial_id=number,
-        step=report.iteration,
-        intermediate_value=report.value,
+        trial_id=trial,
+        step=event.iteration,
+        intermediate_value=event.value,
         raysearch={
-            "metrics": dict(report.metrics),
-            "checkpoint": report.checkpoint,
-            "seconds": report.seconds,
-            "done": report.done,
-            "peak_memory_bytes": peak_memory_bytes,
-            "memory_limit_bytes": memory_limit_bytes,
-            "violations": dict(report.violations),
-            "worker": worker,
+            "metrics": dict(event.metrics),
+            "checkpoint": event.checkpoint,
+            "seconds": event.seconds,
+            "done": event.done,
+            "peak_memory_bytes": event.peak_memory_bytes,
+            "memory_limit_bytes": event.memory_limit_bytes,
+            "violations": dict(event.violations),
+            "worker": event.worker,
             "time": time.time(),
         },
     )
 
 
-def reported_trial(record: Mapping[str, Any]) -> int | None:
-    """The number of the trial whose report a line is; None for every other line."""
-    return int(record["trial_id"]) if record["op_code"] == Operation.SET_TRIAL_VALUE else None
+def _report(record: Mapping[str, Any], extra: Mapping[str, Any]) -> Report:
+    return Report(
+        iteration=record["step"],
+        value=record["intermediate_value"],
+        metrics=extra["metrics"],
+        checkpoint=extra["checkpoint"],
+        seconds=extra["seconds"],
+        done=extra["done"],
+        violations=extra.get("violations", {}),  # earlier journals know neither these nor limits and workers
+        peak_memory_bytes=extra["peak_memory_bytes"],
+        memory_limit_bytes=extra.get("memory_limit_bytes"),
+        worker=extra.get("worker"),
+    )
 
 
-def paused_record(number: int, is_paused: bool) -> dict[str, Any]:
-    """A trial gives its worker back at a rung, or is taken up again."""
-    return _record(Operation.SET_TRIAL_ATTR, trial_id=number, user_attr={"paused": is_paused})
-
-
-def paused_trial(record: Mapping[str, Any]) -> int | None:
-    """The number of the trial that a line says pauses; None for every other line."""
-    is_pause = record["op_code"] == Operation.SET_TRIAL_ATTR and record["user_attr"].get("paused", False)
-    return int(record["trial_id"]) if is_pause else None
-
-
-def worker_lost_record(number: int, workers_lost: int) -> dict[str, Any]:
-    """The worker of a trial died under it, for the n-th time."""
-    return _record(Operation.SET_TRIAL_ATTR, trial_id=number, user_attr={"workers_lost": workers_lost})
-
-
-def end_records(
-    number: int,
-    status: Status,
-    values: Sequence[float] | None,
-    error: str | None,
-    *,
-    peak_memory_bytes: int | None = None,
-    needed_memory_bytes: int | None = None,
-    excess: float | None = None,
-    broken: Mapping[str, float] | None = None,
-) -> list[dict[str, Any]]:
-    """A trial ends with its objectives; what Optuna must know of it comes first, since an ended trial takes no more."""
+def _ended_lines(event: Ended, trial: int | None) -> list[dict[str, Any]]:
+    """Return the line of an ending after those that Optuna must read first, since an ended trial takes no more."""
     before = []
-    violations = dict(broken or {})
-    if status == "infeasible":
-        violations[CONSTRAINT] = UNKNOWN_VIOLATION if excess is None else excess
+    violations = dict(event.broken)
+    if event.status == "infeasible":
+        violations[CONSTRAINT] = UNKNOWN_VIOLATION if event.excess is None else event.excess
     for name, amount in violations.items():
-        before.append(
-            _record(Operation.SET_TRIAL_SYSTEM_ATTR, trial_id=number, system_attr={f"constraints:{name}": amount})
-        )
-    if error is not None:
-        before.append(_record(Operation.SET_TRIAL_ATTR, trial_id=number, user_attr={status: error}))
+        attr = {f"constraints:{name}": amount}
+        before.append(_record(Operation.SET_TRIAL_SYSTEM_ATTR, trial_id=trial, system_attr=attr))
+    if event.error is not None:
+        before.append(_record(Operation.SET_TRIAL_ATTR, trial_id=trial, user_attr={event.status: event.error}))
     now = time.time()
     end = _record(
         Operation.SET_TRIAL_STATE,
-        trial_id=number,
-        state=_STATE_OF_STATUS[status].value,
-        values=None if values is None or status == "failed" else list(values),
+        trial_id=trial,
+        state=_STATE_OF_STATUS[event.status].value,
+        values=None if event.values is None or event.status == "failed" else list(event.values),
         datetime_complete=_iso(now),
         raysearch={
-            "status": status,
-            "error": error,
+            "status": event.status,
+            "error": event.error,
             "time": now,
-            "peak_memory_bytes": peak_memory_bytes,
-            "needed_memory_bytes": needed_memory_bytes,
-            "excess": excess,
+            "peak_memory_bytes": event.peak_memory_bytes,
+            "needed_memory_bytes": event.needed_memory_bytes,
+            "excess": event.excess,
         },
     )
     return [*before, end]
+
+
+def _ended(record: Mapping[str, Any], extra: Mapping[str, Any]) -> Ended:
+    return Ended(
+        status=extra["status"],
+        error=extra["error"],
+        peak_memory_bytes=extra.get("peak_memory_bytes"),
+        needed_memory_bytes=extra.get("needed_memory_bytes"),
+        excess=extra.get("excess"),
+        values=record.get("values"),
+    )
 
 
 def _record(operation: Operation, **fields: Any) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from raysearch.errors import Fault, InputError
+from raysearch.history.events import Report
 from raysearch.history.history import History, read_history
-from raysearch.history.journal import read_records
-from raysearch.history.records import reported_trial
+from raysearch.history.records import Fact, read_facts
 from raysearch.history.run_dir import RunDir
 from raysearch.report.page import page_of
 from raysearch.report.parts import MISSING, Part, Plot, Table, Text, counted, duration, new_figure, shown
@@ -105,11 +105,11 @@ def _labels(folders: Sequence[Path]) -> list[str]:
 
 def _read_run(run_dir: RunDir, label: str) -> Run:
     history = read_history(run_dir.journal)
-    progress = progress_of(read_records(run_dir.journal), history)
+    progress = progress_of(read_facts(run_dir.journal), history)
     return Run(label, load_space(run_dir.space), history, tuple(progress), read_confirmation(run_dir, history))
 
 
-def progress_of(records: Iterable[Mapping[str, Any]], history: History) -> list[Progress]:
+def progress_of(facts: Iterable[Fact], history: History) -> list[Progress]:
     """Return each report of a journal that was better than all before it, and the final state.
 
     Reports of trials that cannot win, and reports that break a constraint, add to the cost but are not counted as best.
@@ -118,20 +118,19 @@ def progress_of(records: Iterable[Mapping[str, Any]], history: History) -> list[
     reached: dict[int, int] = {}
     iterations, seconds, best = 0, 0.0, -math.inf
     found: list[Progress] = []
-    for record in records:
-        number = reported_trial(record)
-        if number is None:
+    for fact in facts:
+        report, number = fact.event, fact.trial
+        if not isinstance(report, Report) or number is None:
             continue
-        extra, value = record["raysearch"], record["intermediate_value"]
-        new = max(0, record["step"] - reached.get(number, 0))
-        reached[number] = max(record["step"], reached.get(number, 0))
-        iterations += max(0, new - int(extra["metrics"].get(ITERATIONS_SHARED, 0)))
-        seconds += extra["seconds"]
+        new = max(0, report.iteration - reached.get(number, 0))
+        reached[number] = max(report.iteration, reached.get(number, 0))
+        iterations += max(0, new - int(report.metrics.get(ITERATIONS_SHARED, 0)))
+        seconds += report.seconds
         counts = history.trials[number].status not in ("failed", "infeasible")
-        is_admissible = all(amount <= 0.0 for amount in extra.get("violations", {}).values())
-        if counts and is_admissible and sign * value > best:
-            best = sign * value
-            found.append(Progress(iterations, seconds / 3600.0, value))
+        is_admissible = all(amount <= 0.0 for amount in report.violations.values())
+        if counts and is_admissible and sign * report.value > best:
+            best = sign * report.value
+            found.append(Progress(iterations, seconds / 3600.0, report.value))
     return [*found, Progress(iterations, seconds / 3600.0, sign * best)] if found else []
 
 

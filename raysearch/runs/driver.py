@@ -147,7 +147,7 @@ def _search(
                 done = search.finished and _confirm(search, run_dir, interruption, say)
                 return search_result(search.history, search.spec, run_dir, None if done else interruption.signal)
     except SearchHalted as halted:
-        halt = halted.halt
+        halt = halted.halted
     except OSError as error:
         fault = fault_of_error(error, (run_dir.root,))
         if fault is None:

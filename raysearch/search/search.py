@@ -7,16 +7,29 @@ written a moment or a month ago. Every fact is written before it is acted on.
 import enum
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from raysearch.algorithms import suggest_with_notes
 from raysearch.algorithms.predicted_memory import PredictedMemory
-from raysearch.history import records as codec
-from raysearch.history.events import FirstPoint, Report, Status
+from raysearch.history.events import (
+    Begun,
+    Ended,
+    Event,
+    Extended,
+    FirstPoint,
+    Paused,
+    Report,
+    Started,
+    Status,
+    TakenUp,
+    TrialEvent,
+    WorkerLost,
+)
 from raysearch.history.history import History, TrialHistory
-from raysearch.history.journal import Journal, read_records
+from raysearch.history.journal import Journal
 from raysearch.history.metric_names import PEAK_MEMORY
+from raysearch.history.records import Fact, fact_of, lines_of, read_facts
 from raysearch.schedulers import Scheduler, build_scheduler
 from raysearch.schedulers.audit import is_audited
 from raysearch.schedulers.nondominated_halving import NondominatedHalving
@@ -69,10 +82,10 @@ class Search:
         self._to_pause: set[int] = set()
         self._exhausted = False
         """No further values were found, and no trial has ended since."""
-        records = list(read_records(journal.path))
-        if records:
-            for record in records:
-                self._apply(record)
+        facts = list(read_facts(journal.path))
+        if facts:
+            for fact in facts:
+                self._apply(fact)
         else:
             self._begin()
         self._do_what_was_decided()
@@ -82,10 +95,9 @@ class Search:
         spec, prior = self.spec, read_prior(self.spec)
         first, *others = spec.objectives
         further = [(other.metric, other.mode) for other in others]
-        study = codec.study_record(
-            spec.name, first.mode, spec.search.trials, prior.evidence, prior.first_points, further
+        self._write(
+            Begun(spec.name, first.mode, spec.search.trials, prior.evidence, prior.first_points, tuple(further))
         )
-        self._write([study])
 
     @property
     def finished(self) -> bool:
@@ -115,7 +127,7 @@ class Search:
 
         But where trials pause at rungs, those that the end of the shorter search took up or stopped stay as they are.
         """
-        self._write([codec.target_record(self.history.target_trials + num_trials)])
+        self._write(Extended(self.history.target_trials + num_trials))
 
     def retry_failed(self) -> list[int]:
         """Let every failed trial be run again, once; returns their numbers.
@@ -125,7 +137,7 @@ class Search:
         """
         numbers = [trial.number for trial in self.history.failed if trial.number not in self.history.to_retry]
         if numbers:
-            self._write([codec.retry_record(self.history.target_trials + len(numbers), numbers)])
+            self._write(Extended(self.history.target_trials + len(numbers), numbers))
         return numbers
 
     def propose(self) -> Proposal | None:
@@ -148,7 +160,7 @@ class Search:
         if number is not None:
             return self._take_up(number)
         for number in paused:
-            self.end(number, "stopped")
+            self._end(self.history.trials[number], Ended("stopped"))
         return None
 
     def _promotable(self, paused: Collection[int], at_least: int = 0) -> int | None:
@@ -161,7 +173,7 @@ class Search:
         return self._scheduler.rule if isinstance(self._scheduler, AfterPilots) else self._scheduler
 
     def _take_up(self, number: int) -> Proposal:
-        self._write([codec.paused_record(number, False)])
+        self._write(TakenUp(), number)
         return self._proposal(number)
 
     def _start(self) -> Proposal | None:
@@ -189,103 +201,67 @@ class Search:
         is_audited = self._is_audited(number, is_default)
         estimate = self.spec.memory_estimate({} if is_default else values)
         retry_of = None if failed is None else failed.number
-        start = codec.start_record(
-            params,
-            distributions,
-            values,
-            is_default,
-            is_audited,
-            origin,
-            estimate,
-            retry_of,
-            notes=None if suggestion is None else suggestion.notes,
-        )
-        self._write([start])
+        notes = None if suggestion is None else suggestion.notes
+        self._write(Started(params, distributions, values, is_default, is_audited, origin, estimate, retry_of, notes))
         return self._proposal(number)
 
-    def report(
-        self,
-        number: int,
-        *,
-        iteration: int,
-        value: float,
-        metrics: Mapping[str, Any],
-        checkpoint: str | None,
-        seconds: float,
-        done: bool,
-        peak_memory_bytes: int | None = None,
-        memory_limit_bytes: int | None = None,
-        worker: str | None = None,
-    ) -> Decision:
-        """Take a report in and decide on it; a trial that is over is ended in the same breath."""
+    def take(self, number: int, event: TrialEvent) -> Decision:
+        """Take in what happened to a trial and decide on it; a trial that is over ends in the same breath.
+
+        Whatever happens to a trial that has ended changes nothing.
+        """
         trial = self.history.trials[number]
-        if trial.status != "running":
-            return Decision.STOP
-        assert not trial.is_paused, "it has no worker that could report"
-        for metric, told in self._objectives_told(value, metrics, peak_memory_bytes):
-            if not isinstance(told, int | float):
-                self.end(number, "failed", f"it reported no number as {metric} at iteration {iteration}")
-                return Decision.STOP
-            if not math.isfinite(told):
-                self.end(number, "infeasible", f"{metric} is {told} at iteration {iteration}")
-                return Decision.STOP
-        reported = {**metrics, PEAK_MEMORY: peak_memory_bytes, self.spec.objectives[0].metric: value}
-        violations = self.spec.violations(trial.values, reported)
-        report = Report(iteration, value, metrics, checkpoint, seconds, done, violations)
-        self._write([codec.report_record(number, report, peak_memory_bytes, memory_limit_bytes, worker)])
-        self._do_what_was_decided()
-        if number in self._paused:
+        if trial.status == "running":
+            match event:
+                case Report():
+                    self._take_report(trial, event)
+                case WorkerLost():
+                    self._take_loss(trial, event)
+                case Ended():
+                    self._end(trial, event)
+        if trial.is_paused:
             return Decision.PAUSE
         return Decision.CONTINUE if trial.status == "running" else Decision.STOP
 
-    def end(
-        self,
-        number: int,
-        status: Status,
-        error: str | None = None,
-        *,
-        peak_memory_bytes: int | None = None,
-        needed_memory_bytes: int | None = None,
-        excess: float | None = None,
-    ) -> None:
-        """End a trial, for good; ending it twice changes nothing."""
-        trial = self.history.trials[number]
-        if trial.status != "running":
-            return
-        if status == "completed" and not trial.reports:
-            status, error = "failed", f"it ended without reporting {self.spec.objectives[0].metric}"
-        self._exhausted = False  # what the trial tells of memory may let others fit
-        self._write(
-            codec.end_records(
-                number,
-                status,
-                self.history.values_of(trial),
-                error,
-                peak_memory_bytes=peak_memory_bytes,
-                needed_memory_bytes=needed_memory_bytes,
-                excess=excess,
-                broken=trial.broken(self.history.mode),
-            )
-        )
+    def _take_report(self, trial: TrialHistory, report: Report) -> None:
+        assert not trial.is_paused, "it has no worker that could report"
+        for metric, told in self._objectives_told(report):
+            if not isinstance(told, int | float):
+                error = f"it reported no number as {metric} at iteration {report.iteration}"
+                return self._end(trial, Ended("failed", error))
+            if not math.isfinite(told):
+                return self._end(trial, Ended("infeasible", f"{metric} is {told} at iteration {report.iteration}"))
+        reported = {
+            **report.metrics,
+            PEAK_MEMORY: report.peak_memory_bytes,
+            self.spec.objectives[0].metric: report.value,
+        }
+        violations = self.spec.violations(trial.values, reported)
+        self._write(replace(report, violations=violations), trial.number)
+        return self._do_what_was_decided()
 
-    def worker_lost(self, number: int, error: str) -> None:
-        """The worker of a trial died: the trial goes on from its last checkpoint on another one, a few times."""
-        trial = self.history.trials[number]
-        if trial.status != "running":
-            return
-        self._write([codec.worker_lost_record(number, trial.workers_lost + 1)])
+    def _take_loss(self, trial: TrialHistory, lost: WorkerLost) -> None:
+        """Let the trial go on from its last checkpoint on another worker, a few times."""
+        self._write(replace(lost, times=trial.workers_lost + 1), trial.number)
         if trial.workers_lost >= MAX_WORKERS_LOST:
-            self.end(number, "failed", f"its worker died {trial.workers_lost} times; the last time: {error}")
+            error = f"its worker died {trial.workers_lost} times; the last time: {lost.error}"
+            self._end(trial, Ended("failed", error))
         else:
-            self._waiting.append(number)
+            self._waiting.append(trial.number)
 
-    def _objectives_told(
-        self, value: float, metrics: Mapping[str, Any], peak_memory_bytes: int | None
-    ) -> list[tuple[str, Any]]:
-        """Metric and value of every objective, as a report has them."""
-        measured = {**metrics, PEAK_MEMORY: peak_memory_bytes}
+    def _end(self, trial: TrialHistory, ended: Ended) -> None:
+        if ended.status == "completed" and not trial.reports:
+            error = f"it ended without reporting {self.spec.objectives[0].metric}"
+            ended = replace(ended, status="failed", error=error)
+        self._exhausted = False  # what the trial tells of memory may let others fit
+        values, broken = self.history.values_of(trial), trial.broken(self.history.mode)
+        self._write(replace(ended, values=values, broken=broken), trial.number)
+
+    def _objectives_told(self, report: Report) -> list[tuple[str, Any]]:
+        """Return metric and value of every objective, as a report has them."""
+        measured = {**report.metrics, PEAK_MEMORY: report.peak_memory_bytes}
         first, *others = (objective.metric for objective in self.spec.objectives)
-        return [(first, value), *((metric, measured.get(metric)) for metric in others)]
+        return [(first, report.value), *((metric, measured.get(metric)) for metric in others)]
 
     def _first_point(self) -> FirstPoint | None:
         """What the next trial tries instead of a proposal, unless it is predicted not to fit into memory.
@@ -311,25 +287,30 @@ class Search:
         restorable = tuple((r.iteration, r.value, r.checkpoint) for r in reports if r.checkpoint is not None)
         return Proposal(number, self.spec.trial_config({} if trial.is_default else trial.values), restorable)
 
-    def _write(self, records: list[dict[str, Any]]) -> None:
+    def _write(self, event: Event, number: int | None = None) -> None:
+        records = lines_of(event, number)
         self._journal.append(records)
         for record in records:
-            self._apply(record)
+            if (fact := fact_of(record)) is not None:
+                self._apply(fact)
 
-    def _apply(self, record: Mapping[str, Any]) -> None:
-        """Take one line in; everything this object knows comes through here."""
+    def _apply(self, fact: Fact) -> None:
+        """Take in what one line records; everything this object knows comes through here."""
         num_known = len(self.history.trials)
-        self.history.apply(record)
+        self.history.apply(fact)
         self._changed.update(range(num_known, len(self.history.trials)))
-        if "trial_id" in record:
-            self._changed.add(record["trial_id"])
-        if (pausing := codec.paused_trial(record)) is not None:
-            self._to_pause.discard(pausing)
-        number = codec.reported_trial(record)
-        if number is None:
+        if fact.trial is None:
             return
+        self._changed.add(fact.trial)
+        match fact.event:
+            case Paused():
+                self._to_pause.discard(fact.trial)
+            case Report() as report:
+                self._judge(fact.trial, report)
+
+    def _judge(self, number: int, report: Report) -> None:
+        """Let the rule see a report, and note what it implies for the trial."""
         trial = self.history.trials[number]
-        report = trial.reports[record["step"]]
         max_iters = self.spec.max_iters
         if isinstance(self._scheduler, NondominatedHalving):
             losses = self.history.losses(self.history.values_at(trial, report))
@@ -350,9 +331,9 @@ class Search:
         """Write what the reports so far imply of endings and pauses, and a kill may have kept from being written."""
         for trial in self.running:
             if trial.number in self._verdicts:
-                self.end(trial.number, self._verdicts[trial.number])
+                self._end(trial, Ended(self._verdicts[trial.number]))
             elif trial.number in self._to_pause:
-                self._write([codec.paused_record(trial.number, True)])
+                self._write(Paused(), trial.number)
 
 
 def _contains(distribution: Any, value: Any) -> bool:

@@ -28,10 +28,10 @@ from raysearch.config.documents import Kind, check_kind
 from raysearch.config.faults import FaultList
 from raysearch.config.values import plain, show
 from raysearch.errors import Fault, InputError
-from raysearch.history.events import FirstPoint, Mode
+from raysearch.history.events import FirstPoint, Mode, Started
 from raysearch.history.history import History, TrialHistory
 from raysearch.history.journal import read_records
-from raysearch.history.records import lines_of_trials, start_record
+from raysearch.history.records import fact_of, lines_of, lines_of_trials
 from raysearch.history.run_dir import RunDir
 from raysearch.search.notes_table import read_notes
 from raysearch.space.parameters import nearest_value, range_of
@@ -172,7 +172,8 @@ def _read_run(path: Path, spec: SearchSpec) -> _Source:
     source = _Source(path.name, records=list(read_records(run_dir.journal)))
     history = History()
     for record in source.records:
-        history.apply(record)
+        if (fact := fact_of(record)) is not None:
+            history.apply(fact)
     earlier: SearchSpec | None = None
     try:
         earlier = load_space(run_dir.space)
@@ -240,7 +241,8 @@ def _differing_paths(config: Mapping[str, Any], other: Mapping[str, Any]) -> lis
 
 def _start_line(point: _Point, spec: SearchSpec) -> dict[str, Any]:
     distributions = {p.path: p.distribution for p in spec.parameters if p.path in point.values}
-    return start_record(point.values, distributions, point.values, is_default=False)
+    (line,) = lines_of(Started(point.values, distributions, point.values, is_default=False))
+    return line
 
 
 def _evidence_notice(name: str, trials: Sequence[TrialHistory], spec: SearchSpec) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from raysearch.history.events import Report
 from raysearch.history.history import History
 from raysearch.history.journal import Journal
 from raysearch.search.search import Decision, Proposal, Search
@@ -68,14 +69,16 @@ def run_trial(search: Search, proposal: Proposal, after_report: Callable[[], Non
     """Run one trial from the newest checkpoint the journal knows to where the search stops it."""
     first = max((iteration for iteration, _, _ in proposal.restorable), default=0) + 1
     for iteration in range(first, 9):
-        decision = search.report(
+        decision = search.take(
             proposal.number,
-            iteration=iteration,
-            value=score(proposal.config, iteration),
-            metrics={"loss": 1.0 / iteration, "cost": cost(proposal.config)},
-            checkpoint=f"checkpoint-{iteration}",
-            seconds=0.5,
-            done=False,
+            Report(
+                iteration=iteration,
+                value=score(proposal.config, iteration),
+                metrics={"loss": 1.0 / iteration, "cost": cost(proposal.config)},
+                checkpoint=f"checkpoint-{iteration}",
+                seconds=0.5,
+                done=False,
+            ),
         )
         after_report()
         if decision is not Decision.CONTINUE:

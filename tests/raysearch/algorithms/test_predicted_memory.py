@@ -8,6 +8,7 @@ from unittest import mock
 import pytest
 
 from raysearch.algorithms.predicted_memory import PredictedMemory
+from raysearch.history.events import Ended, Report
 from raysearch.history.history import History, TrialHistory, read_history
 from raysearch.history.journal import Journal
 from raysearch.search.search import Search
@@ -62,12 +63,12 @@ def search(spec: SearchSpec, journal: Path, limit_gib: float = 8.0, measured: bo
             if needed > limit_gib:
                 if measured:
                     memory = {"needed_memory_bytes": int(needed * GIB), "excess": needed / limit_gib - 1}
-                search.end(proposal.number, "infeasible", "out of memory", **memory)
+                search.take(proposal.number, Ended("infeasible", "out of memory", **memory))
                 continue
             if measured:
                 memory = {"peak_memory_bytes": int(needed * GIB), "memory_limit_bytes": limit}
             common = {"metrics": {}, "checkpoint": None, "seconds": 1.0, "done": True}
-            search.report(proposal.number, iteration=1, value=needed, **common, **memory)
+            search.take(proposal.number, Report(iteration=1, value=needed, **common, **memory))
         assert search.finished
     return read_history(journal)
 
@@ -244,11 +245,13 @@ def test_the_search_waits_for_what_is_running_before_it_ends(tmp_path: Path) -> 
             assert proposal is not None
             peak = int(GIB * (10 + proposal.config["n"]))
             memory = {"peak_memory_bytes": peak, "memory_limit_bytes": 11 * GIB}
-            search.report(proposal.number, iteration=1, value=0.0, **common, **memory)
+            search.take(proposal.number, Report(iteration=1, value=0.0, **common, **memory))
         with mock.patch("raysearch.algorithms.PredictedMemory.fits", return_value=False):
             assert search.propose() is None
             assert not search.finished, "one is running"
-        search.report(3, iteration=1, value=0.0, **common, peak_memory_bytes=20 * GIB, memory_limit_bytes=11 * GIB)
+        search.take(
+            3, Report(iteration=1, value=0.0, **common, peak_memory_bytes=20 * GIB, memory_limit_bytes=11 * GIB)
+        )
         assert search.propose() is not None
 
 

@@ -15,10 +15,10 @@ from raysearch.commands.cli import app
 from raysearch.config.config_files import load_config
 from raysearch.errors import InputError
 from raysearch.execution import standalone
-from raysearch.history import records as codec
-from raysearch.history.events import Report
+from raysearch.history.events import Begun, Report, Started
 from raysearch.history.history import read_history
 from raysearch.history.journal import Journal
+from raysearch.history.records import lines_of
 from raysearch.history.run_dir import RunDir
 from raysearch.results.export import best_config_text, best_openseg
 from raysearch.space.parsing import load_space, parse_space
@@ -196,9 +196,9 @@ def run_of(tmp_path: Path, config: dict[str, Any], **other: Any) -> RunDir:
     values = {"contrast.temperature": 0.3}
     distributions = {parameter.path: parameter.distribution for parameter in spec.parameters}
     with Journal(run_dir.journal) as journal:
-        journal.append([codec.study_record("any", "max", 1)])
-        journal.append([codec.start_record(values, distributions, values, is_default=False)])
-        journal.append([codec.report_record(0, Report(40, 0.75, {}, None, 1.0, False), None)])
+        journal.append(lines_of(Begun("any", "max", 1)))
+        journal.append(lines_of(Started(values, distributions, values, is_default=False)))
+        journal.append(lines_of(Report(40, 0.75, {}, None, 1.0, False), 0))
     return run_dir
 
 
@@ -247,8 +247,8 @@ class TestExport:
         run_dir = RunDir.create("any", tmp_path / "run")
         run_dir.space.write_text(spec.to_yaml())
         with Journal(run_dir.journal) as journal:
-            journal.append([codec.study_record("any", "max", 1), codec.start_record({}, {}, {}, is_default=True)])
-            journal.append([codec.report_record(0, Report(40, 0.75, {}, None, 1.0, False), None)])
+            journal.append([*lines_of(Begun("any", "max", 1)), *lines_of(Started({}, {}, {}, is_default=True))])
+            journal.append(lines_of(Report(40, 0.75, {}, None, 1.0, False), 0))
         exported = best_openseg(run_dir)
         assert "contrast.strategy" in json.loads(exported.text)["raysearch"]
         assert not [path for path in exported.unsaid if path.startswith("contrast.")]

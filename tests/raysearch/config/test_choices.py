@@ -14,6 +14,7 @@ from optuna_dashboard._inmemory_cache import InMemoryCache, get_cached_extra_stu
 from optuna_dashboard._serializer import serialize_search_space
 
 from raysearch.errors import InputError
+from raysearch.history.events import Report
 from raysearch.history.history import History, read_history
 from raysearch.history.journal import Journal
 from raysearch.history.run_dir import RunDir
@@ -61,7 +62,7 @@ def search(spec: SearchSpec, journal: Path) -> History:
             config = proposal.config
             value = config["rate"] - abs(config["size"][0] - 512) / 512 + (config["scales"] is not None)
             metrics: dict[str, Any] = {"metrics": {}, "checkpoint": None, "seconds": 1.0, "done": True}
-            search.report(proposal.number, iteration=1, value=value, **metrics)
+            search.take(proposal.number, Report(iteration=1, value=value, **metrics))
     return read_history(journal)
 
 

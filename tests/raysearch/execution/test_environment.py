@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from raysearch.execution.environment import NUM_ALIKE, FailuresAlike, fault_of_error, fault_of_folder
-from raysearch.history.events import Report
+from raysearch.history.events import Halted, Report
 from raysearch.history.history import History, TrialHistory
 from tests.raysearch.toy import toy_spec
 
@@ -53,7 +53,7 @@ def test_a_full_disk_behind_another_error_is_found() -> None:
             raise RuntimeError("cannot save") from error
     except RuntimeError as error:
         wrapped = error
-    assert fault_of_error(wrapped, (RUN,)) == ("/data/x: No space left on device", "make room")
+    assert fault_of_error(wrapped, (RUN,)) == Halted("/data/x: No space left on device", "make room")
     torchs = RuntimeError("unable to write to file </torch_7>: No space left on device (28)")
     found = fault_of_error(torchs, (RUN,))
     assert found is not None

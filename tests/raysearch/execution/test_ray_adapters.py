@@ -12,7 +12,8 @@ from ray import tune
 
 from raysearch.errors import Fault, InputError
 from raysearch.execution import memory
-from raysearch.execution.ray_adapters import TrialActor, TrialContext, wrap
+from raysearch.execution.ray_adapters import EVENT, TrialActor, TrialContext, wrap
+from raysearch.history.events import Ended, Halted, Report
 from raysearch.history.metric_names import Entry
 from raysearch.space.parsing import parse_space
 from tests.trainables.tiny import tiny
@@ -111,19 +112,21 @@ def test_lost_data_halt_the_search_and_a_bug_does_not(folder: Path) -> None:
     }
     spec = parse_space(document, folder.parent)
     started = actor(folder, Careful, config={"data": str(data)}, spec=spec)
-    assert started.step()["raysearch"].value == 1.0
+    assert started.step()[EVENT].value == 1.0
     data.rename(data.with_name("away"))
     result = started.step()
     assert result["done"]
-    assert result["raysearch"].ending is None, "the trial is one that goes on"
-    assert result["raysearch"].halt == (f"data: {data} is no folder; mount it", "mend that")
-    assert "FileNotFoundError" in result["raysearch"].details
+    halted = result[EVENT]
+    assert isinstance(halted, Halted), "the trial is one that goes on"
+    assert (halted.what, halted.fix) == (f"data: {data} is no folder; mount it", "mend that")
+    assert "FileNotFoundError" in (halted.details or "")
 
     data.with_name("away").rename(data)
     started = actor(folder.with_name("other"), Careful, config={"data": str(data)}, spec=spec)
-    reports = [started.step()["raysearch"] for _ in range(3)]
-    assert [report.halt for report in reports] == [None] * 3
-    assert (reports[2].ending, reports[2].error) == ("failed", "KeyError: 'a bug'")
+    *reports, ended = [started.step()[EVENT] for _ in range(3)]
+    assert all(isinstance(report, Report) for report in reports)
+    assert isinstance(ended, Ended)
+    assert (ended.status, ended.error) == ("failed", "KeyError: 'a bug'")
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES])
@@ -131,9 +134,9 @@ def test_a_checkpoint_that_cannot_be_written_halts_the_search(folder: Path, numb
     def error(place: str) -> OSError:
         return OSError(number, os.strerror(number), place)
 
-    report = actor(folder, Unwritable, config={"error": error}).step()["raysearch"]
-    assert report.ending is None
-    assert os.strerror(number) in report.halt.what
+    halted = actor(folder, Unwritable, config={"error": error}).step()[EVENT]
+    assert isinstance(halted, Halted)
+    assert os.strerror(number) in halted.what
 
 
 def test_a_folder_that_takes_no_file_halts_the_search_whatever_was_raised(
@@ -146,12 +149,13 @@ def test_a_folder_that_takes_no_file_halts_the_search_whatever_was_raised(
 
     started = actor(folder, Unwritable, config={"error": error})
     monkeypatch.setattr("os.fsync", lambda file: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
-    report = started.step()["raysearch"]
-    assert report.ending is None
-    assert report.halt == (f"{folder}: No space left", "make room")
+    halted = started.step()[EVENT]
+    assert isinstance(halted, Halted)
+    assert (halted.what, halted.fix) == (f"{folder}: No space left", "make room")
     monkeypatch.undo()
-    report = actor(folder.with_name("other"), Unwritable, config={"error": error}).step()["raysearch"]
-    assert (report.halt, report.ending) == (None, "failed")
+    ended = actor(folder.with_name("other"), Unwritable, config={"error": error}).step()[EVENT]
+    assert isinstance(ended, Ended)
+    assert ended.status == "failed"
 
 
 def checkpoints(folder: Path) -> list[str]:
@@ -180,8 +184,8 @@ def test_what_an_interrupted_report_left_behind_goes_with_the_first_step(folder:
 
 
 def test_a_trial_out_of_memory_says_how_much_it_lacked(folder: Path) -> None:
-    report = actor(folder, Hungry, memory_bytes=10**14).step()["raysearch"]
-    assert report.ending == "infeasible"
+    report = actor(folder, Hungry, memory_bytes=10**14).step()[EVENT]
+    assert report.status == "infeasible"
     assert report.error.startswith("out of memory: Unable to allocate 728. TiB")
     held = report.needed_memory_bytes - 728 * 2**40
     assert 1e7 < held < 1e11, "what the process held besides"
@@ -193,7 +197,7 @@ def test_a_worker_is_named_by_its_process_and_prints_every_trial_that_it_begins(
 ) -> None:
     trial = folder / "potatoes-1" / "trials" / "00000"
     worker = actor(trial)
-    name = f"potatoes-1: worker {worker.step()['raysearch'].worker}"
+    name = f"potatoes-1: worker {worker.step()[EVENT].worker}"
     assert repr(worker) == name
     second = {"folder": str(trial.with_name("00001")), "shared_folder": "shared", "config": {}, "reports": []}
     worker.reset_config({**second, "title": "trial 1"})
@@ -228,31 +232,34 @@ def test_a_trial_that_takes_more_than_the_space_file_allows_is_infeasible(folder
     """Though the system had the memory, and though it was given back before the report."""
     limit = resident_bytes() + 50 * 2**20
     growing = actor(folder, Growing, memory_bytes=limit)
-    first, second = (growing.step()["raysearch"] for _ in range(2))
-    assert (first.ending, first.value) == (None, 1.0)
-    assert (second.ending, second.value, second.checkpoint) == ("infeasible", None, None)
+    first, second = (growing.step()[EVENT] for _ in range(2))
+    assert isinstance(first, Report)
+    assert first.value == 1.0
+    assert isinstance(second, Ended)
+    assert second.status == "infeasible"
     assert second.peak_memory_bytes == second.needed_memory_bytes > limit
     assert second.excess == pytest.approx(second.needed_memory_bytes / limit - 1)
     told = f"it took {second.needed_memory_bytes / 2**30:.3f} GB of memory"
     assert second.error == f"{told}, and resources.memory_gb allows {limit / 2**30:.3f} GB"
-    assert actor(folder, Growing, memory_bytes=2 * limit).step()["raysearch"].ending is None
+    assert isinstance(actor(folder, Growing, memory_bytes=2 * limit).step()[EVENT], Report)
 
 
 def test_so_is_one_that_takes_it_before_its_first_report(folder: Path) -> None:
     limit = resident_bytes() + 50 * 2**20
-    report = actor(folder, GrowingInSetup, memory_bytes=limit).step()["raysearch"]
-    assert (report.ending, report.iteration) == ("infeasible", None)
-    assert report.needed_memory_bytes > limit
+    ended = actor(folder, GrowingInSetup, memory_bytes=limit).step()[EVENT]
+    assert isinstance(ended, Ended)
+    assert ended.status == "infeasible"
+    assert (ended.needed_memory_bytes or 0) > limit
 
 
 def test_the_memory_of_one_trial_is_not_counted_as_the_next_ones(folder: Path) -> None:
     limit = resident_bytes() + 50 * 2**20
     reused = actor(folder, GrowingInSetup, memory_bytes=limit)
-    assert reused.step()["raysearch"].ending == "infeasible"
+    assert reused.step()[EVENT].status == "infeasible"
     config = {"folder": str(folder), "config": {}, "title": "trial 1", "reports": [], "shared_folder": str(folder)}
     reused.context = TrialContext(Counting, "score", "max", seed=0, cpu=1, gpu=0, memory_bytes=limit)  # type: ignore[misc]
     reused.reset_config(config)
-    assert reused.step()["raysearch"].ending is None
+    assert isinstance(reused.step()[EVENT], Report)
 
 
 def test_a_gpu_is_capped_before_the_trial_is_built(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,8 +281,9 @@ def test_an_entry_of_a_reported_list_is_a_metric_like_any_other(folder: Path) ->
     entries = {"iou.road": Entry("iou", 1), "iou.sky": Entry("iou", 2)}
     context = TrialContext(ByClass, "iou.road", "max", seed=0, cpu=1, gpu=0, entries=entries)
     config = {"folder": str(folder), "config": {}, "title": "trial 0", "reports": [], "shared_folder": str(folder)}
-    report = wrap(context)(config=config).step()["raysearch"]
-    assert (report.ending, report.value) == (None, 0.25)
+    report = wrap(context)(config=config).step()[EVENT]
+    assert isinstance(report, Report)
+    assert report.value == 0.25
     assert "iou.road" not in report.metrics
     assert report.metrics["score"] == 1.0
     assert report.metrics["iou"][:2] == [0.5, 0.25]
@@ -283,17 +291,17 @@ def test_an_entry_of_a_reported_list_is_a_metric_like_any_other(folder: Path) ->
 
 
 def test_every_report_carries_the_memory_and_its_limit(folder: Path) -> None:
-    report = actor(folder, share=0.5).step()["raysearch"]
+    report = actor(folder, share=0.5).step()[EVENT]
     assert 1e7 < report.peak_memory_bytes < report.memory_limit_bytes == memory.limit_bytes(0, 1.0) // 2
 
 
 @pytest.mark.parametrize("shares", [True, False])
 def test_a_beginning_is_shared_where_another_trial_may_have_it(folder: Path, shares: bool) -> None:
-    assert actor(folder, Sharing, shares=shares).step()["shares"] is shares
+    assert actor(folder, Sharing, shares=shares).step()[EVENT].metrics["shares"] is shares
 
 
 def test_a_trainer_that_drops_its_contrast_fails(folder: Path) -> None:
     config = tiny().model_dump(mode="json")
-    report = actor(folder, WithoutContrast, metric="miou", config=config).step()["raysearch"]
-    assert report.ending == "failed"
+    report = actor(folder, WithoutContrast, metric="miou", config=config).step()[EVENT]
+    assert report.status == "failed"
     assert report.error.endswith("another config than it was given: contrast.loss_weight: given 0.1, used 0.0")

@@ -7,22 +7,23 @@ from pathlib import Path
 import pytest
 
 from raysearch.errors import InputError
-from raysearch.history import records as codec
+from raysearch.history.events import Begun, Extended
 from raysearch.history.history import read_history
 from raysearch.history.journal import Journal
+from raysearch.history.records import lines_of
 
 
 def test_a_torn_last_line_is_cut_on_opening_and_passed_over_in_reading(tmp_path: Path) -> None:
     path = tmp_path / "study.journal"
     with Journal(path) as journal:
-        journal.append([codec.study_record("torn", "max", 5)])
+        journal.append(lines_of(Begun("torn", "max", 5)))
     whole = path.read_bytes()
     path.write_bytes(whole + b'{"op_code":4,"study_')
 
     assert read_history(path).target_trials == 5
     with Journal(path) as journal:
         assert path.read_bytes() == whole
-        journal.append([codec.target_record(7)])
+        journal.append(lines_of(Extended(7)))
     assert read_history(path).target_trials == 7
 
 
@@ -44,7 +45,7 @@ def test_a_second_writer_is_refused(tmp_path: Path) -> None:
 
 def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     path = tmp_path / "study.journal"
-    path.write_text(json.dumps(codec.study_record("x", "max", 1)) + "\nnot json\n")
+    path.write_text(json.dumps(lines_of(Begun("x", "max", 1))[0]) + "\nnot json\n")
     with pytest.raises(InputError, match=r"study\.journal: line 2"):
         read_history(path)
 
@@ -52,7 +53,7 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_no_half_of_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "study.journal"
     with Journal(path) as journal:
-        journal.append([codec.study_record("full", "max", 5)])
+        journal.append(lines_of(Begun("full", "max", 5)))
         before = path.read_bytes()
         real_write, calls = os.write, []
 
@@ -64,8 +65,8 @@ def test_a_full_disk_leaves_no_half_of_a_record(tmp_path: Path, monkeypatch: pyt
 
         monkeypatch.setattr(os, "write", write_half)
         with pytest.raises(OSError, match="No space"):
-            journal.append([codec.target_record(6)])
+            journal.append(lines_of(Extended(6)))
         monkeypatch.undo()
         assert path.read_bytes() == before
-        journal.append([codec.target_record(6)])
+        journal.append(lines_of(Extended(6)))
     assert read_history(path).target_trials == 6

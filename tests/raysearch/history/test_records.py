@@ -1,14 +1,29 @@
+import json
 from pathlib import Path
 
 import optuna
 import pytest
+from optuna.distributions import FloatDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from raysearch.history.journal import read_records
+from raysearch.config.choices import categorical
+from raysearch.history.events import (
+    Begun,
+    Ended,
+    Event,
+    Extended,
+    FirstPoint,
+    Paused,
+    Report,
+    Started,
+    TakenUp,
+    WorkerLost,
+)
+from raysearch.history.journal import Journal, read_records
 from raysearch.history.pareto import pareto_set
-from raysearch.history.records import Operation
+from raysearch.history.records import Operation, fact_of, lines_of, read_facts
 from tests.raysearch.toy import SCORE_AND_COST, run_search, toy_spec
 
 
@@ -67,3 +82,81 @@ def test_one_suggestion_is_one_line(tmp_path: Path) -> None:
     assert sum(record["op_code"] == Operation.SET_TRIAL_VALUE for record in records) == sum(
         len(t.reports) for t in history.trials
     )
+
+
+KEPT = Path(__file__).parents[1] / "fixtures" / "lines_of_events.journal"
+"""Lines that earlier versions wrote for `EVENTS`."""
+
+EVENTS: tuple[tuple[int | None, Event], ...] = (
+    (None, Begun("toy", "max", 24, [{"op_code": 4}], [FirstPoint({"x": 0.5}, "notes.csv, line 2")], [("cost", "min")])),
+    (None, Extended(30)),
+    (None, Extended(31, retry=[2])),
+    (
+        None,
+        Started(
+            params={"x": 0.5, "size": [1, 2]},
+            distributions={"x": FloatDistribution(0.0, 1.0), "size": categorical([[1, 2], [3, 4]])},
+            values={"x": 0.5, "size": [1, 2]},
+            is_default=False,
+            is_audited=True,
+            origin="retry of trial 2",
+            memory_estimate=("pixels", 4096.0),
+            retry_of=2,
+        ),
+    ),
+    (None, Started({}, {}, {"x": 0.5}, is_default=True)),
+    (
+        0,
+        Report(
+            iteration=2,
+            value=0.75,
+            metrics={"loss": 0.5, "iou": [0.5, 1.0]},
+            checkpoint="checkpoint-00000002",
+            seconds=1.5,
+            done=False,
+            violations={"loss <= 0.4": 0.25},
+            peak_memory_bytes=100,
+            memory_limit_bytes=200,
+            worker="host:17",
+        ),
+    ),
+    (1, Report(8, 0.5, {}, None, 1.0, done=True)),
+    (0, Paused()),
+    (0, TakenUp()),
+    (0, WorkerLost("killed by signal 9", times=2)),
+    (
+        0,
+        Ended(
+            "infeasible",
+            "out of memory",
+            peak_memory_bytes=100,
+            needed_memory_bytes=300,
+            excess=0.5,
+            details="Traceback",
+            values=(0.75, 0.5),
+            broken={"loss <= 0.4": 0.25},
+        ),
+    ),
+    (1, Ended("completed", values=(0.5,))),
+    (2, Ended("failed", "KeyError: 'x'", values=(0.5,))),
+    (3, Ended("infeasible", "score is nan at iteration 4")),
+)
+"""Number of a trial, and what happens to it: every kind of event, with and without what may be left out."""
+
+
+def test_the_lines_of_an_event_stay_as_they_always_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raysearch.history.records.time.time", lambda: 1000.5)
+    with Journal(tmp_path / "study.journal") as journal:
+        for number, event in EVENTS:
+            journal.append(lines_of(event, number))
+    assert (tmp_path / "study.journal").read_text().splitlines() == KEPT.read_text().splitlines()
+
+
+def test_every_line_is_read_as_the_event_that_it_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raysearch.history.records.time.time", lambda: 1000.5)
+    facts = list(read_facts(KEPT))
+    assert [(fact.trial, type(fact.event)) for fact in facts] == [(number, type(event)) for number, event in EVENTS]
+    assert {fact.time for fact in facts} == {0.0, 1000.5}
+    records = [record for record in read_records(KEPT) if fact_of(record) is not None]
+    for fact, record in zip(facts, records, strict=True):
+        assert json.dumps(lines_of(fact.event, fact.trial)[-1]) == json.dumps(record)

@@ -5,8 +5,10 @@ import pytest
 
 from raysearch.commands import search_commands
 from raysearch.errors import InputError
+from raysearch.history.events import Ended, Report
 from raysearch.history.history import read_history
-from raysearch.history.journal import Journal, read_records
+from raysearch.history.journal import Journal
+from raysearch.history.records import read_facts
 from raysearch.history.run_dir import RunDir
 from raysearch.report.comparison import (
     Progress,
@@ -41,11 +43,12 @@ def test_progress_counts_what_was_trained_and_only_what_may_win(tmp_path: Path) 
             (2, 30, 0.4, {}),
         ]
         for number, iteration, value, metrics in reports:
-            search.report(
-                number, iteration=iteration, value=value, metrics=metrics, checkpoint=None, seconds=900.0, done=False
+            search.take(
+                number,
+                Report(iteration=iteration, value=value, metrics=metrics, checkpoint=None, seconds=900.0, done=False),
             )
-        search.end(1, "infeasible", "out of memory")
-    found = progress_of(read_records(tmp_path / "j"), read_history(tmp_path / "j"))
+        search.take(1, Ended("infeasible", "out of memory"))
+    found = progress_of(read_facts(tmp_path / "j"), read_history(tmp_path / "j"))
     assert found == [Progress(10, 0.25, 0.3), Progress(35, 1.0, 0.4), Progress(45, 1.25, 0.4)]
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from raysearch.history.events import Begun, Started
 from raysearch.history.history import History, read_history
 from raysearch.history.journal import Journal
-from raysearch.history.records import start_record, study_record
+from raysearch.history.records import lines_of
 from raysearch.history.run_dir import RunDir
 from raysearch.report import write_report
 from raysearch.report.bundle import TRACES
@@ -239,7 +240,7 @@ def test_numbers_are_right_aligned() -> None:
 def test_a_torn_last_line_is_no_fault(run: tuple[SearchSpec, RunDir]) -> None:
     spec, run_dir = run
     with Journal(run_dir.journal) as journal:
-        journal.append([study_record("toy", "max", 24), start_record({}, {}, {"x": 0.5}, is_default=True)])
+        journal.append([*lines_of(Begun("toy", "max", 24)), *lines_of(Started({}, {}, {"x": 0.5}, is_default=True))])
     with run_dir.journal.open("a") as file:
         file.write('{"op_code":7,"trial')
     page = _Page(write_report(read_history(run_dir.journal), spec, run_dir).read_text(encoding="utf-8"))

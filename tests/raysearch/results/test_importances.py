@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import TrialState, create_trial
 
-from raysearch.history.events import Mode
+from raysearch.history.events import Mode, Report
 from raysearch.history.history import History, read_history
 from raysearch.history.journal import Journal
 from raysearch.history.run_dir import RunDir
@@ -186,14 +186,16 @@ class TestIdleValues:
             while (proposal := search.propose()) is not None:
                 report = Trainer(Config.model_validate(proposal.config)).run_to_report()
                 iteration, value = report.pop("iteration"), report.pop("miou")
-                search.report(
+                search.take(
                     proposal.number,
-                    iteration=iteration,
-                    value=value,
-                    metrics=report,
-                    checkpoint=None,
-                    seconds=1.0,
-                    done=True,
+                    Report(
+                        iteration=iteration,
+                        value=value,
+                        metrics=report,
+                        checkpoint=None,
+                        seconds=1.0,
+                        done=True,
+                    ),
                 )
         assert idle_values(read_history(tmp_path / "study.journal"), ["contrast.max_views"]) == expected
 

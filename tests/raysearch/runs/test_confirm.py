@@ -18,6 +18,7 @@ from raysearch.commands import search_commands
 from raysearch.errors import InputError, WorkError
 from raysearch.execution import standalone
 from raysearch.execution.preflight import preflight
+from raysearch.history.events import Ended, Report
 from raysearch.history.history import read_history
 from raysearch.history.journal import Journal
 from raysearch.history.run_dir import RunDir
@@ -80,18 +81,20 @@ def run_trials(
             (checkpoint / "model.pt").write_text(f"weights of trial {number}")
             for iteration, value in ((2, score), (4, score - 0.25)):
                 if status and number in status:
-                    search.end(number, status[number], "made up")  # type: ignore[arg-type]
+                    search.take(number, Ended(status[number], "made up"))  # type: ignore[arg-type]
                     break
                 if iteration == 4 and unfinished and number == len(SELECTION) - 1:
                     break
-                search.report(
+                search.take(
                     number,
-                    iteration=iteration,
-                    value=value,
-                    metrics={},
-                    checkpoint=f"checkpoint-{iteration}",
-                    seconds=1.0,
-                    done=iteration == 4,
+                    Report(
+                        iteration=iteration,
+                        value=value,
+                        metrics={},
+                        checkpoint=f"checkpoint-{iteration}",
+                        seconds=1.0,
+                        done=iteration == 4,
+                    ),
                 )
         write_outcome(search.history, spec, run_dir)
 

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from raysearch.errors import InputError, WorkError
+from raysearch.history.events import Ended, Report
 from raysearch.history.history import read_history
 from raysearch.history.journal import Journal
 from raysearch.history.run_dir import RunDir
@@ -44,9 +45,9 @@ def begun(folder: Path, endings: list[str | None], **sections: Any) -> tuple[Run
             assert search.propose() is not None
             if error is None:
                 report = {"value": 0.5, "metrics": {}, "checkpoint": None, "seconds": 1.0, "done": True}
-                search.report(number, iteration=4, **report)
+                search.take(number, Report(iteration=4, **report))
             else:
-                search.end(number, "failed", error)
+                search.take(number, Ended("failed", error))
         if len(endings) < spec.search.trials:
             search.propose()
     return run_dir, spec
@@ -145,7 +146,7 @@ def test_a_search_that_mostly_failed_says_so(tmp_path: Path, endings: list[str |
             proposal = search.propose()
             assert proposal is not None
             report = {"value": 0.5, "metrics": {}, "checkpoint": None, "seconds": 1.0, "done": True}
-            search.report(proposal.number, iteration=4, **report)
+            search.take(proposal.number, Report(iteration=4, **report))
     assert search_result(read_history(run_dir.journal), spec, run_dir, None).mostly_failed is None
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from raysearch.history.events import Report
 from raysearch.history.history import read_history
 from raysearch.history.journal import Journal
 from raysearch.history.tables import trials_table
@@ -47,13 +48,15 @@ def test_an_audited_trial_still_enters_the_rungs(tmp_path: Path) -> None:
         for _ in range(through + 3):
             search.propose()
         common = {"metrics": {}, "checkpoint": None, "seconds": 1.0, "done": False}
-        search.report(0, iteration=2, value=0.5, **common)
-        assert search.report(through, iteration=2, value=0.1, **common) is Decision.CONTINUE, "last of two, let through"
+        search.take(0, Report(iteration=2, value=0.5, **common))
+        assert search.take(through, Report(iteration=2, value=0.1, **common)) is Decision.CONTINUE, (
+            "last of two, let through"
+        )
         assert not search.history.trials[through + 1].is_audited
-        assert search.report(through + 1, iteration=2, value=0.9, **common) is Decision.CONTINUE
+        assert search.take(through + 1, Report(iteration=2, value=0.9, **common)) is Decision.CONTINUE
         assert not search.history.trials[through + 2].is_audited
         # Second of four, of which two go on; without the audited trial it would be second of three, of which one does.
-        assert search.report(through + 2, iteration=2, value=0.7, **common) is Decision.CONTINUE
+        assert search.take(through + 2, Report(iteration=2, value=0.7, **common)) is Decision.CONTINUE
 
 
 @pytest.mark.parametrize("scheduler", [{**ASHA, "audit_fraction": 0}, {"name": "none", "max_iters": 8}])

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from raysearch.history.events import Report
 from raysearch.history.history import History, read_history
 from raysearch.history.journal import Journal
 from raysearch.schedulers import rungs_of
@@ -130,8 +131,8 @@ def test_trials_that_ran_beside_the_pilots_pause_from_their_next_report_on(tmp_p
             search.propose()
 
         def report(number: int, iteration: int, value: float) -> Decision:
-            return search.report(
-                number, iteration=iteration, value=value, metrics={}, checkpoint=None, seconds=1.0, done=False
+            return search.take(
+                number, Report(iteration=iteration, value=value, metrics={}, checkpoint=None, seconds=1.0, done=False)
             )
 
         for number in (6, 7):

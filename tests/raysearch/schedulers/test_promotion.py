@@ -10,7 +10,8 @@ import pytest
 
 from raysearch.algorithms.optuna_samplers import _as_tpe_learns as as_tpe_learns
 from raysearch.algorithms.optuna_samplers import _study
-from raysearch.execution.ray_adapters import JournalScheduler, TrialReport
+from raysearch.execution.ray_adapters import EVENT, JournalScheduler
+from raysearch.history.events import Ended, Report
 from raysearch.history.history import read_history
 from raysearch.history.journal import Journal
 from raysearch.schedulers.successive_halving import PromotingHalving
@@ -40,7 +41,7 @@ def proposed(search: Search) -> Proposal:
 
 
 def report(search: Search, number: int, iteration: int, value: float) -> Decision:
-    return search.report(number, iteration=iteration, value=value, checkpoint=f"c{iteration}", **COMMON)
+    return search.take(number, Report(iteration=iteration, value=value, checkpoint=f"c{iteration}", **COMMON))
 
 
 def test_a_trial_pauses_is_let_on_and_ends_as_stopped(tmp_path: Path) -> None:
@@ -65,7 +66,7 @@ def test_a_trial_pauses_is_let_on_and_ends_as_stopped(tmp_path: Path) -> None:
         assert report(search, 0, 8, 0.0) is Decision.STOP
         assert search.propose() is None, "trial 4 may still change what is let on"
         assert not search.finished
-        search.end(4, "failed", "a bug")
+        search.take(4, Ended("failed", "a bug"))
         assert search.propose() is None
         assert search.finished
         assert [t.status for t in search.history.trials] == ["completed", "completed", "stopped", "stopped", "failed"]
@@ -185,7 +186,7 @@ def test_what_tune_says_of_a_leg_that_was_told_to_stop_changes_nothing(tmp_path:
             proposed(search)
         scheduler = JournalScheduler(search)
         leg = SimpleNamespace(trial_id="a", config={"number": 1}, pickled_error_file="/nowhere")
-        result = {"raysearch": TrialReport(iteration=2, value=0.5, checkpoint="c2")}
+        result = {EVENT: Report(2, 0.5, {}, "c2", 0.0, False)}
         assert scheduler.on_trial_result(None, leg, result) == "STOP"
         assert search.history.trials[1].is_paused
         written = (tmp_path / "study.journal").read_bytes()

@@ -8,6 +8,7 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from raysearch.history.events import Ended, Report, WorkerLost
 from raysearch.history.history import read_history
 from raysearch.history.journal import Journal
 from raysearch.history.tables import results_table, trials_table
@@ -79,9 +80,9 @@ def test_an_infeasible_trial_carries_the_measured_excess(tmp_path: Path) -> None
         for _ in range(3):
             assert search.propose() is not None
         memory = {"peak_memory_bytes": 900, "needed_memory_bytes": 1500, "excess": 0.25}
-        search.end(0, "infeasible", "out of memory", **memory)
-        search.end(1, "infeasible", "score is nan")
-        search.end(2, "failed", "a bug")
+        search.take(0, Ended("infeasible", "out of memory", **memory))
+        search.take(1, Ended("infeasible", "score is nan"))
+        search.take(2, Ended("failed", "a bug"))
     history = read_history(tmp_path / "study.journal")
     measured, unknown, failed = history.trials
     assert (measured.peak_memory_bytes, measured.needed_memory_bytes) == (900, 1500)
@@ -135,7 +136,7 @@ def test_an_interrupted_trial_goes_on_from_what_the_journal_knows(tmp_path: Path
         assert proposal.restorable == ()
         for iteration in (1, 2):
             report = {"metrics": {}, "seconds": 1.0, "done": False}
-            search.report(0, iteration=iteration, value=0.1 * iteration, checkpoint=f"c{iteration}", **report)
+            search.take(0, Report(iteration=iteration, value=0.1 * iteration, checkpoint=f"c{iteration}", **report))
     with Journal(tmp_path / "study.journal") as journal:
         again = Search(spec, journal).propose()
     assert again is not None
@@ -151,12 +152,12 @@ def test_a_repeated_report_replaces_the_earlier_and_decides_as_before(tmp_path: 
         for _ in range(2):
             assert search.propose() is not None
         common = {"metrics": {}, "checkpoint": None, "seconds": 1.0, "done": False}
-        search.report(0, iteration=2, value=0.9, **common)
-        assert search.report(1, iteration=1, value=0.5, **common) is Decision.CONTINUE
-        assert search.report(1, iteration=1, value=0.6, **common) is Decision.CONTINUE
-        assert search.report(1, iteration=2, value=0.7, **common) is Decision.STOP
+        search.take(0, Report(iteration=2, value=0.9, **common))
+        assert search.take(1, Report(iteration=1, value=0.5, **common)) is Decision.CONTINUE
+        assert search.take(1, Report(iteration=1, value=0.6, **common)) is Decision.CONTINUE
+        assert search.take(1, Report(iteration=2, value=0.7, **common)) is Decision.STOP
         assert search.history.trials[1].status == "stopped"
-        assert search.report(1, iteration=2, value=0.7, **common) is Decision.STOP
+        assert search.take(1, Report(iteration=2, value=0.7, **common)) is Decision.STOP
     trial = read_history(tmp_path / "study.journal").trials[1]
     assert [report.value for report in trial.reports.values()] == [0.6, 0.7]
 
@@ -167,11 +168,11 @@ def test_a_lost_worker_costs_no_trial_until_it_is_the_trials_own_doing(tmp_path:
         search = Search(spec, journal)
         assert search.propose() is not None
         for _ in range(2):
-            search.worker_lost(0, "killed")
+            search.take(0, WorkerLost("killed"))
             again = search.propose()
             assert again is not None
             assert again.number == 0
-        search.worker_lost(0, "killed by signal 9")
+        search.take(0, WorkerLost("killed by signal 9"))
         assert search.history.trials[0].status == "failed"
         assert "died 3 times" in (search.history.trials[0].error or "")
         following = search.propose()
@@ -184,7 +185,9 @@ def test_a_value_that_is_no_number_is_infeasible(tmp_path: Path, value: float) -
     with Journal(tmp_path / "study.journal") as journal:
         search = Search(toy_spec(tmp_path), journal)
         search.propose()
-        decision = search.report(0, iteration=1, value=value, metrics={}, checkpoint=None, seconds=0.0, done=False)
+        decision = search.take(
+            0, Report(iteration=1, value=value, metrics={}, checkpoint=None, seconds=0.0, done=False)
+        )
         assert decision is Decision.STOP
         assert search.history.trials[0].status == "infeasible"
         assert search.history.best_trial() is None
@@ -194,7 +197,7 @@ def test_ending_without_a_report_is_a_failure(tmp_path: Path) -> None:
     with Journal(tmp_path / "study.journal") as journal:
         search = Search(toy_spec(tmp_path), journal)
         search.propose()
-        search.end(0, "completed")
+        search.take(0, Ended("completed"))
         assert search.history.trials[0].status == "failed"
 
 
@@ -206,7 +209,7 @@ def test_the_winner_is_best_at_any_iteration_by_the_declared_mode(tmp_path: Path
         for number, curve in enumerate([[3.0, 1.0, 2.0], [2.5, 1.5, 1.4]]):
             search.propose()
             for iteration, value in enumerate(curve, start=1):
-                search.report(number, iteration=iteration, value=value, **common)
+                search.take(number, Report(iteration=iteration, value=value, **common))
         winner = search.history.best_trial()
         assert winner is not None
         assert winner.number == 0
@@ -230,7 +233,7 @@ def test_four_at_once_is_a_function_of_the_journal(tmp_path: Path) -> None:
             running[number] += 1
             value = 1 - abs(search.history.trials[number].values["x"] - 0.5) - 0.1 / running[number]
             report = {"metrics": {}, "checkpoint": None, "seconds": 1.0, "done": False}
-            if search.report(number, iteration=running[number], value=value, **report) is Decision.STOP:
+            if search.take(number, Report(iteration=running[number], value=value, **report)) is Decision.STOP:
                 del running[number]
         expected = facts(search.history)
     assert facts(read_history(tmp_path / "study.journal")) == expected
@@ -248,7 +251,7 @@ def fail_first(folder: Path, spec: SearchSpec, numbers: Collection[int]) -> Path
             assert proposal is not None
             assert proposal.number == number
             if number in numbers:
-                search.end(number, "failed", "no data")
+                search.take(number, Ended("failed", "no data"))
             else:
                 run_trial(search, proposal)
     return path
@@ -288,7 +291,7 @@ def test_a_retry_that_fails_can_be_run_again(tmp_path: Path) -> None:
             search = Search(spec, journal)
             assert search.retry_failed() == [failed]
             assert search.propose() is not None
-            search.end(failed + 1, "failed", "no data")
+            search.take(failed + 1, Ended("failed", "no data"))
     history = read_history(path)
     assert [trial.number for trial in history.failed] == [2]
     assert [trial.retry_of for trial in history.trials] == [None, 0, 1]

@@ -53,15 +53,17 @@ def report(search: Search, value: float, metrics: dict[str, Any], peak_memory_by
     """Start the next trial and report once for it, at the first rung."""
     proposal = search.propose()
     assert proposal is not None
-    return search.report(
+    return search.take(
         proposal.number,
-        iteration=2,
-        value=value,
-        metrics=metrics,
-        checkpoint=None,
-        seconds=1.0,
-        done=False,
-        peak_memory_bytes=peak_memory_bytes,
+        Report(
+            iteration=2,
+            value=value,
+            metrics=metrics,
+            checkpoint=None,
+            seconds=1.0,
+            done=False,
+            peak_memory_bytes=peak_memory_bytes,
+        ),
     )
 
 

@@ -10,7 +10,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from raysearch.algorithms import suggest
 from raysearch.errors import InputError
-from raysearch.history.events import UNKNOWN_VIOLATION
+from raysearch.history.events import UNKNOWN_VIOLATION, Report
 from raysearch.history.history import History, read_history
 from raysearch.history.journal import Journal
 from raysearch.history.run_dir import RunDir
@@ -252,7 +252,7 @@ def search_with_floor(folder: Path, floor: str, losses: list[list[float]], algor
                 metrics = {"loss": loss} if loss else {}
                 done = 2 * iteration == len(curve)
                 common = {"checkpoint": None, "seconds": 1.0, "done": done}
-                search.report(number, iteration=iteration, value=score, metrics=metrics, **common)
+                search.take(number, Report(iteration=iteration, value=score, metrics=metrics, **common))
     return read_history(folder / "study.journal")
 
 
@@ -321,7 +321,7 @@ def test_model_based_search_keeps_to_a_floor(algorithm: str, tmp_path: Path) -> 
         while (proposal := search.propose()) is not None:
             x = proposal.config["x"]
             common = {"checkpoint": None, "seconds": 1.0, "done": True}
-            search.report(proposal.number, iteration=8, value=x, metrics={"loss": x}, **common)
+            search.take(proposal.number, Report(iteration=8, value=x, metrics={"loss": x}, **common))
         history = search.history
     late = history.trials[trials // 2 :]
     assert sum(trial.values["x"] <= 0.55 for trial in late) >= 0.5 * len(late), "they keep to where it holds"
