@@ -1,6 +1,7 @@
 """Collects the faults of one document, each at its place, to raise all of them in the order of the file."""
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from raysearch.errors import Fault, InputError
@@ -12,10 +13,15 @@ Place = tuple[str, ...]
 class FaultList:
     """The faults of one document so far."""
 
-    def __init__(self, source: str) -> None:
-        """Begin with none; `source` names the document to its user, such as by the path of its file."""
+    def __init__(self, source: str, origins: Mapping[Place, str] = MappingProxyType({})) -> None:
+        """Begin with none.
+
+        Args:
+            source: The name of the document for its user, such as the path of its file.
+            origins: The places whose values come from elsewhere.
+        """
         self.source = source
-        self._origins: dict[Place, str] = {}
+        self._origins: dict[Place, str] = dict(origins)
         self._found: list[tuple[Place | None, Fault]] = []
 
     def note_origin(self, place: Place, origin: str) -> None:
@@ -35,6 +41,15 @@ class FaultList:
     def extend(self, faults: Iterable[Fault]) -> None:
         """Record faults that know their place themselves."""
         self._found.extend((None, fault) for fault in faults)
+
+    def take(self, other: "FaultList") -> None:
+        """Record all faults of another list after those of this one."""
+        self._found.extend(other._found)
+
+    @property
+    def origins(self) -> Mapping[Place, str]:
+        """The places whose values come from elsewhere so far, with where from."""
+        return MappingProxyType(dict(self._origins))
 
     @property
     def found(self) -> list[Fault]:

@@ -1,0 +1,177 @@
+"""The phase of parsing that reads the trainable and the base config of a search."""
+
+import copy
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from raysearch.config.breaches import explain
+from raysearch.config.config_files import Beside, ConfigFile, misplaced, misplaced_tasks, read_config_file
+from raysearch.config.config_tree import ConfigTree
+from raysearch.config.faults import FaultList, Place
+from raysearch.config.sections import read_section
+from raysearch.config.strict_yaml import kind_of
+from raysearch.config.trainable_loading import LoadedTrainable, load_trainable
+from raysearch.config.values import dumped, plain, show
+from raysearch.errors import InputError
+from raysearch.space.document import Document
+from raysearch.space.settings import DEFAULT_TRAINABLE, OpensegReference, ResourceSettings
+from trainables.dotted_paths import assign, leaves
+from trainables.openseg.flags import Flags, read_flags
+from trainables.protocol import HasThreads
+
+
+@dataclass(frozen=True)
+class BaseConfig:
+    """The trainable, and the config that every trial starts from."""
+
+    trainable: LoadedTrainable | None
+    """None if it does not load."""
+    tree: ConfigTree
+    given: dict[str, Any]
+    """The nested config as it was given, prepared."""
+    values: dict[str, Any] | None
+    """The complete one, without what breaks a rule; None if nothing can be made of it."""
+    notices: Sequence[str]
+    origins: Mapping[Place, str]
+    """Place -> where its value comes from, if not from the file."""
+
+
+def read_base_config(document: Document, resources: ResourceSettings) -> tuple[BaseConfig, FaultList]:
+    """Return the trainable and the base config, with the overrides of the config set."""
+    faults = FaultList(document.source, document.origins)
+    trainable = _trainable(document, faults)
+    tree = ConfigTree(trainable.config_model if trainable else None)
+    file = _raw_config(document, tree, faults)
+    for override in file.overrides:
+        tree.override(file.values, override, document.beside.cwd, ("config",), faults)
+    values = _complete(file.values, tree, resources, faults)
+    return BaseConfig(trainable, tree, file.values, values, file.notices, faults.origins), faults
+
+
+def _trainable(document: Document, faults: FaultList) -> LoadedTrainable | None:
+    folder = document.folders["trainable"]
+    reference = document.values.get("trainable", DEFAULT_TRAINABLE)
+    if not isinstance(reference, str):
+        what = f"{show(reference)} is {kind_of(reference)}, not text"
+        faults.add(("trainable",), what, "write package.module:Name or file.py:Name")
+        return None
+    file, colon, name = reference.rpartition(":")
+    if file.endswith(".py"):
+        reference = os.path.abspath(folder / Path(file).expanduser()) + colon + name
+    try:
+        return load_trainable(reference, folder)
+    except InputError as error:
+        for fault in error.faults:
+            faults.add(("trainable",), f"{fault.where} {fault.what}", fault.fix)
+        return None
+
+
+def _raw_config(document: Document, tree: ConfigTree, faults: FaultList) -> ConfigFile:
+    """The values under `config:`, in the space file or in the file it names, with absolute paths."""
+    folder, beside = document.folders["config"], document.beside
+    values = document.values.get("config")
+    if isinstance(values, str):
+        return _config_in_file(values, folder, tree, beside, faults)
+    if isinstance(values, dict) and "openseg" in values and tree.takes_openseg:
+        return _openseg_config(values, folder, tree, beside, faults)
+    faults.extend(misplaced(beside.flags, "config"))
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        faults.add(("config",), f"is {kind_of(values)}", "it must be a mapping, or the path to a file that holds one")
+        return ConfigFile({}, beside.overrides)
+    return ConfigFile(tree.prepare(values, folder, ("config",), faults), beside.overrides)
+
+
+def _config_in_file(name: str, folder: Path, tree: ConfigTree, beside: Beside, faults: FaultList) -> ConfigFile:
+    path = Path(os.path.abspath(folder / Path(name).expanduser()))
+    try:
+        file = read_config_file(path, str(path), tree, beside)
+    except InputError as error:
+        faults.extend(error.faults)
+        return ConfigFile({}, beside.overrides)
+    faults.extend(file.faults)
+    faults.note_origin(("config",), str(path))
+    for dotted, origin in file.origins.items():
+        faults.note_origin(("config", *dotted.split(".")), origin)
+    values = plain(file.values, ("config",), faults)
+    return file._replace(values=tree.prepare(values, path.parent, ("config",), faults))
+
+
+def _openseg_config(
+    values: dict[str, Any], folder: Path, tree: ConfigTree, beside: Beside, faults: FaultList
+) -> ConfigFile:
+    """A file of the openseg dialect with the flags beside it; values of the config go on top."""
+    named = {key: values[key] for key in OpensegReference.model_fields if key in values}
+    reference = read_section(named, ("config",), OpensegReference, faults)
+    if reference is None:
+        return ConfigFile({}, beside.overrides)
+    flags = _flags_in_file(reference, folder, faults)
+    if flags is None:
+        return ConfigFile({}, beside.overrides)
+    own = tree.prepare({key: values[key] for key in values if key not in named}, folder, ("config",), faults)
+    joined = Flags(
+        given=(*flags.given, *beside.flags.given), passed_over=(*flags.passed_over, *beside.flags.passed_over)
+    )
+    file = _config_in_file(reference.openseg, folder, tree, replace(beside, flags=joined), faults)
+    for path, value in leaves(own):
+        faults.note_origin(("config", *path.split(".")), f"{faults.source}: config.{path}")
+        assign(file.values, path, value)
+    return file
+
+
+def _flags_in_file(reference: OpensegReference, folder: Path, faults: FaultList) -> Flags | None:
+    try:
+        words = shlex.split(reference.flags) if isinstance(reference.flags, str) else reference.flags
+    except ValueError as error:
+        faults.add(("config", "flags"), f"{show(reference.flags)}: {error}", "close the quotation, or write a list")
+        return None
+    flags = read_flags(words, folder)
+    for fault in (*flags.faults, *misplaced_tasks(flags)):
+        faults.add(("config", "flags"), f"{fault.where} {fault.what}", fault.fix)
+    for word in flags.rest:
+        faults.add(("config", "flags"), f"{word} belongs to no flag", "write values of the config beside openseg")
+    return flags
+
+
+def _complete(
+    config: dict[str, Any], tree: ConfigTree, resources: ResourceSettings, faults: FaultList
+) -> dict[str, Any] | None:
+    """The complete base config; where it breaks a rule, one without the wrong values, so that checking can go on."""
+    if tree.model is None:
+        return config
+    validated = tree.validate(config, ("config",), faults)
+    if validated is None:
+        stand_in = copy.deepcopy(config)
+        try:
+            tree.model.model_validate(config, by_name=True)
+        except ValidationError as error:
+            for breach in explain(error, tree.model, config):
+                _remove(stand_in, breach.place)
+        validated = tree.validate(stand_in, ("config",), FaultList(""))
+        if validated is None:
+            return None
+    num_threads = max(1, int(resources.cpu))
+    if isinstance(validated, HasThreads) and callable(validated.with_threads):
+        threaded = validated.with_threads(num_threads)
+        assert isinstance(threaded, BaseModel), "with_threads returns the config it was asked of"
+        validated = threaded
+    return dumped(validated)
+
+
+def _remove(config: dict[str, Any], place: Place) -> None:
+    for key in place[:-1]:
+        below = config.get(key)
+        if not isinstance(below, dict):
+            break
+        config = below
+    if place:
+        config.pop(place[-1], None)
+    else:
+        config.clear()

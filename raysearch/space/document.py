@@ -1,0 +1,128 @@
+"""The first two phases of parsing: a space file's content as plain values, with the overrides of plain sections set."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from raysearch.config.config_files import Beside, misplaced_tasks
+from raysearch.config.faults import FaultList, Place
+from raysearch.config.overrides import Override, override_of, pairs_of
+from raysearch.config.strict_yaml import kind_of
+from raysearch.config.values import plain
+from raysearch.errors import Fault
+from raysearch.space.sampler_loading import absolute_reference
+from raysearch.space.settings import KEYS, SECTIONS
+from trainables.dotted_paths import with_values
+from trainables.openseg.flags import Flags, read_flags
+from trainables.spelling import nearest
+
+
+@dataclass(frozen=True)
+class Given:
+    """What is given beside a space file, on a command line."""
+
+    set_values: Sequence[str]
+    """`key=value` overrides of any section."""
+    trailing: Sequence[str]
+    """`a.b.c value` overrides of the config, and flags of the original trainer."""
+    cwd: Path
+    """Where relative paths in them start."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """The content of a space file."""
+
+    source: str
+    """Its name in messages."""
+    values: Mapping[str, Any]
+    folders: Mapping[str, Path]
+    """Key -> where relative paths below it start, where they were written; `search` stands for `warm_start`."""
+    beside: Beside
+    """What is still to be set in the config."""
+    space_overrides: Sequence[Override] = ()
+    """What is still to be set in the space."""
+    origins: Mapping[Place, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Place -> where its value comes from, if not from the file."""
+
+
+def read_values(raw: Mapping[str, Any], base_dir: Path, source: str, cwd: Path) -> tuple[Document, FaultList]:
+    """Return the content in plain values, and what is wrong with its keys."""
+    faults = FaultList(source)
+    values: dict[str, Any] = plain(raw, (), faults)
+    for key in values:
+        if key not in KEYS:
+            sweep = "it is a sweep's: `raysearch convert` makes a space file of it"
+            faults.add((key,), "is not known here", sweep if key == "parameters" else nearest(key, KEYS))
+    folders = dict.fromkeys(("trainable", "config", "space", "search", "algorithm"), base_dir)
+    return Document(source, values, folders, Beside((), Flags(), cwd)), faults
+
+
+def override_document(document: Document, given: Given) -> tuple[Document, FaultList]:
+    """Set whole keys and the values of plain sections; keep what goes into config and space for their phases."""
+    faults = FaultList(document.source)
+    values, folders = dict(document.values), dict(document.folders)
+    inner: dict[str, list[Override]] = {"config": [], "space": []}
+    for words in given.set_values:
+        text = f"--set {words}"
+        path, equals, right = words.partition("=")
+        key, _, rest = path.partition(".")
+        if not equals:
+            faults.extend([Fault(text, "has no =", "write --set dotted.path=value")])
+            continue
+        override = override_of(text, rest, right, faults)
+        if override is None:
+            continue
+        if key not in KEYS:
+            faults.extend([Fault(text, f"the space file has no {key}", nearest(key, KEYS))])
+        elif not rest:
+            values[key] = override.value
+            faults.note_origin((key,), text)
+            if key in folders:
+                folders[key] = given.cwd
+            if key == "search":
+                folders["algorithm"] = given.cwd
+        elif key in inner:
+            inner[key].append(override)
+        elif key not in SECTIONS or rest.partition(".")[0] not in SECTIONS[key].model_fields:
+            valid = SECTIONS[key].model_fields if key in SECTIONS else ()
+            faults.extend([Fault(text, f"{key} has no {rest}", nearest(rest, valid))])
+        else:
+            section = values[key] if values.get(key) is not None else {}
+            if isinstance(section, dict):
+                values[key] = with_values(section, {rest: override.value})
+                if (key, rest) == ("search", "warm_start"):
+                    folders["search"] = given.cwd
+                if (key, rest) == ("search", "algorithm"):
+                    folders["algorithm"] = given.cwd
+                faults.note_origin((key, *rest.split(".")), text)
+            else:
+                faults.extend([Fault(text, f"{key} is {kind_of(section)} in the file", f"set {key} as a whole")])
+    flags = read_flags(given.trailing, given.cwd)
+    faults.extend([*flags.faults, *misplaced_tasks(flags)])
+    if "search" in values:
+        values["search"] = _with_absolute_paths(values["search"], folders)
+    beside = Beside([*inner["config"], *pairs_of(flags.rest, faults)], flags, given.cwd)
+    return Document(document.source, values, folders, beside, inner["space"], faults.origins), faults
+
+
+def _with_absolute_paths(search: Any, folders: Mapping[str, Path]) -> Any:
+    """Return the `search` section with absolute paths under `warm_start` and `algorithm`."""
+    if not isinstance(search, dict):
+        return search
+    absolute = dict(search)
+    if isinstance(search.get("algorithm"), str):
+        absolute["algorithm"] = absolute_reference(search["algorithm"], folders["algorithm"])
+    match search.get("warm_start"):
+        case str(source):
+            absolute["warm_start"] = _absolute_source(source, folders["search"])
+        case list(sources):
+            absolute["warm_start"] = [_absolute_source(source, folders["search"]) for source in sources]
+    return absolute
+
+
+def _absolute_source(source: Any, folder: Path) -> Any:
+    return os.path.abspath(folder / Path(source).expanduser()) if isinstance(source, str) else source
