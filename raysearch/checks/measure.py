@@ -19,7 +19,7 @@ from typing import Any
 from ray.train._internal.storage import StorageContext
 
 from raysearch.execution import memory
-from raysearch.execution.ray_adapters import EVENT, TrialContext, wrap
+from raysearch.execution.trial_actor import EVENT, TrialContext, wrap
 from raysearch.history.events import Ended, Halted, Report
 from raysearch.space.spec import SearchSpec
 from trainables.protocol import MeasuresCost, TrialCost

@@ -31,7 +31,8 @@ from raysearch.execution.chatter import logging_to
 from raysearch.execution.cluster import Cluster
 from raysearch.execution.environment import fault_of_error
 from raysearch.execution.preflight import preflight, trainable_notices
-from raysearch.execution.ray_adapters import JournalScheduler, JournalSearcher, SearchHalted, TrialContext, wrap
+from raysearch.execution.trial_actor import TrialContext, wrap
+from raysearch.execution.tune_adapters import JournalScheduler, JournalSearcher, SearchHalted
 from raysearch.history import tables as records
 from raysearch.history.history import TrialHistory, read_history
 from raysearch.history.journal import Journal

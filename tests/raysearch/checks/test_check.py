@@ -13,7 +13,7 @@ from raysearch.checks.measure import Measurement, NotMeasured, _measured, measur
 from raysearch.errors import InputError
 from raysearch.execution.machine import Machine, num_fitting
 from raysearch.execution.preflight import faults_of_config
-from raysearch.execution.ray_adapters import TrialContext
+from raysearch.execution.trial_actor import TrialContext
 from raysearch.search.estimate import Interval, SearchEstimate
 from raysearch.space.parsing import load_space, parse_space
 from raysearch.space.settings import ResourceSettings

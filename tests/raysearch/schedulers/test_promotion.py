@@ -2,7 +2,6 @@
 
 import random
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -10,7 +9,6 @@ import pytest
 
 from raysearch.algorithms.optuna_samplers import _as_tpe_learns as as_tpe_learns
 from raysearch.algorithms.optuna_samplers import _study
-from raysearch.execution.ray_adapters import EVENT, JournalScheduler
 from raysearch.history.events import Ended, Report
 from raysearch.history.history import read_history
 from raysearch.history.journal import Journal
@@ -177,22 +175,6 @@ def test_a_paused_trial_is_told_as_a_stopped_one(tmp_path: Path) -> None:
     states = [trial.state.name for trial in study.trials]
     assert states == ["RUNNING", "RUNNING", "PRUNED"]
     assert study.trials[2].intermediate_values == {2: 0.4}
-
-
-def test_what_tune_says_of_a_leg_that_was_told_to_stop_changes_nothing(tmp_path: Path) -> None:
-    with Journal(tmp_path / "study.journal") as journal:
-        search = Search(promotion(tmp_path), journal)
-        for _ in range(2):
-            proposed(search)
-        scheduler = JournalScheduler(search)
-        leg = SimpleNamespace(trial_id="a", config={"number": 1}, pickled_error_file="/nowhere")
-        result = {EVENT: Report(2, 0.5, {}, "c2", 0.0, False)}
-        assert scheduler.on_trial_result(None, leg, result) == "STOP"
-        assert search.history.trials[1].is_paused
-        written = (tmp_path / "study.journal").read_bytes()
-        scheduler.on_trial_complete(None, leg, result)
-        scheduler.on_trial_error(None, leg)
-        assert (tmp_path / "study.journal").read_bytes() == written
 
 
 def test_optuna_opens_the_journal_of_a_search_with_pauses(tmp_path: Path) -> None:

@@ -1,15 +1,13 @@
-"""Ray Tune on one side, the search on the other: a wrapper around any trainable, a Searcher, a scheduler.
+"""The worker's side of a trial: a wrapper around any trainable, which runs it and sends events to the search.
 
 The wrapper runs where the trial runs. It builds the user's trainable anew for every trial, so a reused actor keeps the
 process with its imports and caches but nothing of the trial before; it writes checkpoints before it reports; and it
 turns every way a trial can end into a report, so that the actor survives.
 """
 
-import contextlib
 import copy
 import gc
 import json
-import logging
 import math
 import os
 import pickle
@@ -19,33 +17,26 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import ray
 from ray import cloudpickle, tune
 from ray.train._internal.session import get_session, shutdown_session
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 from ray.tune.result import RESULT_DUPLICATE
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
-from ray.tune.search import Searcher
 from ray.tune.trainable import FunctionTrainable, wrap_function
 from ray.tune.utils import flatten_dict
 
 from raysearch.errors import InputError
 from raysearch.execution import environment, memory
-from raysearch.execution.environment import FailuresAlike
-from raysearch.history.events import Ended, Halted, Mode, Report, TrialEvent, WorkerLost
+from raysearch.history.events import Ended, Halted, Mode, Report
 from raysearch.history.metric_names import Entry, with_entries
-from raysearch.search.search import MAX_WORKERS_LOST, Decision, Proposal, Search
 from raysearch.space.spec import SearchSpec
 from trainables.protocol import CONFIG_USED, ITERATION, SharesBeginning
-
-_log = logging.getLogger("raysearch")
 
 EVENT = "raysearch"
 """Key of a Tune result under which the wrapper's event travels: a `Report`, an `Ended` or a `Halted`."""
@@ -76,14 +67,6 @@ _AUTO_FILLED = frozenset(
     }
 )
 """Keys that Tune adds to every result."""
-
-
-class SearchHalted(BaseException):
-    """The search cannot go on without losing what happens; leaves Tune's loop at once, past its own handlers."""
-
-    def __init__(self, halted: Halted) -> None:
-        super().__init__(halted.what)
-        self.halted = halted
 
 
 @dataclass(frozen=True)
@@ -476,113 +459,3 @@ class _ProcessDefaults:
             torch.use_deterministic_algorithms(False)
             torch.set_num_threads(int(self._environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
             torch.manual_seed(seed)
-
-
-@contextlib.contextmanager
-def _halting() -> Iterator[None]:
-    """Stop the search when its journal cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        fix = "make room" if error.errno in environment.FULL else "make it writable again"
-        raise SearchHalted(Halted(f"the journal cannot be written: {error.strerror}", fix)) from error
-
-
-class JournalSearcher(Searcher):
-    """Tune's view of the search: it only suggests."""
-
-    def __init__(self, search: Search, start: Callable[[Proposal], dict[str, Any]]) -> None:
-        """`start` turns a proposal into the config that the wrapper reads."""
-        super().__init__(metric=None, mode=None)
-        self._search = search
-        self._start = start
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The config of the next trial; FINISHED at the end of the search; None while trials must end first."""
-        with _halting():
-            proposal = self._search.propose()
-        if proposal is not None:
-            return self._start(proposal)
-        return Searcher.FINISHED if self._search.finished else None
-
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing: the scheduler hears of it first, with more to know."""
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing: the journal is the state."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing: the journal is the state."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-
-class JournalScheduler(FIFOScheduler):
-    """Tune's view of the search: every report and every ending passes through here into the journal."""
-
-    def __init__(self, search: Search) -> None:
-        """Take reports for `search`."""
-        super().__init__()
-        self._search = search
-        self._stopped: set[str] = set()
-        """Tune's trials that were told to stop: each is one leg of a trial of the search, which may pause."""
-        self._alike = FailuresAlike(search.spec, search.history)
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Write the report down and decide on it."""
-        if self._take(trial, result) is Decision.CONTINUE:
-            return str(TrialScheduler.CONTINUE)
-        self._stopped.add(trial.trial_id)
-        return str(TrialScheduler.STOP)
-
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """Write a last report down; Tune brings results that say `done` here only, and stopped ones once more."""
-        if trial.trial_id not in self._stopped:
-            self._take(trial, result)
-
-    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """A trial's worker is gone: the wrapper reports every other trouble itself."""
-        if trial.trial_id in self._stopped:
-            return  # the search needs this worker no more: the trial has ended, or pauses
-        error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        if isinstance(error, ray.exceptions.OutOfMemoryError) or "running low on memory" in str(error):
-            what = "out of memory: the machine ran low and Ray ended the worker"
-            peak = self._search.history.trials[_number(trial)].peak_memory_bytes
-            self._record(_number(trial), Ended("infeasible", what, needed_memory_bytes=peak or 0))
-        else:
-            if self._search.history.trials[_number(trial)].workers_lost + 1 >= MAX_WORKERS_LOST:
-                self._halt_where_alike(_number(trial), lines[-1])
-            self._record(_number(trial), WorkerLost(lines[-1]))
-
-    def _halt_where_alike(self, number: int, error: str) -> None:
-        """Stop the search before a trial is recorded as failed that fails as those before it did."""
-        halted = self._alike.add(self._search.history.trials[number], error)
-        if halted is not None:
-            raise SearchHalted(halted)
-
-    def _take(self, trial: Any, result: dict[str, Any]) -> Decision:
-        number, event = _number(trial), result[EVENT]
-        if isinstance(event, Ended | Halted) and event.details is not None:
-            _log.error("trial %d failed\n%s", number, event.details)
-        if isinstance(event, Halted):
-            raise SearchHalted(event)
-        has_failed = isinstance(event, Ended) and event.status == "failed"
-        if has_failed:
-            self._halt_where_alike(number, event.error or "")
-        decision = self._record(number, event)
-        if decision is not Decision.CONTINUE and not has_failed:
-            self._alike.reset()
-        return decision
-
-    def _record(self, number: int, event: TrialEvent) -> Decision:
-        with _halting():
-            return self._search.take(number, event)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-
-def _number(trial: Any) -> int:
-    return int(trial.config["number"])

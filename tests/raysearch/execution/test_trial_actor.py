@@ -12,7 +12,7 @@ from ray import tune
 
 from raysearch.errors import Fault, InputError
 from raysearch.execution import memory
-from raysearch.execution.ray_adapters import EVENT, TrialActor, TrialContext, wrap
+from raysearch.execution.trial_actor import EVENT, TrialActor, TrialContext, wrap
 from raysearch.history.events import Ended, Halted, Report
 from raysearch.history.metric_names import Entry
 from raysearch.space.parsing import parse_space
