@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainables.atomic_files import replaced_file
 from trainables.config import Config, EvaluationConfig
 from trainables.data import raw_values
 from trainables.data.batches import IMAGENET_MEAN, IMAGENET_STD, normalise
@@ -103,13 +103,9 @@ def write_onnx(network: Segmenter, config: Config, path: Path, origin: Mapping[s
         **({"origin": dict(origin)} if origin else {}),
     }
     onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in metadata.items()})
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with replaced_file(path) as part:
         onnx.save(model, part)
         difference = _compare(network.eval(), config, part, (2, height, width), fixed)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
     return OnnxFile(difference, fixed)
 
 

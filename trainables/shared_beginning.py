@@ -7,17 +7,16 @@ Hippo (Shin et al., arXiv 2006.11972): the values that matter are hashed, and ea
 training takes up the last checkpoint that lies within its shared iterations, and trains and stores the missing ones.
 """
 
-import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainables.atomic_files import replaced_folder
 from trainables.config import Config
 from trainables.dotted_paths import assign, lookup
+from trainables.file_locks import locked
 
 if TYPE_CHECKING:
     from trainables.trainer import Trainer
@@ -90,7 +89,7 @@ def take_up_beginning(trainer: "Trainer", folder: Path, owner: str) -> int:
         return 0
     chain = folder / shared_key(trainer.config)
     chain.mkdir(parents=True, exist_ok=True)
-    with _locked(chain / "lock"):
+    with locked(chain / "lock"):
         there = [iteration for iteration in _checkpoints(chain) if iteration <= num_iters]
         num_saved = 0
         if there:
@@ -112,16 +111,6 @@ def _checkpoints(chain: Path) -> list[int]:
 
 
 def _keep(trainer: "Trainer", chain: Path, owner: str) -> None:
-    part = chain / ".part"
-    shutil.rmtree(part, ignore_errors=True)
-    trainer.save(part)
-    (part / _OWNER_FILE).write_text(owner, encoding="utf-8")
-    part.rename(chain / str(trainer.iteration))
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock that ends with the process, however the process ends."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    with replaced_folder(chain / str(trainer.iteration)) as part:
+        trainer.save(part)
+        (part / _OWNER_FILE).write_text(owner, encoding="utf-8")

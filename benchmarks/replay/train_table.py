@@ -23,6 +23,7 @@ from torch import nn
 
 from benchmarks.replay import table
 from benchmarks.replay.table import Task, TrialRow
+from trainables.atomic_files import replaced_file
 from trainables.config import Config
 from trainables.data import evaluation_samples, open_split
 from trainables.dotted_paths import with_values
@@ -126,9 +127,8 @@ def train(name: str, trial: int, folder: Path, data: str | None) -> str:
     except FloatingPointError as error:
         rows.append({"error": str(error)})
     meta = json.dumps({"trial": trial, "values": values_of(task, trial), "rows": rows})
-    part = folder / f".{trial:03d}.npz"
-    np.savez_compressed(part, raw=np.array(raw, np.int32), ema=np.array(average, np.int32), meta=meta)
-    os.replace(part, folder / f"{trial:03d}.npz")
+    with replaced_file(folder / f"{trial:03d}.npz") as part, part.open("wb") as file:
+        np.savez_compressed(file, raw=np.array(raw, np.int32), ema=np.array(average, np.int32), meta=meta)
     return f"trial {trial}: {time.perf_counter() - started:.0f} s"
 
 

@@ -12,8 +12,8 @@ from raysearch.checks.data_tables import classes_table, folding_table, sizes_tab
 from raysearch.checks.measure import NotMeasured
 from raysearch.config.strict_yaml import reads_as_text
 from raysearch.config.values import show
+from raysearch.durations import duration
 from raysearch.execution.machine import gigabytes
-from raysearch.observers.live_view import duration
 from raysearch.search.estimate import Interval, SearchEstimate, estimate_search
 from raysearch.space.parameters import Parameter, nearest_value, range_of
 from raysearch.space.spec import SearchSpec

@@ -1,9 +1,7 @@
 """Trains, scores and predicts with one config outside a search: what an exported config is for."""
 
 import json
-import os
 import pickle
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +14,7 @@ from raysearch.config.strict_yaml import read_mapping
 from raysearch.errors import Fault, InputError
 from raysearch.history.metric_names import entry_of, with_entries
 from raysearch.history.tables import write_reports
+from trainables.atomic_files import recover_folder, replaced_folder, write_text
 from trainables.config import Config
 from trainables.data import evaluation_samples, open_split
 from trainables.data.output_folder import new_folder
@@ -63,15 +62,13 @@ def train(config: Config, out: Path, *, metric: str = "miou", say: Say = print, 
         if results.exists() or checkpoint.exists():
             raise InputError([Fault(str(out), "holds results of something else", "name another --out")])
         out.mkdir(parents=True, exist_ok=True)
-        part = out / ".config.json.part"
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, config_file)
+        write_text(config_file, text)
     elif config_file.read_text(encoding="utf-8") != text:
         raise InputError([Fault(str(out), "holds the training of another config", "name another --out")])
     entry = entry_of(metric, METRICS, config.metric_entries())
     trainer = Trainer(config)
     rows: list[dict[str, Any]] = []
-    _recover(checkpoint)
+    recover_folder(checkpoint)
     if (checkpoint / MODEL_FILE).exists() and results.exists():
         trainer.load(checkpoint)
         rows = [row for row in pq.read_table(results).to_pylist() if row["iteration"] <= trainer.iteration]
@@ -82,27 +79,10 @@ def train(config: Config, out: Path, *, metric: str = "miou", say: Say = print, 
         value = report.pop(metric)
         rows.append({"trial": 0, "iteration": report.pop("iteration"), "value": value, **report})
         write_reports(rows, results)
-        _save(trainer, checkpoint)
+        with replaced_folder(checkpoint) as part:
+            trainer.save(part)
         say(f"iteration {trainer.iteration}/{config.train.max_iters}  {metric} {value:.4f}")
     return float(rows[-1]["value"])
-
-
-def _save(trainer: Trainer, checkpoint: Path) -> None:
-    """Put a new checkpoint into place of the one before; a kill in between leaves the old one under `.before`."""
-    part, before = checkpoint.with_name(".part"), checkpoint.with_name(".before")
-    trainer.save(part)
-    if checkpoint.exists():
-        checkpoint.rename(before)
-    part.rename(checkpoint)
-    shutil.rmtree(before, ignore_errors=True)
-
-
-def _recover(checkpoint: Path) -> None:
-    """Clear up after a kill in `_save`."""
-    before = checkpoint.with_name(".before")
-    if before.exists() and not checkpoint.exists():
-        before.rename(checkpoint)
-    shutil.rmtree(before, ignore_errors=True)
 
 
 def score(

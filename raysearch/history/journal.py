@@ -3,7 +3,6 @@
 Whatever else there is (rungs, the sampler's view, tables, the report) is a function of these lines in their order.
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from raysearch.errors import Fault, InputError
+from trainables.file_locks import try_lock
 
 
 class Journal:
@@ -33,9 +33,7 @@ class Journal:
         except OSError as error:
             what = f"cannot be opened for writing ({error.strerror})"
             raise InputError([Fault(str(path), what, "make its folder writable")]) from None
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not try_lock(self._file):
             os.close(self._file)
             raise InputError(
                 [Fault(str(path), "another raysearch is running this search", "wait for it, or stop it first")]

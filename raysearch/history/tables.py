@@ -2,8 +2,7 @@
 
 import json
 import math
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from raysearch.history.history import History, TrialHistory
 from raysearch.history.metric_names import PEAK_MEMORY
 from raysearch.history.pareto import pareto_set
 from raysearch.history.run_dir import RunDir
+from trainables.atomic_files import replaced_file
 
 
 def write_tables(history: History, run_dir: RunDir) -> None:
@@ -146,14 +146,10 @@ def write_table(table: pa.Table, path: Path) -> None:
     """Put a table into place of the one before, which a reader sees until then; and beside it the same as CSV, with
     lists as JSON text.
     """
-    _replace(path, lambda part: pq.write_table(table, part))
-    _replace(path.with_suffix(".csv"), lambda part: pacsv.write_csv(_without_lists(table), part))
-
-
-def _replace(path: Path, write: Callable[[Path], None]) -> None:
-    part = path.with_name(f".{path.name}.part")
-    write(part)
-    os.replace(part, path)
+    with replaced_file(path) as part:
+        pq.write_table(table, part)
+    with replaced_file(path.with_suffix(".csv")) as part:
+        pacsv.write_csv(_without_lists(table), part)
 
 
 def _without_lists(table: pa.Table) -> pa.Table:

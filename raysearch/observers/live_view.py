@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from raysearch.durations import clock, duration
 from raysearch.execution.chatter import output_diverted
 from raysearch.history.history import History, TrialHistory
 from raysearch.history.run_dir import RunDir
@@ -162,20 +163,6 @@ def view(progress: Progress, elapsed_s: float, left_s: Interval | None, width: i
     if len(shown) < len(progress.running):
         parts.append(Text(f"{len(progress.running) - len(shown)} more are running", style="dim"))
     return Group(*parts, Text())  # the cursor rests on a line of its own, where a prompt may follow
-
-
-def clock(seconds: float) -> str:
-    """Format seconds as `0:45`, `12:07` or `3:05:00`."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
-
-
-def duration(seconds: float) -> str:
-    """Format seconds as `45 s`, `12 min` or `3 h 05 min`."""
-    if seconds < 59.5:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _headline(progress: Progress, width: int) -> RenderableType:

@@ -16,6 +16,7 @@ from raysearch.history.run_dir import RunDir
 from raysearch.observers.scalars import describe
 from raysearch.observers.tracking import Arrived, Point
 from raysearch.space.spec import SearchSpec
+from trainables.atomic_files import write_text
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -64,9 +65,7 @@ class MlflowTracker:
         tags = {"raysearch.search.search": self._spec.name, "raysearch.folder": str(self._run_dir.root)}
         run = self._client.create_run(self._experiment, tags=tags, run_name=self._run_dir.root.name)
         self._parent = run.info.run_id
-        part = file.with_name(f".{file.name}.part")
-        part.write_text(json.dumps({"experiment": self._experiment, "run": self._parent}) + "\n", encoding="utf-8")
-        os.replace(part, file)
+        write_text(file, json.dumps({"experiment": self._experiment, "run": self._parent}) + "\n")
         return {}
 
     def deliver(self, trial: TrialHistory, points: Sequence[Point], *, is_over: bool) -> None:

@@ -8,16 +8,18 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from raysearch.durations import duration
 from raysearch.errors import Fault, InputError
 from raysearch.history.events import Report
 from raysearch.history.history import History, read_history
 from raysearch.history.records import Fact, read_facts
 from raysearch.history.run_dir import RunDir
 from raysearch.report.page import page_of
-from raysearch.report.parts import MISSING, Part, Plot, Table, Text, counted, duration, new_figure, shown
+from raysearch.report.parts import MISSING, Part, Plot, Table, Text, counted, new_figure, shown
 from raysearch.results.confirmation import Confirmation, ConfirmedTrial, read_confirmation, winning_trial
 from raysearch.space.parsing import load_space
 from raysearch.space.spec import SearchSpec
+from trainables.atomic_files import write_text
 from trainables.dotted_paths import leaves
 from trainables.protocol import ITERATIONS_SHARED
 
@@ -76,9 +78,7 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
         faults.append(Fault("report", "one run is named twice", "name every run once"))
     if faults:
         raise InputError(faults)
-    part = out.with_name(f".{out.name}.part")
-    part.write_text(comparison_page(runs), encoding="utf-8")
-    os.replace(part, out)
+    write_text(out, comparison_page(runs))
     return out
 
 

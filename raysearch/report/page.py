@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from raysearch.command_line import command_line
+from raysearch.durations import duration
 from raysearch.history.history import History
 from raysearch.history.run_dir import RunDir
 from raysearch.report import (
@@ -45,7 +45,6 @@ from raysearch.report.parts import (
     Table,
     Text,
     counted,
-    duration,
 )
 from raysearch.report.template import PAGE, SCRIPT, STYLE
 from raysearch.report.view import SearchView
@@ -56,6 +55,7 @@ from raysearch.results.importances import write_importances
 from raysearch.results.predictions import read_predictions
 from raysearch.schedulers import rungs_of
 from raysearch.space.spec import SearchSpec
+from trainables.atomic_files import write_text
 from trainables.config import Config
 
 PANELS: tuple[tuple[str, Callable[[SearchView], list[Part]]], ...] = (
@@ -89,9 +89,7 @@ def write_report(history: History, spec: SearchSpec, run_dir: RunDir) -> Path:
     view = search_view(history, spec, run_dir)
     write_importances(view.importances, run_dir)
     page = render_page(view, spec.name)
-    part = run_dir.report.with_name(f".{run_dir.report.name}.part")
-    part.write_text(page, encoding="utf-8")
-    os.replace(part, run_dir.report)
+    write_text(run_dir.report, page)
     return run_dir.report
 
 

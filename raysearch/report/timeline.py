@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from raysearch.durations import duration
 from raysearch.history.events import Status
 from raysearch.history.history import Leg, TrialHistory
 from raysearch.report.parts import (
@@ -15,7 +16,6 @@ from raysearch.report.parts import (
     Plot,
     Text,
     counted,
-    duration,
     new_figure,
 )
 from raysearch.report.view import SearchView

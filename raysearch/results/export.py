@@ -4,7 +4,6 @@ Of a search for several objectives every trial of the Pareto set too, as `pareto
 """
 
 import json
-import os
 import platform
 import shlex
 import shutil
@@ -24,6 +23,7 @@ from raysearch.history.tables import pareto_table, write_table
 from raysearch.results.confirmation import Confirmation, confirmed_entry, read_confirmation, winning_trial
 from raysearch.space.parsing import load_space
 from raysearch.space.spec import SearchSpec
+from trainables.atomic_files import recover_folder, replaced_folder, write_text
 from trainables.config import Config
 from trainables.openseg.dialect import BLOCK
 from trainables.openseg.writer import command_line, write_openseg
@@ -70,9 +70,7 @@ def write_pareto_set(history: History, spec: SearchSpec, run_dir: RunDir) -> Non
 
 
 def _write_document(document: dict[str, Any], path: Path) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_text(path, json.dumps(document, indent=2) + "\n")
 
 
 def best_config_text(run_dir: RunDir) -> str:
@@ -213,10 +211,8 @@ _PRIVATE_FILES = shutil.ignore_patterns("trainer.pt", "raysearch_state.json")
 
 def _replace_folder(source: Path, target: Path) -> None:
     """Copy the weights of a checkpoint (not what only a resumed training needs) into place of `target`."""
+    recover_folder(target)
     if not source.is_dir():
         return
-    part = target.with_name(f".{target.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    shutil.copytree(source, part, ignore=_PRIVATE_FILES)
-    shutil.rmtree(target, ignore_errors=True)
-    part.rename(target)
+    with replaced_folder(target) as part:
+        shutil.copytree(source, part, ignore=_PRIVATE_FILES, dirs_exist_ok=True)

@@ -5,7 +5,6 @@ The worst images of the winner, and some in the middle, each as the image, its l
 """
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from raysearch.history.run_dir import RunDir
 from raysearch.history.tables import write_table
 from raysearch.results.confirmation import Confirmation, winning_trial
 from raysearch.space.spec import SearchSpec
+from trainables.atomic_files import replaced_folder
 from trainables.config import IGNORE_INDEX, Config
 
 if TYPE_CHECKING:
@@ -90,16 +90,12 @@ def write_predictions(
     made_of = {role: [trial.number, _iteration(trial, history)] for role, (trial, _) in checkpoints.items()}
     if _read_index(run_dir).get("made_of") == made_of:
         return
-    part = run_dir.predictions.with_name(".predictions.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
-    try:
-        index = _predict(checkpoints, spec, part)
-    except (InputError, OSError, RuntimeError) as error:  # pictures are no reason to lose what a search has found
-        index = {"problem": str(error).splitlines()[0]}
-    (part / "index.json").write_text(json.dumps({"made_of": made_of, **index}, indent=2) + "\n", encoding="utf-8")
-    shutil.rmtree(run_dir.predictions, ignore_errors=True)
-    part.rename(run_dir.predictions)
+    with replaced_folder(run_dir.predictions) as part:
+        try:
+            index = _predict(checkpoints, spec, part)
+        except (InputError, OSError, RuntimeError) as error:  # pictures are no reason to lose what a search has found
+            index = {"problem": str(error).splitlines()[0]}
+        (part / "index.json").write_text(json.dumps({"made_of": made_of, **index}, indent=2) + "\n", encoding="utf-8")
 
 
 def read_predictions(run_dir: RunDir, winner: TrialHistory | None) -> Predictions | None:

@@ -39,6 +39,7 @@ from raysearch.space.confirm_settings import Split, obstacle
 from raysearch.space.parsing import load_space
 from raysearch.space.settings import ResourceSettings
 from raysearch.space.spec import SearchSpec
+from trainables.atomic_files import write_text
 from trainables.config import Config
 from trainables.data.preflight import inspect
 from trainables.preflight import preflight
@@ -360,7 +361,7 @@ def _train(training: Training, metric: str, gpu: str | None, messages: Connectio
         if training.split == "test":
             _score_test_images(training, say)
     except FloatingPointError as error:
-        training.divergence.write_text(str(error), encoding="utf-8")
+        write_text(training.divergence, str(error))
         say(str(error))
     except Exception as error:
         training.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -372,9 +373,7 @@ def _score_test_images(training: Training, say: Say) -> None:
     """Score the finished network on the test images, once."""
     confusion = standalone.score(training.config, training.folder / "checkpoint", split="test", say=say)
     scores = {"miou": float(confusion.miou()), "pixel_accuracy": float(confusion.pixel_accuracy())}
-    part = training.test_scores.with_name(f".{training.test_scores.name}.part")
-    part.write_text(json.dumps(scores) + "\n", encoding="utf-8")
-    os.replace(part, training.test_scores)
+    write_text(training.test_scores, json.dumps(scores) + "\n")
     say(f"test images: miou {scores['miou']:.4f}")
 
 

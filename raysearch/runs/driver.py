@@ -48,6 +48,7 @@ from raysearch.search.beginnings import may_share_beginning
 from raysearch.search.search import Proposal, Search
 from raysearch.space.parsing import load_space
 from raysearch.space.spec import SearchSpec
+from trainables.atomic_files import write_text
 
 Say = Callable[[str], None]
 
@@ -83,7 +84,7 @@ def run(
         say(line)
     with Cluster(address, spec.resources) as cluster:
         run_dir = RunDir.create(spec.name, out)
-        run_dir.space.write_text(spec.to_yaml(), encoding="utf-8")
+        write_text(run_dir.space, spec.to_yaml())
         with Journal(run_dir.journal) as journal:
             return _search(Search(spec, journal), run_dir, cluster, say=say, show=show)
 

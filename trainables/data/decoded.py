@@ -7,7 +7,6 @@ new subfolder is written and the old one is removed. A subfolder is written unde
 complete.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -15,7 +14,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -24,6 +22,7 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
+from trainables.atomic_files import put_folder
 from trainables.config import DataConfig, DrawnConfig
 from trainables.data import drawn, image_files
 from trainables.data.folder import Pair, at_most, scan_pairs, shown
@@ -39,6 +38,7 @@ from trainables.data.image_files import (
 from trainables.data.labels import class_histograms
 from trainables.data.soft_edges import inner_pixels
 from trainables.errors import Fault, InputError
+from trainables.file_locks import locked
 
 CACHE_VARIABLE = "TRAINABLES_CACHE_DIR"
 """Environment variable that names the folder of decoded datasets."""
@@ -301,21 +301,13 @@ def _from_cache(source: _Source, scale: float, cache: Path, identity: str, state
     """Return the split from its folder, which is written first unless it exists and is complete."""
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = cache / f"{identity}-{state}"
-    with _locked(cache / f"{identity}.lock"):
+    with locked(cache / f"{identity}.lock"):
         index = _read_index(folder, len(source.names), scale)
         if index is None:
             for outdated in cache.glob(f"{identity}-*"):  # processes that have mapped these keep their pixels
                 shutil.rmtree(outdated)
             index = _write(source, scale, folder)
         return DecodedSplit(source, scale, folder if index["stored"] else None, index)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock among processes; the system releases it when its holder dies."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _read_index(folder: Path, num_samples: int, scale: float) -> dict[str, Any] | None:
@@ -378,9 +370,7 @@ def _write(source: _Source, scale: float, folder: Path) -> dict[str, Any]:
             "inner": sum((inner for *_, inner in found), np.zeros(256, np.int64)).tolist(),
         }
         (partial / _INDEX).write_text(json.dumps(index), encoding="ascii")
-        for file in files.values():
-            os.fsync(file)  # a rename that survives a power cut must not name files that did not
-        partial.rename(folder)
+        put_folder(partial, folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from raysearch.observers.live_view import clock, duration, values_in_short, view
+from raysearch.observers.live_view import values_in_short, view
 from raysearch.observers.progress import ProgressCount
 from raysearch.search.estimate import Interval
 from tests.raysearch.observers.test_progress import by_hand
@@ -56,18 +56,6 @@ def test_more_trials_than_rows_are_counted(tmp_path: Path) -> None:
 def test_names_of_values_are_short_where_that_is_clear() -> None:
     values = {"optim.lr": 0.012345, "model.a.size": 3, "model.b.size": 4, "x": "gelu"}
     assert values_in_short(values) == "lr=0.01235 model.a.size=3 model.b.size=4 x=gelu"
-
-
-def test_the_clock() -> None:
-    assert [clock(s) for s in (0, 45.2, 727, 11100)] == ["0:00", "0:45", "12:07", "3:05:00"]
-    assert [duration(s) for s in (0, 59.4, 59.6, 727, 3570, 11100)] == [
-        "0 s",
-        "59 s",
-        "1 min",
-        "12 min",
-        "1 h 00 min",
-        "3 h 05 min",
-    ]
 
 
 SEARCH = """

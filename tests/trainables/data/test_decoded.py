@@ -15,6 +15,7 @@ from trainables.data import decoded
 from trainables.data.decoded import DecodedSplit, class_pixel_counts, open_split
 from trainables.data.drawn import draw_split
 from trainables.errors import InputError
+from trainables.file_locks import locked
 
 Pixels = np.ndarray
 
@@ -386,7 +387,7 @@ def test_a_process_waits_for_the_one_that_decodes(dataset: Path, cache: Path) ->
     forget()
     (lock,) = cache.glob("*.lock")
     waiting = threading.Thread(target=open_split, args=(config_of(dataset), "train"))
-    with decoded._locked(lock):
+    with locked(lock):
         waiting.start()
         waiting.join(timeout=0.3)
         assert waiting.is_alive()
