@@ -36,6 +36,7 @@ from raysearch.execution import environment, memory
 from raysearch.history.events import Ended, Halted, Mode, Report
 from raysearch.history.metric_names import Entry, with_entries
 from raysearch.space.spec import SearchSpec
+from trainables.atomic_files import put_folder
 from trainables.protocol import CONFIG_USED, ITERATION, SharesBeginning
 
 EVENT = "raysearch"
@@ -339,9 +340,7 @@ class TrialActor(tune.Trainable):
                 (part / _DICT_FILE).write_bytes(cloudpickle.dumps(saved))
         state = {"num_reports": self._num_reports, "training_iteration": self._trainable._iteration}
         (part / _STATE_FILE).write_text(json.dumps(state))
-        target = self._folder / name
-        shutil.rmtree(target, ignore_errors=True)
-        part.rename(target)
+        put_folder(part, self._folder / name)
         return name
 
     def _restore(self, reports: list[tuple[int, float, str]]) -> None:

@@ -162,6 +162,27 @@ def checkpoints(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+def test_a_checkpoint_is_on_the_disk_before_the_search_hears_of_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, calls, fsync, rename = actor(folder), [], os.fsync, os.rename
+
+    def noted_sync(file: int) -> None:
+        calls.append(Path(os.readlink(f"/proc/self/fd/{file}")))
+        fsync(file)
+
+    def noted_rename(path: Path, target: Path) -> None:
+        calls.append("rename")
+        rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(os, "rename", noted_rename)
+    name = started.step()["raysearch"].checkpoint
+    part = folder / f".{name}.part"
+    assert calls[-3:] == [part, "rename", folder]
+    assert set(calls[:-3]) == {part / file.name for file in (folder / name).iterdir()}
+
+
 def test_a_second_actor_that_is_set_up_late_deletes_nothing(folder: Path) -> None:
     """Ray may hand a trial to a freed actor while the trial's own one is starting."""
     first = actor(folder)
