@@ -85,7 +85,7 @@ def test_a_shared_beginning_changes_no_bit(config: Config, report_iters: int, tm
         assert not differing(state_of(trainer), state_of(scratch))
 
 
-FILES = {"data.dir", "model.weights"}
+FILES = {"data.dir", "data.bit_depth", "model.weights"}
 NOT_SHARED = FILES | HELD_ELSEWHERE | {"contrast.warmup_iters", "train.shared_iters", "train.shared_values"}
 
 
@@ -108,6 +108,12 @@ def test_the_key_is_of_exactly_the_fields_that_matter(path: str, base: dict[str,
     names = differing(state_after_three(one), state_after_three(other))
     changed = [name for name in names if not (waiting and name.startswith("contrast."))]
     assert bool(changed) == (shared_key(one) != shared_key(other)), changed[:3]
+
+
+def test_the_key_is_of_how_files_are_read() -> None:
+    keys = {shared_key(tiny({**SHARED, "data.dir": "images", "data.bit_depth": depth})) for depth in (12, 16)}
+    assert len(keys) == 2
+    assert shared_key(tiny({**SHARED, "data.bit_depth": 12})) == shared_key(tiny(SHARED)), "images that are drawn"
 
 
 def test_the_key_does_not_ask_for_the_searched_values() -> None:

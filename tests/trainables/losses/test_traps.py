@@ -105,10 +105,13 @@ def loop_loss(
     base_temperature: float | None = None,
     keys_are_anchors: bool = False,
     memory: Keys | None = None,
+    max_positives: int | None = None,
+    negative_ratio: float | None = None,
+    generator: torch.Generator | None = None,
     fault: str | None = None,
 ) -> Tensor:
     """The contrast over the whole matrix, with one of the original's faults or without any."""
-    assert base_temperature is None
+    assert base_temperature is None and max_positives is None and negative_ratio is None
     num_own = len(keys)
     if memory is not None:
         keys, key_labels = torch.cat([keys, memory[0]]), torch.cat([key_labels, memory[1]])
