@@ -527,7 +527,7 @@ class TestWrongInput:
         ]
 
     def test_no_such_run(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="is no folder of a run"):
+        with pytest.raises(InputError, match="there is no such folder"):
             confirm(tmp_path / "nowhere", top=1, seeds=1)
 
     def test_a_search_that_has_not_finished(self, tmp_path: Path) -> None:
