@@ -122,7 +122,7 @@ def inspect(
         "raysearch data convert masks potatoes --palette colours.csv",
         "raysearch data convert grey potatoes --values spaced --background 0",
         "raysearch data convert soft potatoes --nearest --ids 0,100,200",
-        "raysearch data convert my_coco_export potatoes --from coco",
+        "raysearch data convert coco_export potatoes-from-coco --from coco",
     ),
 )
 def convert(

@@ -41,7 +41,7 @@ def spaces(
     epilog=examples(
         "raysearch init potatoes --ids 0,50,100 --out first.yaml",
         "raysearch init camvid --preset camvid --out camvid.yaml",
-        "raysearch init my_coco_export --out first.yaml",
+        "raysearch init coco_export --out annotated.yaml",
     ),
 )
 def init(
