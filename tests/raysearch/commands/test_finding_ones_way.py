@@ -12,11 +12,12 @@ from raysearch.commands import cli
 from tests.docs.blocks import PAGES, README, blocks, commands, inline_commands
 
 OWN_EXAMPLES = {
+    "raysearch data convert soft potatoes --nearest --ids 0,100,200",
     "raysearch run demo",
     "raysearch run potatoes.yaml --set search.trials=8",
     "raysearch init camvid --preset camvid --out camvid.yaml",
 }
-"""Examples whose parts are tried in other tests: names of shipped files, --set, presets."""
+"""Examples whose parts are tried in other tests: names of shipped files, --set, presets, --nearest."""
 
 
 def all_commands() -> dict[str, list[str]]:
