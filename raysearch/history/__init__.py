@@ -1,1 +1,1 @@
-"""The record of a search: the journal, the history read out of it, its tables and its folder."""
+"""The record of a search: its journal, the history read from the journal, its tables and its folder."""

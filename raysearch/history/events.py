@@ -1,6 +1,7 @@
-"""The events of a search: what happens to it and to its trials, as it travels from a worker to the journal.
+"""Events of a search, from a worker to the journal.
 
-A worker sends a `Report`, an `Ended` or a `Halted`; Ray's side adds `WorkerLost`; the search begins, starts and pauses.
+A worker sends a `Report`, an `Ended` or a `Halted`. The process that talks to Ray adds `WorkerLost`. The search itself
+adds all other events.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,17 +17,17 @@ CONSTRAINT = "feasible"
 """Name of the constraint that an infeasible trial violates."""
 
 UNKNOWN_VIOLATION = 1.0
-"""By how much a constraint is violated where nothing measured it; of memory, as if twice what there was were needed."""
+"""Violation of a constraint if it was not measured. For memory it means that twice the available memory was needed."""
 
 
 @dataclass(frozen=True)
 class FirstPoint:
-    """Searched values from before the search, to be tried before anything is proposed."""
+    """Searched values that come from outside the search and are tried before any proposal."""
 
     values: Mapping[str, Any]
-    """By dotted path, inactive ones left out."""
+    """Searched values by dotted path; inactive parameters are left out."""
     origin: str
-    """Where they come from, in words."""
+    """Description of where the values come from."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,9 @@ class Begun:
     mode: Mode
     """Mode of the first objective."""
     trials: int
-    """Number of trials that it may start."""
+    """Number of trials that the search may start."""
     evidence: Sequence[Mapping[str, Any]] = ()
-    """Lines of ended trials of earlier searches, as `lines_of_trials` returns them."""
+    """Journal lines of ended trials of earlier searches, as `lines_of_trials` returns them."""
     first_points: Sequence[FirstPoint] = ()
     further: Sequence[tuple[str, Mode]] = ()
     """Metric and mode of every objective after the first."""
@@ -47,125 +48,131 @@ class Begun:
 
 @dataclass(frozen=True)
 class Extended:
-    """From here on, a search may start another number of trials."""
+    """The number of trials that a search may start changes."""
 
     trials: int
-    """Number of trials in all."""
+    """New total number of trials."""
     retry: Sequence[int] = ()
-    """Numbers of failed trials whose values are tried again, by trials of their own."""
+    """Numbers of failed trials whose values are tried again in new trials."""
 
 
 @dataclass(frozen=True)
 class SamplerNotes:
-    """What a sampler of Optuna noted in its study while it proposed a trial, for the proposals to come: JSON values."""
+    """JSON values that a sampler of Optuna stored in its study while it proposed a trial and needs for later proposals."""
 
     of_study: Mapping[str, Any] = field(default_factory=dict)
-    """System attributes of the study that it changed."""
+    """System attributes of the study that the sampler changed."""
     of_trial: Mapping[str, Any] = field(default_factory=dict)
     """System attributes of the trial."""
 
 
 @dataclass(frozen=True)
 class Started:
-    """A trial starts, with its whole suggestion; the number of the trial is the number of those started before."""
+    """A trial starts. Trials are numbered from 0 in the order in which they start."""
 
     params: Mapping[str, Any]
-    """The searched values that lie in their distributions, by dotted path: what Optuna sees."""
+    """Searched values within their distributions, by dotted path; Optuna sees these."""
     distributions: Mapping[str, BaseDistribution]
-    """At least those of `params`, by dotted path."""
+    """Distributions by dotted path, at least those of `params`."""
     values: Mapping[str, Any]
-    """The searched values that the trial trains with, by dotted path."""
+    """Searched values that the trial trains with, by dotted path."""
     is_default: bool
     is_audited: bool = False
-    """Let through past every stop, so that the stops can be audited."""
+    """True if the trial continues where it would be stopped, so that early stopping can be audited."""
     origin: str | None = None
-    """Where the values come from, where no algorithm proposed them."""
+    """Description of where the values come from; None if an algorithm proposed them."""
     memory_estimate: tuple[str, float] | None = None
-    """What the config says that its memory grows with."""
+    """Name and size of the config's own estimate of its memory, in a unit of its own (see `HasMemoryEstimate`)."""
     retry_of: int | None = None
-    """Number of the failed trial whose values it has."""
+    """Number of the failed trial whose values this trial repeats."""
     notes: SamplerNotes | None = None
-    """What the sampler noted, where one proposed the values."""
+    """Notes of the sampler that proposed the values; None if no sampler of Optuna did."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """A trial reports once."""
+    """A trial reports."""
 
     iteration: int
     value: float
-    """The objective's metric; of several objectives, the first one's."""
+    """Value of the first objective's metric."""
     metrics: Mapping[str, Any]
-    """Everything else that was reported, further objectives among it: numbers and lists of numbers."""
+    """All other reported metrics, further objectives included: numbers and lists of numbers."""
     checkpoint: str | None
     """Name of the checkpoint that was written just before the report."""
     seconds: float
-    """Time from the report before to this one, measured where the trial runs."""
+    """Time since the previous report, measured by the worker."""
     done: bool
-    """The trainable has nothing more to do."""
+    """True if the trainable has finished."""
     violations: Mapping[str, float] = field(default_factory=dict)
-    """Every constraint on reported values, in words -> by how much it is violated; at most 0 where it holds.
+    """Violation of every constraint on reported metrics, by the constraint's text; positive if it is violated.
 
-    The search adds them: a worker knows no constraints.
+    The search adds them, because a worker does not know the constraints.
     """
     peak_memory_bytes: int | None = None
     memory_limit_bytes: int | None = None
-    """Memory that the trial could have taken."""
+    """Memory that the trial could use."""
     worker: str | None = None
-    """Host and process number of the worker."""
+    """Host name and process number of the worker."""
 
 
 @dataclass(frozen=True)
 class Paused:
-    """A trial gives its worker back at a rung."""
+    """A trial releases its worker at a rung and waits for promotion."""
 
 
 @dataclass(frozen=True)
 class TakenUp:
-    """A paused trial goes on."""
+    """A paused trial resumes."""
 
 
 @dataclass(frozen=True)
 class WorkerLost:
-    """The worker of a trial died under it."""
+    """The worker of a trial died."""
 
     error: str = ""
-    """The reason that Ray gives; the journal does not keep it."""
+    """Reason that Ray gives; it is not written to the journal."""
     times: int = 0
-    """Number of workers that the trial has lost by now; the search counts them."""
+    """Number of workers that the trial has lost so far; the search counts them."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A trial ends, for good."""
+    """A trial ends and will not resume."""
 
     status: Status
     error: str | None = None
     peak_memory_bytes: int | None = None
     needed_memory_bytes: int | None = None
-    """Where memory ran out: the trial needs at least this much."""
+    """Least amount of memory that the trial needs, if it ran out of memory."""
     excess: float | None = None
-    """Where memory ran out: the excess over what there was, relative to that, if it is known."""
+    """Memory needed beyond the limit, as a fraction of the limit; None if the trial did not run out of memory or the
+    amount is unknown.
+    """
     details: str | None = None
-    """The traceback of an error, for the log; the journal does not keep it."""
+    """Traceback of an error for the log; it is not written to the journal."""
     values: Sequence[float] | None = None
-    """The objectives of the trial, for Optuna; the search adds them."""
+    """Objectives of the trial for Optuna; the search adds them."""
     broken: Mapping[str, float] = field(default_factory=dict)
-    """Constraints on reported values that its best report violates -> by how much; the search adds them."""
+    """Violation of every constraint that the trial's best report violates, by the constraint's text; the search adds
+    them.
+    """
 
 
 @dataclass(frozen=True)
 class Halted:
-    """The whole search must stop here; the trial that met the reason goes on later. The journal does not keep it."""
+    """The whole search must stop; the affected trial continues when the search is resumed. The journal does not record
+    this.
+    """
 
     what: str
     fix: str
     details: str | None = None
-    """The traceback of an error, for the log."""
+    """Traceback of an error for the log."""
 
 
 TrialEvent = Report | WorkerLost | Ended
-"""What the search is told of a running trial."""
+"""Events that a running trial sends to the search."""
 
 Event = Begun | Extended | Started | Report | Paused | TakenUp | WorkerLost | Ended
-"""What the journal keeps."""
+"""Events that the journal records."""

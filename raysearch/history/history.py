@@ -1,4 +1,4 @@
-"""The history of a search: its trials and their reports, read out of the journal."""
+"""The history of a search: its trials and their reports, read from the journal."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,93 +28,95 @@ from trainables.protocol import ITERATIONS_SHARED
 
 @dataclass(frozen=True)
 class Leg:
-    """A stretch of time in which a worker was busy with a trial."""
+    """A period in which one worker trained a trial."""
 
     worker: str
-    """Where the process ran, and its number."""
+    """Host name and process number of the worker."""
     begin: float
     """Unix time, in seconds."""
     end: float
 
 
 _ONE_LEG_S = 2.0
-"""Time between two stretches of a worker's that are one: so long may a report be on its way."""
+"""Longest gap between two periods of one worker that count as one period; a report may take this long to arrive."""
 
 
 @dataclass
 class TrialHistory:
-    """All that is known of one trial."""
+    """Everything that is known about one trial."""
 
     number: int
     params: dict[str, Any]
-    """The searched values that lie in their distributions: what Optuna sees."""
+    """Searched values within their distributions; Optuna sees these."""
     values: dict[str, Any]
-    """The searched values the trial trains with, by dotted path."""
+    """Searched values that the trial trains with, by dotted path."""
     distributions: dict[str, BaseDistribution]
     started: float
     """Unix time, in seconds."""
     is_default: bool
     is_audited: bool = False
-    """Let through past every stop, so that the stops can be audited."""
+    """True if the trial continues where it would be stopped, so that early stopping can be audited."""
     reports: dict[int, Report] = field(default_factory=dict)
-    """By iteration; a repeated report replaces the earlier."""
+    """Reports by iteration; a repeated report replaces the earlier one."""
     status: Status = "running"
     error: str | None = None
     ended: float | None = None
     end_order: int | None = None
-    """How many trials had ended, or paused, before it first did either."""
+    """Number of trials that had ended or paused before this trial first did so."""
     is_paused: bool = False
-    """Waits at a rung for being let on; its status is still running."""
+    """True if the trial waits at a rung for promotion; its status is still running."""
     peak_memory_bytes: int | None = None
     memory_limit_bytes: int | None = None
-    """What it could have taken."""
+    """Memory that the trial could use."""
     needed_memory_bytes: int | None = None
-    """Where it ran out of memory: it needs at least so much; None where it did not."""
+    """Least amount of memory that the trial needs; None if it did not run out of memory."""
     excess: float | None = None
-    """Where it was infeasible: how far it went beyond what there was, relative to that, if that is known."""
+    """Memory needed beyond the limit, as a fraction of the limit; None if the trial was feasible or the amount is
+    unknown.
+    """
     memory_estimate: tuple[str, float] | None = None
-    """What its config said that its memory grows with."""
+    """Name and size of the config's own estimate of its memory."""
     workers_lost: int = 0
     origin: str | None = None
-    """Where the values come from, where no algorithm proposed them."""
+    """Description of where the values come from; None if an algorithm proposed them."""
     retry_of: int | None = None
-    """Number of the failed trial whose values it has."""
+    """Number of the failed trial whose values this trial repeats."""
     is_retried: bool = False
-    """It failed, and another trial has its values."""
+    """True if the trial failed and another trial repeats its values."""
     legs: list[Leg] = field(default_factory=list)
-    """Which workers were busy with it when, up to its last report; empty in journals of before."""
+    """Periods in which workers trained the trial, up to its last report; empty in journals of version 0.1."""
     sampler_notes: Mapping[str, Any] = field(default_factory=dict)
-    """What a sampler of Optuna noted in it when it proposed it."""
+    """System attributes that a sampler of Optuna stored in the trial when it proposed it."""
 
     @property
     def violation(self) -> float:
-        """By how much it violates the constraint to be feasible: 0 unless it was infeasible."""
+        """Violation of the feasibility constraint; 0 unless the trial was infeasible."""
         if self.status != "infeasible":
             return 0.0
         return UNKNOWN_VIOLATION if self.excess is None else self.excess
 
     @property
     def effective_status(self) -> Status:
-        """The status, or that of a stopped trial while it is paused: what it is unless it is taken up again."""
+        """Status of the trial, but `stopped` while it is paused: a paused trial may never be promoted."""
         return "stopped" if self.is_paused else self.status
 
     @property
     def last(self) -> Report | None:
-        """The report of the latest iteration."""
+        """Report of the latest iteration."""
         return self.reports[max(self.reports)] if self.reports else None
 
     def broken(self, mode: Mode) -> dict[str, float]:
-        """The constraints on what is reported that its best report does not hold, with the violated amounts."""
+        """Return the constraints that the trial's best report violates, with the violations."""
         best = self.best(mode)
         return {} if best is None else {text: amount for text, amount in best.violations.items() if amount > 0.0}
 
     @property
     def iterations_shared(self) -> int:
-        """Training iterations that another trial had trained already."""
+        """Number of the trial's iterations that were not trained because another trial had trained them already."""
         return sum(int(report.metrics.get(ITERATIONS_SHARED, 0)) for report in self.reports.values())
 
     def best(self, mode: Mode) -> Report | None:
-        """The report with the best value; the earliest of equals."""
+        """Return the report with the best value, the earliest if several are equal."""
         if not self.reports:
             return None
         sign = 1.0 if mode == "min" else -1.0
@@ -122,32 +124,32 @@ class TrialHistory:
 
 
 class History:
-    """The search so far, as the lines of its journal tell it."""
+    """The state of a search after the lines of its journal that have been applied."""
 
     def __init__(self) -> None:
         self.trials: list[TrialHistory] = []
         self.evidence: list[TrialHistory] = []
-        """Ended trials of earlier searches, which algorithms learn from and nothing else counts; numbered below 0."""
+        """Ended trials of earlier searches, numbered below 0. Algorithms learn from them; nothing else counts them."""
         self.first_points: list[FirstPoint] = []
         self.mode: Mode = "max"
-        """Of the objective; of several, of the first."""
+        """Mode of the first objective."""
         self.further: tuple[tuple[str, Mode], ...] = ()
         """Metric and mode of every objective after the first."""
         self.target_trials: int = 0
         self.to_retry: list[int] = []
-        """Numbers of failed trials whose values are to be tried again, before anything is proposed."""
+        """Numbers of failed trials whose values are tried again before any proposal."""
         self.sampler_notes: dict[str, Any] = {}
-        """What a sampler of Optuna has noted in the study."""
+        """System attributes that a sampler of Optuna stored in the study."""
         self.name: str = ""
         self._num_ended = 0
 
     @property
     def modes(self) -> tuple[Mode, ...]:
-        """Of every objective."""
+        """Mode of every objective."""
         return (self.mode, *(mode for _, mode in self.further))
 
     def apply(self, fact: Fact) -> None:
-        """Take in what one line of the journal records."""
+        """Update the history by one line of the journal."""
         match fact.event:
             case Begun() as begun:
                 self.name, self.mode, self.further = begun.name, begun.mode, tuple(begun.further)
@@ -207,7 +209,7 @@ class History:
                 self._note_order(trial)
 
     def _replace_by_retry(self, failed: TrialHistory) -> None:
-        """Take a failed trial out of the queue; where it was the default trial, the retry is that now."""
+        """Remove a failed trial from the queue of retries; the retry of the default trial becomes the default trial."""
         self.to_retry.remove(failed.number)
         failed.is_retried, failed.is_default = True, False
 
@@ -218,69 +220,73 @@ class History:
 
     @property
     def is_finished(self) -> bool:
-        """Return True if every trial that may start has started and ended."""
+        """True if every trial that may start has started and ended."""
         ended = all(trial.status != "running" for trial in self.trials)
         return ended and len(self.trials) >= self.target_trials > 0
 
     @property
     def failed(self) -> list[TrialHistory]:
-        """The trials that failed and were not run again."""
+        """Trials that failed and were not retried."""
         return [trial for trial in self.trials if trial.status == "failed" and not trial.is_retried]
 
     @property
     def known_trials(self) -> list[TrialHistory]:
-        """All that an algorithm may learn from: the evidence, then the search's own trials."""
+        """Trials that an algorithm may learn from: the evidence, then the search's own trials."""
         return [*self.evidence, *self.trials]
 
     @property
     def iterations_shared(self) -> tuple[int, int]:
-        """Training iterations that no trial had to train again, and iterations of all trials."""
+        """Number of iterations that were not trained because another trial had trained them, and number of all trials'
+        iterations.
+        """
         whole = sum(trial.last.iteration for trial in self.trials if trial.last)
         return sum(trial.iterations_shared for trial in self.trials), whole
 
     def best_trial(self) -> TrialHistory | None:
-        """The first of `ranked`."""
+        """Return the best trial by the order of `ranked`; None if no trial can win."""
         return next(iter(self.ranked()), None)
 
     def ranked(self) -> list[TrialHistory]:
-        """The trials that can win, the best first: by their best reports, the earlier of equals first.
+        """Return the trials that can win, the best first, ordered by their best reports and then by their numbers.
 
-        A trial that breaks a constraint on what is reported comes after all that hold every one; of those that break
-        some, the least violation comes first.
+        Trials that violate a constraint on reported metrics come after all trials that satisfy every constraint. Among
+        those, the least violation comes first.
         """
         standings = ((self.standing(trial), trial) for trial in self.trials)
         can_win = [(standing, trial) for standing, trial in standings if standing is not None]
         return [trial for _, trial in sorted(can_win, key=lambda pair: pair[0])]
 
     def standing(self, trial: TrialHistory) -> tuple[float, float] | None:
-        """What a trial is ranked by, small is good: its violation, its loss; None where it cannot win."""
+        """Return the violation and the loss by which a trial is ranked, smaller is better; None if the trial cannot
+        win.
+        """
         best = trial.best(self.mode)
         if best is None or trial.status in ("failed", "infeasible"):
             return None
         return sum(trial.broken(self.mode).values()), best.value if self.mode == "min" else -best.value
 
     def values_of(self, trial: TrialHistory) -> tuple[float, ...] | None:
-        """A trial's objectives, at the report that counts: the one that is best in the first objective."""
+        """Return a trial's objectives at its best report by the first objective."""
         best = trial.best(self.mode)
         return None if best is None else self.values_at(trial, best)
 
     def values_at(self, trial: TrialHistory, report: Report) -> tuple[float, ...]:
-        """A trial's objectives at one of its reports; its peak memory, which only grows, is that of all of them."""
+        """Return a trial's objectives at one of its reports; peak memory is the trial's overall peak at every report."""
         measured: dict[str, Any] = {**report.metrics, PEAK_MEMORY: trial.peak_memory_bytes}
         return (report.value, *(float(measured[metric]) for metric, _ in self.further))
 
     def losses(self, values: Sequence[float]) -> tuple[float, ...]:
-        """The objectives as losses, of which small is good."""
+        """Return the objectives as losses, that is, with the sign for which smaller is better."""
         return tuple(value if mode == "min" else -value for value, mode in zip(values, self.modes, strict=True))
 
     def is_admissible(self, trial: TrialHistory) -> bool:
-        """Whether a trial can win and holds every constraint on what is reported."""
+        """Return True if a trial can win and satisfies every constraint on reported metrics."""
         standing = self.standing(trial)
         return standing is not None and standing[0] == 0.0
 
 
 def _replayed(begun: Begun) -> list[TrialHistory]:
-    """Return the trials that a search begins with as evidence, as if they were those of a search before it."""
+    """Return the evidence of a search as ended trials with numbers below 0."""
     earlier = History()
     if begun.evidence:
         earlier.apply(Fact(replace(begun, evidence=(), first_points=()), None, 0.0))
@@ -306,7 +312,7 @@ def _largest(known: int | None, new: int | None) -> int | None:
 
 
 def read_history(path: Path) -> History:
-    """The search that a journal records, read without touching it.
+    """Return the history that a journal records; the file is only read.
 
     Raises:
         InputError: there is no journal, or a line in it is damaged.

@@ -1,6 +1,6 @@
-"""The journal: an append-only file of JSON lines with one writer. It is the one record of a search.
+"""The journal: an append-only file of JSON lines with one writer. It is the only record of a search.
 
-Whatever else there is (rungs, the sampler's view, tables, the report) is a function of these lines in their order.
+Rungs, the samplers' studies, tables and the report are functions of these lines in their order.
 """
 
 import json
@@ -15,14 +15,14 @@ from trainables.file_locks import try_lock
 
 
 class Journal:
-    """The journal file, opened by its one writer.
+    """The journal file, opened by its only writer.
 
-    Opening takes an exclusive lock that ends with the process, however it ends, and cuts a torn last line: what is left
-    of a write that a kill interrupted. Every append is one write and one fsync.
+    Opening takes an exclusive lock, which the system releases when the process ends in any way. It also cuts off an
+    incomplete last line, which a write leaves behind if the process is killed. Every append is one write and one fsync.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open `path` for writing, creating it where it does not exist.
+        """Open `path` for writing and create it if it does not exist.
 
         Raises:
             InputError: another process is writing it, or it cannot be written.
@@ -52,14 +52,14 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Give the lock back."""
+        """Close the file and release the lock."""
         os.close(self._file)
 
     def append(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Write records, one line each, and wait until the disk has them.
+        """Write records, one line each, and return when they are on disk.
 
         Raises:
-            OSError: the disk is full, or fails; nothing of the records is left in the file.
+            OSError: the disk is full or fails; the file then holds none of these records.
         """
         data = b"".join(json.dumps(record, separators=(",", ":")).encode() + b"\n" for record in records)
         before = os.fstat(self._file).st_size
@@ -74,7 +74,7 @@ class Journal:
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a journal, in order; a torn last line is passed over.
+    """Yield the complete lines of a journal in order; an incomplete last line is skipped.
 
     Raises:
         InputError: there is no journal, or a line in it is damaged.

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 PEAK_MEMORY = "peak_memory_bytes"
-"""The one objective that no trainable reports: it is measured around every trial."""
+"""Name of the only objective that no trainable reports: the wrapper around every trial measures it."""
 
 
 class Entry(NamedTuple):
@@ -13,16 +13,16 @@ class Entry(NamedTuple):
     metric: str
     """Name of the list."""
     place: int
-    """From 0."""
+    """Index in the list, from 0."""
 
 
 def entry_of(name: str, metrics: Collection[str] | None, entries: Mapping[str, Sequence[str]]) -> Entry | None:
-    """Return the entry of a reported list that a name stands for; None where it stands for no entry.
+    """Return the list entry that a metric name stands for; None if it stands for no entry.
 
     Args:
-        name: Name of the list, a dot, and the entry by its own name or its number.
-        metrics: Names of all numbers that are reported, where the trainable declares them.
-        entries: Name of every list that is reported -> the name of each of its numbers, where the config knows them.
+        name: Name of a list, a dot, and the name or the index of one of its entries.
+        metrics: Names of all reported metrics, if the trainable declares them.
+        entries: Names of the entries of every reported list, by the list's name, if the config knows them.
     """
     metric, _, entry = name.partition(".")
     if metrics is not None and name in metrics:
@@ -36,12 +36,12 @@ def entry_of(name: str, metrics: Collection[str] | None, entries: Mapping[str, S
 
 
 def names_of_entries(entries: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the name of every entry of the reported lists."""
+    """Return the names of all entries of the reported lists."""
     return [f"{metric}.{entry}" for metric, known in entries.items() for entry in known]
 
 
 def with_entries(report: Mapping[str, Any], wanted: Mapping[str, Entry]) -> dict[str, Any]:
-    """Return a report with the wanted entries beside the lists that hold them; what it names itself stays."""
+    """Return a report with the wanted list entries as metrics of their own; metrics of the same name are kept."""
     found = {
         name: report[entry.metric][entry.place]
         for name, entry in wanted.items()

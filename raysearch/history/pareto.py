@@ -1,4 +1,4 @@
-"""Several objectives: which trials no other one beats in all of them, and an order of trials that keeps them apart."""
+"""Several objectives: the Pareto set, and an order of trials that spreads them over the front."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,11 @@ from raysearch.history.history import History, TrialHistory
 
 
 def pareto_set(history: History) -> list[TrialHistory]:
-    """The trials that no other one dominates, the best by the first objective first.
+    """Return the trials that no other trial dominates, the best by the first objective first.
 
-    One trial dominates another where it is no worse in every objective and better in one, or where it violates the
-    constraints on what is reported less. Of a trial that was stopped, what it had reached counts; trials that failed or
-    were infeasible count for nothing.
+    A trial dominates another if it is no worse in every objective and better in one, or if it violates the constraints
+    on reported metrics less. A stopped trial counts with the values that it reached. Failed and infeasible trials do
+    not count.
     """
     violations = {trial.number: s[0] for trial in history.trials if (s := history.standing(trial)) is not None}
     least = min(violations.values(), default=0.0)
@@ -25,9 +25,10 @@ def pareto_set(history: History) -> list[TrialHistory]:
 
 
 def nondominated_ranks(losses: Sequence[Sequence[float]]) -> npt.NDArray[np.int64]:
-    """The front of every point (N, M), small being good: 0 where none dominates it, 1 where only those of front 0 do.
+    """Return the index of the non-dominated front of each of (N, M) losses.
 
-    So on to the last. Equal points share a front.
+    Front 0 holds the points that no point dominates, front 1 the points that only points of front 0 dominate, and so
+    on. Equal points are on the same front.
     """
     if not losses:
         return np.empty(0, dtype=np.int64)
@@ -35,11 +36,11 @@ def nondominated_ranks(losses: Sequence[Sequence[float]]) -> npt.NDArray[np.int6
 
 
 def best_places(losses: Sequence[Sequence[float]], count: int) -> list[int]:
-    """Places of the best `count` points (N, M), best first: by front, and within a front so that they lie far apart.
+    """Return the indices of the best `count` of (N, M) losses: front by front, spread out within each front.
 
-    The order within a front is that of MO-ASHA (Schmucker et al., arXiv 2106.12639), an epsilon net: it begins with
-    the point that is best in the first objective; whichever lies farthest from all that were taken follows. Distances
-    are Euclidean, every objective scaled to its range over all points, of which the paper says nothing. Of equals the
+    The order within a front is the epsilon net of MO-ASHA (Schmucker et al., arXiv 2106.12639). It begins with the
+    point that is best in the first objective. The point that lies farthest from all chosen points follows. Distances
+    are Euclidean. Unlike in the paper, every objective is scaled to its range over all points. Of equal points the
     earlier comes first.
     """
     points = np.asarray(losses, dtype=np.float64)

@@ -1,7 +1,8 @@
 """The codec between the events of a search and the lines of its journal, in Optuna's journal format.
 
-One line is one event: a trial starts, a trial reports, a trial ends. A line is a JSON object that Optuna's own
-`JournalStorage` replays; what Optuna has no field for stands under the key `raysearch`, which it passes over.
+One line records one event, such as the start, a report or the end of a trial. A line is a JSON object that Optuna's own
+`JournalStorage` can replay. Data that Optuna has no field for is stored under the key `raysearch`, which Optuna
+ignores.
 """
 
 import enum
@@ -38,7 +39,7 @@ from raysearch.history.journal import read_records
 
 
 class Operation(enum.IntEnum):
-    """The operations of Optuna's journal format that a search writes."""
+    """The operations of Optuna's journal format that a search uses."""
 
     CREATE_STUDY = 0
     SET_STUDY_ATTR = 2
@@ -63,22 +64,22 @@ _STATE_OF_STATUS: dict[Status, TrialState] = {
     "infeasible": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
-"""The state in which Optuna learns from an ending; an infeasible trial carries a violated constraint besides."""
+"""State of an ended trial in Optuna; an infeasible trial also carries a violated constraint."""
 
 
 @dataclass(frozen=True)
 class Fact:
-    """An event, as the journal keeps it."""
+    """An event as the journal records it."""
 
     event: Event
     trial: int | None
-    """Number of the trial; None where a search begins or is extended, and where a trial starts."""
+    """Number of the trial; None if the event is the start of a trial or concerns the whole search."""
     time: float
-    """Unix time at which it was written, in seconds; 0 for an event that is kept without."""
+    """Unix time at which the event was written, in seconds; 0 for events that are recorded without a time."""
 
 
 def lines_of(event: Event, trial: int | None = None) -> list[dict[str, Any]]:
-    """Return the lines that record an event; `trial` is the number of the trial to which it happened, if it runs."""
+    """Return the lines that record an event; `trial` is the number of the running trial that it concerns."""
     match event:
         case Begun():
             return [_begun_line(event)]
@@ -100,13 +101,13 @@ def lines_of(event: Event, trial: int | None = None) -> list[dict[str, Any]]:
 
 
 def fact_of(record: Mapping[str, Any]) -> Fact | None:
-    """Return what a line records; None for a line that is there for Optuna alone."""
+    """Return the fact that a line records; None for a line that only Optuna needs."""
     event = _event_of(record)
     return None if event is None else Fact(event, record.get("trial_id"), record.get("raysearch", {}).get("time", 0.0))
 
 
 def read_facts(path: Path) -> Iterator[Fact]:
-    """Yield what a journal records, in order.
+    """Yield the facts that a journal records, in order.
 
     Raises:
         InputError: there is no journal, or a line in it is damaged.
@@ -117,7 +118,13 @@ def read_facts(path: Path) -> Iterator[Fact]:
 def lines_of_trials(
     records: Iterable[Mapping[str, Any]], starts: Mapping[int, Mapping[str, Any]], first_number: int
 ) -> list[Mapping[str, Any]]:
-    """The lines of the trials that `starts` names, each begun by the line given there, renumbered."""
+    """Return the lines of some trials with new numbers, starting at `first_number`.
+
+    Args:
+        records: All lines of a journal.
+        starts: Line that replaces the start of each wanted trial, by the trial's number in `records`.
+        first_number: New number of the first wanted trial.
+    """
     renumbered = {number: index for index, number in enumerate(sorted(starts), start=first_number)}
     kept: list[Mapping[str, Any]] = []
     num_started = 0
@@ -192,7 +199,7 @@ def _started_line(event: Started) -> dict[str, Any]:
         extra["retry_of"] = event.retry_of
     if event.notes is not None and event.notes.of_study:
         extra["sampler_notes"] = dict(event.notes.of_study)
-    if choices:  # Optuna's own field holds their text
+    if choices:  # Optuna's own field cannot hold lists: it holds their text.
         extra["choices"] = choices
     return _record(
         Operation.CREATE_TRIAL,
@@ -216,7 +223,7 @@ def _started(record: Mapping[str, Any], extra: Mapping[str, Any]) -> Started:
         distributions=distributions,
         values=extra["values"],
         is_default=extra["is_default"],
-        is_audited=extra.get("is_audited", False),  # earlier journals know no audit
+        is_audited=extra.get("is_audited", False),  # Journals of version 0.1 have no audit.
         origin=record["user_attrs"].get("origin"),
         memory_estimate=tuple(extra["memory_estimate"]) if extra.get("memory_estimate") else None,
         retry_of=extra.get("retry_of"),
@@ -252,7 +259,7 @@ def _report(record: Mapping[str, Any], extra: Mapping[str, Any]) -> Report:
         checkpoint=extra["checkpoint"],
         seconds=extra["seconds"],
         done=extra["done"],
-        violations=extra.get("violations", {}),  # earlier journals know neither these nor limits and workers
+        violations=extra.get("violations", {}),  # Journals of version 0.1 lack violations, limits and workers.
         peak_memory_bytes=extra["peak_memory_bytes"],
         memory_limit_bytes=extra.get("memory_limit_bytes"),
         worker=extra.get("worker"),
@@ -260,7 +267,7 @@ def _report(record: Mapping[str, Any], extra: Mapping[str, Any]) -> Report:
 
 
 def _ended_lines(event: Ended, trial: int | None) -> list[dict[str, Any]]:
-    """Return the line of an ending after those that Optuna must read first, since an ended trial takes no more."""
+    """Return the lines of an ending; Optuna ignores attributes of an ended trial, so they come before the end itself."""
     before = []
     violations = dict(event.broken)
     if event.status == "infeasible":

@@ -1,4 +1,4 @@
-"""Every path inside the folder of one run."""
+"""The paths of all files in the folder of a run."""
 
 import os
 import shlex
@@ -13,16 +13,16 @@ from raysearch.errors import Fault, InputError
 
 @dataclass(frozen=True)
 class RunDir:
-    """The folder that a search writes and everything else reads."""
+    """The folder that a search writes and that all other commands read."""
 
     root: Path
 
     @classmethod
     def create(cls, name: str, out: Path | None) -> "RunDir":
-        """A new folder: `out`, or `runs/NAME-TIMESTAMP` below the working directory.
+        """Create a new folder: `out`, or `runs/NAME-TIMESTAMP` below the working directory.
 
         Raises:
-            InputError: the folder holds something already, or cannot be written.
+            InputError: the folder is not empty or cannot be written.
         """
         root = Path(out) if out is not None else Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
         root = Path(os.path.abspath(root.expanduser()))
@@ -44,10 +44,10 @@ class RunDir:
 
     @classmethod
     def open(cls, root: Path) -> "RunDir":
-        """The folder of a run that exists.
+        """Return the folder of an existing run.
 
         Raises:
-            InputError: it holds no journal.
+            InputError: the folder does not exist or holds no journal.
         """
         run_dir = cls(Path(os.path.abspath(Path(root).expanduser())))
         if not run_dir.journal.is_file():
@@ -65,17 +65,17 @@ class RunDir:
 
     @property
     def journal(self) -> Path:
-        """The one record of the search."""
+        """The journal, the only record of the search."""
         return self.root / JOURNAL_FILE
 
     @property
     def trials_table(self) -> Path:
-        """One row a trial."""
+        """Table with one row per trial."""
         return self.root / "trials.parquet"
 
     @property
     def results_table(self) -> Path:
-        """One row a trial and iteration."""
+        """Table with one row per trial and iteration."""
         return self.root / "results.parquet"
 
     @property
@@ -85,16 +85,16 @@ class RunDir:
 
     @property
     def pareto(self) -> Path:
-        """The configs of the Pareto set, where there are several objectives."""
+        """Folder of the configs of the Pareto set, if there are several objectives."""
         return self.root / "pareto"
 
     @property
     def pareto_table(self) -> Path:
-        """One row a trial of the Pareto set."""
+        """Table with one row per trial of the Pareto set."""
         return self.root / "pareto.parquet"
 
     def pareto_config(self, number: int) -> Path:
-        """The config of one trial of the Pareto set."""
+        """Return the file of the config of one trial of the Pareto set."""
         return self.pareto / f"trial-{number:05d}.json"
 
     @property
@@ -104,32 +104,32 @@ class RunDir:
 
     @property
     def predictions(self) -> Path:
-        """Pictures of what the winner and the default config predict."""
+        """Images of the predictions of the winner and of the default config."""
         return self.root / "predictions"
 
     @property
     def report(self) -> Path:
-        """The page that tells what happened."""
+        """The report, one HTML page."""
         return self.root / "report.html"
 
     @property
     def log(self) -> Path:
-        """What Ray, libraries and workers say, and the tracebacks of failed trials."""
+        """Log of Ray, libraries and workers, with the tracebacks of failed trials."""
         return self.root / "raysearch.log"
 
     @property
     def tensorboard(self) -> Path:
-        """The files of TensorBoard, a folder a trial."""
+        """Folder of the TensorBoard files, with one folder per trial."""
         return self.root / "tensorboard"
 
     @property
     def mlflow(self) -> Path:
-        """Which run of MLflow is that of the search."""
+        """File that names the MLflow run of the search."""
         return self.root / "mlflow.json"
 
     @property
     def wandb(self) -> Path:
-        """What the ids of the search's runs at Weights & Biases begin with, and which trials have arrived there."""
+        """File with the prefix of the ids of the search's runs at Weights & Biases, and the trials that were uploaded."""
         return self.root / "wandb.jsonl"
 
     @property
@@ -139,38 +139,40 @@ class RunDir:
 
     @property
     def trials(self) -> Path:
-        """The folders of the trials."""
+        """Folder that holds one folder per trial."""
         return self.root / "trials"
 
     @property
     def shared(self) -> Path:
-        """Checkpoints of the iterations that trials have in common; absent once the search has finished."""
+        """Checkpoints of iterations that several trials share; deleted when the search has finished."""
         return self.root / "shared"
 
     @property
     def confirmed_table(self) -> Path:
-        """One row a confirmed config and seed."""
+        """Table with one row per confirmed config and seed."""
         return self.root / "confirmed.parquet"
 
     @property
     def importance_table(self) -> Path:
-        """One row a searched value and method of telling its importance."""
+        """Table with one row per searched value and method of measuring importance."""
         return self.root / "importance.parquet"
 
     def confirm_training(self, number: int, seed: int) -> Path:
-        """The folder of the training that repeats one trial's config with a seed of its own."""
+        """Return the folder of the training that repeats a trial's config with another seed."""
         return self.root / "confirm" / f"trial-{number}-seed-{seed}"
 
     def trial(self, number: int) -> Path:
-        """The folder of one trial: its checkpoints."""
+        """Return the folder of one trial, which holds its checkpoints."""
         return self.trials / f"{number:05d}"
 
     def drop_shared(self) -> None:
-        """Delete the shared checkpoints; a trial that is added later trains its beginning anew, to the same bits."""
+        """Delete the shared checkpoints; a trial that is added later retrains its first iterations with the same
+        result.
+        """
         shutil.rmtree(self.shared, ignore_errors=True)
 
     def keep_only(self, number: int, checkpoint: str | None) -> None:
-        """Delete every checkpoint of a trial but one (or all)."""
+        """Delete all checkpoints of a trial except `checkpoint`; None deletes all of them."""
         folder = self.trial(number)
         if checkpoint is None:
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What happened, as tables: one row a trial, one row a trial and iteration; each as Parquet and as CSV."""
+"""The tables of a search, with one row per trial or per trial and iteration, as Parquet and as CSV."""
 
 import json
 import math
@@ -18,21 +18,26 @@ from trainables.atomic_files import replaced_file
 
 
 def write_tables(history: History, run_dir: RunDir) -> None:
-    """Write `trials.parquet` and `results.parquet`, and both as CSV; a reader sees each whole, of before or after."""
+    """Write `trials.parquet`, `results.parquet` and a CSV file beside each; every file is replaced as a whole."""
     write_table(trials_table(history), run_dir.trials_table)
     write_table(results_table(history), run_dir.results_table)
 
 
 def trials_table(history: History) -> pa.Table:
-    """One row per started trial, in the order of their numbers.
+    """Return a table with one row per started trial, ordered by the trial's number.
 
-    Columns: `trial`, `status`, every searched value under its dotted path (null where its condition did not hold; a
-    column in which some value is a list holds JSON text),
-    `value` (the best so far), `best_iteration`, `iterations`, `seconds` (of the trial's own running),
-    `peak_memory_bytes`, `error`, `audited` (let through past every stop), `breaks` (constraints on what is reported),
-    `origin` (where values come from that no algorithm proposed), `iterations_shared` (those of `iterations` that
-    another trial had trained already); of several objectives, every one after the first under its metric, at the report
-    of `value` (as `objective.METRIC` beside a column of that name; peak memory is there anyway).
+    Columns:
+    - `trial`, `status`
+    - every searched value by its dotted path; null if its condition did not hold; JSON text if some value is a list
+    - `value`: the best value so far, and `best_iteration`, the iteration that reached it
+    - `iterations`, `seconds`: the trial's iterations and its own training time
+    - `peak_memory_bytes`, `error`
+    - `audited`: True if the trial continued where it would have been stopped
+    - `breaks`: the violated constraints on reported metrics
+    - `origin`: where the values come from; null if an algorithm proposed them
+    - `iterations_shared`: those of `iterations` that another trial had trained already
+    - with several objectives, every one after the first by its metric's name, at the report of `value`; its column is
+      `objective.METRIC` if METRIC is the name of another column; peak memory has a column anyway
     """
     paths = list(dict.fromkeys(path for trial in history.trials for path in trial.values))
     rows = [_trial_row(trial, history) for trial in history.trials]
@@ -66,7 +71,7 @@ def trials_table(history: History) -> pa.Table:
 
 
 def pareto_table(history: History) -> pa.Table:
-    """The rows of `trials_table` of the Pareto set, the best by the first objective first."""
+    """Return the rows of `trials_table` that belong to the Pareto set, the best by the first objective first."""
     return trials_table(history).take([trial.number for trial in pareto_set(history)])
 
 
@@ -89,7 +94,7 @@ def _trial_row(trial: TrialHistory, history: History) -> dict[str, Any]:
 
 
 def results_table(history: History) -> pa.Table:
-    """One row per trial and iteration: `trial`, `iteration`, `value`, `seconds`, and every other metric reported."""
+    """Return a table with one row per trial and iteration: `trial`, `iteration`, `value`, `seconds`, other metrics."""
     return reports_table(
         [
             {
@@ -106,7 +111,7 @@ def results_table(history: History) -> pa.Table:
 
 
 def reports_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Rows of named numbers (or lists of numbers) as a table; a name that a row lacks is null there."""
+    """Return a table of rows of named numbers or lists of numbers; a number that a row lacks is null."""
     fixed = {"trial": pa.int64(), "iteration": pa.int64(), "value": pa.float64()}
     names = list(dict.fromkeys([*fixed, *(name for row in rows for name in row)]))
     return pa.table(
@@ -125,14 +130,14 @@ def write_reports(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def _searched_array(values: Sequence[Any]) -> pa.Array:
-    """Return the column of a searched value; of choices that are lists it is JSON text, whatever stands beside them."""
+    """Return the column of a searched value; if some choices are lists, all values become JSON text."""
     if any(isinstance(value, list) for value in values):
         return pa.array([None if value is None else json.dumps(value) for value in values], pa.string())
     return _array(values)
 
 
 def _array(values: Sequence[Any]) -> pa.Array:
-    """A column of the type that all its values share; mixed ones become text."""
+    """Return a column of the type that all its values share; values of several types become text."""
     kinds = {bool if isinstance(v, bool) else type(v) for v in values if v is not None}
     if kinds == {int, float}:
         values = [None if v is None else float(v) for v in values]
@@ -143,9 +148,7 @@ def _array(values: Sequence[Any]) -> pa.Array:
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """Put a table into place of the one before, which a reader sees until then; and beside it the same as CSV, with
-    lists as JSON text.
-    """
+    """Replace a table on disk as a whole, and the CSV file beside it, in which lists are JSON text."""
     with replaced_file(path) as part:
         pq.write_table(table, part)
     with replaced_file(path.with_suffix(".csv")) as part:
@@ -153,7 +156,7 @@ def write_table(table: pa.Table, path: Path) -> None:
 
 
 def _without_lists(table: pa.Table) -> pa.Table:
-    """The table with every list as JSON; a number that JSON does not have is null in it."""
+    """Return the table with lists as JSON text, in which infinities and NaN are null."""
     for place, field in enumerate(table.schema):
         if pa.types.is_list(field.type):
             texts = [None if numbers is None else _json(numbers) for numbers in table[place].to_pylist()]
