@@ -58,7 +58,7 @@ class Extended:
 
 @dataclass(frozen=True)
 class SamplerNotes:
-    """JSON values that a sampler of Optuna stored in its study while it proposed a trial and needs for later proposals."""
+    """JSON values that a sampler of Optuna stored in its study with a proposal and needs for later proposals."""
 
     of_study: Mapping[str, Any] = field(default_factory=dict)
     """System attributes of the study that the sampler changed."""
@@ -146,23 +146,20 @@ class Ended:
     needed_memory_bytes: int | None = None
     """Least amount of memory that the trial needs, if it ran out of memory."""
     excess: float | None = None
-    """Memory needed beyond the limit, as a fraction of the limit; None if the trial did not run out of memory or the
-    amount is unknown.
-    """
+    """Memory needed beyond the limit, as a fraction of the limit; None if unknown or not out of memory."""
     details: str | None = None
     """Traceback of an error for the log; it is not written to the journal."""
     values: Sequence[float] | None = None
     """Objectives of the trial for Optuna; the search adds them."""
     broken: Mapping[str, float] = field(default_factory=dict)
-    """Violation of every constraint that the trial's best report violates, by the constraint's text; the search adds
-    them.
-    """
+    """Amount by which the best report violates each violated constraint, by its text; the search adds them."""
 
 
 @dataclass(frozen=True)
 class Halted:
-    """The whole search must stop; the affected trial continues when the search is resumed. The journal does not record
-    this.
+    """The whole search must stop; the affected trial continues when the search is resumed.
+
+    The journal does not record this event.
     """
 
     what: str

@@ -271,7 +271,7 @@ class History:
         return None if best is None else self.values_at(trial, best)
 
     def values_at(self, trial: TrialHistory, report: Report) -> tuple[float, ...]:
-        """Return a trial's objectives at one of its reports; peak memory is the trial's overall peak at every report."""
+        """Return a trial's objectives at one of its reports; peak memory is always that of the whole trial."""
         measured: dict[str, Any] = {**report.metrics, PEAK_MEMORY: trial.peak_memory_bytes}
         return (report.value, *(float(measured[metric]) for metric, _ in self.further))
 

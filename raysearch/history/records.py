@@ -267,7 +267,7 @@ def _report(record: Mapping[str, Any], extra: Mapping[str, Any]) -> Report:
 
 
 def _ended_lines(event: Ended, trial: int | None) -> list[dict[str, Any]]:
-    """Return the lines of an ending; Optuna ignores attributes of an ended trial, so they come before the end itself."""
+    """Return the lines of an ending; attributes come first, because Optuna refuses them once a trial has ended."""
     before = []
     violations = dict(event.broken)
     if event.status == "infeasible":

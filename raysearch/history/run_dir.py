@@ -129,7 +129,7 @@ class RunDir:
 
     @property
     def wandb(self) -> Path:
-        """File with the prefix of the ids of the search's runs at Weights & Biases, and the trials that were uploaded."""
+        """File with the prefix of the search's run ids at Weights & Biases, and with the trials that were uploaded."""
         return self.root / "wandb.jsonl"
 
     @property
