@@ -1,7 +1,7 @@
-"""Search algorithms: what to try next, as a function of the seed and the history alone.
+"""Search algorithms: which values to try next, computed from the seed and the history alone.
 
-Each is a sampler of Optuna: those of our own can be imported from here and used in any study. None keeps state between
-two suggestions, so a resumed search goes on as if it had never stopped.
+Each algorithm is a sampler of Optuna. Our own can be imported from this package and used in any study. None keeps state
+between two proposals, so a resumed search continues as if it had never stopped.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,40 +40,43 @@ _OWN: dict[str, type[HistorySampler]] = {
     "qmc": SobolSampler,
     "grid": CombinationsSampler,
 }
-"""Algorithms that are no configured sampler of Optuna's, by their names in a space file."""
+"""Our own algorithms by their names in a space file; all others are configured samplers of Optuna."""
 
 _MAX_DRAWS = 25
-"""Draws of an algorithm of which none may be started, after which the nearest values that may be take their place."""
+"""Number of draws of an algorithm after which the nearest values that may be started replace its first draw."""
 
 _MAX_SUSPECTS = 8
-"""Suspect draws of an algorithm after which its least suspect is tried, or the nearest values that are not suspect."""
+"""Number of suspect draws after which the least suspect one or the nearest values that are not suspect are tried."""
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """What a trial should train with."""
+    """The values that a trial should train with."""
 
     values: dict[str, Any]
-    """The searched values, by dotted path."""
+    """Searched values by dotted path."""
     notes: SamplerNotes | None = None
-    """What a sampler that is none of ours noted for its next proposals."""
+    """Notes of a sampler that is not ours for its later proposals."""
 
 
 def suggest(spec: SearchSpec, history: History, number: int) -> dict[str, Any] | None:
-    """Return the searched values of trial `number`, by dotted path; see `suggest_with_notes`."""
+    """Return the searched values of trial `number` by dotted path, without the notes of `suggest_with_notes`."""
     suggestion = suggest_with_notes(spec, history, number)
     return None if suggestion is None else suggestion.values
 
 
 def suggest_with_notes(spec: SearchSpec, history: History, number: int) -> Suggestion | None:
-    """Return what trial `number` should train with; None when nothing is found that may be started.
+    """Return the values that trial `number` should train with; None if no values were found that may be started.
 
-    Values that break a constraint between them are never started, nor are those predicted not to fit into memory. A
-    trial is a function of its config, so what was tried is not started again either. The algorithm then draws again,
-    and so it does near a trial that was infeasible. Where all its draws are suspect, the least suspect is tried if the
-    search has lost few trials so far, which lets it find an optimum at the very edge. Else the values nearest to the
-    algorithm's first draw take its place that may be started and are not suspect (`nearby.py`). A finite space is
-    searched to its last values. A grid asks no neighbours.
+    Values may be started if they satisfy the constraints on searched values, are predicted to fit into memory and were
+    not tried before: a trial is a function of its config, so a repetition would give the same result. The algorithm
+    draws again until its draw may be started and is not suspect; a draw near an infeasible trial is suspect
+    (`feasibility.py`).
+
+    If all draws are suspect, the least suspect one is tried as long as the search has lost few trials to memory. This
+    lets the search find an optimum right at the edge. Otherwise the first draw is replaced by the nearest values that
+    may be started and are not suspect (`nearby.py`). A finite space is searched to its last values. Grid search does
+    not use nearby values.
     """
     reference = spec.search.algorithm
     if not is_reference(reference):
@@ -88,7 +91,7 @@ def suggest_with_notes(spec: SearchSpec, history: History, number: int) -> Sugge
 def _first_fit(
     spec: SearchSpec, history: History, number: int, draw: Callable[[Question], dict[str, Any] | None]
 ) -> dict[str, Any] | None:
-    """Return the first draw that may be started and is not suspect, or what takes its place."""
+    """Return the first draw that may be started and is not suspect, or its replacement."""
     tried = {identity(_tried_values(spec, trial)) for trial in history.trials}
     memory = PredictedMemory(spec, history)
 
@@ -140,7 +143,7 @@ def _draw(spec: SearchSpec, question: Question) -> dict[str, Any] | None:
 
 
 def _tried_values(spec: SearchSpec, trial: TrialHistory) -> Mapping[str, Any]:
-    """The values that tell a trial from others; the default trial's record also holds those that it does not use."""
+    """Return the values that distinguish a trial, without those that the default trial records but does not use."""
     if not trial.is_default:
         return trial.values
     active = [parameter.path for parameter in spec.parameters if parameter.active({}, spec.config)]

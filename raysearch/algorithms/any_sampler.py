@@ -1,4 +1,4 @@
-"""Any sampler of Optuna, or of the user's own, asked for one trial of a search."""
+"""Proposals of any sampler of Optuna or of the user's own."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,10 +14,10 @@ from raysearch.history.history import History
 
 
 class AnySampler:
-    """A sampler, made for one trial, over a study that holds every trial of the search under its own number.
+    """A sampler, created for one trial, and a study that holds all trials of the search.
 
-    What samplers keep between two proposals they note in the study, as system attributes. The study has those of every
-    proposal before, so that it is as if the sampler had made them all over one study.
+    Samplers store what they need later as system attributes of the study. The study contains those of all earlier
+    proposals, so the sampler continues as if it had made all proposals in one study.
     """
 
     def __init__(self, sampler: BaseSampler, space: SearchedSpace, history: History) -> None:
@@ -26,14 +26,14 @@ class AnySampler:
         self._before = dict(self._storage.get_study_system_attrs(self._study._study_id))
         self._number = len(history.trials)
         self._last: tuple[int, dict[str, Any]] | None = None
-        """Id and values of the last proposal."""
+        """Id and values of the latest proposal."""
 
     @property
     def _storage(self) -> optuna.storages.BaseStorage:
         return self._study._storage
 
     def propose(self) -> dict[str, Any]:
-        """Return a proposal, another one every time.
+        """Return a proposal; every call returns another one.
 
         Raises:
             InputError: the sampler failed.
@@ -41,7 +41,7 @@ class AnySampler:
         try:
             trial = self._study.ask()
             values = draw(self._space, trial)
-        except Exception as error:  # a class of the user's own may fail in any way
+        except Exception as error:  # A class of the user's own may raise anything.
             message = " ".join(f"{type(error).__name__}: {error}".split())
             what = f"{self._study.sampler} failed to propose trial {self._number}: {message}"
             raise InputError([Fault("search.algorithm", what, "mend it, and resume the run")]) from error
@@ -49,7 +49,10 @@ class AnySampler:
         return values
 
     def notes(self, started: Mapping[str, Any]) -> SamplerNotes:
-        """Return what was noted; of the trial only where it is started with the values that were proposed last."""
+        """Return the system attributes that the sampler stored.
+
+        Those of the trial are included only if the trial starts with the values of the latest proposal.
+        """
         of_study = self._storage.get_study_system_attrs(self._study._study_id)
         changed = {name: value for name, value in of_study.items() if self._before.get(name) != value}
         if self._last is None or self._last[1] != started:

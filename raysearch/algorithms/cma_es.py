@@ -1,7 +1,7 @@
-"""CMA-ES (Hansen 2016, arXiv 1604.00772) by the `cmaes` package, over the numeric parameters that are always active.
+"""CMA-ES (Hansen 2016, arXiv 1604.00772) with the `cmaes` package, over the numeric parameters that are always active.
 
-Generation g is made of the first finished trials after those of generation g - 1, as many as the population holds; the
-state is rebuilt from them for every suggestion. Other parameters are drawn at random.
+Trials are divided into generations of the population size, in the order in which they end. The state is rebuilt from
+them for every proposal. All other parameters are drawn at random.
 """
 
 import math
@@ -17,14 +17,14 @@ from raysearch.algorithms.unit_cube import from_unit, to_unit
 from raysearch.history.history import History
 
 _SIGMA = 1.0 / 6.0
-"""Initial step size in the unit cube: the default of Optuna's sampler."""
+"""Initial step size in the unit cube, the default of Optuna's sampler."""
 
 
 class StatelessCmaEsSampler(HistorySampler):
     """CMA-ES whose state is rebuilt from the trials for every proposal.
 
-    Optuna's own `CmaEsSampler` keeps the state in the study that it is asked over, and so starts over in a study that
-    was built from the values of trials alone.
+    Optuna's own `CmaEsSampler` keeps its state in the study. It would therefore start over in a study that is rebuilt
+    from the values of trials alone.
     """
 
     def propose(self, question: Question) -> dict[str, Any]:
@@ -36,7 +36,7 @@ class StatelessCmaEsSampler(HistorySampler):
             for p in space.parameters
             if not p.when and isinstance(p.distribution, FloatDistribution | IntDistribution)
         }
-        # One coordinate has no covariance to adapt: a constant one beside it keeps the algorithm whole.
+        # CMA-ES needs two coordinates for a covariance, so a constant one is added to a single parameter.
         dimensions = max(2, len(numeric))
         population_size = 4 + math.floor(3 * math.log(dimensions))
         evolution = CMA(
@@ -60,10 +60,10 @@ class StatelessCmaEsSampler(HistorySampler):
 def _finished_points(
     history: History, numeric: dict[str, FloatDistribution | IntDistribution], dimensions: int
 ) -> list[tuple[np.ndarray[Any, np.dtype[np.float64]], float]]:
-    """Points of the unit cube with their places among all, in the order in which their trials ended, or paused.
+    """Return the points in the unit cube with their ranks, in the order in which their trials ended or paused.
 
-    Only the order of losses matters to the evolution: what can win comes first, as `History.ranked` has it, then what
-    was infeasible, by the violated amount.
+    CMA-ES uses only the order of the losses. Trials that can win come first, in the order of `History.ranked`.
+    Infeasible trials follow, ordered by the violation.
     """
     ended = [trial for trial in history.known_trials if trial.end_order is not None and trial.status != "failed"]
     finished = [trial for trial in ended if set(numeric) <= set(trial.params)]

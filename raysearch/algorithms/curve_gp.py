@@ -1,8 +1,10 @@
-"""Bayesian optimisation over learning curves: proposes where a training is expected to gain, and to teach, the most.
+"""Bayesian optimisation over learning curves.
 
-Optuna's own Gaussian process knows a trial by one number, all numbers being equally certain; `curve_model.py` knows how
-little a trial that was stopped early says. A training's score is noisy: the expected improvement alone goes back to the
-luckiest config again and again, so it is augmented by how much of a further score there would be news and not noise.
+Optuna's own Gaussian process describes a trial by one number and takes all of them as equally certain. `curve_model.py`
+takes into account how little a trial that was stopped early says.
+
+Scores are noisy, and the expected improvement alone returns to the luckiest config again and again. It is therefore
+multiplied by the share of another score that would be information rather than noise.
 """
 
 from typing import Any
@@ -20,27 +22,29 @@ from raysearch.algorithms.unit_cube import around
 Array = npt.NDArray[np.float64]
 
 _NUM_SPREAD = 512
-"""Candidates all over the space."""
+"""Number of candidates spread over the whole space."""
 _NUM_CENTRES, _NUM_AROUND = 8, 64
-"""Points with the best expectations, and candidates around each."""
+"""Number of points with the best expected losses, and number of candidates around each of them."""
 _REACHES = 0.01, 0.3
-"""Standard deviations of those candidates' distances, from which one is drawn on a logarithmic scale, in sides of the
-cube."""
+"""Smallest and largest standard deviation of the distances of these candidates, in sides of the unit cube.
+
+It is drawn on a logarithmic scale.
+"""
 _NUM_REFINED, _NUM_ROUNDS = 4, 4
-"""Candidates with the best improvement, around which there are further ones, a tenth as far; how often that is done."""
+"""Number of best candidates that are refined in a round by candidates a tenth as far away, and number of rounds."""
 
 
 class CurveGPSampler(HistorySampler):
-    """A Gaussian process that learns from intermediate values too, of completed, pruned and running trials.
+    """A Gaussian process that also learns from the intermediate values of completed, pruned and running trials.
 
-    For one objective, whose scores are noisy or whose trials are pruned: report intermediate values, and a trial counts
-    as what it is expected to reach, as uncertain as the trials so far tell.
+    It is meant for one objective with noisy scores or with trials that are pruned. If trials report intermediate
+    values, each counts with the value that it is expected to reach, as uncertain as the trials so far suggest.
     """
 
     def propose(self, question: Question) -> dict[str, Any] | None:
-        """Return the values with the largest augmented improvement, of those that may be started.
+        """Return the values with the largest augmented improvement among those that may be started.
 
-        While there are few trials to go by, it is a quasi-random point.
+        As long as there are too few trials for a model, the values are a quasi-random point.
         """
         parameters, history = question.space.parameters, question.history
         if not parameters:
@@ -76,13 +80,17 @@ class CurveGPSampler(HistorySampler):
 
 
 def log_augmented_improvement(expected: Array, deviation: Array, lowest: float, noise: float) -> Array:
-    """Logarithm of the expected improvement, times the share of a further score, of variance `noise`, that is news.
+    """Return the logarithm of the augmented expected improvement, (m,).
 
-    `expected` and `deviation` are the mean and standard deviation of m losses, (m,) as is the result; `lowest` and the
-    root of `noise` are in the same unit.
+    The expected improvement is multiplied by 1 - tau / sqrt(s^2 + tau^2), where s is `deviation` and tau^2 is `noise`
+    (Huang, Allen, Notz, Zeng: Global Optimization of Stochastic Black-Box Systems via Sequential Kriging Meta-Models,
+    2006).
 
-    The augmented expected improvement, whose factor is 1 - tau / sqrt(s^2 + tau^2) (Huang, Allen, Notz, Zeng: Global
-    Optimization of Stochastic Black-Box Systems via Sequential Kriging Meta-Models, 2006).
+    Args:
+        expected: (m,) means of the losses.
+        deviation: (m,) standard deviations of the losses.
+        lowest: Loss that is to be improved, in the same unit.
+        noise: Variance of one further score, in the square of that unit.
     """
     news = -np.expm1(-0.5 * np.log1p(deviation**2 / noise))
     logarithm: Array = log_expected_improvement(expected, deviation, lowest) + np.log(news)
@@ -90,9 +98,14 @@ def log_augmented_improvement(expected: Array, deviation: Array, lowest: float, 
 
 
 def log_expected_improvement(expected: Array, deviation: Array, lowest: float) -> Array:
-    """Logarithm of the expected amount by which a normal variable falls below `lowest`; (m,) of m means, m deviations.
+    """Return the logarithm of the expected amount by which normal variables fall below `lowest`, (m,).
 
-    Far beyond reach, where phi(z) + z Phi(z) is lost to rounding, its leading term phi(z) / z^2 stands for it.
+    Far below, where phi(z) + z Phi(z) is lost to rounding, its leading term phi(z) / z^2 is used instead.
+
+    Args:
+        expected: (m,) means.
+        deviation: (m,) standard deviations.
+        lowest: Value in the same unit.
     """
     z = (lowest - expected) / deviation
     near = np.maximum(z, -6.0)

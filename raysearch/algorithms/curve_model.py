@@ -1,9 +1,8 @@
-"""What a config is expected to score: a Gaussian process that learns from trials before their end too.
+"""Expected score of a config, from a Gaussian process that also learns from trials that have not completed.
 
-A trial is known by what it is expected to reach at the full budget: a completed one by what it reached; any other by
-its newest score plus what completed trials gained from that iteration on, as uncertain as these gains scatter. So a
-trial that was stopped early says little, wherever early scores say little, and a running trial says what it has shown
-so far.
+Each trial enters with the value that it is expected to reach at the full budget. For a completed trial this is its
+score. For any other trial it is its latest score plus the gain of completed trials from that iteration on, as uncertain
+as these gains scatter. A trial that was stopped early therefore says little wherever early scores say little.
 """
 
 import math
@@ -32,19 +31,19 @@ _POOR = 0.75
 
 @dataclass(frozen=True)
 class CurveModel:
-    """The process that the trials of a search are taken for; its numbers are losses, small is good, standardised."""
+    """The Gaussian process fitted to the trials of a search, on standardised losses (smaller is better)."""
 
     space: "Space"
     observed: tuple["Observation", ...]
     process: "Process"
     centre: float
-    """Loss that is 0 to the process."""
+    """Loss that is 0 in standardised units."""
     scale: float
-    """Loss that is 1 to the process."""
+    """Loss difference that is 1 in standardised units."""
 
 
 def model_of(searched: SearchedSpace, trials: Sequence[TrialHistory], history: History) -> CurveModel | None:
-    """The process of some trials of a search; None while a plane through them would fit everything."""
+    """Return the process fitted to some trials of a search; None if they are so few that a plane fits them exactly."""
     observed = observations(trials, history)
     if len(observed) <= len(searched.parameters):
         return None
@@ -59,25 +58,26 @@ def model_of(searched: SearchedSpace, trials: Sequence[TrialHistory], history: H
 
 @dataclass(frozen=True)
 class Observation:
-    """What a trial is expected to reach at the full budget."""
+    """The value that a trial is expected to reach at the full budget."""
 
     trial: TrialHistory
     loss: float
-    """Small is good."""
+    """Expected loss; smaller is better."""
     variance: float
-    """How uncertain that is, beyond the noise of a score at the full budget."""
+    """Variance of `loss` beyond the noise of a score at the full budget."""
 
 
 def observations(trials: Sequence[TrialHistory], history: History) -> list[Observation]:
-    """What every trial that has reported is expected to reach.
+    """Return the expected outcome of every trial that has reported, and of infeasible trials.
 
-    Trials that break a constraint on what is reported are as bad as the worst. Infeasible ones are as bad as a poor one
-    alone: `feasibility.py` keeps away from where they lie, and the best config is often right beside them.
+    Trials that violate a constraint on reported metrics count as bad as the worst trial. Infeasible trials count only
+    as bad as a poor one: `feasibility.py` already avoids their surroundings, and the best config often lies right
+    beside them.
     """
     sign = 1.0 if history.mode == "min" else -1.0
     finals = {trial.number: sign * b.value for trial in history.known_trials if (b := _final(trial, history))}
     gains: dict[int, list[float]] = {}
-    """By iteration: from it to the end, of every completed trial that reported there."""
+    """Gains from an iteration to the end, of every completed trial that reported at that iteration."""
     scores: dict[int, list[float]] = {}
     for trial in history.known_trials:
         for iteration, report in trial.reports.items():
@@ -110,31 +110,31 @@ def _final(trial: TrialHistory, history: History) -> Report | None:
 
 @dataclass(frozen=True)
 class Process:
-    """A Gaussian process with mean 0, a Matern 5/2 kernel and a length scale for every parameter."""
+    """A Gaussian process with mean 0, a Matérn 5/2 kernel and one length scale per parameter."""
 
     x: Array
     """(n, F) features."""
     y: Array
     noise: Array
-    """(n,) Variance of every y."""
+    """(n,) variance of every y."""
     groups: npt.NDArray[np.int64]
-    """(F,) Parameter of every feature."""
+    """(F,) index of the parameter that every feature belongs to."""
     length_scales: Array
-    """By parameter."""
+    """Length scale of every parameter."""
     signal: float
     """Variance of the function."""
     new_noise: float
     """Variance of a score at the full budget."""
 
     def posterior(self, x: Array) -> tuple[Array, Array]:
-        """Mean and standard deviation of the function at (m, F) features."""
+        """Return the means and the standard deviations of the function, (m,) each, at (m, F) features."""
         cross = self._kernel(x, self.x)
         expected = cross @ cho_solve((self._lower, True), self.y)
         explained = (solve_triangular(self._lower, cross.T, lower=True) ** 2).sum(axis=0)
         return expected, np.sqrt(np.maximum(self.signal - explained, 1e-12))
 
     def expecting(self, x: Array) -> "Process":
-        """The process as it would be if the trials at (m, F) features reached just what is expected of them."""
+        """Return the process as it would be if the trials at (m, F) features reached their expected values."""
         return Process(
             x=np.concatenate([self.x, x]),
             y=np.concatenate([self.y, self.posterior(x)[0]]),
@@ -147,7 +147,7 @@ class Process:
 
     @cached_property
     def _lower(self) -> Array:
-        """(n, n) Cholesky factor of the covariance of what was observed, for all questions about one process."""
+        """(n, n) Cholesky factor of the covariance of the observations; cached, because every prediction needs it."""
         factor: Array = cholesky(self._kernel(self.x, self.x) + np.diag(self.noise), lower=True)
         return factor
 
@@ -159,10 +159,17 @@ class Process:
 
 
 def fit(x: Array, y: Array, variances: Array, groups: npt.NDArray[np.int64]) -> Process:
-    """The most probable process for (n, F) features and n standardised losses with known further variances.
+    """Return the most probable process for (n, F) features and (n,) standardised losses.
 
-    Priors: a length scale is about half of the cube's diagonal, within a factor of e or so; the function's variance
-    about that of the losses; the noise about a tenth of it, within a factor of five or so.
+    The priors are log-normal. A length scale is about half of the cube's diagonal, within a factor of e. The variance
+    of the function is about that of the losses, within a factor of e. The noise is about a tenth of it, within a factor
+    of five.
+
+    Args:
+        x: (n, F) features.
+        y: (n,) standardised losses.
+        variances: (n,) known variances of the losses beyond the noise.
+        groups: (F,) index of the parameter that every feature belongs to.
     """
     num_parameters = int(groups.max()) + 1
     squared = np.stack([((x[:, None] - x[None])[..., groups == p] ** 2).sum(axis=-1) for p in range(num_parameters)])
@@ -170,7 +177,7 @@ def fit(x: Array, y: Array, variances: Array, groups: npt.NDArray[np.int64]) -> 
     width = np.concatenate([np.ones(num_parameters), [1.0, 1.5]])
 
     def loss(parameters: Array) -> tuple[float, Array]:
-        """Negative logarithm of the posterior density, with its gradient."""
+        """Return the negative logarithm of the posterior density, and its gradient."""
         weights = np.exp(-2.0 * parameters[:num_parameters])
         signal, noise = np.exp(parameters[num_parameters:])
         correlation, slope = _matern(np.sqrt(np.tensordot(weights, squared, axes=1)))
@@ -190,17 +197,17 @@ def fit(x: Array, y: Array, variances: Array, groups: npt.NDArray[np.int64]) -> 
 
 
 def _matern(distance: Array) -> tuple[Array, Array]:
-    """The correlation at a distance r, and its derivative by the logarithm of a length scale per squared distance."""
+    """Return the correlation at a distance, and its derivative by the log length scale per squared distance."""
     root = math.sqrt(5.0) * distance
     decay = np.exp(-root)
     return (1.0 + root + root**2 / 3.0) * decay, 5.0 / 3.0 * (1.0 + root) * decay
 
 
 class Space:
-    """Searched values as points of the unit cube, (D,), and as the features, (F,), that distances are taken of.
+    """Conversions between searched values, points of the unit cube (D,) and features (F,).
 
-    A number is one feature; a choice among k is k of them, at a distance of 1 from any other. What is not active lies
-    in the middle.
+    Distances are taken between features. A number is one feature. A choice among k values is k features, with a
+    distance of 1 between any two choices. A parameter that is not active has the features of the middle.
     """
 
     def __init__(self, searched: SearchedSpace) -> None:
@@ -212,12 +219,12 @@ class Space:
         self.groups = np.repeat(np.arange(len(widths)), widths)
 
     def values_at(self, point: Array) -> dict[str, Any]:
-        """The values at a point, (D,), those that are not active left out."""
+        """Return the values at a point (D,); inactive parameters are left out."""
         parameters = zip(self._searched.parameters, point, strict=True)
         return active_values(self._searched, {p.path: from_unit(p.distribution, float(u)) for p, u in parameters})
 
     def features_at(self, points: Array) -> Array:
-        """(N, F) of (N, D) points; a whole number is not rounded here."""
+        """Return the features (N, F) of points (N, D); integer parameters are not rounded."""
         columns = [
             _feature_columns(p.distribution, u) for p, u in zip(self._searched.parameters, points.T, strict=True)
         ]
@@ -230,11 +237,11 @@ class Space:
         return features
 
     def features_of(self, values: dict[str, Any]) -> list[float]:
-        """The features, F of them, of values by path."""
+        """Return the F features of values by path."""
         return [f for p in self._searched.parameters for f in _features(p.distribution, values, p.path)]
 
     def point_of(self, values: dict[str, Any]) -> list[float]:
-        """The point, D coordinates, at which values by path lie."""
+        """Return the D coordinates of values by path."""
         return [_coordinate(p.distribution, values, p.path) for p in self._searched.parameters]
 
 

@@ -1,4 +1,4 @@
-"""Which points to keep away from, by how their nearest neighbours ended: nothing is fitted, nothing assumed."""
+"""Which points to avoid because their nearest neighbours were infeasible; no model is fitted."""
 
 import math
 from collections.abc import Mapping
@@ -13,20 +13,23 @@ from raysearch.history.history import History
 from raysearch.space.spec import SearchSpec
 
 _AFFORDED = 0.15
-"""Share of infeasible trials that a search affords: an optimum at the edge of what fits is not found without any."""
+"""Share of infeasible trials that a search accepts; without any it would not find an optimum at the edge of memory."""
 
 _REACH = 0.4
-"""How far a failure speaks where nothing succeeded, in sides of the cube times the root of its dimensions: about the
-distance of two points at random."""
+"""Largest distance up to which a failure counts if no trial succeeded there.
+
+It is in sides of the unit cube times the root of the number of dimensions, and is about the distance of two random
+points.
+"""
 
 
 class Feasibility:
-    """What the endings of a search say of a point that was not tried.
+    """An estimate of whether an untried point is infeasible, from the trials that have ended.
 
-    A point is suspect where its nearest ended trial was infeasible. Distances are Euclidean in the unit cube of the
-    active parameters, logarithms on log scales, 0 or 1 between choices. Trials with other active parameters say
-    nothing, nor do running and failed ones. A success counts as no farther away than `_REACH`: one failure among the
-    trials of a choice does not speak for all of that choice.
+    A point is suspect if its nearest ended trial was infeasible. Distances are Euclidean in the unit cube of the active
+    parameters. They use logarithms on log scales, and 0 or 1 between choices. Only ended trials with the same active
+    parameters count, and failed ones do not. A success counts as at most `_REACH` away, so that one failed trial of a
+    choice does not exclude the whole choice.
     """
 
     def __init__(self, spec: SearchSpec, history: History) -> None:
@@ -36,11 +39,11 @@ class Feasibility:
         ]
         num_infeasible = sum(trial.status == "infeasible" for trial in self._ended)
         self.cautious = num_infeasible > _AFFORDED * len(self._ended)
-        """More was infeasible than the search affords: then a failure counts as twice as near as it is."""
+        """True if more trials were infeasible than the search accepts; failures then count as half as far away."""
         self._points: dict[frozenset[str], tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]] = {}
 
     def doubt(self, values: Mapping[str, Any]) -> float:
-        """How much nearer a failure is than a success, in sides of the cube; suspect above 0."""
+        """Return how much nearer a failure is than a success, in sides of the unit cube; values are suspect above 0."""
         successes, failures = self._neighbours(frozenset(values))
         if not len(failures):
             return -math.inf
@@ -51,7 +54,7 @@ class Feasibility:
         return (2.0 if self.cautious else 1.0) * nearest_success - nearest_failure
 
     def _neighbours(self, active: frozenset[str]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Points of the successes and of the failures with these active parameters, (N, D) each."""
+        """Return the points (N, D) of the successes and of the failures with these active parameters."""
         if active not in self._points:
             trials = [trial for trial in self._ended if trial.params.keys() == active]
             failed = np.array([trial.status == "infeasible" for trial in trials], dtype=bool)

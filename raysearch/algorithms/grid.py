@@ -1,4 +1,4 @@
-"""Grid search, and the combinations of a space with finitely many values: every one once."""
+"""Grid search: every combination of values of a finite space, once."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,10 +13,10 @@ from raysearch.space.parameters import Parameter, identity
 
 
 class CombinationsSampler(HistorySampler):
-    """Every combination of a finite space once, in the order of its parameters; at random once there are none left.
+    """Every combination of a finite space once, in the order of the parameters, then random draws.
 
-    Optuna's own `GridSampler` knows no conditions, and its `BruteForceSampler` goes through the combinations at random.
-    In a study of Optuna, a number without steps is drawn at random.
+    Optuna's own `GridSampler` does not support conditions, and its `BruteForceSampler` tries the combinations in random
+    order. In a study of Optuna, a number without steps is drawn at random.
     """
 
     _knows_several_objectives = True
@@ -27,7 +27,7 @@ class CombinationsSampler(HistorySampler):
         return {name: distribution for name, distribution in shared.items() if _grid_of(distribution) is not None}
 
     def propose(self, question: Question) -> dict[str, Any] | None:
-        """Return the first combination that was not tried and may be started; None when there is none."""
+        """Return the first untried combination that may be started; None if there is none."""
         paths = {parameter.path for parameter in question.space.parameters}
         tried = {
             identity({path: value for path, value in trial.values.items() if path in paths})
@@ -39,9 +39,9 @@ class CombinationsSampler(HistorySampler):
 
 
 def combinations(space: SearchedSpace) -> Iterator[dict[str, Any]]:
-    """Yield every combination of active values once, the first parameter of the file changing slowest.
+    """Yield every combination of active values once; the first parameter of the file changes slowest.
 
-    A parameter that comes before its gates in the file changes right after them.
+    A parameter that comes before its gates in the file is placed right after them.
     """
     ordered = _gates_first_in_file_order(space.parameters)
     paths = [parameter.path for parameter in space.parameters]
@@ -76,7 +76,7 @@ def _gates_first_in_file_order(parameters: Sequence[Parameter]) -> list[Paramete
 
 
 def _grid_of(distribution: BaseDistribution) -> Sequence[Any] | None:
-    """Return all values of a distribution; None where they are not finitely many."""
+    """Return all values of a distribution; None if it has infinitely many."""
     match distribution:
         case CategoricalDistribution(choices=choices):
             return choices

@@ -1,7 +1,7 @@
-"""What to start instead of values that may not be started: those nearest to them that may.
+"""Replacement of values that may not be started by the nearest values that may.
 
-A draw at random would forget what the algorithm has learnt. Where the best configs lie at the edge of what fits into
-memory or holds a constraint, most proposals fall just beyond it, and their nearest neighbours lie just inside.
+A random draw would ignore what the algorithm has learnt. If the best configs lie at the edge of memory or of a
+constraint, most proposals fall just beyond it, and their nearest neighbours lie just inside.
 """
 
 import itertools
@@ -16,13 +16,13 @@ from raysearch.algorithms.searched_space import SearchedSpace
 from raysearch.algorithms.unit_cube import around, draw_at_random
 
 _MAX_COMBINATIONS = 20_000
-"""Combinations up to which a finite space is searched as a whole."""
+"""Largest number of combinations for which a finite space is searched completely."""
 
 _NUM_SPREAD, _NUM_AROUND = 512, 512
-"""Points looked at elsewhere, all over the space and around the values."""
+"""Number of candidates spread over any other space, and number of candidates around the values."""
 
 _REACHES = 0.003, 0.3
-"""Standard deviations of the distances of the points around, in sides of the cube."""
+"""Smallest and largest standard deviation of the distances of the candidates around, in sides of the unit cube."""
 
 
 def nearest(
@@ -37,12 +37,12 @@ def nearest(
     Args:
         searched: The space of the search.
         wished: Searched values by path.
-        seed: Of the points that are looked at; a finite space of moderate size is looked at as a whole.
-        may_start: Tells values that may be started.
-        doubt: How suspect values are; above 0 they are.
+        seed: Seed of the candidates; a small finite space is searched completely instead.
+        may_start: Function that returns True if values may be started.
+        doubt: Function that returns how suspect values are; they are suspect above 0.
 
     Returns:
-        None where nothing was found that may be started; a finite space of moderate size then holds nothing.
+        Values by path; None if none were found. In a small finite space None means that no values are left.
     """
     candidates = _candidates(searched, wished, seed)
     space = Space(searched)
@@ -68,7 +68,7 @@ def _candidates(searched: SearchedSpace, wished: Mapping[str, Any], seed: int) -
 
 
 def _is_small(searched: SearchedSpace) -> bool:
-    """Return True if the space is finite and all its combinations can be looked at."""
+    """Return True if the space is finite and small enough to be searched completely."""
     if not grid.is_finite(searched):
         return False
     counted = itertools.islice(grid.combinations(searched), _MAX_COMBINATIONS + 1)

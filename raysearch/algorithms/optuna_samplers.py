@@ -1,4 +1,4 @@
-"""Samplers of Optuna, each made anew for a proposal and asked once over a study that is built from the history."""
+"""Samplers of Optuna; each proposal uses a new sampler and a study that is built from the history."""
 
 import math
 import random
@@ -22,24 +22,27 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 _NUM_BEST = 25
 _NUM_OTHERS = 250
-"""Ended trials that a sampler sees, evidence included: the best, and a seeded draw of the rest. Its cost then does not
-grow with a search of thousands, and its proposals are no worse for it."""
+"""Number of ended trials, evidence included, that a sampler sees: the best ones, and a random sample of the others.
+
+This bounds the cost of a proposal in searches of thousands of trials; the proposals are not worse for it.
+"""
 
 _POPULATION = 8
-"""Parents of NSGA-II: few enough for searches of some dozen trials."""
+"""Number of parents of NSGA-II, small enough for searches of some dozen trials."""
 
 
 def suggest_at_random(space: SearchedSpace, seed: int) -> dict[str, Any]:
-    """Return independent draws."""
+    """Return independent random values."""
     return _ask(space, optuna.create_study(sampler=RandomSampler(seed=seed)))
 
 
 def suggest_by_tpe(space: SearchedSpace, history: History, seed: int) -> dict[str, Any]:
-    """Multivariate TPE; `group` lets parameters that appear only under a condition have densities of their own.
+    """Return a proposal of multivariate TPE.
 
-    Stopped trials are told with their curves, infeasible ones as violating a constraint by what was measured, running
-    ones by the constant liar. Curves have no place among several objectives: there a stopped trial is told with what it
-    reached.
+    With `group`, parameters that are active only under a condition have densities of their own. A stopped trial is
+    passed with its learning curve, an infeasible one with the violation of its constraint. Running trials are handled
+    by the constant liar. Optuna does not support curves of several objectives, so a stopped trial is then passed with
+    the values that it reached.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -48,15 +51,16 @@ def suggest_by_tpe(space: SearchedSpace, history: History, seed: int) -> dict[st
 
 
 def suggest_by_gp(space: SearchedSpace, history: History, seed: int) -> dict[str, Any]:
-    """A Gaussian process; it learns from ended trials only, so a stopped one is told with the best it reached."""
+    """Return a proposal of Optuna's Gaussian process; stopped trials count with the best value that they reached."""
     sampler = GPSampler(seed=seed, deterministic_objective=False, warn_independent_sampling=False)
     return _ask(space, _study(history, sampler, seed, _as_gp_learns))
 
 
 def suggest_by_nsga2(space: SearchedSpace, history: History, seed: int) -> dict[str, Any]:
-    """NSGA-II (Deb et al., 2002), steady state: the parents are the best of all trials that have ended so far.
+    """Return a proposal of steady-state NSGA-II (Deb et al., 2002).
 
-    Parameters that appear only under a condition have no parents: they are drawn at random.
+    The parents are the best of all trials that have ended. Parameters that are active only under a condition are drawn
+    at random.
     """
     always = {parameter.path for parameter in space.parameters if not parameter.when}
 
@@ -68,32 +72,32 @@ def suggest_by_nsga2(space: SearchedSpace, history: History, seed: int) -> dict[
 
 
 class SteadyStateNSGAIISampler(NSGAIISampler):
-    """NSGA-II whose parents are the best of all trials that have ended so far, each time anew.
+    """NSGA-II that chooses the parents of every trial anew among all trials that have ended.
 
-    Optuna's own `NSGAIISampler` counts generations by what it notes in the study; with trials that end out of order, or
-    in a study that was built from their values alone, there are none.
+    Optuna's own `NSGAIISampler` stores the generations in the study. There are none if trials end out of order, or if
+    the study was rebuilt from the values of trials alone.
     """
 
     def __init__(self, seed: int | None = None, *, population_size: int = _POPULATION) -> None:
-        """Make a sampler.
+        """Create a sampler.
 
         Args:
-            seed: Of its draws.
-            population_size: How many parents there are, and trials at random before.
+            seed: Seed of the draws.
+            population_size: Number of parents, and of random trials before the first generation.
         """
         super().__init__(population_size=population_size, seed=seed)
         self._num_parents = population_size
 
     def get_trial_generation(self, study: optuna.Study, trial: FrozenTrial) -> int:
-        """0, drawn at random, until a population has ended; 1 from then on."""
+        """Return 0 (random draws) until `population_size` trials have ended, then 1."""
         return int(len(self.get_population(study, 0)) >= self._num_parents)
 
     def get_parent_population(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
-        """The parents among all trials that have ended, chosen anew for every trial."""
+        """Return the parents, chosen among all trials that have ended."""
         return self.select_parent(study, generation) if generation else []
 
     def get_population(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
-        """Every trial that has ended."""
+        """Return all trials that have ended."""
         return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
 
@@ -102,7 +106,7 @@ def _ask(space: SearchedSpace, study: optuna.Study) -> dict[str, Any]:
 
 
 def draw(space: SearchedSpace, trial: optuna.Trial) -> dict[str, Any]:
-    """Return the values that a trial suggests, of the parameters that are active."""
+    """Return the values that an Optuna trial suggests for the active parameters."""
     drawn: dict[str, Any] = {}
     for parameter in space.parameters_in_order:
         if parameter.active(drawn, space.config):
@@ -123,7 +127,7 @@ def _draw(trial: optuna.Trial, path: str, distribution: optuna.distributions.Bas
 
 
 def study_of(history: History, sampler: BaseSampler) -> optuna.Study:
-    """Return a study of all trials as TPE learns from them, with what samplers noted; evidence comes first."""
+    """Return a study of all trials as TPE receives them, with the notes of samplers; evidence comes first."""
     study = optuna.create_study(sampler=sampler, directions=_directions(history))
     for name, value in history.sampler_notes.items():
         study._storage.set_study_system_attr(study._study_id, name, value)
@@ -149,7 +153,7 @@ def _study(history: History, sampler: BaseSampler, seed: int, frozen: Any) -> op
 
 
 def window(history: History, seed: int) -> list[TrialHistory]:
-    """The trials a sampler sees, in the order of their numbers."""
+    """Return the trials that a sampler sees, ordered by number."""
     running = [trial for trial in history.trials if trial.effective_status == "running"]
     ended = [trial for trial in history.known_trials if trial.effective_status not in ("running", "failed")]
     if len(ended) > _NUM_BEST + _NUM_OTHERS:
@@ -159,7 +163,7 @@ def window(history: History, seed: int) -> list[TrialHistory]:
 
 
 def _best_first(ended: list[TrialHistory], history: History) -> list[TrialHistory]:
-    """Trials with the best in front; with several objectives, the best `_NUM_BEST` in order, the others as they are."""
+    """Return trials with the best first; with several objectives, only the best `_NUM_BEST` are sorted."""
     if not history.further:
         return sorted(ended, key=lambda trial: history.standing(trial) or (math.inf, math.inf))
     admissible = [trial for trial in ended if history.is_admissible(trial)]
@@ -199,21 +203,21 @@ def _as_gp_learns(trial: TrialHistory, history: History, constraints: Sequence[s
 
 
 def _worst(history: History) -> list[float]:
-    """The worst that a trial reached in each objective, infeasible ones aside."""
+    """Return the worst value that a feasible trial reached in each objective."""
     reached = [v for t in history.known_trials if t.status != "infeasible" and (v := history.values_of(t)) is not None]
     columns = zip(*reached, strict=True) if reached else [(0.0,)] * len(history.modes)
     return [(max if mode == "min" else min)(column) for mode, column in zip(history.modes, columns, strict=True)]
 
 
 def _constraint_names(trials: Sequence[TrialHistory]) -> list[str]:
-    """Everything that some trial could violate: a sampler wants the same names of all trials."""
+    """Return the names of all constraints that some trial could violate; samplers need the same for all trials."""
     names = [CONSTRAINT] if any(trial.status == "infeasible" for trial in trials) else []
     reports = (report for trial in trials for report in trial.reports.values())
     return [*names, *dict.fromkeys(name for report in reports for name in report.violations)]
 
 
 def _violations(trial: TrialHistory, history: History, constraints: Sequence[str]) -> dict[str, float] | None:
-    """By how much a trial violates each constraint, below 0 where it is held with room; 0 where nothing tells."""
+    """Return a trial's violation of each constraint: negative if it is satisfied with room, 0 if it is unknown."""
     best = trial.best(history.mode)
     known = {CONSTRAINT: trial.violation, **(best.violations if best is not None else {})}
     return {name: known.get(name, 0.0) for name in constraints} or None

@@ -1,6 +1,7 @@
-"""Which configs would not fit into memory, by the peaks of the trials so far: what is predicted not to is not started.
+"""Prediction of which configs do not fit into memory, from the peak memory of earlier trials.
 
-A config may estimate its memory in a unit of its own (`HasMemoryEstimate`); the search learns what the unit is worth.
+A config may estimate its memory in a unit of its own (`HasMemoryEstimate`). The search learns how many bytes the unit
+is. Configs that are predicted not to fit are not started.
 """
 
 import math
@@ -15,44 +16,46 @@ from raysearch.history.history import History, TrialHistory
 from raysearch.space.spec import SearchSpec
 
 _MIN_TRIALS = 3
-"""Fewer measured peaks give no line with a spread."""
+"""Least number of measured peaks that give a line with a spread."""
 
 _MAX_TRIALS = 200
-"""Of more, the latest are taken: every pair of them has a slope."""
+"""Number of latest trials that are used, because every pair of trials has a slope."""
 
 
 @dataclass(frozen=True)
 class _Line:
-    """Peak memory over estimates of one name, in bytes."""
+    """Peak memory in bytes as a linear function of the estimates of one name."""
 
     intercept: float
     slope: float
     spread: float
 
     def at(self, estimate: float) -> float:
-        """The peak at an estimate."""
+        """Return the peak memory at an estimate."""
         return self.intercept + self.slope * estimate
 
     def reaches(self, peak: float) -> float:
-        """The estimate at which the line reaches a peak; infinite where it never does, on either side."""
+        """Return the estimate at which the line reaches a peak; plus or minus infinity if it never does."""
         if self.slope > 0.0:
             return (peak - self.intercept) / self.slope
         return math.inf if self.intercept <= peak else -math.inf
 
 
 class PredictedMemory:
-    """What the trials of a search say of the memory of a config that was not tried.
+    """A prediction of whether untried configs fit into memory.
 
-    Everything is said of configs whose estimates have one name. Where a trial ran out of memory and none with as large
-    an estimate fitted, no larger one fits. And the peaks of the trials that fitted are taken to lie on a line over
-    their estimates, by the median of the slopes of all pairs (Theil 1950, Sen 1968); a trial that ran out of memory
-    says that it needs at least so much, and counts where the line says less. A config does not fit where the line,
-    less twice the median distance of the trials from it, is beyond the limit; where the line with it on top is below
-    the limit, a trial that ran out of memory nevertheless says nothing of others. There is a line once three trials
-    have fitted with two different estimates.
+    Estimates are compared only if they have the same name. There are two rules:
 
-    The limit is `resources.memory_gb`; without it, the least that a trial could have taken where it ran, or the
-    largest peak that fitted, if that is more.
+    - If a trial ran out of memory and no trial with as large an estimate fitted, no larger estimate fits.
+    - The peaks of the trials that fitted are described by a line over their estimates, with the median slope of all
+      pairs (Theil 1950, Sen 1968). A trial that ran out of memory needs at least a known amount, and counts if the line
+      predicts less. A config does not fit if the line minus twice the median distance of the trials from it exceeds the
+      limit. If the line plus that margin is below the limit, a trial that ran out of memory says nothing about others.
+
+    The line needs three trials that fitted, with at least two different estimates.
+
+    The limit is `resources.memory_gb`. Without it, the limit is the least memory that any trial could use, or the
+    largest peak that fitted if that is more.
     """
 
     def __init__(self, spec: SearchSpec, history: History) -> None:
@@ -67,7 +70,7 @@ class PredictedMemory:
         }
 
     def fits(self, values: Mapping[str, Any]) -> bool:
-        """Whether nothing speaks against a trial with these searched values."""
+        """Return True if a trial with these searched values is not predicted to run out of memory."""
         estimate = self._spec.memory_estimate(values) if self._too_large else None
         return estimate is None or estimate[1] < self._too_large.get(estimate[0], math.inf)
 
@@ -89,7 +92,7 @@ def _estimate(trial: TrialHistory) -> tuple[str, float]:
 
 
 def _too_large(fitted: Sequence[TrialHistory], short: Sequence[TrialHistory], limit_bytes: int | None) -> float:
-    """The least estimate that does not fit."""
+    """Return the smallest estimate that does not fit."""
     peaks = [(_estimate(trial)[1], float(trial.peak_memory_bytes or 0)) for trial in fitted]
     needed = [(_estimate(trial)[1], float(trial.needed_memory_bytes or 0)) for trial in short]
     line = None if limit_bytes is None else _line(peaks, needed)
@@ -102,7 +105,7 @@ def _too_large(fitted: Sequence[TrialHistory], short: Sequence[TrialHistory], li
 
 
 def _line(peaks: Sequence[tuple[float, float]], needed: Sequence[tuple[float, float]]) -> _Line | None:
-    """The line through peaks over estimates, and through what was needed where the peaks alone say less."""
+    """Return the line through the peaks, and through needed amounts that exceed it; None with too few peaks."""
     if len(peaks) < _MIN_TRIALS or len({estimate for estimate, _ in peaks}) < 2:
         return None
     line = _theil_sen(peaks)

@@ -1,4 +1,4 @@
-"""Quasi-random search: a scrambled Sobol sequence over all parameters, those under a condition among them."""
+"""Quasi-random search: a scrambled Sobol sequence over all parameters, conditional ones included."""
 
 import itertools
 from typing import Any
@@ -12,33 +12,33 @@ from raysearch.algorithms.searched_space import SearchedSpace
 from raysearch.algorithms.unit_cube import active_values, from_unit
 
 _MAX_POINTS = 2**13
-"""Points of a sequence of which those that hold every constraint are taken."""
+"""Number of points of a sequence among which points that satisfy every constraint are looked for."""
 
 
 class SobolSampler(HistorySampler):
-    """A Sobol sequence that the seed scrambles: trial n is point n, whoever asks for it.
+    """A Sobol sequence scrambled by the seed, of which trial n always gets point n.
 
-    Optuna's own `QMCSampler` counts its points in the study that it is asked over, draws the first trial and what is
-    under a condition at random, and knows no constraint between values.
+    Optuna's own `QMCSampler` counts its points in the study. It draws the first trial and conditional parameters at
+    random, and does not support constraints between values.
     """
 
     _knows_several_objectives = True
 
     def propose(self, question: Question) -> dict[str, Any] | None:
-        """Return the point of the trial's number; where it was rejected, one of another sequence."""
+        """Return the point of the trial's number; if it was rejected, a point of another sequence."""
         return point(question, self.seed)
 
 
 def point(question: Question, search_seed: int) -> dict[str, Any] | None:
-    """Return the point of a trial's number, of those that hold every constraint.
+    """Return the point of a trial's number among the points that satisfy every constraint.
 
-    Every answer that was rejected gives way to the same point of a sequence that is scrambled anew.
+    After every rejected answer, the sequence is scrambled anew and the point at the same index is taken.
     """
     space, index = question.space, question.number + question.redraw - question.num_rejected
     rng = np.random.default_rng([search_seed, question.num_rejected])
     sequence = qmc.Sobol(len(space.parameters), scramble=True, rng=rng)
-    skipped = 0 if space.constraints else index  # without constraints every point counts
-    if skipped > 0:  # SciPy's Sobol sequence cannot be forwarded by nothing
+    skipped = 0 if space.constraints else index  # Without constraints every point counts.
+    if skipped > 0:  # SciPy's Sobol sequence cannot be forwarded by 0.
         sequence.fast_forward(skipped)
     points = (_values(space, sequence.random(1)[0]) for _ in range(_MAX_POINTS))
     return next(itertools.islice(filter(space.allows, points), index - skipped, None), None)

@@ -1,4 +1,4 @@
-"""What an algorithm searches: parameters, some of which may wait for the values of others."""
+"""The view that algorithms have of a space: parameters, some of which depend on the values of others."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,26 +10,26 @@ from raysearch.space.parameters import Parameter
 
 
 class SearchedSpace(Protocol):
-    """What algorithms ask of a space; a `SearchSpec` is one."""
+    """A space that algorithms can search; a `SearchSpec` is one."""
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """All of them, in an order that stays."""
+        """All parameters, always in the same order."""
 
     @property
     def parameters_in_order(self) -> tuple[Parameter, ...]:
-        """The same, with every gate before what it gates."""
+        """All parameters, with every gate before the parameters that depend on it."""
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """Nested values beside the searched ones, which conditions may name."""
+        """Nested values beside the searched ones, which conditions may refer to."""
 
     @property
     def constraints(self) -> Sequence[Any]:
-        """The constraints, none of them if every point of the space counts."""
+        """Constraints on searched values; empty if every point of the space counts."""
 
     def allows(self, values: Mapping[str, Any]) -> bool:
-        """Return True if values hold every constraint that they alone decide."""
+        """Return True if values satisfy every constraint that can be decided from them alone."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class FlatSpace:
 
     @property
     def parameters_in_order(self) -> tuple[Parameter, ...]:
-        """Return the parameters: none waits for another."""
+        """All parameters; none depends on another."""
         return self.parameters
 
     def allows(self, values: Mapping[str, Any]) -> bool:
-        """Return True: there are no constraints."""
+        """Return True, because there are no constraints."""
         return True

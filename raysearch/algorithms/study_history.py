@@ -1,4 +1,4 @@
-"""The trials of a study of Optuna as the history of a search, for algorithms that learn from one."""
+"""The trials of a study of Optuna as the history of a search, for algorithms that learn from a history."""
 
 import math
 from collections.abc import Collection
@@ -14,28 +14,28 @@ from raysearch.history.history import History, TrialHistory
 
 @dataclass
 class _StudyTrial(TrialHistory):
-    """A trial whose value, where it has one, stands in for the best of its reports."""
+    """A trial whose final value, if it has one, replaces the best of its reports."""
 
     outcome: Report | None = None
-    """The value that it ended with."""
+    """Value that the trial ended with."""
 
     def best(self, mode: Mode) -> Report | None:
-        """Return the value as a report; without one, the report with the best value."""
+        """Return the final value as a report; without one, the report with the best value."""
         return self.outcome or super().best(mode)
 
 
 def history_of(study: Study, names: Collection[str], number: int) -> History:
-    """Return the trials of a study, those aside that wait or that run without all parameters.
+    """Return the history of a study's trials; waiting trials and running trials with other parameters are left out.
 
-    Of several objectives the first one counts. A completed trial counts with its value, whatever it reported on the
-    way; a pruned one as stopped, with its intermediate values. A trial that violates the constraint `feasible`, or any
-    without a value, or whose value is not finite, is infeasible. One that failed, or was pruned before it reported,
-    tells nothing.
+    Only the first objective counts. A completed trial counts with its final value, not with its intermediate values. A
+    pruned trial counts as stopped, with its intermediate values. A trial is infeasible if it violates the constraint
+    `feasible`, if it violates any constraint and has no value, or if its value is not finite. A trial that failed, or
+    was pruned before it reported, is ignored by the algorithms.
 
     Args:
         study: The study.
-        names: The parameters that a running trial must have.
-        number: Number of the trial that is asked for, which is left out.
+        names: Names of the parameters that a running trial must have.
+        number: Number of the trial that values are requested for; it is left out.
     """
     history = History()
     history.mode = "min" if study.directions[0] == StudyDirection.MINIMIZE else "max"

@@ -1,4 +1,4 @@
-"""Parameters and points of the unit cube, for algorithms that see numbers only."""
+"""Conversion between parameters and points of the unit cube, for algorithms that only work on numbers."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -17,7 +17,10 @@ from raysearch.algorithms.searched_space import SearchedSpace
 
 
 def from_unit(distribution: BaseDistribution, u: float) -> Any:
-    """The value at `u` in [0, 1): uniform in the distribution's own scale, every step and choice as wide as another."""
+    """Return the value at `u` in [0, 1).
+
+    The value is uniform on the distribution's own scale if `u` is uniform; all steps and choices have equal shares.
+    """
     match distribution:
         case CategoricalDistribution(choices=choices):
             return choices[int(u * len(choices))]
@@ -37,7 +40,7 @@ def from_unit(distribution: BaseDistribution, u: float) -> Any:
 
 
 def to_unit(distribution: FloatDistribution | IntDistribution, value: float) -> float:
-    """The place of `value` in [0, 1]: what `from_unit` maps back to it."""
+    """Return the position of `value` in [0, 1] that `from_unit` maps back to it."""
     low, high = float(distribution.low), float(distribution.high)
     if isinstance(distribution, IntDistribution):
         half = 0.5 if distribution.log else 0.5 * distribution.step
@@ -48,7 +51,7 @@ def to_unit(distribution: FloatDistribution | IntDistribution, value: float) -> 
 
 
 def active_values(space: SearchedSpace, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values whose parameters are active, given the others."""
+    """Return the values whose parameters are active, given the other values."""
     kept: dict[str, Any] = {}
     for parameter in space.parameters_in_order:
         if parameter.active(kept, space.config):
@@ -59,9 +62,10 @@ def active_values(space: SearchedSpace, values: Mapping[str, Any]) -> dict[str, 
 def around(
     centres: npt.NDArray[np.float64], num: int, rng: np.random.Generator, reaches: tuple[float, float]
 ) -> npt.NDArray[np.float64]:
-    """Return `num` points near each of (N, D) centres, (N * num, D) in [0, 1), with some coordinates as they were.
+    """Return `num` random points near each of (N, D) centres, (N * num, D) in [0, 1).
 
-    The standard deviation of a point's distance is drawn on a logarithmic scale between the two `reaches`.
+    About half of the coordinates of a point keep their value. The standard deviation of its distance is drawn on a
+    logarithmic scale between the two `reaches`.
     """
     shape = len(centres), num
     nearest, farthest = (math.log(reach) for reach in reaches)
@@ -73,13 +77,13 @@ def around(
 
 
 _MAX_DRAWS = 4000
-"""Draws at random after which none is taken to be fit."""
+"""Number of random draws after which the space counts as exhausted."""
 
 
 def draw_at_random(
     space: SearchedSpace, seed: int, may_start: Callable[[Mapping[str, Any]], bool]
 ) -> dict[str, Any] | None:
-    """The first of many independent draws that may be started; None where none may."""
+    """Return the first of many independent draws that may be started; None if none may."""
     rng = np.random.default_rng(seed)
     draws = (
         active_values(space, {p.path: from_unit(p.distribution, rng.random()) for p in space.parameters})

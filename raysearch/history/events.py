@@ -146,7 +146,7 @@ class Ended:
     needed_memory_bytes: int | None = None
     """Least amount of memory that the trial needs, if it ran out of memory."""
     excess: float | None = None
-    """Memory needed beyond the limit, as a fraction of the limit; None if unknown or not out of memory."""
+    """Memory needed beyond the limit, as a fraction of the limit; None if it is unknown or there was enough."""
     details: str | None = None
     """Traceback of an error for the log; it is not written to the journal."""
     values: Sequence[float] | None = None

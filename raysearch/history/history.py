@@ -71,9 +71,7 @@ class TrialHistory:
     needed_memory_bytes: int | None = None
     """Least amount of memory that the trial needs; None if it did not run out of memory."""
     excess: float | None = None
-    """Memory needed beyond the limit, as a fraction of the limit; None if the trial was feasible or the amount is
-    unknown.
-    """
+    """Memory needed beyond the limit, as a fraction of the limit; None if it is unknown or there was enough."""
     memory_estimate: tuple[str, float] | None = None
     """Name and size of the config's own estimate of its memory."""
     workers_lost: int = 0
@@ -236,9 +234,7 @@ class History:
 
     @property
     def iterations_shared(self) -> tuple[int, int]:
-        """Number of iterations that were not trained because another trial had trained them, and number of all trials'
-        iterations.
-        """
+        """Number of iterations that another trial had trained already, and number of iterations of all trials."""
         whole = sum(trial.last.iteration for trial in self.trials if trial.last)
         return sum(trial.iterations_shared for trial in self.trials), whole
 
@@ -257,9 +253,7 @@ class History:
         return [trial for _, trial in sorted(can_win, key=lambda pair: pair[0])]
 
     def standing(self, trial: TrialHistory) -> tuple[float, float] | None:
-        """Return the violation and the loss by which a trial is ranked, smaller is better; None if the trial cannot
-        win.
-        """
+        """Return the violation and the loss by which a trial is ranked (smaller is better); None if it cannot win."""
         best = trial.best(self.mode)
         if best is None or trial.status in ("failed", "infeasible"):
             return None
