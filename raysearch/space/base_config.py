@@ -1,4 +1,4 @@
-"""The phase of parsing that reads the trainable and the base config of a search."""
+"""The phase of parsing that reads the trainable and the base config."""
 
 import copy
 import os
@@ -28,22 +28,22 @@ from trainables.protocol import HasThreads
 
 @dataclass(frozen=True)
 class BaseConfig:
-    """The trainable, and the config that every trial starts from."""
+    """The trainable and the config that every trial starts from."""
 
     trainable: LoadedTrainable | None
-    """None if it does not load."""
+    """The trainable; None if it cannot be loaded."""
     tree: ConfigTree
     given: dict[str, Any]
-    """The nested config as it was given, prepared."""
+    """The nested config as it was given, with absolute paths."""
     values: dict[str, Any] | None
-    """The complete one, without what breaks a rule; None if nothing can be made of it."""
+    """The complete config, without invalid values; None if it cannot be completed."""
     notices: Sequence[str]
     origins: Mapping[Place, str]
-    """Place -> where its value comes from, if not from the file."""
+    """Sources of values that do not come from the space file, by place."""
 
 
 def read_base_config(document: Document, resources: ResourceSettings) -> tuple[BaseConfig, FaultList]:
-    """Return the trainable and the base config, with the overrides of the config set."""
+    """Return the trainable and the base config, with the overrides of the config applied."""
     faults = FaultList(document.source, document.origins)
     trainable = _trainable(document, faults)
     tree = ConfigTree(trainable.config_model if trainable else None)
@@ -73,7 +73,7 @@ def _trainable(document: Document, faults: FaultList) -> LoadedTrainable | None:
 
 
 def _raw_config(document: Document, tree: ConfigTree, faults: FaultList) -> ConfigFile:
-    """The values under `config:`, in the space file or in the file it names, with absolute paths."""
+    """Return the values under `config:` of the space file, or of the file that it names, with absolute paths."""
     folder, beside = document.folders["config"], document.beside
     values = document.values.get("config")
     if isinstance(values, str):
@@ -107,7 +107,7 @@ def _config_in_file(name: str, folder: Path, tree: ConfigTree, beside: Beside, f
 def _openseg_config(
     values: dict[str, Any], folder: Path, tree: ConfigTree, beside: Beside, faults: FaultList
 ) -> ConfigFile:
-    """A file of the openseg dialect with the flags beside it; values of the config go on top."""
+    """Return the config of an openseg file and its flags; other values beside `openseg` override it."""
     named = {key: values[key] for key in OpensegReference.model_fields if key in values}
     reference = read_section(named, ("config",), OpensegReference, faults)
     if reference is None:
@@ -143,7 +143,7 @@ def _flags_in_file(reference: OpensegReference, folder: Path, faults: FaultList)
 def _complete(
     config: dict[str, Any], tree: ConfigTree, resources: ResourceSettings, faults: FaultList
 ) -> dict[str, Any] | None:
-    """The complete base config; where it breaks a rule, one without the wrong values, so that checking can go on."""
+    """Return the complete base config; invalid values are left out, so that later phases can still check the rest."""
     if tree.model is None:
         return config
     validated = tree.validate(config, ("config",), faults)

@@ -1,4 +1,4 @@
-"""What a confirmation may be asked for, and what would keep it from being done."""
+"""Settings of a confirmation, and the conditions under which a search can be confirmed."""
 
 from typing import Any, Literal
 
@@ -8,24 +8,24 @@ from trainables.config import Config
 Split = Literal["val", "test"]
 
 TEST_METRICS = ("miou", "pixel_accuracy")
-"""Metrics that can be had of the test images: those of a confusion matrix."""
+"""Metrics that can be measured on the test images: those of a confusion matrix."""
 
 
 class ConfirmSettings(Section):
-    """The best trials and the default config are trained again with new seeds once the search has finished."""
+    """Retraining of the best trials and the default config with new seeds, once the search has finished."""
 
     top: Count = 3
-    """How many of the best trials, not counting the default."""
+    """Number of the best trials to retrain, besides the default config."""
     seeds: Count = 3
-    """How many new seeds for each; an interval takes two or more."""
+    """Number of new seeds for each config; a confidence interval needs at least two."""
     split: Split = "val"
-    """The images of the confirmed figure. With `test` the validation images still choose among the confirmed."""
+    """Images on which the score is measured. With `test`, validation images still choose the winner."""
 
 
 def obstacle(config_model: Any, is_seed_searched: bool, metric: str | None, split: Split) -> tuple[str, str] | None:
-    """What keeps a search from being confirmed, and the fix; None where nothing does.
+    """Return the reason why a search cannot be confirmed and the fix; None if it can.
 
-    There is one config whose seed is known, and that seed must be free to choose.
+    Only the config of the bundled trainable has a known seed, and a search must not vary that seed itself.
     """
     if config_model is not Config:
         what = "the trainable has a config of its own, which `train` cannot train and confirm cannot seed"

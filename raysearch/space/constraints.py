@@ -1,8 +1,8 @@
 """Constraints as text: `contrast.max_views <= contrast.max_samples`, `iou.bicyclist >= 0.15`.
 
-A side is a number, a name, or a number times a name; a name is a dotted path of the trial config or something that the
-trainable reports. What compares values of the config alone is known before a trial starts; what compares a reported
-number too is known of every report.
+Each side is a number, a name, or a number times a name. A name is a dotted path of the trial config or a metric that
+the trainable reports. A constraint on config values alone is checked before a trial starts. A constraint on metrics is
+checked at every report.
 """
 
 import math
@@ -32,45 +32,45 @@ _FORM = "write it as `path <= number * path`, with one of <=, <, >=, >"
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a comparison: a factor, times what a name stands for where there is one."""
+    """One side of a comparison: a factor, multiplied by the value of a name if there is one."""
 
     factor: float
     path: str | None = None
-    """Of a value of the trial config."""
+    """Dotted path of a value of the trial config."""
     metric: str | None = None
-    """Of a reported number, or list of numbers."""
+    """Name of a reported number or list of numbers."""
     entry: int | None = None
-    """Which number of the list."""
+    """Index of the number in the reported list."""
 
     @property
     def name(self) -> str | None:
-        """The config path or the metric."""
+        """Config path or metric of the side."""
         return self.path or self.metric
 
 
 @dataclass(frozen=True)
 class Constraint:
-    """That one side is at most, or less than, another."""
+    """The condition that one side is at most, or less than, the other."""
 
     text: str
-    """As it was written."""
+    """The constraint as it was written."""
     smaller: Side
     larger: Side
     is_strict: bool
 
     @property
     def is_on_reports(self) -> bool:
-        """Whether a report decides it, and not the config alone."""
+        """True if the constraint depends on a reported metric."""
         return self.smaller.metric is not None or self.larger.metric is not None
 
     def violation(self, value_of: Callable[[str], Any], reported: Mapping[str, Any] | None = None) -> float:
-        """By how much the smaller side is too large; at most 0 where the constraint holds.
+        """Return the amount by which the smaller side is too large; at most 0 if the constraint is satisfied.
 
-        Where a value of the config is null the constraint says nothing and holds; where something is not reported, or
-        is no number, it does not.
+        A constraint is satisfied if a config value in it is null. It is violated if a metric in it is not reported or
+        is not a number.
 
         Args:
-            value_of: The trial's value of a dotted path.
+            value_of: Function that returns the trial's value at a dotted path.
             reported: The metrics of a report.
         """
         sides = []
@@ -86,7 +86,7 @@ class Constraint:
 
 
 def _value(side: Side, value_of: Callable[[str], Any], reported: Mapping[str, Any]) -> float | None:
-    """The number a name stands for: None for null in the config, NaN for what a report lacks."""
+    """Return the number that a name stands for: None for null in the config, NaN for a metric that is not reported."""
     if side.path is not None:
         value = value_of(side.path)
         return None if value is None or value is ABSENT else float(value)
@@ -106,16 +106,16 @@ def read_constraints(
     entries: Mapping[str, Sequence[str]],
     faults: FaultList,
 ) -> tuple[Constraint, ...]:
-    """The constraints under `constraints:`; those with a fault are left out.
+    """Return the constraints under `constraints:`; faulty ones are left out.
 
     Args:
-        given: What stands there.
+        given: The value of `constraints:`.
         tree: The paths of the trial config.
         base: The nested base config.
-        parameters: What is searched.
-        metrics: The names of all numbers that are reported, where the trainable declares them.
-        entries: Name of every list that is reported -> the name of each of its numbers, where the config knows them.
-        faults: Takes what is wrong.
+        parameters: The searched parameters.
+        metrics: Names of all reported metrics, if the trainable declares them.
+        entries: Names of the entries of every reported list, by the list's name, if the config knows them.
+        faults: List to which faults are added.
     """
     if given is None:
         return ()
@@ -137,7 +137,7 @@ def read_constraints(
 
 @dataclass(frozen=True)
 class _Names:
-    """What the name of a side can stand for."""
+    """The names that a side of a constraint may use."""
 
     tree: ConfigTree
     base: Mapping[str, Any]
@@ -146,7 +146,7 @@ class _Names:
     entries: Mapping[str, Sequence[str]]
 
     def side(self, factor: float, name: str) -> Side | tuple[str, str]:
-        """The side with a name; or what is wrong with the name, and the fix."""
+        """Return the side with a name, or what is wrong with the name and the fix."""
         list_name, _, rest = name.partition(".")
         if self._is_path(name):
             return Side(factor, path=self.tree.resolve(name).path)
@@ -167,7 +167,7 @@ class _Names:
         return f"{name} is neither in the trial config nor reported", fix
 
     def values_of(self, path: str) -> list[Any]:
-        """The ends of the range of a path's values, or all of them."""
+        """Return the ends of the range of a path's values, or all of its values."""
         parameter = next((p for p in self.parameters if p.path == path), None)
         fixed = lookup(self.base, path, None)
         match None if parameter is None else parameter.distribution:
@@ -178,7 +178,7 @@ class _Names:
             case _:
                 return [fixed]
         assert parameter is not None
-        return [*values, fixed] if parameter.when else values  # where it is inactive, the config's own value holds
+        return [*values, fixed] if parameter.when else values  # An inactive parameter keeps the config's value.
 
     def _is_path(self, name: str) -> bool:
         if self.tree.model is not None:
@@ -221,7 +221,7 @@ def _parse(text: Any, names: _Names, faults: FaultList) -> Constraint | None:
 
 
 def _check_values(constraint: Constraint, names: _Names, faults: FaultList) -> None:
-    """Whatever a path can be must be a number, or null."""
+    """Record a fault if a path can have a value that is neither a number nor null."""
     for side in (constraint.smaller, constraint.larger):
         for value in [] if side.path is None else names.values_of(side.path):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
@@ -231,7 +231,7 @@ def _check_values(constraint: Constraint, names: _Names, faults: FaultList) -> N
 
 
 def _check_possible(constraint: Constraint, names: _Names, faults: FaultList) -> None:
-    """The config as it stands must hold it where a trial is made of that, and some value of the space must."""
+    """Record a fault if a constraint never holds, or if the config as it stands violates it."""
     if constraint.is_on_reports:
         return
     place = ("constraints",)
@@ -252,7 +252,7 @@ def _check_possible(constraint: Constraint, names: _Names, faults: FaultList) ->
 
 
 def _ends(side: Side, names: _Names) -> tuple[float, float] | None:
-    """The least and the largest that a side can be; None where it can be null."""
+    """Return the smallest and the largest value of a side; None if it can be null."""
     if side.path is None:
         return side.factor, side.factor
     values = names.values_of(side.path)

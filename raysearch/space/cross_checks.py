@@ -1,4 +1,4 @@
-"""The last phase of parsing: what only several parts of a space file together tell."""
+"""The last phase of parsing: checks that involve several sections of a space file."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,16 +27,16 @@ from trainables.spelling import nearest
 
 @dataclass(frozen=True)
 class Checked:
-    """What follows from all parts of a space file."""
+    """The results that depend on several sections of a space file."""
 
     objectives: tuple[Objective, ...]
     constraints: tuple[Constraint, ...]
     max_iters: int | None
-    """The full budget."""
+    """Full budget in iterations."""
     grace_iters: int | None
-    """The first rung."""
+    """Iteration of the first rung."""
     idle: Sequence[str]
-    """Which values that were given have no effect, one line for each reason."""
+    """Notices about given values that have no effect, one per reason."""
 
 
 def cross_check(
@@ -46,7 +46,7 @@ def cross_check(
     config: BaseConfig,
     space: Searched,
 ) -> tuple[Checked, FaultList]:
-    """Return what follows from all parts together, and where they disagree."""
+    """Return the results that depend on several sections, and the faults between them."""
     faults = FaultList(document.source, space.origins)
     objectives = _objectives(document, config, faults)
     if search is not None:
@@ -65,7 +65,7 @@ def cross_check(
 
 
 def _survey(config: BaseConfig, space: Searched, faults: FaultList) -> Survey | None:
-    """Return what the config model says of the space; None where it has faults, or there is no model."""
+    """Return the survey of the space by the config model; None without a model or with faults."""
     base, model = config.values, config.tree.model
     if config.trainable is None or base is None:
         return None
@@ -96,7 +96,7 @@ def _objectives(document: Document, config: BaseConfig, faults: FaultList) -> tu
         faults.add(("objective",), "is missing", "give one, such as {metric: miou, mode: max}")
         return ()
     several = given if isinstance(given, list) else [given]
-    # Where the config breaks a rule, its own fault is told, and the names of what it reports are not known.
+    # The names of reported metrics depend on the config, so they are unknown if the config has a fault of its own.
     trainable, base = config.trainable, config.values
     reported = trainable.metrics if trainable is not None and base is not None else None
     entries = {} if base is None else entries_of(config.tree.model, base)
@@ -121,7 +121,7 @@ def _check_metric(
     place: Place,
     faults: FaultList,
 ) -> None:
-    """Record a fault where a metric cannot be an objective after those before it."""
+    """Record a fault if a metric cannot be an objective after the ones before it."""
     entry = entry_of(metric, reported, entries)
     if metric in before or (entry is not None and entry in [entry_of(one, reported, entries) for one in before]):
         faults.add(place, f"{show(metric)} is an objective already", "name every metric once")
@@ -156,7 +156,7 @@ def _check_algorithm(search: SearchSettings, parameters: Sequence[Parameter], fa
 def _check_several(
     objectives: Sequence[Objective], search: SearchSettings, scheduler: SchedulerSettings | None, faults: FaultList
 ) -> None:
-    """Not every algorithm and rule knows what to do with several objectives."""
+    """Record faults of algorithms and schedulers that do not support the number of objectives."""
     if len(objectives) > 1 and search.algorithm in ("cmaes", "curve_gp"):
         what = f"{search.algorithm} knows one objective, and there are {len(objectives)}"
         faults.add(("search", "algorithm"), what, "use tpe, nsga2 or gp")
@@ -194,9 +194,9 @@ def _check_confirm(
 def _budget(
     scheduler: SchedulerSettings | None, trainable: LoadedTrainable | None, survey: Survey | None, faults: FaultList
 ) -> tuple[int | None, int | None]:
-    """The full budget and the first rung, in iterations."""
+    """Return the full budget and the iteration of the first rung."""
     if scheduler is None or trainable is None or (trainable.config_model is not None and survey is None):
-        return None, None  # the faults that hide them are told already
+        return None, None  # The faults that make them unknown are already recorded.
     own = survey.budget if survey is not None else None
     warmup_end = survey.warmup_end if survey is not None else 0
     max_iters = scheduler.max_iters or own
@@ -229,7 +229,7 @@ def _budget(
 
 
 def _check_rule(scheduler: SchedulerSettings, faults: FaultList) -> None:
-    """Options that the rule does not have."""
+    """Record faults of options that the scheduler does not have."""
     if scheduler.form == "promotion" and scheduler.name != "asha":
         what = f"promotion, but {scheduler.name} has the stopping form alone"
         faults.add(("scheduler", "form"), what, "set scheduler.name to asha, or form to stopping")
@@ -239,7 +239,7 @@ def _check_rule(scheduler: SchedulerSettings, faults: FaultList) -> None:
 
 
 def _check_pilots(scheduler: SchedulerSettings, faults: FaultList) -> None:
-    """A first rung that is found may lie anywhere, and some rules do not take every one."""
+    """Record a fault if the scheduler does not support a first rung at any iteration, as `auto` may choose it."""
     if scheduler.name == "pasha":
         what = "auto may find a rung so late that pasha has none to grow to"
         faults.add(("scheduler", "grace_iters"), what, "give a number, or set scheduler.name to asha")
@@ -251,7 +251,7 @@ def _first_rung(scheduler: SchedulerSettings, max_iters: int, smallest: int) -> 
 
 
 def _check_room(scheduler: SchedulerSettings, max_iters: int, smallest: int, faults: FaultList) -> None:
-    """Some rules have nothing to do where the first rung lies too close to the full budget."""
+    """Record a fault if the first rung is too close to the full budget for the scheduler to have an effect."""
     match scheduler.name:
         case "pasha":
             factor, need = scheduler.reduction_factor, "pasha needs two rungs below the full budget"

@@ -1,4 +1,4 @@
-"""Ranges as Ray Tune and Optuna write them in Python, in the words of a space file."""
+"""Conversion of ranges that Ray Tune and Optuna define in Python to the words of a space file."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,19 +12,19 @@ _NO_STEPS = "a log scale has no even steps", "use a log range without quantizati
 
 
 class _Unsayable(ValueError):
-    """What no words of a space file say: what it is, and the fix."""
+    """A range that a space file cannot express; its arguments are what is wrong and the fix."""
 
 
 def split_entries(
     entries: Mapping[str, Any], faults: FaultList, place: Place = ()
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """What is searched, in words, and what is fixed; both by dotted path.
+    """Return the searched ranges in words and the fixed values, both by dotted path.
 
     Args:
-        entries: Name, or dotted path -> a domain of Ray Tune, a distribution of Optuna, `{"grid_search": [...]}`, words
-            of a space file, a mapping of such entries, or a plain value.
-        faults: Takes what cannot be said in words.
-        place: Where the entries lie, for messages.
+        entries: Values by name or dotted path: a domain of Ray Tune, a distribution of Optuna, `{"grid_search":
+            [...]}`, words of a space file, a mapping of such values, or a plain value.
+        faults: List to which faults are added.
+        place: Place of the entries in messages.
     """
     searched: dict[str, dict[str, Any]] = {}
     fixed: dict[str, Any] = {}
@@ -42,7 +42,7 @@ def split_entries(
 
 
 def words_of(value: Any) -> dict[str, Any] | None:
-    """The words of a range; None for a value that is none."""
+    """Return the words of a range; None for a value that is not a range."""
     match value:
         case FloatDistribution(low=low, high=high, log=log, step=step):
             return _number("float", low, high, log, step)
@@ -71,7 +71,7 @@ def _domain_words(domain: Any, sample: Any) -> dict[str, Any]:
             return {"type": "categorical", "choices": list(domain.categories)}
         case sample.Integer() if log and quantum not in (None, 1):
             raise _Unsayable(f"tune.qlograndint with q = {quantum}: {_NO_STEPS[0]}", _NO_STEPS[1])
-        case sample.Integer() if quantum in (None, 1):  # the upper end of Tune's whole numbers is not included
+        case sample.Integer() if quantum in (None, 1):  # Ray Tune excludes the upper end of integer ranges.
             return _number("int", domain.lower, domain.upper - 1, log, None)
         case sample.Integer():
             low, high = -(-domain.lower // quantum) * quantum, domain.upper // quantum * quantum
@@ -93,7 +93,7 @@ def _number(kind: str, low: float, high: float, log: bool, step: float | None) -
 
 
 def _flat(entries: Mapping[str, Any], sections: Place) -> Iterator[tuple[str, Any]]:
-    """The entries by dotted path; a mapping that is no range is a section."""
+    """Yield the entries by dotted path; a mapping that is not a range is a section."""
     for key, value in entries.items():
         path = (*sections, str(key))
         is_range = isinstance(value, Mapping) and ("grid_search" in value or value.get("type") in WORDS)

@@ -1,4 +1,4 @@
-"""The first two phases of parsing: a space file's content as plain values, with the overrides of plain sections set."""
+"""The first two phases of parsing: the content of a space file as plain values, and overrides of its plain sections."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -22,14 +22,14 @@ from trainables.spelling import nearest
 
 @dataclass(frozen=True)
 class Given:
-    """What is given beside a space file, on a command line."""
+    """The overrides given beside a space file on a command line."""
 
     set_values: Sequence[str]
     """`key=value` overrides of any section."""
     trailing: Sequence[str]
     """`a.b.c value` overrides of the config, and flags of the original trainer."""
     cwd: Path
-    """Where relative paths in them start."""
+    """Folder to which relative paths in them refer."""
 
 
 @dataclass(frozen=True)
@@ -37,20 +37,20 @@ class Document:
     """The content of a space file."""
 
     source: str
-    """Its name in messages."""
+    """Name of the file in messages."""
     values: Mapping[str, Any]
     folders: Mapping[str, Path]
-    """Key -> where relative paths below it start, where they were written; `search` stands for `warm_start`."""
+    """Folders to which relative paths under a key refer, by key; the key `search` is for paths in `warm_start`."""
     beside: Beside
-    """What is still to be set in the config."""
+    """Overrides that a later phase applies to the config."""
     space_overrides: Sequence[Override] = ()
-    """What is still to be set in the space."""
+    """Overrides that a later phase applies to the searched values."""
     origins: Mapping[Place, str] = field(default_factory=lambda: MappingProxyType({}))
-    """Place -> where its value comes from, if not from the file."""
+    """Sources of values that do not come from the file, by place."""
 
 
 def read_values(raw: Mapping[str, Any], base_dir: Path, source: str, cwd: Path) -> tuple[Document, FaultList]:
-    """Return the content in plain values, and what is wrong with its keys."""
+    """Return the content as plain values, and the faults of its keys."""
     faults = FaultList(source)
     values: dict[str, Any] = plain(raw, (), faults)
     for key in values:
@@ -62,7 +62,7 @@ def read_values(raw: Mapping[str, Any], base_dir: Path, source: str, cwd: Path) 
 
 
 def override_document(document: Document, given: Given) -> tuple[Document, FaultList]:
-    """Set whole keys and the values of plain sections; keep what goes into config and space for their phases."""
+    """Apply overrides of whole sections and of plain sections; keep those of config and space for their own phases."""
     faults = FaultList(document.source)
     values, folders = dict(document.values), dict(document.folders)
     inner: dict[str, list[Override]] = {"config": [], "space": []}

@@ -1,4 +1,4 @@
-"""The searched values: one parameter a path, with its range in Optuna's words and the conditions on it."""
+"""Searched values: one parameter per path, with a range in Optuna's words and the conditions under which it matters."""
 
 import math
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
@@ -25,10 +25,15 @@ class Parameter:
     path: str
     distribution: BaseDistribution
     when: Mapping[str, Any]
-    """Dotted path -> the value, or list of values, that it must have for this parameter to matter."""
+    """Values that other paths must have for this parameter to be active; a value or a list of values by dotted path."""
 
     def active(self, values: Mapping[str, Any], base: Mapping[str, Any]) -> bool:
-        """Whether its conditions hold, given searched values by path and the nested base config for the rest."""
+        """Return True if the parameter's conditions hold.
+
+        Args:
+            values: Searched values by dotted path.
+            base: Nested base config for all other paths.
+        """
         for path, allowed in self.when.items():
             value = values[path] if path in values else lookup(base, path)
             if not _holds(value, allowed):
@@ -37,36 +42,36 @@ class Parameter:
 
 
 class _FloatWords(Section):
-    """A number between two others."""
+    """A number between two limits."""
 
     low: Float
-    """The smallest value, included."""
+    """Smallest value, included."""
     high: Float
-    """The largest value, included."""
+    """Largest value, included."""
     log: bool = False
-    """Search its logarithm, as suits rates and factors; needs `low` above 0."""
+    """Search the logarithm of the value, which suits rates and factors; needs `low` above 0."""
     step: Float | None = None
-    """Only the values at whole steps from `low`; absent: all of them."""
+    """Distance of the values from each other, starting at `low`; absent: any value."""
 
 
 class _IntWords(Section):
-    """A whole number between two others."""
+    """A whole number between two limits."""
 
     low: Int
-    """The smallest value, included."""
+    """Smallest value, included."""
     high: Int
-    """The largest value, included."""
+    """Largest value, included."""
     log: bool = False
-    """Search its logarithm, as suits sizes and counts; needs `low` of 1 or more."""
+    """Search the logarithm of the value, which suits sizes and counts; needs `low` of at least 1."""
     step: Int = 1
-    """Only the values at whole steps from `low`."""
+    """Distance of the values from each other, starting at `low`."""
 
 
 class _CategoricalWords(Section):
-    """One of a list, without an order."""
+    """One value of an unordered list."""
 
     choices: list[Any]
-    """Texts, numbers, true, false, null, or lists of these."""
+    """Text, numbers, true, false, null, or lists of these."""
 
 
 WORDS: dict[str, type[_FloatWords | _IntWords | _CategoricalWords]] = {
@@ -86,11 +91,11 @@ _WORDS_ELSEWHERE = {
     "lograndint": "{type: int, low: …, high: …, log: true}",
     **dict.fromkeys(("choice", "grid_search"), "{type: categorical, choices: […]}"),
 }
-"""Kind of a range in the words of Ray Tune, W&B or Optuna -> the same in the words of a space file."""
+"""The words of a space file for each kind of range in Ray Tune, W&B and Optuna."""
 
 
 def read_parameters(searched: dict[str, Any], tree: ConfigTree, faults: FaultList) -> list[Parameter]:
-    """The parameters under `space:`; those with a fault are left out."""
+    """Return the parameters under `space:`; faulty ones are left out."""
     if not searched:
         faults.add(("space",), "is missing or empty, so nothing would be searched", "give at least one path")
     parameters = []
@@ -111,7 +116,7 @@ def conditions_hold(
     base: Mapping[str, Any],
     faults: FaultList,
 ) -> bool:
-    """Check every `when`: its paths exist, its values can occur, and no parameter waits for itself."""
+    """Check every `when`: its paths exist, its values can occur, and no parameter depends on itself."""
     num_faults = len(faults)
     by_path = {parameter.path: parameter for parameter in parameters}
     for parameter in parameters:
@@ -127,7 +132,7 @@ def conditions_hold(
                         what = f"when: {gate} is never {show(value)}"
                         faults.add(place, what, f"it is searched over {range_of(by_path[gate].distribution)}")
             elif gate in searched:
-                continue  # its own fault is told already
+                continue  # The gate's own fault is already recorded.
             elif fixed is ABSENT:
                 faults.add(place, f"when: the config has no {gate}", nearest(gate, searched))
             elif not _holds(fixed, allowed):
@@ -142,7 +147,7 @@ def conditions_hold(
 
 
 def gates_first(parameters: Sequence[Parameter]) -> tuple[Parameter, ...]:
-    """The parameters in an order in which each follows those that its conditions name."""
+    """Return the parameters in an order in which each follows the parameters that its conditions name."""
     by_path = {parameter.path: parameter for parameter in parameters}
     gates = {path: [gate for gate in parameter.when if gate in by_path] for path, parameter in by_path.items()}
     return tuple(by_path[path] for path in TopologicalSorter(gates).static_order())
@@ -151,7 +156,7 @@ def gates_first(parameters: Sequence[Parameter]) -> tuple[Parameter, ...]:
 def with_gates_open(
     state: Mapping[str, Any], parameter: Parameter, value: Any, parameters: Sequence[Parameter], base: dict[str, Any]
 ) -> dict[str, Any]:
-    """A state with one more value, its gates opened, and without the values that are inactive then."""
+    """Return a state with one more value, with its gates opened and without the values that become inactive."""
     by_path = {other.path: other for other in parameters}
     values = {**state, parameter.path: value}
     waiting = [parameter]
@@ -167,14 +172,14 @@ def with_gates_open(
             if gate in values:
                 waiting.append(by_path[gate])
     kept: dict[str, Any] = {}
-    for other in parameters:  # gates come first
+    for other in parameters:  # Gates come first, so their values are known.
         if other.path in values and other.active(kept, base):
             kept[other.path] = values[other.path]
     return kept
 
 
 def probes(distribution: BaseDistribution) -> Iterator[tuple[str, Any]]:
-    """The ends of a range (whole numbers also between), or every choice; each in words and as it is."""
+    """Yield the ends of a range (of whole numbers also the middle) or every choice, each described and as a value."""
     match distribution:
         case CategoricalDistribution(choices=choices):
             for choice in choices:
@@ -191,13 +196,13 @@ def probes(distribution: BaseDistribution) -> Iterator[tuple[str, Any]]:
 def combinations(
     parameters: Sequence[Parameter], paths: Collection[str], base: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """What the searched values of some paths, and of the gates before them, can be together, without inactive ones.
+    """Yield the combinations of the searched values of some paths and of their gates, without inactive values.
 
-    Of a range of whole numbers these are the first few and the last: what goes wrong, goes wrong with small ones.
+    Of a range of whole numbers, only the first few and the last are combined, because faults show at small numbers.
 
     Args:
         parameters: All parameters of the space, gates first.
-        paths: Dotted paths of the values to be combined.
+        paths: Dotted paths whose values are combined.
         base: The nested base config.
     """
     wanted = set(paths)
@@ -222,9 +227,9 @@ def combinations(
 
 
 _MAX_COMBINATIONS = 4096
-"""Beyond, the trial itself has to tell what is wrong."""
+"""Number of combinations up to which a space is checked; beyond it, a trial itself reports what is wrong."""
 _FIRST_COMBINED = 8
-"""Whole numbers of a range that are combined, beside the last."""
+"""Number of whole numbers of a range that are combined, besides the last."""
 
 
 def _combined_values(distribution: BaseDistribution) -> list[Any]:
@@ -235,7 +240,7 @@ def _combined_values(distribution: BaseDistribution) -> list[Any]:
 
 
 def nearest_value(distribution: BaseDistribution, value: Any) -> Any:
-    """The value of a distribution that lies nearest to a given one: for a choice that one itself, else ABSENT."""
+    """Return the value of a distribution that is nearest to `value`; a choice must equal it, else ABSENT."""
     match distribution:
         case CategoricalDistribution(choices=choices):
             return next((choice for choice in choices if _same(choice, value)), ABSENT)
@@ -251,7 +256,7 @@ def nearest_value(distribution: BaseDistribution, value: Any) -> Any:
 
 
 def range_of(distribution: BaseDistribution) -> str:
-    """The choices or the limits, in words."""
+    """Return the choices or the limits as text."""
     match distribution:
         case CategoricalDistribution(choices=choices):
             return ", ".join(show(choice) for choice in choices)
@@ -329,7 +334,7 @@ def _choices_fit(place: Place, choices: list[Any], faults: FaultList) -> bool:
 
 
 def _equal_choices(earlier: Any, choice: Any) -> tuple[str, str]:
-    """Return what is wrong with two equal choices, and the fix; truth values equal 0 and 1 to Python and Optuna."""
+    """Return what is wrong with two equal choices, and the fix; for Python and Optuna, truth values equal 0 and 1."""
     if show(earlier) == show(choice):
         return f"the choice {show(choice)} is given twice", "keep one"
     what = f"the choices {show(earlier)} and {show(choice)} count as the same value, so no search can tell them apart"
@@ -347,7 +352,7 @@ def _can_take(gate: Parameter, value: Any, fixed: Any) -> bool:
                 taken = abs(steps - round(steps)) < 1e-8
         case _:
             raise AssertionError(gate.distribution)
-    return taken or (bool(gate.when) and _same(fixed, value))  # an inactive gate keeps the config's value
+    return taken or (bool(gate.when) and _same(fixed, value))  # An inactive gate keeps the value of the base config.
 
 
 def _holds_mapping(choice: Any) -> bool:
@@ -355,12 +360,12 @@ def _holds_mapping(choice: Any) -> bool:
 
 
 def _holds(value: Any, allowed: Any) -> bool:
-    """Return True if a value is the one that a condition names, or one of the list that it names."""
+    """Return True if a value is the one that a condition names, or is in the list that it names."""
     return _same(value, allowed) or any(_same(value, other) for other in _as_list(allowed))
 
 
 def _options(gate: Parameter, allowed: Any, fixed: Any) -> list[Any]:
-    """Return the values that a condition names: a list may be one value, of a gate whose choices are lists."""
+    """Return the values that a condition names; if the gate's choices are lists, a list may be a single value."""
     return [allowed] if _can_take(gate, allowed, fixed) else _as_list(allowed)
 
 
@@ -373,7 +378,7 @@ def _same(value: Any, other: Any) -> bool:
 
 
 def identity(value: Any) -> Hashable:
-    """Return what tells a value from others: 1 and 1.0 are one value, `true` is another."""
+    """Return a hashable that identifies a value: 1 and 1.0 are the same value, `true` is another one."""
     match value:
         case bool():
             return bool, value

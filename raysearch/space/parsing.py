@@ -1,6 +1,6 @@
-"""Reads a space file into a checked `SearchSpec`, in phases, each of which returns its values and its faults.
+"""Reads a space file into a checked `SearchSpec`, in phases that each return values and faults.
 
-Every fault of the file is found before anything runs, and all of them are raised at once, in the file's order.
+All faults of the file are found before anything runs, and they are raised together in the order of the file.
 """
 
 import os
@@ -28,7 +28,7 @@ from raysearch.space.track_settings import TrackSettings
 _T = TypeVar("_T")
 
 Look = Callable[[LoadedTrainable, dict[str, Any]], list[Fault]]
-"""What is wrong with a complete base config that only its data and its trainable tell."""
+"""Function that returns the faults of a complete base config that only its dataset and its trainable reveal."""
 
 
 def load_space(
@@ -39,17 +39,18 @@ def load_space(
     cwd: Path | None = None,
     look: Look | None = None,
 ) -> SearchSpec:
-    """The search that a space file describes.
+    """Return the search that a space file describes.
 
     Args:
-        path: The space file, or the name of a shipped one; relative paths in it start at its folder.
+        path: The space file, or the name of a shipped one; relative paths in it refer to its folder.
         set_values: `key=value` overrides of any section, by dotted path; values are YAML.
         trailing: `a.b.c value` overrides of the config, as the words of a command line.
-        cwd: Where relative paths in overrides start; absent: the working directory.
-        look: Asked where the file has faults, so that those of the data are told together with them.
+        cwd: Folder to which relative paths in overrides refer; absent: the working directory.
+        look: Function that is called if the file has faults, so that faults of the dataset are raised together with
+            them.
 
     Raises:
-        InputError: every fault of the file and of the overrides.
+        InputError: the file or the overrides have faults.
     """
     source = str(path)
     path = find_space(path)
@@ -68,10 +69,18 @@ def parse_space(
     *,
     cwd: Path | None = None,
 ) -> SearchSpec:
-    """The search that a space file's content describes; `source` names it in messages. See `load_space`.
+    """Return the search that the content of a space file describes; see `load_space`.
+
+    Args:
+        document: The content of the file.
+        base_dir: Folder to which relative paths in it refer.
+        source: Name of the content in messages.
+        set_values: See `load_space`.
+        trailing: See `load_space`.
+        cwd: See `load_space`.
 
     Raises:
-        InputError: every fault of the document and of the overrides.
+        InputError: the document or the overrides have faults.
     """
     return _parse(document, base_dir, source, Given(set_values, trailing, cwd or Path.cwd()))
 
@@ -103,7 +112,7 @@ def _parse(
 
 @dataclass(frozen=True)
 class _Sections:
-    """The plain sections; None for one that breaks a rule."""
+    """The plain sections; None for a section with a fault."""
 
     name: str
     search: SearchSettings | None
@@ -135,7 +144,7 @@ def _name(name: Any, faults: FaultList) -> str:
 
 
 def _spec(document: Document, sections: _Sections, config: BaseConfig, space: Searched, checked: Checked) -> SearchSpec:
-    """Return the search that parts without a fault describe."""
+    """Return the search that sections without faults describe."""
     trainable, base = _there(config.trainable), _there(config.values)
     as_run = {"name": sections.name, "trainable": trainable.name, "config": base, "space": space.words}
     values = {**document.values, **as_run}

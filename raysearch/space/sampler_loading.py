@@ -1,4 +1,4 @@
-"""Turns a `search.algorithm` that names a sampler of Optuna, or of the user's own, into its class."""
+"""Loads the sampler class that `search.algorithm` names, from Optuna or from the user's own code."""
 
 import inspect
 import os
@@ -21,12 +21,12 @@ _NAMED = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
 
 
 def is_reference(algorithm: str) -> bool:
-    """Return True if an algorithm is the reference of a class and no name of ours."""
+    """Return True if an algorithm is a reference to a class rather than one of our names."""
     return "." in algorithm or ":" in algorithm
 
 
 def absolute_reference(algorithm: str, folder: Path) -> str:
-    """Return a reference with the absolute path of its file, where it names one."""
+    """Return a reference in which the path of a Python file, if there is one, is absolute."""
     file, colon, name = algorithm.rpartition(":")
     return os.path.abspath(folder / Path(file).expanduser()) + colon + name if file.endswith(".py") else algorithm
 
@@ -35,7 +35,7 @@ def load_sampler(reference: str) -> type[BaseSampler]:
     """Return the class that `package.module.Class`, `package.module:Class` or `/path/file.py:Class` names.
 
     Raises:
-        InputError: the module cannot be imported, or holds no sampler of that name.
+        InputError: the module cannot be imported, or it has no sampler of that name.
     """
     if ":" not in reference:
         reference = ":".join(reference.rsplit(".", 1))
@@ -54,7 +54,7 @@ def load_sampler(reference: str) -> type[BaseSampler]:
 
 
 def build_sampler(reference: str, arguments: Mapping[str, Any], seed: int) -> BaseSampler:
-    """Return a sampler with these arguments, and with a seed where it takes one and none is given."""
+    """Return a sampler with these arguments; it gets `seed` if it takes one and the arguments do not contain it."""
     target = load_sampler(reference)
     seeded = {"seed": seed, **arguments} if "seed" in inspect.signature(target).parameters else arguments
     with warnings.catch_warnings():
@@ -63,7 +63,7 @@ def build_sampler(reference: str, arguments: Mapping[str, Any], seed: int) -> Ba
 
 
 def check_sampler(reference: str, arguments: Mapping[str, Any], faults: FaultList) -> None:
-    """Add a fault for a class that is none or no sampler, and for each argument that it does not take."""
+    """Record a fault if a reference names no usable sampler, and for each argument that the sampler does not take."""
     try:
         target = load_sampler(reference)
     except InputError as error:
@@ -89,6 +89,6 @@ def check_sampler(reference: str, arguments: Mapping[str, Any], faults: FaultLis
         return
     try:
         build_sampler(reference, arguments, seed=0)
-    except Exception as error:  # a class of the user's own may refuse its arguments in any way
+    except Exception as error:  # A class of the user's own may raise anything.
         message = " ".join(f"{type(error).__name__}: {error}".split())
         faults.add(_ARGS, f"{target.__name__} does not take them: {message}", "give the arguments that it documents")

@@ -1,6 +1,6 @@
-"""A JSON Schema of the space file, out of the models that read it: editors complete and check with it while one writes.
+"""A JSON Schema of the space file, generated from its models, for completion and checks in editors.
 
-What a schema cannot say (a constraint between two values, a file that must exist) is left to `check`.
+`check` covers what a schema cannot express, such as a constraint between two values or a file that must exist.
 """
 
 import re
@@ -27,7 +27,7 @@ _VALUES = {"anyOf": [_VALUE, {"type": "array", "items": _LISTED}]}
 
 
 def space_schema(trainable: LoadedTrainable) -> dict[str, Any]:
-    """The schema of space files; the paths of a config are known for those of one trainable."""
+    """Return the schema of space files; it knows the config paths of files that use this trainable."""
     models: list[type[BaseModel]] = [*SECTIONS.values(), OpensegReference, *WORDS.values()]
     if trainable.config_model is not None:
         models.append(trainable.config_model)
@@ -87,7 +87,7 @@ def space_schema(trainable: LoadedTrainable) -> dict[str, Any]:
 def _known(
     trainable: LoadedTrainable, of: Mapping[type[BaseModel], Any], definitions: dict[str, Any], searched: Any
 ) -> dict[str, Any]:
-    """What is known of a space file of this trainable: the paths of its config, and what it reports."""
+    """Return the parts of the schema that depend on the trainable: the paths of its config and its metrics."""
     known: dict[str, Any] = {"config": {"type": ["object", "string"]}, "space": {"additionalProperties": searched}}
     model = trainable.config_model
     if model is not None:
@@ -111,16 +111,16 @@ def _known(
 
 
 def _reported_lists(model: type[BaseModel] | None) -> list[str]:
-    """Return the names of reported lists whose entries can be named, by the config as it is without a value given."""
+    """Return the names of reported lists whose entries have names in the default config."""
     try:
         config = None if model is None else model()
-    except ValidationError:  # a value has no default
+    except ValidationError:  # A value has no default.
         return []
     return sorted(config.metric_entries()) if isinstance(config, HasMetricEntries) else []
 
 
 def _complete_words(definition: dict[str, Any], kind: str) -> None:
-    """Add to the words of a range what is read before its model sees them."""
+    """Add the keys of a range that are read before its model is validated."""
     definition["title"] = kind
     definition["properties"] = {
         "type": {"const": kind},
@@ -135,7 +135,7 @@ def _complete_words(definition: dict[str, Any], kind: str) -> None:
 
 
 def _add_aliases(model: type[BaseModel], reference: Mapping[str, str], definitions: dict[str, Any]) -> None:
-    """Let every field have each of its names."""
+    """Add every alias of every field to the schema."""
     properties = definitions[_name(reference)]["properties"]
     for name, field in model.model_fields.items():
         known = next((properties[key] for key in (name, *aliases(field)) if key in properties), None)

@@ -18,18 +18,18 @@ from trainables.spelling import nearest
 
 @dataclass(frozen=True)
 class Searched:
-    """What is searched."""
+    """The searched values of a space file."""
 
     words: dict[str, Any]
-    """The values under `space:`, by path in its first spelling."""
+    """Content of `space:` by path; aliases are replaced by the field's name."""
     parameters: Sequence[Parameter]
-    """Those that can be read."""
+    """Parameters without faults."""
     origins: Mapping[Place, str]
-    """Place -> where its value comes from, if not from the file."""
+    """Sources of values that do not come from the file, by place."""
 
 
 def read_searched(document: Document, config: BaseConfig) -> tuple[Searched, FaultList]:
-    """Return the searched values, with their overrides set."""
+    """Return the searched values, with their overrides applied."""
     faults = FaultList(document.source, config.origins)
     words = _raw_space(document, config.tree, faults)
     for override in document.space_overrides:
@@ -39,7 +39,7 @@ def read_searched(document: Document, config: BaseConfig) -> tuple[Searched, Fau
 
 
 def _raw_space(document: Document, tree: ConfigTree, faults: FaultList) -> dict[str, Any]:
-    """The values under `space:`, by path in its first spelling and with absolute paths among the choices."""
+    """Return the content of `space:` by path, with aliases resolved and with absolute paths among the choices."""
     folder = document.folders["space"]
     values = document.values.get("space")
     if values is None:
@@ -72,7 +72,7 @@ def _absolute_words(path: str, words: Any, folder: Path, tree: ConfigTree) -> An
 def _override_space(
     searched: dict[str, Any], override: Override, cwd: Path, tree: ConfigTree, faults: FaultList
 ) -> None:
-    """Set one word of one searched path in place; the longest path that fits is meant, since paths hold dots."""
+    """Set one word of one searched path in place; since paths contain dots, the longest path that fits is taken."""
     fitting = [path for path in searched if f"{override.path}.".startswith(f"{path}.")]
     path = max(fitting, key=len, default=override.path)
     key, _, gate = override.path[len(path) + 1 :].partition(".")

@@ -1,4 +1,4 @@
-"""The sections of a space file that are plain settings, as typed models: what is searched for, how, and with what."""
+"""The plain sections of a space file as typed models: objective, search, scheduler, resources."""
 
 from typing import Annotated, Any, Literal
 
@@ -39,13 +39,14 @@ def _reference(value: str) -> str:
 
 
 class Objective(Section):
-    """What makes one trial better than another."""
+    """The metric by which trials are compared."""
 
     metric: str
     """A number that the trainable reports, an entry of a list that it reports, such as `iou.road`, or
-    `peak_memory_bytes`, which is measured around every trial."""
+    `peak_memory_bytes`, which is measured around every trial.
+    """
     mode: Literal["max", "min"]
-    """Whether a larger value is the better one, or a smaller one."""
+    """`max` if a larger value is better, `min` if a smaller one is."""
 
 
 class SearchSettings(Section):
@@ -55,64 +56,73 @@ class SearchSettings(Section):
         Literal["tpe", "random", "qmc", "grid", "cmaes", "gp", "nsga2", "curve_gp", "auto"]
         | Annotated[str, AfterValidator(_reference), WithJsonSchema({"type": "string", "pattern": "[.:]"})]
     ) = "auto"
-    """`auto`: `curve_gp`, or `tpe` where there are several objectives. Text with a dot or a colon names the class of a
-    sampler: `optuna.samplers.QMCSampler`, `package.module:Class`, `file.py:Class`."""
+    """`auto`: `curve_gp`, or `tpe` with several objectives. Text with a dot or a colon names the class of a sampler:
+    `optuna.samplers.QMCSampler`, `package.module:Class`, `file.py:Class`.
+    """
     algorithm_args: dict[str, Any] = {}
-    """Keyword arguments of that class. Where it takes a `seed` and none is given, every proposal gets one of its
-    own."""
+    """Keyword arguments of that class. If it takes a `seed` and none is given, every proposal gets one of its own."""
     trials: Count = 32
-    """How many trials are started, the default config among them."""
+    """Number of trials, the default config included."""
     seed: Annotated[int, Field(ge=0), NotBool] = 0
-    """Seed of the proposals; that of the trainings is the config's own (`train.seed`)."""
+    """Seed of the proposals. The seed of training is `train.seed` of the config."""
     warm_start: Annotated[
         tuple[str, ...], BeforeValidator(_as_several, json_schema_input_type=str | tuple[str, ...])
     ] = ()
-    """Folders of earlier runs, tables of notes (CSV, Parquet) and config files that the search begins with; see
-    `raysearch/search/warm_start.py`."""
+    """Folders of earlier runs, tables of notes (CSV, Parquet) and config files from which the search starts; see
+    `raysearch/search/warm_start.py`.
+    """
     first_points: Annotated[int, Field(ge=0), NotBool] = 5
-    """Of the points that `warm_start` holds without evidence, so many are tried before anything is proposed."""
+    """Number of configs from `warm_start` without a score that are tried before any proposal."""
     confirm: Annotated[
         ConfirmSettings | None, BeforeValidator(_switch, json_schema_input_type=bool | ConfirmSettings | None)
     ] = None
-    """Confirm a finished search at once, and how; `true` is as every default says, `false` is not at all."""
+    """How to confirm the search as soon as it has finished; `true` uses the defaults, `false` does not confirm."""
 
 
 class SchedulerSettings(Section):
-    """Whether and when trials are stopped early; each rule is a file of `raysearch/schedulers`, with its source."""
+    """When trials are stopped early; each scheduler is a file of `raysearch/schedulers`, which names its source."""
 
     name: Literal["asha", "hyperband", "pasha", "median", "none"] = "asha"
-    """`asha`: successive halving without waiting (arXiv 1810.05934); `hyperband`: several of them with first rungs of
-    their own (arXiv 1603.06560); `pasha`: rungs are added as long as the order changes (arXiv 2207.06940); `median`:
-    what is worse than the median of the others so far; `none`: every trial gets its full budget."""
+    """`asha`: asynchronous successive halving (arXiv 1810.05934); `hyperband`: several of them with different first
+    rungs (arXiv 1603.06560); `pasha`: adds rungs as long as the order of the trials changes (arXiv 2207.06940);
+    `median`: stops trials that are worse than the median of the others so far; `none`: every trial gets its full
+    budget.
+    """
     form: Literal["stopping", "promotion"] = "stopping"
-    """What a rung of `asha` does with a trial that it does not let on: stops it for good, or pauses it, to take it up
-    again from its checkpoint once it is among the best."""
+    """What a rung of `asha` does with a trial that is not among the best: `stopping` stops it for good; `promotion`
+    pauses it and resumes it from its checkpoint once it is among the best.
+    """
     grace_iters: Count | Literal["auto"] | None = None
-    """Iterations of the first rung, before which no trial is stopped; `auto`: where the order of the first trials
-    begins to foretell their final one; absent: `auto` for `asha` by the first objective, else so that three rungs fit,
-    but beyond the warm-up."""
+    """Iterations of the first rung, before which no trial is stopped. `auto`: the first iteration at which the order of
+    the first trials predicts their final order. Absent: `auto` for `asha` by the first objective; otherwise after the
+    warm-up, so that three rungs fit.
+    """
     pilot_trials: Annotated[int, Field(ge=5), NotBool] = 6
-    """Trials that must have reached the full budget before `auto` tells; until then none is stopped."""
+    """Trials that must reach the full budget before `auto` finds the first rung; until then no trial is stopped."""
     reduction_factor: Annotated[int, Field(ge=2), NotBool] = 3
-    """One trial in so many passes a rung, and the next rung lies so many times further. The median rule has no rungs:
-    there it only says where an absent `grace_iters` lies."""
+    """One in this many trials passes a rung, and the next rung is at this many times the iterations. The median rule
+    has no rungs and only uses it to derive an absent `grace_iters`.
+    """
     slack: Annotated[float, Field(ge=0), NotBool] | Literal["auto"] = 0.0
-    """How far behind the last trial that a rung lets on another still goes on, in units of the metric; `auto`: one
-    standard error of their difference, where trials report `METRIC_draws`. The median rule has none."""
+    """Distance to the last trial that passes a rung within which another trial also continues, in units of the metric.
+    `auto`: one standard error of their difference, if trials report `METRIC_draws`. The median rule does not use it.
+    """
     max_iters: Count | None = None
-    """The full budget; absent: the config's own."""
+    """Full budget in iterations; absent: that of the config."""
     by: Literal["first", "nondominated_rank"] = "first"
-    """With several objectives: whether a rung of `asha` judges by the first alone, or by who dominates whom in all."""
+    """How a rung of `asha` ranks trials with several objectives: by the first objective alone, or by non-dominated
+    rank.
+    """
     audit_fraction: Annotated[float, Field(ge=0, le=1), NotBool] = 0.05
-    """The share of trials, drawn from the seed, that are let through past every stop to keep the rung audit honest."""
+    """Share of trials, drawn with the seed, that continue past every stop, so that early stopping can be audited."""
 
     @property
     def finds_first_rung(self) -> bool:
-        """Whether pilot trials show where the first rung lies."""
+        """True if pilot trials determine the first rung."""
         return self.grace_iters == "auto" or (self.grace_iters is None and self.name == "asha" and self.by == "first")
 
     def unused(self) -> dict[str, str]:
-        """Return the settings that the rule does not use, with the reason."""
+        """Return the settings that the scheduler does not use, each with the reason."""
         reasons: dict[str, str] = {}
         if not self.finds_first_rung:
             reasons["pilot_trials"] = "scheduler.grace_iters is not auto"
@@ -125,30 +135,32 @@ class SchedulerSettings(Section):
 
 
 class OpensegReference(Section):
-    """A JSON file of openseg or ContrastiveSeg as the config, with the flags that its scripts give beside it."""
+    """A JSON file of openseg or ContrastiveSeg as the config, with the flags of its scripts."""
 
     openseg: str
-    """The file."""
+    """Path of the file."""
     flags: str | list[str] = ""
-    """The flags as on a command line, or its words one by one."""
+    """The flags as on a command line, or a list of its words."""
 
 
 class ResourceSettings(Section):
-    """What one trial occupies, and how many run at a time."""
+    """Resources of one trial, and the number of trials that run at a time."""
 
     cpu: Annotated[float, Field(gt=0), AfterValidator(_grantable), NotBool] = 1.0
-    """CPUs of one trial, which are also its threads; above 1 a whole number."""
+    """CPUs of one trial, and its number of threads; above 1 a whole number."""
     gpu: Annotated[float, Field(ge=0), AfterValidator(_grantable), NotBool] = 0.0
-    """GPUs of one trial; 0.5 lets two trials share one. Above 1 a whole number."""
+    """GPUs of one trial; with 0.5 two trials share one. Above 1 a whole number."""
     concurrent: Literal["auto"] | Count = "auto"
-    """Trials at a time; `auto`: as many as the machines hold."""
+    """Number of trials that run at a time; `auto`: as many as fit on the machines."""
     memory_gb: Annotated[float, Field(gt=0), NotBool] | None = None
-    """Memory that one trial may take, of its GPU or without one of the machine, in GB of 2^30 bytes; a trial that takes
-    more ends as infeasible. Absent: no limit, and the search expects a trial's share of what is there."""
+    """Memory limit of one trial in GB of 2^30 bytes: of its GPU, or of the machine for a CPU-only trial. A trial that
+    exceeds it ends as infeasible. Absent: no limit, and the search expects that a trial can use its share of the
+    memory.
+    """
 
     @property
     def memory_bytes(self) -> int | None:
-        """The same in bytes."""
+        """The limit in bytes; None if there is none."""
         return None if self.memory_gb is None else int(self.memory_gb * 2**30)
 
 

@@ -1,4 +1,4 @@
-"""The shipped space files by name: `demo` is `search_spaces/demo.yaml`, of a clone or of an installed package."""
+"""The shipped space files by name: `demo` is `search_spaces/demo.yaml`, in a clone or in an installed package."""
 
 import itertools
 import re
@@ -11,18 +11,18 @@ FOLDER = Path(__file__).parents[2] / "search_spaces"
 
 
 def shipped_spaces() -> dict[str, Path]:
-    """Name -> space file, in the order of the alphabet."""
+    """Return the shipped space files by name, in alphabetical order."""
     return {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
 
 
 def summary(space: Path) -> str:
-    """The first sentence of the comment that a shipped space file begins with."""
+    """Return the first sentence of the comment at the top of a shipped space file."""
     comment = itertools.takewhile(lambda line: line.startswith("#"), space.read_text(encoding="utf-8").splitlines())
     return re.split(r"(?<=[.?])\s", " ".join(line.lstrip("# ") for line in comment))[0]
 
 
 def find_space(path: Path) -> Path:
-    """The space file that a path names: the file there, or else the shipped one of that name.
+    """Return the space file at a path, or else the shipped one of that name.
 
     Raises:
         InputError: there is neither.

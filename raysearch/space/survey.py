@@ -1,4 +1,4 @@
-"""Asks the config model about a whole space: which searched values it takes, which it would never use, and budgets."""
+"""A survey of a space by the config model: which searched values are valid, which are used, and the budgets."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,35 +17,35 @@ from trainables.dotted_paths import ABSENT, lookup, with_values
 from trainables.protocol import HasBudget, HasSharedValues, HasUnused, HasWarmup
 
 _MAX_STATES = 64
-"""Ends the survey of a space with very many gates; what it did not reach is not called a fault."""
+"""Number of configs after which the survey of a space with very many gates ends; unseen values are not faults."""
 
 
 @dataclass
 class Survey:
-    """What the config model says of the space, learnt from configs at the ends of the searched ranges."""
+    """The findings of the config model about a space, from configs at the ends of the searched ranges."""
 
     budget: int | None = None
-    """The largest full budget of a trial."""
+    """Largest full budget of a trial."""
     warmup_end: int = 0
-    """The latest end of a warm-up."""
+    """Latest end of a warm-up."""
     used: set[str] = field(default_factory=set)
     """Searched paths that some config uses."""
     active: set[str] = field(default_factory=set)
     """Searched paths whose conditions hold in some config."""
     unused: dict[str, str] = field(default_factory=dict)
-    """Paths and sections that no config of the space uses -> why not."""
+    """Reasons why no config uses a path or section, by path."""
     reasons: dict[str, str] = field(default_factory=dict)
-    """Searched path -> why a config did not use it."""
+    """Reason why a config did not use a searched path, by path."""
     wrong: dict[tuple[str, str], tuple[str, str] | None] = field(default_factory=dict)
-    """Searched path and value, in words -> what is wrong with it in every config so far, and the fix."""
+    """Fault and fix by searched path and value, if the value was invalid in every config so far; else None."""
     is_complete: bool = True
-    """Whether every reachable combination of used and unused values was seen."""
+    """True if every reachable combination of used and unused values was seen."""
 
 
 def survey_space(model: type[BaseModel], base: dict[str, Any], parameters: Sequence[Parameter]) -> Survey:
-    """Look at configs of the space, each one searched value away from another, until nothing new becomes used.
+    """Return a survey of configs that differ by one searched value each, until no new values become used.
 
-    A config is worth going on from when it uses other values than all before: that is how gates are found without
+    Only configs in which other values are used than in all earlier ones are varied further. This finds gates without
     knowing which values are gates, and without trying all combinations.
     """
     survey = Survey()
@@ -63,7 +63,7 @@ def survey_space(model: type[BaseModel], base: dict[str, Any], parameters: Seque
             for words, value in probes(parameter.distribution):
                 values = with_gates_open(state, parameter, value, parameters, base)
                 if parameter.path not in values:
-                    continue  # its conditions exclude one another
+                    continue  # The parameter's conditions exclude each other.
                 survey.active |= set(values)
                 nested = with_values(base, values)
                 try:
@@ -92,7 +92,7 @@ def survey_space(model: type[BaseModel], base: dict[str, Any], parameters: Seque
 
 
 def _refusal(breaches: Sequence[Breach], path: str, words: str) -> tuple[str, str]:
-    """What is wrong with a searched value, and the fix, from what is wrong with the config that holds it."""
+    """Return what is wrong with a searched value and the fix, given the faults of the config that contains it."""
     for breach in breaches:
         if ".".join(breach.place) == path:
             return (f"{words}: {breach.rule}" if breach.value is None else f"{words} {breach.rule}"), breach.fix
@@ -100,7 +100,7 @@ def _refusal(breaches: Sequence[Breach], path: str, words: str) -> tuple[str, st
 
 
 def _changed_kind(config: BaseModel, parameter: Parameter, words: str, value: Any) -> tuple[str, str] | None:
-    """A searched value must reach the trial as it is: text that the model turns into a number is not the same value."""
+    """Return a fault and its fix if the config model changes a searched value, as it may turn text into a number."""
     held = lookup(dumped(config), parameter.path)
     if isinstance(held, list) and isinstance(value, list):
         return (
@@ -115,7 +115,7 @@ def _changed_kind(config: BaseModel, parameter: Parameter, words: str, value: An
 
 
 def check_parameters(parameters: Sequence[Parameter], survey: Survey, faults: FaultList) -> None:
-    """Record the values that the config model refuses and the parameters that no trial would use."""
+    """Record the values that the config model rejects and the parameters that no trial would use."""
     for parameter in parameters:
         place = ("space", parameter.path)
         wrong = [fault for (path, _), fault in survey.wrong.items() if path == parameter.path and fault is not None]
@@ -136,7 +136,7 @@ def _note_iterations(survey: Survey, config: BaseModel) -> None:
 
 
 def _unused(config: BaseModel, own: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a trial would not use; its shared iterations, if any, have the base config's `own` values."""
+    """Return the settings that a trial would not use; shared iterations, if any, use the base config's `own` values."""
     trial = config.with_shared_values(own) if isinstance(config, HasSharedValues) else config
     return trial.unused() if isinstance(trial, HasUnused) and callable(trial.unused) else {}
 

@@ -1,6 +1,6 @@
-"""Makes a space file of a sweep of Weights & Biases, or of a Python dict of ranges.
+"""Converts a sweep of Weights & Biases, or a Python dict of ranges, to a space file.
 
-What a space file has no words for is a fault, or a note where the search is the same without it; nothing is dropped
+Content that a space file cannot express is a fault, or a note if the search is the same without it. Nothing is dropped
 silently.
 """
 
@@ -28,41 +28,41 @@ _ALGORITHMS = {"random": "random", "grid": "grid", "bayes": "auto"}
 _MODES = {"minimize": "min", "maximize": "max"}
 _SWEEP_KEYS = (*SWEEP_KEYS, "name", "description")
 _ELSEWHERE = ("program", "command", "project", "entity", "controller", "imageuri", "job", "queue", "scheduler")
-"""Keys of a sweep that say where and how W&B runs it."""
+"""Keys of a sweep that configure where and how W&B runs it."""
 
 
 class Converted(NamedTuple):
-    """A space file, and what is worth knowing of how it was made."""
+    """A converted space file, and notes on the conversion."""
 
     document: dict[str, Any]
     notes: tuple[str, ...]
 
     def to_yaml(self, source: str) -> str:
-        """Its text, which begins with where it comes from."""
+        """Return the text of the space file, with a comment that names the source."""
         comments = [f"Made of {source} by raysearch convert.", *self.notes]
         return "".join(f"# {line}\n" for line in comments) + dump(self.document, compact=True)
 
 
 class Wish(NamedTuple):
-    """What is said beside the file that is converted."""
+    """The options given beside the file to be converted."""
 
     renamed: Mapping[str, str] = {}
-    """Name of a parameter -> its dotted path in the config."""
+    """Dotted paths in the config by parameter name."""
     trainable: str | None = None
     metric: str | None = None
     mode: str | None = None
 
 
 def convert(source: str, wish: Wish, folder: Path) -> Converted:
-    """The space file that a sweep's YAML or JSON file, or `file.py:NAME` of a dict, says the same as.
+    """Return the space file that is equivalent to a sweep (YAML, JSON) or to the dict that `file.py:NAME` names.
 
     Args:
-        source: The file. One of Python is run, as one's own code.
-        wish: What is said beside it.
-        folder: Where the space file will lie.
+        source: The file. A Python file is executed.
+        wish: Options beside the file.
+        folder: Folder in which the space file will be stored.
 
     Raises:
-        InputError: it cannot be read, or says what a space file cannot; all faults at once.
+        InputError: the file cannot be read or converted; all faults at once.
     """
     path, colon, name = source.rpartition(":")
     if colon and path.endswith(".py"):
@@ -86,10 +86,10 @@ def convert(source: str, wish: Wish, folder: Path) -> Converted:
 
 
 def parse_ranges(document: Mapping[str, Any], folder: Path) -> SearchSpec:
-    """The search that a space file's content describes, whose ranges may be those of Ray Tune or Optuna.
+    """Return the search that a space file's content describes; ranges may be those of Ray Tune or Optuna.
 
     Raises:
-        InputError: every fault of it.
+        InputError: the content has faults.
     """
     faults = FaultList("space")
     in_words = with_words(document, faults)
@@ -98,7 +98,7 @@ def parse_ranges(document: Mapping[str, Any], folder: Path) -> SearchSpec:
 
 
 class _Making:
-    """A space file as it grows: what is searched and what is fixed, under the paths of the config."""
+    """A space file under construction: the searched and the fixed values by config path."""
 
     def __init__(self, tree: ConfigTree, wish: Wish, faults: FaultList) -> None:
         self.tree, self.wish, self.faults = tree, wish, faults
@@ -107,7 +107,7 @@ class _Making:
         self.config: dict[str, Any] = {}
 
     def path(self, name: str, place: Place) -> str | None:
-        """The path that a parameter's name means: as it was told, itself, or the only one that ends in it."""
+        """Return the path of a parameter: its new name, its own name, or the only path with the same last part."""
         path = self.wish.renamed.get(name, name)
         wrong = self.tree.misnamed(path)
         if wrong is None:
@@ -127,19 +127,19 @@ class _Making:
         return None
 
     def fix(self, name: str, value: Any, place: Place) -> None:
-        """A value that is not searched."""
+        """Add a fixed value."""
         if path := self.path(name, place):
             assign(self.config, path, plain(value, place, self.faults))
 
     def search(self, name: str, words: dict[str, Any], place: Place) -> None:
-        """A value that is searched."""
+        """Add a searched value."""
         if path := self.path(name, place):
             if path in self.searched:
                 self.faults.add(place, f"is {path}, which another parameter is too", "keep one")
             self.searched[path] = plain(words, place, self.faults)
 
     def objective(self, metric: str | None, mode: str | None) -> dict[str, Any] | None:
-        """The objective, by what was said beside the file before what the file says."""
+        """Return the objective; the given options override the file."""
         metric, mode = self.wish.metric or metric, self.wish.mode or mode
         if metric is None or mode is None:
             self.faults.add(("metric",), "no metric is named, or no direction", "give --metric and --mode")
@@ -152,7 +152,7 @@ def _python_dict(path: Path, name: str, source: str) -> Mapping[str, Any]:
         raise InputError([Fault(source, f"there is no file {path}", "check the path")])
     try:
         names = runpy.run_path(str(path))
-    except (Exception, SystemExit) as error:  # the user's file may fail in any way
+    except (Exception, SystemExit) as error:  # The user's file may raise anything.
         message = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError([Fault(source, f"cannot be run: {message}", "")]) from error
     if not isinstance(names.get(name), Mapping):
@@ -164,7 +164,7 @@ def _python_dict(path: Path, name: str, source: str) -> Mapping[str, Any]:
 
 
 def _of_python(given: Mapping[str, Any], making: _Making) -> dict[str, Any]:
-    """A space file whose ranges are written in Python, or the ranges alone."""
+    """Return the space file of ranges in Python, or of a whole space file in Python."""
     if "space" in given:
         return with_words(given, making.faults)
     searched, fixed = split_entries(given, making.faults)
@@ -177,7 +177,7 @@ def _of_python(given: Mapping[str, Any], making: _Making) -> dict[str, Any]:
 
 
 def with_words(document: Mapping[str, Any], faults: FaultList) -> dict[str, Any]:
-    """A space file's content whose ranges may be those of Ray Tune or Optuna, all in words."""
+    """Return the content of a space file with the ranges of Ray Tune and Optuna in words."""
     space = document.get("space")
     if not isinstance(space, Mapping):
         return dict(document)
@@ -220,7 +220,7 @@ def _of_sweep(given: Mapping[str, Any], making: _Making) -> dict[str, Any]:
 def _parameters(
     given: Any, place: Place, faults: FaultList, sections: Place = ()
 ) -> Iterator[tuple[str, Mapping[str, Any], Place]]:
-    """Name by dotted path, what is said of it, and where."""
+    """Yield the dotted name, the definition and the place of every parameter."""
     if not isinstance(given, Mapping):
         faults.add(place, f"is {kind_of(given)}", "it must be a mapping of names to what is searched")
         return
@@ -269,7 +269,7 @@ def _add_parameter(name: str, given: Mapping[str, Any], place: Place, making: _M
 
 
 def _implied(given: Mapping[str, Any]) -> str | None:
-    """The distribution of a parameter that names none, as W&B takes it."""
+    """Return the distribution that W&B assumes for a parameter that names none."""
     if "value" in given:
         return "constant"
     if "values" in given:
@@ -312,14 +312,14 @@ def _int_uniform(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _q_uniform(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The multiples of q that values between the ends are rounded to."""
+    """Return the range of multiples of q that W&B rounds values to."""
     q = given.get("q", 1)
     low, high = (round(given[end] / q) * q for end in ("min", "max"))
     return _range(low, high, step=q)
 
 
 def _log(end: Callable[[float], float], *, is_inverse: bool = False, is_rounded: bool = False) -> Any:
-    """A log range, whose ends are said by their logarithms, or as they are, or those of the value's inverse."""
+    """Return a function that converts a log range whose ends are logarithms, values or inverse values."""
 
     def build(given: Mapping[str, Any]) -> dict[str, Any]:
         low, high = end(given["min"]), end(given["max"])
@@ -358,7 +358,7 @@ _DISTRIBUTIONS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "q_log_uniform": _log(math.exp, is_rounded=True),
     "q_log_uniform_values": _log(_as_it_is, is_rounded=True),
     "inv_log_uniform": _log(math.exp, is_inverse=True),
-    "inv_log_uniform_values": _log(_as_it_is),  # the inverse of a log-uniform value is log-uniform between the inverses
+    "inv_log_uniform_values": _log(_as_it_is),  # also log-uniform, between the inverse ends
     "normal": _endless,
     "q_normal": _endless,
     "log_normal": _endless,
@@ -374,13 +374,13 @@ def _num_trials(sweep: Mapping[str, Any], making: _Making) -> dict[str, Any]:
     if sweep.get("method") == "grid":
         sizes = [len(words["choices"]) for words in making.searched.values() if "choices" in words]
         if len(sizes) == len(making.searched):
-            return {"trials": math.prod(sizes) + 1}  # the config as it stands is tried too
+            return {"trials": math.prod(sizes) + 1}  # The config as it stands is one more trial.
     making.notes.append("there is no run_cap, and a search has an end: search.trials is 32")
     return {"trials": 32}
 
 
 def _scheduler(given: Any, making: _Making) -> dict[str, Any]:
-    """Hyperband of W&B stops a run at its brackets unless it is among the best there, which is what asha does."""
+    """Return the scheduler settings of W&B's Hyperband, which stops runs at its brackets just as asha does."""
     if given is None:
         return {"name": "none"}
     place = ("early_terminate",)

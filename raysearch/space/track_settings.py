@@ -1,4 +1,4 @@
-"""The section `track` of a space file: where else a search is to be recorded."""
+"""The section `track` of a space file: the experiment trackers that record a search."""
 
 from importlib.util import find_spec
 from typing import Annotated, Literal
@@ -9,7 +9,7 @@ from raysearch.config.sections import Section
 
 
 def _installed(library: str) -> AfterValidator:
-    """A fault where the library that a setting needs is not there."""
+    """Return a validator that rejects a value if the library that it needs is not installed."""
 
     def check(value: str) -> str:
         if find_spec(library) is None:
@@ -26,10 +26,11 @@ def _is_address(value: str) -> str:
 
 
 class TrackSettings(Section):
-    """Trackers of experiments that get every trial as a run of its own; none unless named."""
+    """Experiment trackers that record every trial as a run; none by default."""
 
     mlflow: Annotated[str, AfterValidator(_is_address), _installed("mlflow")] | None = None
-    """Tracking address of MLflow, such as `http://127.0.0.1:5000`; runs go to the experiment of the search's name."""
+    """Tracking address of MLflow, such as `http://127.0.0.1:5000`; the experiment has the name of the search."""
     wandb: Annotated[Literal["online", "offline"], _installed("wandb")] | None = None
-    """Weights & Biases: `offline` writes to the run's folder, for `wandb sync`; `online` sends at once. Runs go to the
-    project of the search's name, grouped by the run's folder."""
+    """Weights & Biases: `offline` writes to the run's folder, for `wandb sync`; `online` uploads at once. Runs belong
+    to the project of the search's name, grouped by the run's folder.
+    """
