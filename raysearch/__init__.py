@@ -1,4 +1,4 @@
-"""Finds the best settings of a trainer: space file in, best config out."""
+"""Hyperparameter search for a trainer: from a space file to the best config."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -16,18 +16,19 @@ __all__ = ["InputError", "SearchSpec", "WorkError", "load_space", "open_run", "p
 
 
 def run(spec: "SearchSpec | Path | str | Mapping[str, Any]", out: "Path | str | None" = None) -> "SearchResult":
-    """Search for the best config; in a notebook with a view of the search that is kept up to date.
+    """Search for the best config; in a notebook, also show a live view of the search.
 
     Args:
-        spec: A space file, the name of a shipped one, its content as a dict, or what `load_space` or `parse_space` made
-            of one. The ranges of a dict may be those of Ray Tune or Optuna; its paths start at the working directory.
-        out: Folder of the run; `runs/NAME-TIMESTAMP` when absent.
+        spec: A space file, the name of a shipped one, its content as a dict, or the result of `load_space` or
+            `parse_space`. Ranges in a dict may be those of Ray Tune or Optuna, and its relative paths refer to the
+            working directory.
+        out: Folder of the run; absent: `runs/NAME-TIMESTAMP`.
 
     Returns:
-        Where everything lies, the best value, the default config's beside it, and the tables as pandas frames.
+        Paths of all files, the best value, the default config's value, and the tables as pandas frames.
 
     Raises:
-        InputError: something given is wrong; nothing was started.
+        InputError: the input is wrong; nothing was started.
     """
     from pathlib import Path
 
@@ -44,10 +45,10 @@ def run(spec: "SearchSpec | Path | str | Mapping[str, Any]", out: "Path | str | 
 
 
 def open_run(folder: "Path | str") -> "SearchResult":
-    """What a search has found so far, from the folder of its run: what `run` returned, where it has finished.
+    """Return the results of a search so far from the folder of its run; a finished search gives the same as `run`.
 
     Raises:
-        InputError: the folder holds no run.
+        InputError: the folder is not that of a run.
     """
     from pathlib import Path
 

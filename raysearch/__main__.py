@@ -1,4 +1,4 @@
-"""`python -m raysearch`."""
+"""Entry point of `python -m raysearch`."""
 
 from raysearch.commands.cli import main
 

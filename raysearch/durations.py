@@ -1,14 +1,14 @@
-"""Lengths of time, as text."""
+"""Durations as text."""
 
 
 def clock(seconds: float) -> str:
-    """Return a length of time as on a clock: `0:45`, `12:07`, `3:05:00`."""
+    """Return a duration as on a clock: `0:45`, `12:07`, `3:05:00`."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
 def duration(seconds: float) -> str:
-    """Return a length of time in words: `45 s`, `100 s`, `12 min`, `3 h 05 min`."""
+    """Return a duration in words: `45 s`, `100 s`, `12 min`, `3 h 05 min`."""
     if seconds < 119.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -1,4 +1,4 @@
-"""The family of errors that a user can cause, and the exit code each one ends in."""
+"""Errors that a user can cause, and their exit codes."""
 
 from trainables.errors import Fault, InputError
 
@@ -10,4 +10,4 @@ __all__ = ["EXIT_DONE", "EXIT_FAILED", "EXIT_WRONG_INPUT", "Fault", "InputError"
 
 
 class WorkError(RuntimeError):
-    """The input was right, the work ran, and it failed; the message says where the details lie."""
+    """The input was valid, but the work failed; the message says where to find the details."""

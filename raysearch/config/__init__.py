@@ -1,1 +1,1 @@
-"""One config as a tree of dotted paths: reading it, its rules, and the faults found in it."""
+"""A config as a tree of dotted paths: reading it, its rules, and its faults."""

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a document, in plain words: place, value, rule and fix."""
+"""Validation errors of pydantic in plain words, with place, value, rule and fix."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,11 @@ from trainables.spelling import closest, nearest
 
 @dataclass(frozen=True)
 class Breach:
-    """One place of a document that breaks a rule of its model."""
+    """A place of a document that violates a rule of its model."""
 
     place: Place
     value: str | None
-    """The value in one line, where the rule is about that alone."""
+    """The value on one line; None if the rule does not concern a single value."""
     rule: str
     fix: str
 
@@ -32,7 +32,7 @@ class Breach:
 
 
 def explain(error: ValidationError, model: type[BaseModel], values: Mapping[str, Any]) -> list[Breach]:
-    """All that pydantic found in `values`, one entry a place."""
+    """Return the violations that pydantic found in `values`, one per place."""
     grouped: dict[Place, tuple[FieldInfo | None, list[ErrorDetails]]] = {}
     for details in error.errors(include_url=False):
         place, field = _place([model], details["loc"])
@@ -67,7 +67,7 @@ _TRUTH_WORDS = frozenset(("yes", "no", "on", "off", "true", "false"))
 
 
 def _quotes(value: Any, errors: Sequence[ErrorDetails]) -> str:
-    """Return the fix for a word that YAML reads as something else than the text that is wanted there."""
+    """Return the fix for a word that YAML does not read as the text that is required there."""
     wants_text = any(details["type"] == "string_type" for details in errors)
     wants_truth_word = any(not _TRUTH_WORDS.isdisjoint(_words(details)) for details in errors)
     match value:
@@ -82,7 +82,7 @@ def _quotes(value: Any, errors: Sequence[ErrorDetails]) -> str:
 
 
 def _words(details: ErrorDetails) -> list[str]:
-    """Return the words that are allowed where another one was found."""
+    """Return the allowed words if another word was found."""
     return re.findall(r"'([^']*)'", details.get("ctx", {}).get("expected", ""))
 
 
@@ -91,7 +91,7 @@ _RULES = {
     **dict.fromkeys(("tuple_type", "list_type"), "a list"),
     **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
 }
-"""pydantic's type of an error -> the rule in plain words, where pydantic's own are those of Python."""
+"""Rules in plain words by pydantic's error type, where pydantic's own message uses Python terms."""
 
 
 def _rule(details: ErrorDetails) -> str:
@@ -125,7 +125,7 @@ def _value_at(values: Any, place: Place) -> Any:
 
 
 def _place(models: Models, loc: Sequence[int | str]) -> tuple[Place, FieldInfo | None]:
-    """The keys of an error's place, without the names that pydantic gives to the members of a union."""
+    """Return the keys that lead to an error, without pydantic's names of union members, and the field there."""
     place: list[str] = []
     field = None
     for index, key in enumerate(loc):
@@ -136,7 +136,7 @@ def _place(models: Models, loc: Sequence[int | str]) -> tuple[Place, FieldInfo |
                 field = fields_of(models)[name]
                 models = models_in(field.annotation)
             elif index == len(loc) - 1 and key not in {model.__name__ for model in models}:
-                place.append(str(key))  # a key that is not known
+                place.append(str(key))  # an unknown key
         elif isinstance(key, int):
             place.append(str(key))
         else:

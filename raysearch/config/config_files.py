@@ -1,4 +1,4 @@
-"""Reads files that hold one config, ours or of the openseg dialect, with what is given beside them."""
+"""Reads files that hold one config, in our format or in the openseg dialect, with overrides and flags."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,36 +24,36 @@ _M = TypeVar("_M", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Beside:
-    """What is given beside a config file, on a command line."""
+    """The overrides and flags given beside a config file on a command line."""
 
     overrides: Sequence[Override]
     flags: Flags
     """Flags of the original trainer."""
     cwd: Path
-    """Where relative paths in overrides start."""
+    """Folder to which relative paths in overrides refer."""
 
 
 class ConfigFile(NamedTuple):
-    """What a config file and the values beside it say."""
+    """The content of a config file together with what was given beside it."""
 
     values: dict[str, Any]
     """The nested config."""
     overrides: Sequence[Override]
-    """Those given beside the file that are still to be set."""
+    """Overrides that are still to be applied."""
     faults: Sequence[Fault] = ()
     origins: Mapping[str, str] = MappingProxyType({})
-    """Dotted path -> place in the file, where that is another."""
+    """Places in the file by dotted path, if they differ from the path."""
     notices: Sequence[str] = ()
 
 
 def read_config_file(path: Path, source: str, tree: ConfigTree, beside: Beside) -> ConfigFile:
-    """The nested config in a JSON or YAML file, without the `raysearch` block of an exported one.
+    """Return the nested config in a JSON or YAML file, without the `raysearch` block of an exported config.
 
-    A file of the openseg dialect is put into the words of the config, with its flags and with those overrides that
-    name no path of the config but one of the dialect.
+    A file of the openseg dialect is translated to our config, together with its flags and with the overrides that only
+    name a path of the dialect.
 
     Raises:
-        InputError: the file cannot be read, breaks the syntax, or is not a mapping.
+        InputError: the file cannot be read, has a syntax error, or is not a mapping.
     """
     own_keys = None if tree.model is None else {*tree.model.model_fields, "raysearch"}
     document, faults = read_document(
@@ -85,18 +85,18 @@ def load_config(
     say: Callable[[str], None] = lambda line: None,
     tasks: Collection[str] = (),
 ) -> _M:
-    """The config in a file, with overrides on top; paths in the file are relative to it, overriding ones to `cwd`.
+    """Return the config in a file with overrides applied; relative paths in the file refer to its folder.
 
     Args:
-        path: A config of our own, or a JSON file of the openseg dialect.
-        model: The config's model.
+        path: A config in our format, or a JSON file of the openseg dialect.
+        model: Model of the config.
         trailing: `a.b.c value` overrides and flags of the original trainer, as the words of a command line.
-        cwd: Where relative paths in overrides start; absent: the working directory.
-        say: Takes what is worth knowing of the file, one line at a time.
-        tasks: Flags of the original's tasks that the caller acts on.
+        cwd: Folder to which relative paths in overrides refer; absent: the working directory.
+        say: Function that receives notices about the file, one line each.
+        tasks: Flags for tasks of the original trainer that the caller performs.
 
     Raises:
-        InputError: every fault of the file and of the overrides.
+        InputError: the file or the overrides have faults.
     """
     faults = FaultList(str(path))
     path, cwd = path.expanduser(), cwd or Path.cwd()
@@ -120,13 +120,13 @@ def load_config(
 
 
 def misplaced(flags: Flags, source: str) -> list[Fault]:
-    """The faults of flags that are given where there is no file of the openseg dialect."""
+    """Return a fault for each flag that was given without a file of the openseg dialect."""
     what = f"goes with a JSON file of openseg or ContrastiveSeg, and {source} is none"
     return [Fault(name, what, "give values of the config as pairs, such as optim.lr 0.01") for name in flags.names]
 
 
 def misplaced_tasks(flags: Flags, allowed: Collection[str] = ()) -> list[Fault]:
-    """Return the faults of flags that ask for a task that is not the one at hand; `allowed` are those that are."""
+    """Return a fault for each flag that asks for a task other than the `allowed` ones."""
     fixes = {
         "--phase": "give it to raysearch train, with --resume, or use raysearch evaluate",
         "--resume": "give raysearch evaluate or predict the checkpoint as --checkpoint",

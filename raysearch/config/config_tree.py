@@ -1,4 +1,4 @@
-"""A config as a tree of dotted paths: which paths there are, which values are files, which have no effect."""
+"""A config as a tree of dotted paths: which paths exist, which values are files, which values have no effect."""
 
 import inspect
 import os
@@ -26,16 +26,16 @@ from trainables.spelling import nearest
 
 @dataclass(frozen=True)
 class Resolved:
-    """What a dotted path names in a config."""
+    """The section or value that a dotted path names in a config."""
 
     kind: Literal["value", "section", "unknown"]
     path: str
-    """The path with every name in its first spelling (a field may have aliases)."""
+    """The path with aliases replaced by the names of their fields."""
     field: FieldInfo | None = None
 
 
 class ConfigTree:
-    """The paths of a config model; without a model any path goes."""
+    """The paths of a config model; without a model every path is valid."""
 
     def __init__(self, model: type[BaseModel] | None) -> None:
         self.model = model
@@ -43,7 +43,7 @@ class ConfigTree:
 
     @property
     def takes_openseg(self) -> bool:
-        """Whether files of the openseg dialect can be put into the words of this config."""
+        """True if files of the openseg dialect can be translated to this config."""
         return self.model is not None and issubclass(self.model, Config)
 
     @cached_property
@@ -58,7 +58,7 @@ class ConfigTree:
         return tuple(dict.fromkeys((*sections, *self.paths)))
 
     def resolve(self, path: str) -> Resolved:
-        """What a dotted path names."""
+        """Return what a dotted path names."""
         keys = path.split(".")
         if self.model is None:
             return Resolved("value" if all(keys) else "unknown", path)
@@ -79,7 +79,7 @@ class ConfigTree:
         return Resolved("section", ".".join(names))
 
     def misnamed(self, path: str) -> tuple[str, str] | None:
-        """What is wrong with a path and how to mend it, if it does not name a value."""
+        """Return what is wrong with a path that does not name a value, and the fix; None if it names one."""
         match self.resolve(path).kind:
             case "unknown":
                 return f"the trial config has no {path}", nearest(path, self.paths)
@@ -90,11 +90,11 @@ class ConfigTree:
                 return None
 
     def absolute(self, path: str, value: Any, base_dir: Path) -> Any:
-        """The value of a path, made absolute if the config model marks it as naming a file or folder."""
+        """Return the value of a path; made absolute if the config model marks it as a file or folder."""
         return _absolute(self.resolve(path).field, value, base_dir)
 
     def prepare(self, values: dict[str, Any], base_dir: Path, place: Place, faults: FaultList) -> dict[str, Any]:
-        """A nested config with fields in their first spelling and absolute paths, without keys that do not exist."""
+        """Return a nested config with field names instead of aliases and with absolute paths, without unknown keys."""
         if self.model is None:
             return values
         return self._prepare(self._models, values, base_dir, place, len(place), faults)
@@ -112,14 +112,14 @@ class ConfigTree:
         assign(config, path, self.absolute(path, override.value, base_dir))
 
     def idle_notices(self, given: Mapping[str, Any], unused: Mapping[str, str]) -> list[str]:
-        """Say which values that a user gave have no effect, one line for each reason.
+        """Return notices about given values that have no effect, one line per reason.
 
-        A document that holds most values was written by a program, perhaps of an earlier version: of that, only values
-        other than the defaults count.
+        A config in which most values are given was probably written by a program, perhaps of an earlier version. In
+        that case only values other than the defaults count.
 
         Args:
             given: The nested config as it was given, prepared.
-            unused: Dotted path of every unused value or section, with the reason.
+            unused: Reasons by dotted path of every unused value or section.
         """
         values = dict(leaves(given))
         if self.model is not None and len(values) > len(self.paths) / 2:
@@ -131,7 +131,7 @@ class ConfigTree:
         return idle_lines(values, unused)
 
     def validate(self, config: dict[str, Any], place: Place, faults: FaultList) -> BaseModel | None:
-        """The config as its model, or nothing where it breaks a rule (or there is no model)."""
+        """Return the config as its model; None if it violates a rule or there is no model."""
         if self.model is None:
             return None
         try:
@@ -166,7 +166,7 @@ class ConfigTree:
 
 
 def idle_lines(given: Iterable[str], unused: Mapping[str, str]) -> list[str]:
-    """Say which of the dotted paths that a user gave have no effect, one line for each reason."""
+    """Return notices about given dotted paths that have no effect, one line per reason."""
     by_reason: dict[str, list[str]] = {}
     for path in given:
         reason = next((unused[other] for other in unused if f"{path}.".startswith(f"{other}.")), None)

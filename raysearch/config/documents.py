@@ -1,7 +1,7 @@
-"""Tells by its shape what a file or folder is, so that one of the wrong kind is called by its name in a single line.
+"""Recognises the kind of a file or folder, so that one of the wrong kind gets a single clear message.
 
-A space file given to `train`, a trial config given to `run`, a folder where a file is meant: each is a slip of the
-hand, and the message says what the thing is and which command takes it.
+A user may give a space file to `train`, a trial config to `run`, or a folder in place of a file. The message then says
+what was given and which command takes it.
 """
 
 import json
@@ -17,16 +17,16 @@ from trainables.config import Config
 from trainables.openseg.dialect import is_openseg
 
 JOURNAL_FILE = "study.journal"
-"""The journal in the folder of a run."""
+"""Name of the journal in the folder of a run."""
 
 SPACE_KEYS = ("trainable", "config", "space", "constraints", "objective", "search", "scheduler", "resources", "track")
-"""Sections of a space file; `name` is left out, which other documents have too."""
+"""Sections of a space file except `name`, which other documents have too."""
 SWEEP_KEYS = ("method", "metric", "parameters", "early_terminate", "run_cap")
-"""Sections of a W&B sweep that say what is searched and how."""
+"""Sections of a W&B sweep that define what is searched and how."""
 
 
 class Kind(StrEnum):
-    """What a file or folder may be, in the words of a message."""
+    """The kinds of files and folders, in the words of a message."""
 
     SPACE = "a space file"
     CONFIG = "a trial config"
@@ -61,18 +61,18 @@ _BY_ENDING = {
 def read_document(
     path: Path, source: str, wanted: Kind, own_keys: Collection[str] | None, also: Kind | None = None
 ) -> tuple[dict[Any, Any], list[Fault]]:
-    """Return the mapping in a YAML or JSON file, and the keys that it gives twice.
+    """Return the mapping in a YAML or JSON file, and faults for keys that occur twice.
 
     Args:
         path: The file.
-        source: Its name in messages.
-        wanted: What it must be.
-        own_keys: Keys at the top of such a document: one with at least half of its keys among them is read as what is
-            wanted, whatever else it holds. None: a document of this kind may have any keys.
-        also: Another kind that will do.
+        source: Name of the file in messages.
+        wanted: The required kind.
+        own_keys: Top-level keys of that kind. A document with at least half of its keys among them is accepted,
+            whatever else it holds. None: documents of that kind may have any keys.
+        also: Another accepted kind.
 
     Raises:
-        InputError: the file cannot be read, breaks the syntax, is not a mapping, or is of another kind.
+        InputError: the file cannot be read, has a syntax error, is not a mapping, or is of another kind.
     """
     found = kind_at(path)
     if found is not None and found is not wanted:
@@ -86,12 +86,12 @@ def read_document(
     if found in (None, wanted, also) or 2 * num_own >= len(document):
         return document, faults
     if own_keys is None and not (found is Kind.SPACE and {"space", "objective"} <= document.keys()):
-        return document, faults  # a trainable without a model may have any of these keys in its config
+        return document, faults  # The config of a trainable without a model may have any of these keys.
     raise InputError([_wrong_kind(path, source, wanted, found)])
 
 
 def kind_at(path: Path) -> Kind | None:
-    """Return what lies at a path, as far as that can be told without parsing it; None for anything else."""
+    """Return the kind of a file or folder if it can be recognised without parsing, else None."""
     if path.is_dir():
         return _kind_of_folder(path)
     if not path.is_file():
@@ -100,7 +100,7 @@ def kind_at(path: Path) -> Kind | None:
 
 
 def kind_of_document(document: Mapping[Any, Any]) -> Kind | None:
-    """Return what a YAML or JSON mapping is, by its keys."""
+    """Return the kind of a YAML or JSON mapping by its keys, None if it is not recognised."""
     keys = document.keys()
     if is_openseg(document):
         return Kind.OPENSEG
@@ -118,12 +118,12 @@ def kind_of_document(document: Mapping[Any, Any]) -> Kind | None:
 
 
 def check_kind(path: Path, source: str, wanted: Kind) -> None:
-    """Refuse what is recognised as something else than what is wanted.
+    """Raise an error if a file or folder is recognised as another kind than the wanted one.
 
     Args:
-        path: What was given. What is not recognised passes: the reader says what is wrong with it.
-        source: Its name in messages.
-        wanted: What is needed there.
+        path: The file or folder. An unrecognised one passes, because its reader reports what is wrong with it.
+        source: Name of the file or folder in messages.
+        wanted: The required kind.
 
     Raises:
         InputError: it is of another kind.
@@ -177,7 +177,7 @@ def _is_journal(path: Path) -> bool:
 
 
 def _in_its_place(path: Path, source: str, wanted: Kind, found: Kind) -> str:
-    """Return what to give instead, where that can be told from what was given."""
+    """Return a suggestion of what to give instead, if it can be derived from what was given."""
     if found is Kind.JOURNAL or (wanted is Kind.RUN and (path.parent / JOURNAL_FILE).is_file()):
         run = Path(source).parent
         instead = {Kind.SPACE: run / "space.yaml", Kind.CONFIG: run / "best_config.json", Kind.RUN: run}.get(wanted)
@@ -202,7 +202,7 @@ def _in_its_place(path: Path, source: str, wanted: Kind, found: Kind) -> str:
 
 
 def _use(source: str, wanted: Kind, found: Kind) -> str:
-    """Return what a thing is for, which may be what was meant."""
+    """Return the command that takes what was given, which the user may have meant."""
     given = shlex.quote(source)
     match found:
         case Kind.SPACE:

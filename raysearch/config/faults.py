@@ -1,4 +1,4 @@
-"""Collects the faults of one document, each at its place, to raise all of them in the order of the file."""
+"""Collects the faults of one document with their places, to raise all of them in the order of the file."""
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -7,25 +7,25 @@ from typing import Any
 from raysearch.errors import Fault, InputError
 
 Place = tuple[str, ...]
-"""The keys that lead to a value of the document."""
+"""Keys that lead to a value of the document."""
 
 
 class FaultList:
-    """The faults of one document so far."""
+    """The faults found in one document so far."""
 
     def __init__(self, source: str, origins: Mapping[Place, str] = MappingProxyType({})) -> None:
-        """Begin with none.
+        """Create an empty list.
 
         Args:
-            source: The name of the document for its user, such as the path of its file.
-            origins: The places whose values come from elsewhere.
+            source: Name of the document in messages, such as the path of its file.
+            origins: Sources of values that do not come from the document, by place.
         """
         self.source = source
         self._origins: dict[Place, str] = dict(origins)
         self._found: list[tuple[Place | None, Fault]] = []
 
     def note_origin(self, place: Place, origin: str) -> None:
-        """From now on, what lies at or below a place is said to come from elsewhere, such as from an option."""
+        """Report faults at or below a place as faults of another source, such as an option, from now on."""
         self._origins[place] = origin
 
     def add(self, place: Place, what: str, fix: str = "") -> None:
@@ -39,28 +39,28 @@ class FaultList:
         self._found.append((place, Fault(where, what, fix)))
 
     def extend(self, faults: Iterable[Fault]) -> None:
-        """Record faults that know their place themselves."""
+        """Record faults that already contain their place."""
         self._found.extend((None, fault) for fault in faults)
 
     def take(self, other: "FaultList") -> None:
-        """Record all faults of another list after those of this one."""
+        """Append all faults of another list."""
         self._found.extend(other._found)
 
     @property
     def origins(self) -> Mapping[Place, str]:
-        """The places whose values come from elsewhere so far, with where from."""
+        """Sources of values that do not come from the document, by place."""
         return MappingProxyType(dict(self._origins))
 
     @property
     def found(self) -> list[Fault]:
-        """What was recorded so far, in that order."""
+        """The recorded faults in the order in which they were added."""
         return [fault for _, fault in self._found]
 
     def __len__(self) -> int:
         return len(self._found)
 
     def raise_any(self, document: Mapping[str, Any]) -> None:
-        """Raise what was found, in the order in which the document holds the places.
+        """Raise an error with all faults, in the order of their places in the document, if there are any.
 
         Raises:
             InputError: there are faults.

@@ -1,4 +1,4 @@
-"""The fields of pydantic models: their spellings, and the models that a field may hold."""
+"""Fields of pydantic models: their aliases, and the models that they may hold."""
 
 import inspect
 import types
@@ -10,7 +10,7 @@ from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
 
 Models = Sequence[type[BaseModel]]
-"""The models that one value may be."""
+"""Models that a value may have."""
 
 
 def fields_of(models: Models) -> dict[str, FieldInfo]:
@@ -19,14 +19,14 @@ def fields_of(models: Models) -> dict[str, FieldInfo]:
 
 
 def first_spelling(fields: Mapping[str, FieldInfo], key: str) -> str | None:
-    """Return the name of the field that a key names by any of its spellings; None if there is none."""
+    """Return the name of the field with this name or alias; None if there is none."""
     if key in fields:
         return key
     return next((name for name, field in fields.items() if key in aliases(field)), None)
 
 
 def aliases(field: FieldInfo) -> list[str]:
-    """The other names of a field, the first spelling first."""
+    """Return the aliases of a field."""
     match field.validation_alias:
         case str(alias):
             return [alias]
@@ -37,7 +37,7 @@ def aliases(field: FieldInfo) -> list[str]:
 
 
 def union_members(annotation: Any) -> Iterator[Any]:
-    """The members of a union, however it is written."""
+    """Yield the members of a union in any notation; another type yields itself."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         for member in typing.get_args(annotation):
             yield from union_members(member)
@@ -48,5 +48,5 @@ def union_members(annotation: Any) -> Iterator[Any]:
 
 
 def models_in(annotation: Any) -> Models:
-    """The models that a value of this type may be."""
+    """Return the models that a value of this type may have."""
     return [part for part in union_members(annotation) if inspect.isclass(part) and issubclass(part, BaseModel)]

@@ -1,4 +1,4 @@
-"""Single values given beside a file, on a command line."""
+"""Single values given beside a file on a command line."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from raysearch.errors import Fault
 
 @dataclass(frozen=True)
 class Override:
-    """One value given beside a file, on the command line."""
+    """A single value given beside a file on a command line."""
 
     text: str
-    """As the user wrote it."""
+    """The override as the user wrote it."""
     path: str
     value: Any
 
 
 def pairs_of(trailing: Sequence[str], faults: FaultList) -> list[Override]:
-    """The overrides in trailing `a.b.c value` words of a command line."""
+    """Return the overrides in trailing `a.b.c value` words of a command line."""
     overrides = [
         override_of(f"{path} {value}", path, value, faults)
         for path, value in zip(trailing[::2], trailing[1::2], strict=False)
@@ -32,7 +32,7 @@ def pairs_of(trailing: Sequence[str], faults: FaultList) -> list[Override]:
 
 
 def override_of(text: str, path: str, value: str, faults: FaultList) -> Override | None:
-    """The override of a path by a value written in YAML, or nothing where that cannot be read."""
+    """Return the override of a path by a value in YAML; None if the value cannot be read."""
     own = FaultList(text)
     try:
         override = Override(text, path, plain(parse_value(value), (), own))

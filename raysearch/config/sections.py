@@ -1,4 +1,4 @@
-"""Sections of a space file as typed, frozen models: numbers are numbers, unknown keys are faults."""
+"""Sections of a space file as typed, frozen models that reject unknown keys."""
 
 from typing import Annotated, Any, TypeVar
 
@@ -13,7 +13,7 @@ _S = TypeVar("_S", bound="Section")
 
 
 class Section(BaseModel):
-    """What every section of a space file shares."""
+    """Base class of all sections of a space file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
@@ -25,7 +25,7 @@ def _not_bool(value: Any) -> Any:
 
 
 NotBool = BeforeValidator(_not_bool)
-"""Comes last: bounds that follow it would hold, but be missing from the schema."""
+"""Validator that rejects truth values; it comes last, because bounds after it would be missing from the JSON Schema."""
 Float = Annotated[float, NotBool]
 Int = Annotated[int, NotBool]
 Count = Annotated[int, Field(ge=1), NotBool]
@@ -38,11 +38,11 @@ _NAMES_ELSEWHERE = {
     "max_t": "scheduler.max_iters",
     "sampler": "search.algorithm",
 }
-"""Name of a setting in Ray Tune, Optuna or W&B -> its name in a space file; no section has a field of such a name."""
+"""Names of settings in a space file by their names in Ray Tune, Optuna or W&B, which no section uses as field names."""
 
 
 def read_section(value: Any, place: Place, model: type[_S], faults: FaultList) -> _S | None:
-    """The section at a place of the document (an absent one is all defaults), or nothing where it breaks a rule."""
+    """Return the section at a place of the document, with all defaults if it is absent; None if it has faults."""
     if value is None:
         value = {}
     if not isinstance(value, dict):

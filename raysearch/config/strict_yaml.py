@@ -1,4 +1,4 @@
-"""Reads and writes YAML the way it is meant: `1e-4` is a number, a date is text, a key given twice is a fault."""
+"""Reads and writes YAML without surprises: `1e-4` is a number, a date is text, a repeated key is a fault."""
 
 import json
 import re
@@ -11,7 +11,7 @@ import yaml
 from raysearch.errors import Fault, InputError
 
 _EXPONENT = re.compile(r"[-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$")
-"""Floats with an exponent; PyYAML itself wants a dot before and a sign after the `e`."""
+"""Floats with an exponent; PyYAML itself requires a dot before and a sign after the `e`."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -31,15 +31,15 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-for _class in (_Loader, _Dumper):  # the dumper too: it puts text that reads like a number in quotes
+for _class in (_Loader, _Dumper):  # The dumper needs it too: it must quote text that looks like a number.
     _class.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
 
 
 def read_mapping(path: Path, source: str) -> tuple[dict[Any, Any], list[Fault]]:
-    """The mapping in a YAML file (or a JSON file, by its suffix), and the keys that it gives twice.
+    """Return the mapping in a YAML file, or in a JSON file by its suffix, and faults for keys that occur twice.
 
     Raises:
-        InputError: the file cannot be read as text, breaks the syntax, or is not a mapping.
+        InputError: the file cannot be read as text, has a syntax error, or is not a mapping.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -73,16 +73,16 @@ def read_mapping(path: Path, source: str) -> tuple[dict[Any, Any], list[Fault]]:
 
 
 def parse_value(text: str) -> Any:
-    """The value of a piece of YAML, such as the right side of `--set`.
+    """Return the value of a piece of YAML, such as the right side of `--set`.
 
     Raises:
-        ValueError: it breaks the syntax.
+        ValueError: it has a syntax error.
     """
     return _parse(text)[0]
 
 
 def reads_as_text(word: str) -> bool:
-    """Return True if YAML reads a word without quotes as that text, and not as a number, a truth value or anything."""
+    """Return True if YAML reads the unquoted word as text, not as a number or a truth value, for example."""
     try:
         return bool(parse_value(word) == word)
     except ValueError:
@@ -90,16 +90,16 @@ def reads_as_text(word: str) -> bool:
 
 
 def dump(document: dict[str, Any], *, compact: bool = False) -> str:
-    """YAML text that `read_mapping` reads as an equal mapping; keys keep their order.
+    """Return YAML text that `read_mapping` reads as an equal mapping; keys keep their order.
 
-    In compact text a collection of nothing but plain values stands in one line.
+    In compact text, a collection that only contains plain values is on one line.
     """
     flow = None if compact else False
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=flow)
 
 
 def kind_of(value: Any) -> str:
-    """What a YAML value is, in words."""
+    """Return the kind of a YAML value in words."""
     match value:
         case None:
             return "nothing"
@@ -124,13 +124,13 @@ class _YamlError(ValueError):
 
 
 def _parse(text: str) -> tuple[Any, list[tuple[int, str]]]:
-    """The value, and line and name of every key that its mapping already has."""
+    """Return the value, and the line and the name of every repeated key."""
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
             return None, []
-        repeated = list(_repeated_keys(node, set()))  # before construction, which writes merged keys into the nodes
+        repeated = list(_repeated_keys(node, set()))  # before construction, which adds merged keys to the nodes
         return loader.construct_document(node), repeated
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -139,7 +139,7 @@ def _parse(text: str) -> tuple[Any, list[tuple[int, str]]]:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise _YamlError(line, f"holds the character {error.character!r}, which YAML does not allow") from None
-    except ValueError as error:  # an explicit tag that its text does not fit, such as `!!int x`
+    except ValueError as error:  # The text does not fit its explicit tag, as in `!!int x`.
         raise _YamlError(None, str(error)) from None
     except RecursionError:
         raise _YamlError(None, "is nested too deeply") from None

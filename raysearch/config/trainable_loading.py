@@ -1,4 +1,4 @@
-"""Turns the `trainable:` of a space file into the class or function itself, with what it declares."""
+"""Loads the class or function that `trainable:` in a space file names, and reads what it declares."""
 
 import hashlib
 import importlib
@@ -21,25 +21,25 @@ _FORMS = "write package.module:Name or file.py:Name"
 
 @dataclass(frozen=True)
 class LoadedTrainable:
-    """A trainable and everything it declares (`trainables.protocol` says what that may be)."""
+    """A trainable and what it declares; `trainables.protocol` lists what that may be."""
 
     name: str
-    """The reference it was loaded by."""
+    """Reference by which it was loaded."""
     target: type | Callable[..., Any]
     config_model: type[BaseModel] | None
-    """Its `Config`: the typed model of a trial's config."""
+    """Its `Config`, the typed model of a trial's config."""
     metrics: frozenset[str] | None
-    """Its `METRICS`: the names of all it reports."""
+    """Its `METRICS`, the names of all reported metrics."""
     preflight: Callable[[Any], list[str]] | None
     is_function: bool
     source_file: Path | None
-    """The file it was loaded from, when the reference names one."""
+    """File from which it was loaded; None if the reference names a package."""
 
 
 def load_trainable(reference: str, base_dir: Path) -> LoadedTrainable:
-    """The trainable that a reference names: `package.module:Name`, or `file.py:Name` relative to `base_dir`.
+    """Return the trainable that a reference names: `package.module:Name`, or `file.py:Name` relative to `base_dir`.
 
-    The module of a file is pickled by value, so that Ray's workers need not find the file.
+    The module of a file is pickled by value, because Ray's workers may not find the file.
 
     Raises:
         InputError: the module cannot be imported, or the name is not a class or function in it.
@@ -60,12 +60,12 @@ def load_trainable(reference: str, base_dir: Path) -> LoadedTrainable:
 
 
 def load_module(reference: str, base_dir: Path, kind: str) -> tuple[ModuleType, str, Path | None]:
-    """Return the module that a reference names, the name in it, and the file where it names one.
+    """Return the module and the name in a reference, and the file if the reference names one.
 
     Args:
         reference: `package.module:Name`, or `file.py:Name`.
-        base_dir: Where a relative path starts.
-        kind: What the name should be of, for messages.
+        base_dir: Folder to which a relative path refers.
+        kind: Description of what the name should be, for messages.
 
     Raises:
         InputError: the reference has another form, or the module cannot be imported.
@@ -86,13 +86,13 @@ def load_module(reference: str, base_dir: Path, kind: str) -> tuple[ModuleType, 
 def _import(reference: str, load: Callable[[], ModuleType]) -> ModuleType:
     try:
         return load()
-    except (Exception, SystemExit) as error:  # the user's module may fail in any way
+    except (Exception, SystemExit) as error:  # The user's module may raise anything.
         message = " ".join(f"{type(error).__name__}: {error}".split())
         raise _fault(reference, f"cannot be imported: {message}", "") from error
 
 
 def _module_of_file(path: Path) -> ModuleType:
-    # The name follows from place and content: the same file is loaded once, an edited one anew.
+    # The name is derived from path and content, so an unchanged file is loaded once and an edited one anew.
     digest = hashlib.sha256(str(path).encode() + b"\0" + path.read_bytes()).hexdigest()[:12]
     name = f"raysearch_file_{digest}"
     if name in sys.modules:
@@ -101,7 +101,7 @@ def _module_of_file(path: Path) -> ModuleType:
     assert spec is not None, "a .py file always has a loader"
     assert spec.loader is not None, "a .py file always has a loader"
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # before execution: dataclasses and pydantic look their own module up
+    sys.modules[name] = module  # Dataclasses and pydantic look up their own module during execution.
     try:
         spec.loader.exec_module(module)
     except BaseException:
@@ -112,7 +112,7 @@ def _module_of_file(path: Path) -> ModuleType:
 
 
 def _pickle_by_value(module: ModuleType) -> None:
-    """Let Ray ship the module's classes and functions whole; without Ray there is nobody to ship them to."""
+    """Make Ray send the module's classes and functions by value; do nothing if Ray is not installed."""
     if importlib.util.find_spec("ray") is None:
         return
     from ray import cloudpickle  # late: reading a space file alone does not need Ray

@@ -1,4 +1,4 @@
-"""Values as JSON has them: documents and models made of nothing else, and one value shown in a line."""
+"""Values of JSON types: documents and models as such values, and a value as one line of text."""
 
 import json
 from collections.abc import Mapping
@@ -12,13 +12,13 @@ from raysearch.config.strict_yaml import kind_of
 
 
 def show(value: Any) -> str:
-    """A value as it stands in JSON, shortened to fit a line."""
+    """Return a value as JSON text, shortened to fit on a line."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def plain(value: Any, place: Place, faults: FaultList) -> Any:
-    """A deep copy of a document in which every key is text and every value is one that JSON has."""
+    """Return a deep copy of a document with text keys and JSON values; record all others as faults."""
     match value:
         case Mapping():
             copied = {}
@@ -44,5 +44,5 @@ def plain(value: Any, place: Place, faults: FaultList) -> Any:
 
 
 def dumped(config: BaseModel) -> dict[str, Any]:
-    """The nested config that a model holds, in the types of JSON."""
+    """Return the nested config in a model, in JSON types."""
     return config.model_dump(mode="json", round_trip=True)
