@@ -1,1 +1,1 @@
-"""What a finished search says: importances, expected scores, confirmation, exports."""
+"""The results of a finished search: importances, expected scores, confirmation, exports."""

@@ -1,4 +1,4 @@
-"""What the best configs score with new seeds, and how sure their differences are: `confirmed.parquet` as numbers."""
+"""Scores of the best configs with new seeds, and confidence intervals of their differences (`confirmed.parquet`)."""
 
 import math
 import statistics
@@ -18,7 +18,7 @@ from raysearch.history.tables import write_table
 from raysearch.space.confirm_settings import Split
 
 CONFIDENCE = 0.95
-"""How often the intervals of all differences between the confirmed configs hold the true ones, all at once."""
+"""Simultaneous confidence level of the intervals of all differences between the confirmed configs."""
 
 _SCHEMA = pa.schema(
     [
@@ -37,57 +37,58 @@ class ConfirmedTrial:
     """One config, trained to the full budget with every seed."""
 
     number: int
-    """Of the trial that the config is of."""
+    """Number of the trial with this config."""
     iteration: int
-    """The full budget, where the values were reported."""
+    """Full budget, at which the values were reported."""
     values: tuple[float, ...]
-    """The confirmed metric after the full budget, seed by seed: of the images of the split."""
+    """Metric after the full budget on the images of the split, one value per seed."""
     val_values: tuple[float, ...]
-    """The same of the validation images."""
+    """Metric after the full budget on the validation images, one value per seed."""
 
     @property
     def mean(self) -> float:
-        """Over the seeds."""
+        """Mean of the values over the seeds."""
         return statistics.fmean(self.values)
 
     @property
     def val_mean(self) -> float:
-        """The same of the validation images, by which the configs are ranked."""
+        """Mean over the seeds on the validation images, by which the configs are ranked."""
         return statistics.fmean(self.val_values)
 
     @property
     def std(self) -> float | None:
-        """The sample standard deviation over the seeds; None for a single one."""
+        """Sample standard deviation over the seeds; None for a single seed."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
 
 @dataclass(frozen=True)
 class Difference:
-    """What the best config scores less another, over the seeds."""
+    """The difference in score between the best config and another, over the seeds."""
 
     mean: float
     interval: tuple[float, float] | None
-    """None for a single seed."""
+    """Confidence interval; None for a single seed."""
     is_better: bool
-    """Whether the mean speaks for the best; on test images it may not."""
+    """True if the mean favours the best config; on test images it may not."""
 
     @property
     def distinguishable(self) -> bool:
-        """Whether the interval is there and leaves 0 out."""
+        """True if there is an interval and it excludes 0."""
         return self.interval is not None and not self.interval[0] <= 0.0 <= self.interval[1]
 
 
 def tukey_half_width(scores: Sequence[Sequence[float]]) -> float | None:
-    """Half the width of the intervals around the differences of all pairs of means; None for a single seed.
+    """Return half the width of the confidence intervals of all pairwise differences of means; None for a single seed.
 
-    The best is picked after the scores are known, out of several. Tukey's intervals hold for all pairs at once and so
-    for the pair that is picked: q * sqrt(s^2 / n), with q the quantile of the studentized range of m configs, n seeds,
-    and s^2 the residual variance of the scores less what the config and what the seed adds to them (a randomized
-    block design; (m - 1)(n - 1) degrees of freedom). All configs saw the same seeds, so what a seed does to all
-    cancels; that the rest is equally noisy in all configs is assumed. With two configs it is the paired t interval.
+    The best config is selected after the scores are known. Tukey's intervals hold for all pairs at once and therefore
+    for the selected pair. The half width is q * sqrt(s^2 / n). Here q is the quantile of the studentized range of m
+    configs, n is the number of seeds, and s^2 is the residual variance after the effects of config and seed are removed
+    (a randomized block design with (m - 1)(n - 1) degrees of freedom). All configs use the same seeds, so a seed's
+    common effect cancels. The remaining noise is assumed to be equal in all configs. With two configs the result is the
+    paired t interval.
 
     Args:
-        scores: (m, n), of two configs or more: the scores of each with every seed.
+        scores: (m, n), the scores of at least two configs with every seed.
     """
     num_configs, num_seeds = len(scores), len(scores[0])
     if num_seeds == 1:
@@ -107,46 +108,46 @@ def tukey_half_width(scores: Sequence[Sequence[float]]) -> float | None:
 
 @cache
 def _quantile(num_configs: int, freedom: int) -> float:
-    """The quantile of the studentized range, an integral that takes a tenth of a second."""
+    """Return the quantile of the studentized range; cached, because the integral takes a tenth of a second."""
     return float(studentized_range.ppf(CONFIDENCE, num_configs, freedom))
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """The confirmed configs, the best mean of the validation images first: test images do not choose."""
+    """The confirmed configs, ordered by their mean on the validation images: test images do not select the best."""
 
     mode: Mode
     split: Split
-    """Of the images that the confirmed figures are of."""
+    """Images on which the confirmed scores were measured."""
     top: int
-    """So many of the search's best trials were confirmed, besides the default."""
+    """Number of the search's best trials that were confirmed, besides the default."""
     seeds: tuple[int, ...]
     trials: tuple[ConfirmedTrial, ...]
-    """Those that reached the full budget with every seed; the earlier trial of equals first."""
+    """Configs that reached the full budget with every seed; of equal ones the earlier trial comes first."""
     diverged: tuple[int, ...]
-    """Numbers of the trials whose config did not."""
+    """Numbers of the trials whose configs did not."""
     default_number: int | None
-    """The trial of the default config; None where the search has none."""
+    """Number of the default trial; None if the search has none."""
     broken: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-    """Number of a trial that cannot win -> the constraints that it broke in the search, in words."""
+    """Constraints that a trial violated in the search, by the trial's number; such a trial cannot win."""
 
     @property
     def best(self) -> ConfirmedTrial:
-        """The config with the best mean of the validation images, which may be the default."""
+        """Config with the best mean on the validation images; it may be the default."""
         return self.trials[0]
 
     @property
     def runner_up(self) -> ConfirmedTrial | None:
-        """The config that comes second."""
+        """Second best config."""
         return self.trials[1] if len(self.trials) > 1 else None
 
     @property
     def default(self) -> ConfirmedTrial | None:
-        """The default config; None where it was not confirmed."""
+        """Default config; None if it was not confirmed."""
         return next((trial for trial in self.trials if trial.number == self.default_number), None)
 
     def lead_over(self, other: ConfirmedTrial | None) -> Difference | None:
-        """What the best scores less another; None beside itself or nothing."""
+        """Return the difference between the best config and another; None if they are the same or there is no other."""
         if other is None or other is self.best:
             return None
         mean, half_width = self.best.mean - other.mean, self._half_width
@@ -154,7 +155,7 @@ class Confirmation:
         return Difference(mean, interval, (mean > 0.0) == (self.mode == "max"))
 
     def passed_over(self) -> list[str]:
-        """Why configs with a better mean of the validation images than the best are not the best, a line each."""
+        """Return the reasons why configs with a better mean on the validation images did not win, one line each."""
         sign = 1.0 if self.mode == "max" else -1.0
         return [
             f"trial {trial.number}{' (default)' if trial is self.default else ''} has the better mean, "
@@ -170,21 +171,21 @@ class Confirmation:
 
 
 def write_confirmed(rows: Sequence[Mapping[str, Any]], top: int, run_dir: RunDir) -> None:
-    """Write `confirmed.parquet`: a row a trial and seed.
+    """Write `confirmed.parquet`, with one row per trial and seed.
 
-    Columns: `trial`, `seed`, `value` (null where the training diverged), `iteration`, `split` (of the images that
-    `value` is of) and `val_value` (of the validation images).
+    Columns: `trial`, `seed`, `value` (null if the training diverged), `iteration`, `split` (the images on which `value`
+    was measured) and `val_value` (measured on the validation images).
     """
     table = pa.Table.from_pylist(list(rows), _SCHEMA.with_metadata({"top": str(top)}))
     write_table(table, run_dir.confirmed_table)
 
 
 def read_confirmation(run_dir: RunDir, history: History) -> Confirmation | None:
-    """What `confirmed.parquet` says; None where nothing was confirmed."""
+    """Return the confirmation in `confirmed.parquet`; None if nothing was confirmed."""
     if not run_dir.confirmed_table.is_file():
         return None
     table = pq.read_table(run_dir.confirmed_table)
-    rows = [{"split": "val", "val_value": row["value"], **row} for row in table.to_pylist()]  # tables of before
+    rows = [{"split": "val", "val_value": row["value"], **row} for row in table.to_pylist()]  # older tables
     default = next((trial.number for trial in history.trials if trial.is_default), None)
     trials, diverged = [], []
     for number in dict.fromkeys(row["trial"] for row in rows):
@@ -213,7 +214,7 @@ def read_confirmation(run_dir: RunDir, history: History) -> Confirmation | None:
 
 
 def _ranked(trials: Sequence[ConfirmedTrial], history: History) -> list[ConfirmedTrial]:
-    """By their means; what broke a constraint in the search comes after all that held every one."""
+    """Return the configs ranked by their means; those that violated a constraint in the search come last."""
     sign = 1.0 if history.mode == "min" else -1.0
 
     def key(trial: ConfirmedTrial) -> tuple[bool, float, int]:
@@ -223,12 +224,12 @@ def _ranked(trials: Sequence[ConfirmedTrial], history: History) -> list[Confirme
 
 
 def winning_trial(history: History, confirmation: Confirmation | None) -> TrialHistory | None:
-    """The trial whose config the run hands over: the best confirmed one, else the search's own pick."""
+    """Return the trial whose config the run exports: the best confirmed one, else the best of the search."""
     return history.best_trial() if confirmation is None else history.trials[confirmation.best.number]
 
 
 def confirmed_entry(confirmation: Confirmation, metric: str, history: History) -> dict[str, Any]:
-    """The entry `confirmed` of `best_config.json`'s block."""
+    """Return the entry `confirmed` of the `raysearch` block of `best_config.json`."""
     best, runner_up, default = confirmation.best, confirmation.runner_up, confirmation.default
     to_default, to_runner_up = confirmation.lead_over(default), confirmation.lead_over(runner_up)
     pick = history.best_trial()
@@ -263,7 +264,7 @@ def _difference_entry(name: str, difference: Difference | None) -> dict[str, Any
 
 
 def verdict(difference: Difference) -> str:
-    """A difference of the best to another in words: the number, its interval, and what that says."""
+    """Return the difference between the best config and another in words: number, interval, conclusion."""
     if difference.interval is None:
         return f"{difference.mean:+.4g}, one seed has no interval: not distinguishable"
     low, high = difference.interval
@@ -272,7 +273,7 @@ def verdict(difference: Difference) -> str:
 
 
 def lead_lines(confirmation: Confirmation) -> list[str]:
-    """What the best scores less the default and less the runner-up, and why a better mean is not the best, in lines."""
+    """Return lines that compare the best config with the default and the runner-up, and the `passed_over` lines."""
     best, runner_up, default = confirmation.best, confirmation.runner_up, confirmation.default
     named = [("the default", default)]
     if runner_up is not None and runner_up is not default:

@@ -1,9 +1,8 @@
-"""What a trial's config would score on average: its score with its luck taken out, as far as the other trials tell.
+"""Expected score of a trial's config if it were retrained, estimated from similar trials.
 
-The best of many noisy scores is a lucky one more often than not. The model that the default algorithm searches with
-(`algorithms/curve_model.py`) knows, whatever algorithm has searched, what trials with similar values reached, and so
-how much of a score is the config's own. All trials of a search have one seed: what a seed does to all of them alike is
-for `confirm` to tell.
+The best of many noisy scores is probably a lucky one. The model of the default algorithm (`algorithms/curve_model.py`)
+is fitted to all trials, whichever algorithm proposed them. It tells which part of a score belongs to the config. All
+trials of a search use the same seed, so only `confirm` can measure an effect of the seed on all of them.
 """
 
 from dataclasses import dataclass
@@ -18,20 +17,21 @@ from raysearch.space.spec import SearchSpec
 
 @dataclass(frozen=True)
 class Expectation:
-    """What the config of a trial is expected to score at the full budget."""
+    """The expected score of a trial's config at the full budget."""
 
     trial: TrialHistory
     mean: float
-    """Of the first objective."""
+    """Expected value of the first objective."""
     deviation: float
-    """How uncertain the mean is: a standard deviation."""
+    """Standard deviation of the expected value."""
 
 
 def expectations(spec: SearchSpec, history: History) -> list[Expectation]:
-    """Of every trial that was trained to the full budget and can win, the best expectation first.
+    """Return the expected scores of all completed trials that can win, the best first.
 
-    A trial that breaks a constraint on what is reported comes after all that hold every one. Empty while there are too
-    few trials to go by. Of a very long search the model sees the best trials and a draw of the rest.
+    A trial that violates a constraint on metrics comes after all trials that satisfy every constraint. The list is
+    empty if there are too few trials for a model. In a very long search the model only uses the best trials and a
+    sample of the others.
     """
     whole = [trial for trial in history.ranked() if trial.status == "completed"]
     model = model_of(spec, window(history, spec.search.seed), history) if spec.parameters and whole else None

@@ -1,6 +1,6 @@
-"""The best trial as files that train, evaluate and load again: `best_config.json` and `best_checkpoint/`.
+"""Export of the best trial for training, evaluation and loading: `best_config.json` and `best_checkpoint/`.
 
-Of a search for several objectives every trial of the Pareto set too, as `pareto/trial-NNNNN.json`.
+With several objectives, every trial of the Pareto set is exported as `pareto/trial-NNNNN.json`.
 """
 
 import json
@@ -32,10 +32,10 @@ _PACKAGES = ("raysearch", "ray", "optuna", "torch", "torchvision", "timm", "albu
 
 
 def write_best(history: History, spec: SearchSpec, run_dir: RunDir) -> None:
-    """Write the winner's config and checkpoint; nothing where no trial has reported yet.
+    """Write the winner's config and checkpoint; do nothing if no trial has reported yet.
 
-    The checkpoint is that of the winner's trial. Where a confirmation made another trial the winner and its
-    checkpoint is gone, it is that of its first confirming training.
+    The checkpoint is that of the winning trial. If a confirmation changed the winner and the checkpoint of its trial
+    was deleted, the checkpoint of its first confirming training is used.
     """
     confirmation = read_confirmation(run_dir, history)
     document = best_document(history, spec, confirmation)
@@ -52,7 +52,7 @@ def write_best(history: History, spec: SearchSpec, run_dir: RunDir) -> None:
 
 
 def write_pareto_set(history: History, spec: SearchSpec, run_dir: RunDir) -> None:
-    """Write a config for every trial of the Pareto set, and a table of them; nothing for a search for one objective."""
+    """Write the configs and the table of the Pareto set; do nothing with a single objective."""
     if not history.further:
         return
     run_dir.pareto.mkdir(exist_ok=True)
@@ -74,10 +74,10 @@ def _write_document(document: dict[str, Any], path: Path) -> None:
 
 
 def best_config_text(run_dir: RunDir) -> str:
-    """The best config of a run as JSON, built anew from its journal.
+    """Return the best config of a run as JSON, computed from its journal.
 
     Raises:
-        InputError: the folder is no run, or no trial has reported yet.
+        InputError: the folder is not that of a run, or no trial has reported yet.
     """
     history = read_history(run_dir.journal)
     document = best_document(history, load_space(run_dir.space), read_confirmation(run_dir, history))
@@ -87,7 +87,7 @@ def best_config_text(run_dir: RunDir) -> str:
 
 
 def no_best(history: History, run_dir: RunDir) -> InputError:
-    """Return what to say of a search without a best config: whether to wait for one, and what to do if not."""
+    """Return the error for a search without a best config; its fix depends on whether the search has finished."""
     resume = f"`raysearch resume {shlex.quote(str(run_dir.root))}"
     if not history.is_finished:
         fix = f"wait for the first report, or go on with {resume}` if nothing runs"
@@ -106,17 +106,17 @@ class OpensegExport:
 
     text: str
     flags: str
-    """What the original trainer needs beside the file."""
+    """Flags that the original trainer needs beside the file."""
     unsaid: tuple[str, ...]
-    """Dotted paths of the values in use that the original trainer does not know."""
+    """Dotted paths of the values in use that the original trainer does not support."""
 
 
 def best_openseg(run_dir: RunDir) -> OpensegExport:
-    """The best config of a run as a JSON file that the trainer of openseg and ContrastiveSeg takes.
+    """Return the best config of a run as a JSON file for the trainer of openseg and ContrastiveSeg.
 
     Raises:
-        InputError: the folder is no run, no trial has reported yet, the run trained something else, or its dataset,
-            whose pixels make the class weights, cannot be read.
+        InputError: the folder is not that of a run, no trial has reported yet, the run used another trainable, or its
+            dataset cannot be read, which the class weights need.
     """
     spec = load_space(run_dir.space)
     if not ConfigTree(spec.trainable.config_model).takes_openseg:
@@ -139,10 +139,10 @@ def best_openseg(run_dir: RunDir) -> OpensegExport:
 
 
 def _class_weights(config: Config) -> list[float] | None:
-    """Compute the weight of every class from the training pixels, as the trainer does; None where no scheme does.
+    """Compute the weight of every class from the training pixels, as the trainer does; None if no scheme is used.
 
     Raises:
-        InputError: a scheme needs the dataset, and that cannot be read.
+        InputError: the scheme needs the dataset, and it cannot be read.
     """
     from trainables.data import open_split, training_pixel_counts
     from trainables.losses import cross_entropy_weights
@@ -157,7 +157,7 @@ def _class_weights(config: Config) -> list[float] | None:
 def best_document(
     history: History, spec: SearchSpec, confirmation: Confirmation | None = None
 ) -> dict[str, Any] | None:
-    """The winner's complete config with the block that says where it comes from; None before the first report."""
+    """Return the winner's complete config with a `raysearch` block on its origin; None before the first report."""
     winner = winning_trial(history, confirmation)
     best = winner.best(history.mode) if winner else None
     if winner is None or best is None:
@@ -169,7 +169,7 @@ def best_document(
 
 
 def _document(trial: TrialHistory, best: Report, history: History, spec: SearchSpec) -> dict[str, Any]:
-    """A trial's complete config with the block that says where it comes from; `best` is its best report."""
+    """Return a trial's complete config with a `raysearch` block on its origin; `best` is its best report."""
     config = spec.trial_config({} if trial.is_default else trial.values)
     default = next((trial for trial in history.trials if trial.is_default), None)
     default_best = default.best(history.mode) if default else None
@@ -196,7 +196,7 @@ def _document(trial: TrialHistory, best: Report, history: History, spec: SearchS
 
 
 def versions() -> dict[str, str]:
-    """Versions of everything that can change a result."""
+    """Return the versions of Python and of all packages that can change a result."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -210,7 +210,7 @@ _PRIVATE_FILES = shutil.ignore_patterns("trainer.pt", "raysearch_state.json")
 
 
 def _replace_folder(source: Path, target: Path) -> None:
-    """Copy the weights of a checkpoint (not what only a resumed training needs) into place of `target`."""
+    """Replace `target` by the weights of a checkpoint, without the files that only a resumed training needs."""
     recover_folder(target)
     if not source.is_dir():
         return

@@ -1,4 +1,4 @@
-"""fANOVA: how much of the variance of a score the main effect of every parameter explains."""
+"""fANOVA: the share of a score's variance that the main effect of each parameter explains."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,14 +18,14 @@ Floats = NDArray[np.float64]
 
 
 class MainEffectsEvaluator(BaseImportanceEvaluator):
-    """fANOVA for any study of Optuna, as the report of a search computes it.
+    """fANOVA for any study of Optuna, computed as in the report of a search.
 
-    Unlike Optuna's `FanovaImportanceEvaluator`, it scales every parameter as it is searched, a logarithmic one by its
-    logarithm, and takes a choice for one dimension.
+    Unlike Optuna's `FanovaImportanceEvaluator`, it scales every parameter as it is searched, for example by its
+    logarithm, and treats a choice as one dimension.
     """
 
     def __init__(self, *, n_trees: int = 64, seed: int = 0) -> None:
-        """Make an evaluator with a forest of `n_trees` that is grown from `seed`."""
+        """Create an evaluator with a forest of `n_trees` trees and the given seed."""
         self._num_trees, self._seed = n_trees, seed
 
     def evaluate(
@@ -35,12 +35,7 @@ class MainEffectsEvaluator(BaseImportanceEvaluator):
         *,
         target: Callable[[FrozenTrial], float] | None = None,
     ) -> dict[str, float]:
-        """Return the share of every parameter, the largest first; of all that completed trials have in common.
-
-        Raises:
-            ValueError: no completed trial has all of `params`, their ranges changed during the study, or there are
-                several objectives and no `target`.
-        """
+        """Return the share of each parameter, the largest first; by default for all that completed trials share."""
         if target is None and len(study.directions) > 1:
             raise ValueError("a study with several objectives needs a target, such as lambda trial: trial.values[0]")
         completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
@@ -64,7 +59,7 @@ class MainEffectsEvaluator(BaseImportanceEvaluator):
 
 
 def _distributions_of(completed: Sequence[FrozenTrial], names: Sequence[str]) -> dict[str, BaseDistribution]:
-    """Return the distributions that some parameters have in every trial that has all of them."""
+    """Return the distributions of some parameters, which must be the same in every trial that has all of them."""
     having = [trial for trial in completed if {*names} <= trial.params.keys()]
     if names and not having:
         raise ValueError(f"no completed trial has all of {', '.join(names)}")
@@ -77,7 +72,7 @@ def _distributions_of(completed: Sequence[FrozenTrial], names: Sequence[str]) ->
 
 
 def place_of(distribution: BaseDistribution, value: Any) -> float:
-    """Return where a value lies in [0, 1], every choice as wide as another."""
+    """Return the position of a value in [0, 1]; all choices have equal widths."""
     match distribution:
         case CategoricalDistribution(choices=choices):
             return (float(distribution.to_internal_repr(value)) + 0.5) / len(choices)
@@ -87,17 +82,18 @@ def place_of(distribution: BaseDistribution, value: Any) -> float:
 
 
 def fanova(points: Floats, values: Floats, *, num_trees: int, seed: int) -> Floats:
-    """The share of each dimension's main effect in the variance of a random forest over the unit cube, (d,).
+    """Return the share of each dimension's main effect in the variance of a random forest over the unit cube, (d,).
 
-    Hutter et al. (ICML 2014), with the forest of Optuna's `FanovaImportanceEvaluator` and its shares: the mean over
-    trees of the variance of a tree's marginal over that of the tree. Optuna walks through a tree once for every piece
-    of a marginal, in Python, a second for 300 trials; here each leaf, a box, adds its part to all of them at once.
+    The method is that of Hutter et al. (ICML 2014). Forest and shares are those of Optuna's
+    `FanovaImportanceEvaluator`: a share is the variance of a tree's marginal divided by the variance of the tree,
+    averaged over the trees. Optuna traverses a tree in Python once for each piece of a marginal, which takes a second
+    for 300 trials. This function adds each leaf, which is a box, to all pieces at once.
 
     Args:
         points: (n, d) in [0, 1].
         values: (n,).
-        num_trees: Trees of the forest.
-        seed: Of the forest.
+        num_trees: Number of trees of the forest.
+        seed: Seed of the forest.
     """
     forest = RandomForestRegressor(num_trees, max_depth=64, random_state=seed).fit(points, values)
     shares = [_tree_shares(tree.tree_, points.shape[1]) for tree in forest.estimators_]
@@ -106,10 +102,10 @@ def fanova(points: Floats, values: Floats, *, num_trees: int, seed: int) -> Floa
 
 
 def _tree_shares(tree: Any, num_dims: int) -> Floats | None:
-    """None for a tree that gives one value everywhere."""
+    """Return the shares in one tree, (d,); None for a tree that is constant."""
     low, high = np.zeros((tree.node_count, num_dims)), np.ones((tree.node_count, num_dims))
     for node, (left, right) in enumerate(zip(tree.children_left, tree.children_right, strict=True)):
-        if left >= 0:  # parents come before their children
+        if left >= 0:  # Parents come before their children.
             low[left] = low[right] = low[node]
             high[left] = high[right] = high[node]
             high[left, tree.feature[node]] = low[right, tree.feature[node]] = tree.threshold[node]
@@ -126,7 +122,7 @@ def _tree_shares(tree: Any, num_dims: int) -> Floats | None:
 
 
 def _marginal_variance(low: Floats, high: Floats, contents: Floats) -> float:
-    """The variance along one dimension of a function of mean 0, given as its integrals over boxes, (boxes,) each."""
+    """Return the variance along one dimension of a function with mean 0, given its integrals over boxes, (boxes,)."""
     edges, places = np.unique(np.concatenate([low, high]), return_inverse=True)
     slopes = np.zeros(len(edges))
     widths = high - low

@@ -1,4 +1,4 @@
-"""How much every searched value decides the score: fANOVA and PED-ANOVA at one common iteration, with intervals."""
+"""Importance of every searched value for the score: fANOVA and PED-ANOVA at one common iteration, with intervals."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -25,23 +25,25 @@ from trainables.protocol import TOOK_EFFECT
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 MIN_TRIALS = 10
-"""Fewer trials leave less than three in the best quarter."""
+"""Least number of trials: with fewer, the best quarter would hold less than three."""
 
 BEST = 0.25
-"""The part of the trials that PED-ANOVA takes for good."""
+"""Share of the trials that PED-ANOVA treats as good."""
 
 _ENOUGH = 0.75
-"""The part of the trials that must have reached the iteration at which they are compared: where early stopping lets
-few on, those resemble one another too much to tell what made them good."""
+"""Share of the trials that must have reached the iteration at which they are compared.
+
+The few trials that early stopping leaves resemble each other too much to show what made them good.
+"""
 
 _NUM_DRAWS = 40
-"""Bootstrap draws of the trials."""
+"""Number of bootstrap draws of the trials."""
 _MOST_DRAWN = 400
-"""Trials of one draw, at most: with more trials the intervals are wider than they need be, and had in seconds."""
+"""Largest number of trials in a draw: this bounds the time, but makes the intervals of longer searches too wide."""
 _NUM_TREES, _NUM_TREES_OF_DRAW = 64, 8
 
 _SURE = 0.95
-"""The part of the draws in which a value must do more than its shuffled self to have an effect."""
+"""Share of the draws in which a value must have a larger share than after shuffling to count as an effect."""
 
 Method = Literal["fanova", "ped_anova"]
 Verdict = Literal["effect", "no effect shown", "took no effect"]
@@ -62,52 +64,57 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Importance:
-    """What one method says of one searched value."""
+    """The importance of one searched value by one method."""
 
     path: str
     method: Method
     share: float
-    """fANOVA: of the score's variance, what the value decides by itself; PED-ANOVA: of what sets the best quarter of
-    the trials apart."""
+    """Share of the score's variance that the value explains by itself (fANOVA), or share of the difference between the
+    best quarter of the trials and all trials (PED-ANOVA).
+    """
     interval: tuple[float, float]
-    """95 %, by bootstrap over the trials."""
+    """Bootstrap interval over the trials, 95 %."""
     verdict: Verdict
-    """`took no effect`: as the trainable counts, in every trial. `no effect shown`: in more than one draw of twenty,
-    the same values shuffled among the trials have as large a share."""
+    """Conclusion. `took no effect`: the value had no effect in any trial, as counted by the trainable. `no effect
+    shown`: the effect cannot be told from chance, because in more than one of twenty draws the shuffled values had as
+    large a share.
+    """
 
 
 @dataclass(frozen=True)
 class Importances:
-    """Every searched value by both methods."""
+    """The importance of every searched value by both methods."""
 
     num_trials: int
-    """The trials that were compared, or that could have been."""
+    """Number of trials that were compared, or that could be compared if there were enough."""
     iteration: int | None
-    """Where they were compared; None with too few trials."""
+    """Iteration at which trials were compared; None with too few trials."""
     rows: tuple[Importance, ...]
-    """Method by method, the largest share first; empty where nothing was compared."""
+    """Importances by method, the largest share first; empty if no trials were compared."""
     idle: tuple[tuple[str, int], ...]
-    """Searched values that had a say in no iteration of any trial that counts it, and the number of these trials."""
+    """Searched values that had no effect in any iteration of any trial, with the number of trials that count this."""
 
     def of(self, method: Method) -> dict[str, Importance]:
-        """The rows of one method by path."""
+        """Return the importances of one method by path."""
         return {row.path: row for row in self.rows if row.method == method}
 
 
 @dataclass(frozen=True)
 class CommonIteration:
-    """Trials at an iteration that most of them have reached."""
+    """Trials compared at an iteration that most of them have reached."""
 
     num_scored: int
-    """Trials that have reported and neither failed nor were infeasible."""
+    """Number of trials that have reported and neither failed nor were infeasible."""
     iteration: int
     values: tuple[tuple[TrialHistory, float], ...]
-    """Each of them that has come so far, with the value of its first report there or beyond."""
+    """Trials that have reached the iteration, each with the value of its first report there or later."""
 
 
 def at_common_iteration(history: History) -> CommonIteration | None:
-    """The scores of trials at the furthest iteration that three quarters of them (and `MIN_TRIALS`, or all) have
-    reached: the same for every trial, stopped ones too. None where no trial has a score.
+    """Return the scores of trials at the latest iteration that three quarters of them have reached.
+
+    At least `MIN_TRIALS` trials, or all, must have reached it. The iteration is the same for all trials, stopped ones
+    included. The result is None if no trial has a score.
     """
     scored = [trial for trial in history.trials if trial.reports and trial.status not in ("failed", "infeasible")]
     if not scored:
@@ -124,11 +131,11 @@ def at_common_iteration(history: History) -> CommonIteration | None:
 
 
 def importances(history: History, paths: Sequence[str]) -> Importances:
-    """The shares of searched values in the score of trials at equal iterations, stopped ones too.
+    """Return the shares of searched values in the score of trials at equal iterations.
 
-    The iteration is the furthest that three quarters of the trials (and `MIN_TRIALS`) have reached; a trial's score is
-    the value of its first report there or beyond, as the stopping rules take it. Both methods are drawn from fixed
-    seeds: the same journal gives the same shares.
+    The iteration is the latest that three quarters of the trials, and at least `MIN_TRIALS`, have reached. A trial's
+    score is the value of its first report there or later, as in the rules of early stopping. Both methods use fixed
+    seeds, so the same journal gives the same shares.
 
     Args:
         history: The search.
@@ -151,9 +158,10 @@ def importances(history: History, paths: Sequence[str]) -> Importances:
 
 
 def idle_values(history: History, paths: Sequence[str]) -> tuple[tuple[str, int], ...]:
-    """The searched values that took effect nowhere, by what trials report of themselves, and the number of trials.
+    """Return the searched values that never had an effect, with the number of trials that count their effect.
 
-    A trial counts a value where every report of it says how often the value had a say since the one before.
+    A trial counts the effect of a value if each of its reports says how often the value had an effect since the
+    previous one.
     """
     idle = []
     for path in paths:
@@ -169,7 +177,7 @@ def idle_values(history: History, paths: Sequence[str]) -> tuple[tuple[str, int]
 
 
 def write_importances(found: Importances, run_dir: RunDir) -> None:
-    """Write `importance.parquet`, a row a searched value and method; nothing where nothing was compared."""
+    """Write `importance.parquet`, with one row per searched value and method; do nothing if no trials were compared."""
     if not found.rows:
         return
     rows = [
@@ -188,15 +196,18 @@ def write_importances(found: Importances, run_dir: RunDir) -> None:
 
 
 _Shares = Callable[[Floats, NDArray[np.int64] | None, np.random.Generator], tuple[Floats, Floats]]
-"""Shares of the searched values and of their shuffled selves, (d,) each, from the values of all trials (n,) and the
-trials that are drawn, with repetition; None is all of them once, and nothing shuffled."""
+"""Function that computes the shares of the searched values and of their shuffled versions, (d,) each.
+
+It takes the scores of all trials (n,), the indices of the drawn trials, and a generator. With None as indices it uses
+every trial once and shuffles nothing.
+"""
 
 
 def _judged(method: Method, paths: Sequence[str], shares: _Shares, values: Floats, never: set[str]) -> list[Importance]:
-    """Shares of all trials, with what the draws say of them.
+    """Return the shares over all trials, with the intervals and conclusions from the draws.
 
-    A draw holds fewer different trials than there are, from which a method sees less: the draws' spread is laid around
-    the share of all trials.
+    A draw contains fewer different trials than there are, so a method sees less in it. The interval is therefore the
+    spread of the draws, centred on the share over all trials.
     """
     if not paths:
         return []
@@ -228,10 +239,10 @@ def _judged(method: Method, paths: Sequence[str], shares: _Shares, values: Float
 def _fanova_shares(
     places: Floats, values: Floats, drawn: NDArray[np.int64] | None, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Shares over the unit cube that the search draws from; a value that is inactive, NaN, is drawn at random there.
+    """Return the fANOVA shares over the unit cube of the search; an inactive value (NaN) is replaced by a random one.
 
-    The score is a function of the whole cube that does not change along a value whose condition does not hold; a fixed
-    stand-in for the value would tell the forest of the condition instead.
+    The score is a function on the whole cube that does not change along a value whose condition does not hold. A
+    constant replacement would reveal the condition to the forest.
     """
     points = np.where(np.isnan(places), rng.random(places.shape), places)
     num_paths = points.shape[1]
@@ -245,7 +256,7 @@ def _fanova_shares(
 
 
 def _place(trial: TrialHistory, path: str) -> float:
-    """Where a value lies in [0, 1]; NaN where it is inactive."""
+    """Return the position of a value in [0, 1]; NaN if it is inactive."""
     return place_of(trial.distributions[path], trial.params[path]) if path in trial.params else float("nan")
 
 
@@ -260,9 +271,10 @@ def _ped_anova_shares(
     drawn: NDArray[np.int64] | None,
     rng: np.random.Generator,
 ) -> tuple[Floats, Floats]:
-    """PED-ANOVA (Watanabe et al., IJCAI 2023, arXiv 2304.10255) in Optuna's form, which knows conditional values.
+    """Return the shares of PED-ANOVA (Watanabe et al., IJCAI 2023, arXiv 2304.10255) by Optuna's implementation.
 
-    It looks at one value at a time: the values of a parameter shuffled among the trials are the scores shuffled.
+    Optuna's version supports conditional values. The method treats one value at a time, so shuffling the scores is the
+    same as shuffling the values of a parameter among the trials.
     """
     sample = _Sample(trials, range(len(trials)) if drawn is None else drawn.tolist())
     losses = values if is_min else -values
@@ -276,17 +288,17 @@ def _ped_anova_shares(
 
 
 def _divergences(sample: "_Sample", paths: Sequence[str], losses: Floats) -> Floats:
-    """How far the best trials' values of each path lie from all trials' values, (d,)."""
+    """Return the divergence between the best trials' values and all trials' values of each path, (d,)."""
     present = [path for path in paths if any(path in trial.params for trial in sample.drawn)]
     evaluator = PedAnovaImportanceEvaluator(target_quantile=BEST)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that few trials tell little is in the intervals
+        warnings.simplefilter("ignore")  # The intervals already show that few trials say little.
         found = evaluator.evaluate(sample, present, target=lambda trial: float(losses[trial.number]))
     return np.array([found.get(path, 0.0) for path in paths])
 
 
 class _Sample(Study):
-    """A study of trials drawn with repetition; to put them into a storage takes longer than to look at them."""
+    """A study of trials drawn with repetition; copying them to a storage would take longer than the analysis."""
 
     def __init__(self, trials: Sequence[TrialHistory], drawn: Sequence[int]) -> None:
         storage = InMemoryStorage()
@@ -311,5 +323,5 @@ class _Sample(Study):
         self.drawn = [frozen[number] for number in drawn]
 
     def get_trials(self, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
-        """The drawn trials, whatever is asked for: all are complete."""
+        """Return the drawn trials; all of them are complete."""
         return self.drawn

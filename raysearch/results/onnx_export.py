@@ -1,4 +1,4 @@
-"""What a search or a training left as its network, as an ONNX file."""
+"""The network of a search or of a single training as an ONNX file."""
 
 import json
 from pathlib import Path
@@ -16,11 +16,11 @@ from trainables.onnx_file import OnnxFile, UnequalScoresError, check_libraries, 
 
 
 def export_onnx(folder: Path, out: Path) -> OnnxFile:
-    """Write the best network of a run, or the network of a folder that `train` wrote, as an ONNX file.
+    """Write the best network of a run, or the network in a folder of `train`, as an ONNX file.
 
     Raises:
-        InputError: a library is missing, or the folder holds no such network.
-        WorkError: the file does not compute what the network computes.
+        InputError: a library is missing, or the folder has no such network.
+        WorkError: the file computes other scores than the network.
     """
     check_libraries()
     config_file, checkpoint = _trained(folder.expanduser())
@@ -34,7 +34,7 @@ def export_onnx(folder: Path, out: Path) -> OnnxFile:
 
 
 def _trained(folder: Path) -> tuple[Path, Path]:
-    """Config and checkpoint."""
+    """Return the config file and the checkpoint folder."""
     config, checkpoint = folder / "config.json", folder / "checkpoint"
     if config.is_file() and checkpoint.is_dir():
         return config, checkpoint

@@ -1,7 +1,8 @@
-"""What the winner and the default config predict for validation images: the folder `predictions/` of a run.
+"""Predictions of the winner and of the default config for validation images: the folder `predictions/` of a run.
 
-The worst images of the winner, and some in the middle, each as the image, its label and both predictions, in colour;
-`index.json` says which they are, `scores.parquet` how every image scored. Made once, when a search has ended.
+It shows the images with the winner's worst scores and some with median scores. Each is stored as image, label and both
+predictions, in colour. `index.json` lists them, and `scores.parquet` holds the score of every image. The folder is
+written once, when a search has ended.
 """
 
 import json
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_SCORED = 64
-"""Validation images that are predicted at most, chosen so that every class has its share."""
+"""Largest number of validation images to predict, chosen so that every class has its share."""
 NUM_WORST = 4
 NUM_TYPICAL = 2
 SIDE_PX = 400
-"""Of the longer side of a picture."""
+"""Length of the longer side of a picture."""
 IGNORED_COLOR = (150, 150, 150)
 
 Kind = Literal["worst", "typical"]
@@ -45,9 +46,9 @@ class PredictedImage:
     name: str
     kind: Kind
     winner_miou: float | None
-    """Of this image alone; None where all of it is ignored."""
+    """Winner's mIoU on this image; None if all of its pixels are ignored."""
     default_miou: float | None
-    """None without a default too."""
+    """Default config's mIoU on this image; None also without a default."""
     image: Path
     truth: Path
     winner: Path
@@ -56,29 +57,29 @@ class PredictedImage:
 
 @dataclass(frozen=True)
 class Predictions:
-    """The images that were chosen, the worst first."""
+    """The chosen images, the worst first."""
 
     winner: int
-    """The trial."""
+    """Number of the winning trial."""
     default: int | None
-    """None where the default config is the winner, or has no checkpoint."""
+    """Number of the default trial; None if it is the winner or has no checkpoint."""
     num_images: int
-    """In the validation split."""
+    """Number of images in the validation split."""
     num_scored: int
     classes: tuple[tuple[str, str], ...]
-    """Name and colour, as #rrggbb."""
+    """Name and colour (#rrggbb) of every class."""
     images: tuple[PredictedImage, ...]
     problem: str | None = None
-    """Why there are no images."""
+    """Reason why there are no images."""
 
 
 def write_predictions(
     history: History, spec: SearchSpec, run_dir: RunDir, confirmation: Confirmation | None = None
 ) -> None:
-    """Predict validation images with the best checkpoint and with that of the default config.
+    """Write predictions of the best checkpoint and of the default config's for validation images.
 
-    Nothing is done for another trainable than ours, while trials are running, without a checkpoint, or where the
-    predictions of these very checkpoints are there. Where the dataset cannot be read any more, `index.json` says so.
+    Nothing is written for another trainable, while trials are running, without a checkpoint, or if the predictions of
+    these checkpoints exist already. If the dataset cannot be read any more, `index.json` says so.
     """
     winner = winning_trial(history, confirmation)
     is_over = all(trial.status != "running" for trial in history.trials)
@@ -93,13 +94,13 @@ def write_predictions(
     with replaced_folder(run_dir.predictions) as part:
         try:
             index = _predict(checkpoints, spec, part)
-        except (InputError, OSError, RuntimeError) as error:  # pictures are no reason to lose what a search has found
+        except (InputError, OSError, RuntimeError) as error:  # missing pictures must not cost the results of a search
             index = {"problem": str(error).splitlines()[0]}
         (part / "index.json").write_text(json.dumps({"made_of": made_of, **index}, indent=2) + "\n", encoding="utf-8")
 
 
 def read_predictions(run_dir: RunDir, winner: TrialHistory | None) -> Predictions | None:
-    """What `predictions/` holds of the winner; None where there is nothing, or another trial was the winner then."""
+    """Return the predictions of the winner; None if there are none or they belong to another winner."""
     index = _read_index(run_dir)
     made_of, folder = index.get("made_of", {}), run_dir.predictions
     if winner is None or made_of.get("winner", [None])[0] != winner.number:
@@ -135,7 +136,7 @@ def _read_index(run_dir: RunDir) -> dict[str, Any]:
 
 
 def _checkpoints(winner: TrialHistory, history: History, run_dir: RunDir) -> dict[Role, tuple[TrialHistory, Path]]:
-    """Trial and folder of the weights that are there."""
+    """Return the trials and the folders of the existing checkpoints."""
     found: dict[Role, tuple[TrialHistory, Path]] = {}
     if (run_dir.best_checkpoint / "model.pt").is_file():
         found["winner"] = (winner, run_dir.best_checkpoint)
@@ -155,7 +156,7 @@ def _iteration(trial: TrialHistory, history: History) -> int:
 
 
 def _predict(checkpoints: dict[Role, tuple[TrialHistory, Path]], spec: SearchSpec, folder: Path) -> dict[str, Any]:
-    """Write the pictures of the chosen images and the scores of all; returns what `index.json` says of them."""
+    """Write the pictures of the chosen images and the scores of all images; return the content of `index.json`."""
     from PIL import Image as Images
 
     from trainables.data import label_table, open_split, stratified_images
@@ -207,7 +208,7 @@ def _predict(checkpoints: dict[Role, tuple[TrialHistory, Path]], spec: SearchSpe
 def _predicted(
     config: Config, checkpoint: Path, places: Sequence[int]
 ) -> tuple[list["NDArray[np.uint8]"], list[float | None]]:
-    """The predicted classes of validation images, as small as the pictures, and the mIoU of each by itself."""
+    """Return the predicted classes of validation images at the size of the pictures, and each image's mIoU."""
     import numpy as np
     from PIL import Image as Images
 
@@ -238,7 +239,7 @@ def _predicted(
 
 
 def choose(scores: Sequence[float | None]) -> list[tuple[Kind, int]]:
-    """The places of the worst scores, the worst first, and of some around the median of the others."""
+    """Return the indices of the worst scores, the worst first, then of some around the median of the others."""
     ranked = sorted((i for i, score in enumerate(scores) if score is not None), key=lambda i: (scores[i], i))
     worst, others = ranked[:NUM_WORST], ranked[NUM_WORST:]
     start = max(0, (len(others) - NUM_TYPICAL) // 2)
@@ -252,9 +253,9 @@ def _smaller(image: "Image", how: int) -> "Image":
 
 
 def _colored(classes: "Image", colors: "NDArray[np.uint8]") -> "Image":
-    """A picture of one byte a pixel with the colours of its classes."""
+    """Return an image with the colours of its classes; the input has one byte per pixel."""
     palette = [0] * 768
     palette[: colors.size] = colors.ravel().tolist()
     palette[3 * IGNORE_INDEX :] = IGNORED_COLOR
-    classes.putpalette(palette)  # turns the grey image into one of colours
+    classes.putpalette(palette)  # turns the grey image into a palette image
     return classes
