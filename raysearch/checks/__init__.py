@@ -1,1 +1,1 @@
-"""What is looked at before a search starts."""
+"""Checks of a search before it starts."""

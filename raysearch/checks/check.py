@@ -1,4 +1,4 @@
-"""What a search will take on this machine: its first iterations measured, its rule simulated, its memory added up."""
+"""Time and memory that a search will need on this machine, from its first iterations and a simulated scheduler."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,52 +20,52 @@ from trainables.config import Config, DataConfig
 from trainables.data.preflight import SplitSummary, inspect
 
 MEASURED_FOR_S = 40.0
-"""What measuring may take."""
+"""Time limit of the measurement."""
 
 _MAX_CORNERS = 3
-"""Dearest configs that are measured beside the default one."""
+"""Number of most expensive configs to measure, besides the default one."""
 _RAY_START_S = 8.0
 _TRIAL_START_S = 0.5
-"""What Ray takes to start, and a trial to begin in a worker that is there (`benchmarks/trial_turnaround.py`)."""
+"""Seconds until Ray has started, and until a trial begins in a running worker (`benchmarks/trial_turnaround.py`)."""
 
 
 @dataclass(frozen=True)
 class MeasuredTrial:
-    """One config of the space and what a trial of it takes."""
+    """One config of the space, with its measured cost."""
 
     values: Mapping[str, Any]
-    """Searched values that are not the default ones."""
+    """Searched values that differ from the default."""
     found: Measurement | NotMeasured
 
 
 @dataclass(frozen=True)
 class Check:
-    """All that can be said of a search before it runs."""
+    """The findings about a search before it runs."""
 
     spec: SearchSpec
     notices: tuple[str, ...]
     data: DataConfig | None
-    """None for a trainable with a config of its own."""
+    """Dataset settings; None for a trainable with a config of its own."""
     splits: Mapping[str, SplitSummary]
     machine: Machine
     concurrent: int
-    """Trials that run side by side."""
+    """Number of trials that run at the same time."""
     estimate: SearchEstimate | None
-    """None where the budget of a trial is not known."""
+    """Estimate of the search; None if the budget of a trial is unknown."""
     trials: tuple[MeasuredTrial, ...]
-    """The default config first (where there is none, what would be tried first), then the dearest ones."""
+    """Default config first (without one, the first proposal), then the most expensive configs."""
 
     @property
     def measured(self) -> tuple[Measurement, ...]:
-        """Those that could be measured."""
+        """Configs that could be measured."""
         return tuple(trial.found for trial in self.trials if isinstance(trial.found, Measurement))
 
     @property
     def seconds(self) -> Interval | None:
-        """Of the search, along the clock, without confirmations; None where either factor is not known.
+        """Expected wall-clock time of the search in seconds, without confirmation; None if it cannot be estimated.
 
-        The trials of a search cost something between its default and its dearest config: the low end takes all of them
-        for default ones, the high end for the mean of both.
+        Trials cost something between the default and the most expensive config. The low end assumes the default's cost
+        for all trials, the high end the mean of both.
         """
         if self.estimate is None or not self.measured:
             return None
@@ -80,31 +80,31 @@ class Check:
         )
 
     def with_spec(self, spec: SearchSpec) -> "Check":
-        """Return what holds of another budget of the same search, by the measurements that there are."""
+        """Return the check of the same search with another budget, based on the existing measurements."""
         report_iters = Config.model_validate(spec.config).train.report_iters if self.data is not None else None
         trials = tuple(replace(trial, found=_every(trial.found, report_iters)) for trial in self.trials)
         return replace(self, spec=spec, estimate=estimate_search(spec, concurrent=self.concurrent), trials=trials)
 
     @property
     def confirm_seconds(self) -> float:
-        """Of the trainings with new seeds after it, along the clock."""
+        """Expected wall-clock time of the confirmation in seconds."""
         if self.estimate is None or not self.measured:
             return 0.0
         return self.estimate.confirm_elapsed * self.measured[0].seconds_per_iteration
 
     @property
     def peak_bytes(self) -> int | None:
-        """The most that a measured trial took."""
+        """Largest peak memory of a measured trial."""
         return max((one.peak_bytes for one in self.measured if one.peak_bytes), default=None)
 
     @property
     def on_gpu(self) -> bool:
-        """Whether that is memory of a GPU."""
+        """True if the peak is GPU memory."""
         return any(one.on_gpu for one in self.measured)
 
     @property
     def fit_into_memory(self) -> int | None:
-        """How many such trials there is memory for; None where it was not measured."""
+        """Number of such trials that fit into memory; None if memory was not measured."""
         if self.peak_bytes is None:
             return None
         if self.on_gpu and self.machine.gpu_memory_bytes is not None:
@@ -113,7 +113,7 @@ class Check:
 
     @property
     def warning(self) -> str | None:
-        """What to change where memory will not do."""
+        """Warning with a fix if memory is not enough; None otherwise."""
         fit, peak = self.fit_into_memory, self.peak_bytes
         if fit is None or peak is None:
             return None
@@ -131,7 +131,7 @@ class Check:
         return f"{what}; set resources.concurrent to {fit}, or search smaller batches, crops and networks"
 
     def _beyond_limit(self, limit: int, peak: int) -> str:
-        """Return what becomes of the measured trials that take more than `resources.memory_gb`, and what to change."""
+        """Return a warning about measured trials that exceed `resources.memory_gb`, with a fix."""
         first = self.trials[0].found
         first_peak = first.peak_bytes if isinstance(first, Measurement) else None
         there = f"more than resources.memory_gb allows ({gigabytes(limit)})"
@@ -144,18 +144,18 @@ class Check:
 
 
 def _every(found: Measurement | NotMeasured, report_iters: int | None) -> Measurement | NotMeasured:
-    """The measurement, were reports as far apart as a config says."""
+    """Return the measurement with reports `report_iters` iterations apart."""
     if report_iters is None or isinstance(found, NotMeasured):
         return found
     return replace(found, cost=found.cost._replace(iterations_per_report=report_iters))
 
 
 def check_search(spec: SearchSpec, *, timeout_s: float = MEASURED_FOR_S) -> Check:
-    """Look at everything, and measure what a trial takes.
+    """Check a search and measure the cost of its trials.
 
     Raises:
-        InputError: every fault of the data, the choices, what the search is to take over, and the resources; or what
-            makes the first iterations of a trial fail.
+        InputError: the data, the choices, the earlier results to start from or the resources have faults, or the first
+            iterations of a trial fail.
     """
     machine = this_machine()
     faults: list[Fault] = []
@@ -191,7 +191,7 @@ def _measured_trials(spec: SearchSpec, concurrent: int, timeout_s: float) -> tup
     has_default = spec.trainable.config_model is not None
     first = {} if has_default else suggest(spec, History(), 0) or {}
     chosen = [first, *dearest(spec)]
-    repeated = chosen * 2 if len(chosen) == 1 and concurrent > 1 else chosen  # not alone: as it will be in the search
+    repeated = chosen * 2 if len(chosen) == 1 and concurrent > 1 else chosen  # side by side, as in the search
     configs = [spec.trial_config(values) for values in repeated]
     is_own = spec.trainable.name == DEFAULT_TRAINABLE
     found = measure(spec, configs, side_by_side=concurrent, timeout_s=timeout_s)
@@ -217,9 +217,9 @@ def _place(spec: SearchSpec, values: Mapping[str, Any]) -> str:
 
 
 def dearest(spec: SearchSpec) -> list[dict[str, Any]]:
-    """Searched values of the configs that take most memory by their own estimate: one of every kind of network.
+    """Return the searched values of the configs with the largest memory estimates, one for every kind of network.
 
-    None where all configs take the same, or say nothing of it.
+    The list is empty if all configs have the same estimate or none.
     """
     default = spec.memory_estimate({})
     if default is None:
@@ -237,7 +237,7 @@ def dearest(spec: SearchSpec) -> list[dict[str, Any]]:
 
 
 def _enlarged(spec: SearchSpec, name: str, values: dict[str, Any]) -> dict[str, Any]:
-    """One searched value after another set to what takes most memory, within one kind of network."""
+    """Return values that need the most memory within one kind of network, changing one searched value after another."""
     most = spec.memory_estimate(values)
     assert most is not None
     for parameter in spec.parameters_in_order:

@@ -1,4 +1,4 @@
-"""What `check` prints: the space, the dataset and what a search will take, as tables and lines."""
+"""Output of `check`: the space, the dataset and the cost of the search, as tables and lines."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +23,7 @@ from trainables.dotted_paths import ABSENT, lookup
 
 
 def tables(check: Check) -> list[Table]:
-    """All tables, in the order in which one reads them."""
+    """Return all tables in reading order."""
     found = [space_table(check.spec)]
     if check.data is not None:
         found += [
@@ -34,7 +34,7 @@ def tables(check: Check) -> list[Table]:
 
 
 def space_table(spec: SearchSpec) -> Table:
-    """The searched values as a person reads them."""
+    """Return the table of searched values."""
     has_conditions = any(parameter.when for parameter in spec.parameters)
     table = folding_table("searched", "range", "scale", "default", *(["only when"] if has_conditions else []))
     for parameter in spec.parameters:
@@ -45,7 +45,7 @@ def space_table(spec: SearchSpec) -> Table:
 
 
 def cost_table(check: Check) -> Table:
-    """What was measured of a trial of each config."""
+    """Return the table of the measured cost of a trial of each config."""
     table = folding_table("a trial of")
     for column in ("s/iteration", "s/report", "memory"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -63,7 +63,7 @@ def cost_table(check: Check) -> Table:
 
 
 def lines(check: Check) -> list[str]:
-    """What the search will take, a line each."""
+    """Return lines on the time and memory that the search will need."""
     found = []
     if check.estimate is not None:
         found.append(f"search:  {search_line(check.spec, check.estimate)}")
@@ -83,7 +83,7 @@ def lines(check: Check) -> list[str]:
 
 
 def outlook(spec: SearchSpec) -> list[str]:
-    """What a search is about to do, in lines; no trial is measured for it, as the first one will be soon."""
+    """Return lines about a search that is about to start; nothing is measured, because its first trial starts soon."""
     found = []
     if spec.trainable.config_model is Config:
         data = Config.model_validate(spec.config).data
@@ -97,7 +97,7 @@ def outlook(spec: SearchSpec) -> list[str]:
 
 
 def search_line(spec: SearchSpec, estimate: SearchEstimate) -> str:
-    """How many iterations, with the interval, of how many without early stopping, and who gets to the end."""
+    """Return the number of iterations with its interval, the number without early stopping, and that of full trials."""
     trials = f"{spec.search.trials} trials"
     iterations = f"about {_between(estimate.iterations, _whole)} iterations"
     if estimate.full_trials.low >= spec.search.trials:
@@ -159,7 +159,7 @@ def _among(value: Any) -> str:
 
 
 def _plain(value: Any) -> str:
-    """Return a value as one would say it: numbers with a few digits, text in quotes only where it reads as another."""
+    """Return a value as text: numbers with few digits, text in quotes only if it could be read as something else."""
     if isinstance(value, str) and reads_as_text(value):
         return value
     return f"{value:.4g}" if isinstance(value, float) else show(value)

@@ -1,4 +1,4 @@
-"""A dataset in tables: the sizes of its images, the pixels and images of its classes."""
+"""Tables of a dataset: image sizes, and pixels and images of each class."""
 
 from collections.abc import Mapping
 
@@ -11,15 +11,15 @@ from trainables.data.image_files import Size
 from trainables.data.preflight import SplitSummary
 
 SIZES_LISTED = 4
-"""Image sizes of a split that a table lists, the most frequent ones."""
+"""Number of image sizes of a split that a table lists, the most frequent ones."""
 WEIGHT_POWER = 0.5
-"""The power of `max_over_count` that is suggested: milder weights between none and the scheme's own."""
+"""Suggested power of `max_over_count`, which gives milder weights than the scheme itself."""
 _WIDEST_NUMBER = 6
-"""Characters of the widest number of a class; where a terminal is narrow, names give way first."""
+"""Number of characters of the widest number of a class; on a narrow terminal, names are shortened first."""
 
 
 def sizes_table(sizes: Mapping[str, Mapping[Size, int]], num_faults: Mapping[str, int] | None = None) -> Table:
-    """A row a split: its images, how many faults it has where they were counted, its most frequent sizes."""
+    """Return a table with one row per split: its images, its faults if they were counted, its most frequent sizes."""
     table = folding_table("split", "images", *([] if num_faults is None else ["faults"]), "height x width: images")
     for name, counts in sizes.items():
         ranked = by_frequency(counts)
@@ -31,7 +31,7 @@ def sizes_table(sizes: Mapping[str, Mapping[Size, int]], num_faults: Mapping[str
 
 
 def folding_table(*columns: str) -> Table:
-    """A table whose text goes on in the next line where the terminal is narrow, rather than being cut off."""
+    """Return a table that wraps text on a narrow terminal instead of cutting it off."""
     table = Table()
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -39,20 +39,20 @@ def folding_table(*columns: str) -> Table:
 
 
 def by_frequency(sizes: Mapping[Size, int]) -> list[tuple[Size, int]]:
-    """Height and width, and how many images have them, the most frequent first."""
+    """Return sizes (height, width) with their numbers of images, the most frequent first."""
     return sorted(sizes.items(), key=lambda item: (-item[1], item[0]))
 
 
 def classes_table(
     splits: Mapping[str, SplitSummary], config: DataConfig, *, with_pixels: bool = True, with_weights: bool = False
 ) -> Table:
-    """Of every class and split the pixels, their share in the split, and the images that have any.
+    """Return a table of the pixels of every class in every split, their share, and the images that contain the class.
 
     Args:
-        splits: What every split holds.
-        config: What its label values mean.
-        with_pixels: Show the pixels themselves, which make the table wide.
-        with_weights: Show the class weights that are suggested for the training split.
+        splits: Summary of every split.
+        config: Meaning of the label values.
+        with_pixels: Show the numbers of pixels, which make the table wide.
+        with_weights: Show suggested class weights for the training split.
     """
     from trainables.losses.class_weights import class_weights
 
@@ -84,10 +84,10 @@ def classes_table(
 
 
 def share(part: int, whole: int) -> str:
-    """A fraction with four digits."""
+    """Return a fraction with four decimals."""
     return f"{part / whole:.4f}" if whole else "-"
 
 
 def percent(part: int, whole: int) -> str:
-    """A fraction in percent, with two significant digits."""
+    """Return a fraction in percent with two significant digits."""
     return f"{float(f'{100 * part / whole:.2g}'):g} %" if whole else "-"

@@ -1,4 +1,4 @@
-"""A first space file for a dataset: commented, with a budget for the machine at hand, to be edited by its owner."""
+"""Writes a first space file for a dataset: commented, with a budget that fits the machine, meant to be edited."""
 
 import itertools
 import json
@@ -33,52 +33,52 @@ from trainables.data.presets import PRESETS
 from trainables.losses.class_weights import class_weights
 
 _STRIDE = 32
-"""Sides of a crop are multiples of it, as networks with five halvings want them."""
+"""Divisor of crop sides, which networks with five halvings need."""
 _CLASSES_LISTED = 40
-"""Classes whose shares are written as a comment; the rest is a count."""
+"""Number of classes whose shares are listed in a comment."""
 _MOST = 0.75
-"""Share of a preset's ids from which labels look like it."""
+"""Share of a preset's ids that labels must contain to resemble it."""
 
 
 @dataclass(frozen=True)
 class _Budget:
-    """What one machine can do in a first search."""
+    """The budget of a first search on one kind of machine."""
 
     shorter_side: int
-    """Images are scaled down to about this, in pixels."""
+    """Approximate length to which the shorter side of images is scaled down, in pixels."""
     largest_crop: int
     batch_size: int
     num_trials: int
     seconds: float
-    """The search may take about so long."""
+    """Approximate duration of the search."""
     pixel_iterations_per_second: float
-    """Pixels of a batch that one trial trains on in a second, of the small HRNet."""
+    """Pixels per second on which one trial trains a small HRNet."""
 
 
 _ON_CPU = _Budget(192, 160, 6, 16, 2 * 3600, 3e5)
-"""`search_spaces/camvid.yaml` took 14 minutes on two cores: 4,000 iterations of six crops of 128 x 160."""
+"""CPU budget: `search_spaces/camvid.yaml` took 14 minutes on two cores for 4,000 iterations of six 128 x 160 crops."""
 _ON_GPU = _Budget(1024, 512, 8, 48, 8 * 3600, 8e6)
 
 _QUICK_S = 480.0
-"""What a quick search may take by its own estimate, so that it ends within ten minutes."""
+"""Largest estimated duration of a quick search, so that it ends within ten minutes."""
 _QUICK_TRIALS = (8, 4)
-"""Trials of a quick search; the second where the first do not fit."""
+"""Number of trials of a quick search; the second is used if the first does not fit."""
 _QUICK_SCORED = 50
-"""Validation images that reports of a quick search score."""
+"""Number of validation images that are scored at each report of a quick search."""
 _QUICK_REPORT_ITERS = (2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 _KEPT_BY_STOPPING = 0.5
-"""Of the iterations without early stopping, those that a search trains, roughly."""
+"""Approximate share of the iterations that a search still trains with early stopping."""
 
 
 @dataclass(frozen=True)
 class _Effort:
-    """How much a search trains."""
+    """The amount of training in a search."""
 
     num_trials: int
     report_iters: int
     num_scored: int | None = None
-    """Validation images that reports score; None: all."""
+    """Number of validation images that are scored at each report; None: all."""
 
     @property
     def max_iters(self) -> int:
@@ -88,7 +88,7 @@ class _Effort:
 
 @dataclass(frozen=True)
 class FirstSpace:
-    """A space file that passes `check`, and what its owner should know of the dataset."""
+    """A space file that passes `check`, and notices about the dataset."""
 
     text: str
     notices: tuple[str, ...]
@@ -103,21 +103,20 @@ def first_space(
     name: str | None = None,
     quick: bool = False,
 ) -> FirstSpace:
-    """A space file for a dataset.
+    """Return a space file for a dataset.
 
     Args:
         folder: A dataset `{train,val[,test]}/{image,label}`.
-        machine: What the budget is for.
-        config: What the label values mean; without it every value but 255 is a class, by the names that the dataset's
-            own list of classes gives.
-        begin: Is told of the progress.
-        options: Words of `init` that a command which leads here again repeats.
-        name: Of the search; that of the folder otherwise.
-        quick: Plan a search that ends within ten minutes, by measuring the first iterations of its trials here.
+        machine: Machine for which the budget is planned.
+        config: Meaning of the label values; None: every value but 255 is a class, named by the dataset's own list.
+        begin: Function that receives the progress.
+        options: Options of `init` to repeat in a suggested command.
+        name: Name of the search; None: that of the folder.
+        quick: Plan a search that ends within ten minutes, by measuring its first iterations on this machine.
 
     Raises:
-        InputError: the folder is no such dataset, with the command that makes one of it where there is one; or
-            files in it are wrong.
+        InputError: the folder is not such a dataset, or files in it have faults. The message contains a command that
+            converts the dataset if there is one.
     """
     folder = folder.expanduser().absolute()
     _must_have_splits(folder, begin, options)
@@ -153,20 +152,20 @@ def first_space_of_export(
     quick: bool = False,
     begin: Begin = silently,
 ) -> tuple[ConvertedExport, FirstSpace]:
-    """Convert an annotation tool's export into a folder beside the space file, and write the space file's text for it.
+    """Convert the export of an annotation tool to a folder beside the space file, and return the space file for it.
 
     Args:
-        folder: The export; never changed.
-        space_file: Where the space file will be; the dataset is `data_folder` of it.
-        name: The format, one of `FORMATS`.
-        machine: What the budget is for.
-        config: What the label values mean, where the export does not say it.
-        link: Hard links to the images in place of copies.
-        quick: As in `first_space`.
-        begin: Is told of the progress.
+        folder: The export; it is never changed.
+        space_file: Path of the future space file; the dataset is stored in its `data_folder`.
+        name: Name of the format, one of `FORMATS`.
+        machine: Machine for which the budget is planned.
+        config: Meaning of the label values, if the export does not define it.
+        link: Create hard links to the images instead of copies.
+        quick: See `first_space`.
+        begin: Function that receives the progress.
 
     Raises:
-        InputError: every fault of the export; nothing is left behind then.
+        InputError: the export has faults; nothing is left behind in that case.
     """
     destination = data_folder(space_file)
     if folder.resolve() in destination.resolve().parents:
@@ -182,19 +181,19 @@ def first_space_of_export(
 
 
 def data_folder(space_file: Path) -> Path:
-    """Return where the dataset lies that is made of an export: NAME_data beside NAME.yaml."""
+    """Return the folder of the dataset that is converted from an export: NAME_data beside NAME.yaml."""
     return space_file.expanduser().absolute().with_name(f"{space_file.stem}_data")
 
 
 def format_of(folder: Path, given: str | None) -> str | None:
-    """Return the name of the export's format; None where the folder holds images and label images by itself.
+    """Return the name of the export's format; None if the folder holds images and label images.
 
     Args:
-        folder: What `init` was given.
-        given: The format, where its user has said it.
+        folder: The folder that was given to `init`.
+        given: The format that the user named.
 
     Raises:
-        InputError: there is no such format, or the folder looks like several.
+        InputError: there is no such format, or the folder matches several.
     """
     if given is not None and given not in FORMATS:
         raise InputError([Fault(f"--from {given}", "is no format", f"name one of {', '.join(FORMATS)}")])
@@ -205,13 +204,13 @@ def format_of(folder: Path, given: str | None) -> str | None:
 
 
 def _listed_classes(folder: Path) -> DataConfig | None:
-    """The classes that the dataset's own list names; None where it has none, or a single one."""
+    """Return the classes of the dataset's own list; None if it lists fewer than two."""
     names = read_class_list(folder)
     return DataConfig(label_class_ids=tuple(names), class_names=tuple(names.values())) if len(names) > 1 else None
 
 
 def _preset_hints(values: set[int]) -> tuple[str, ...]:
-    """Presets whose ids the labels hold, nearly all of them and hardly any other value."""
+    """Return hints to the presets whose ids the labels contain, nearly all of them and hardly any other value."""
     return tuple(
         f"the values are like those of {name}: `--preset {name}` takes its classes and names them"
         for name, preset in PRESETS.items()
@@ -221,7 +220,7 @@ def _preset_hints(values: set[int]) -> tuple[str, ...]:
 
 
 def _must_have_splits(folder: Path, begin: Begin, options: Sequence[str]) -> None:
-    """A dataset that has still to be converted or split is told the command.
+    """Raise an error with the command that converts or splits a dataset, unless it has both splits.
 
     Raises:
         InputError: there is no train/ or no val/.
@@ -251,7 +250,7 @@ def _must_have_splits(folder: Path, begin: Begin, options: Sequence[str]) -> Non
 
 
 def _conversion_needed(folder: Path, begin: Begin) -> ConversionNeeded | None:
-    """As `conversion_needed`, and None where the faults are beyond it: the dataset's own are those to tell."""
+    """Return the result of `conversion_needed`; None if it fails, because the dataset's own faults matter more."""
     try:
         return conversion_needed(folder, begin)
     except InputError:
@@ -259,7 +258,7 @@ def _conversion_needed(folder: Path, begin: Begin) -> ConversionNeeded | None:
 
 
 def _convert_first(folder: Path, needed: ConversionNeeded, options: Sequence[str]) -> Fault:
-    """The fault that labels have to be converted, with the commands that do so and lead on."""
+    """Return the fault that labels must be converted, with the commands that convert them and continue."""
     target = _free_folder(folder, "ids")
     words = ["--palette", needed.palette] if needed.palette else ["--values", needed.values]
     if needed.nearest:
@@ -271,7 +270,7 @@ def _convert_first(folder: Path, needed: ConversionNeeded, options: Sequence[str
 
 
 def _free_folder(folder: Path, ending: str) -> Path:
-    """A folder that is not there yet, beside another, or in the working directory where that cannot be written."""
+    """Return a new folder beside another one, or in the working directory if that place is not writable."""
     parent = folder.parent if os.access(folder.parent, os.W_OK) else Path.cwd()
     numbers = itertools.chain([""], (f"_{number}" for number in itertools.count(2)))
     names = (f"{folder.name}_{ending}{number}" for number in numbers)
@@ -279,10 +278,10 @@ def _free_folder(folder: Path, ending: str) -> Path:
 
 
 def _quick_text(text_of: Callable[[_Effort | None], str], num_val: int) -> tuple[str, str]:
-    """The text of the largest search that ends in time on this machine, and how long it takes.
+    """Return the text of the largest search that ends in time on this machine, and its duration.
 
     Raises:
-        InputError: a trial cannot be measured.
+        InputError: no trial can be measured.
     """
     num_scored = _QUICK_SCORED if num_val > _QUICK_SCORED else None
     with TemporaryDirectory() as folder:
@@ -323,7 +322,7 @@ def _quick_text(text_of: Callable[[_Effort | None], str], num_val: int) -> tuple
 def _text(
     folder: Path, title: str, found: Inspection, config: DataConfig, machine: Machine
 ) -> Callable[[_Effort | None], str]:
-    """The text of the file as a function of how much it trains; without that as much as suits the machine."""
+    """Return a function that creates the file's text for an amount of training; None stands for the usual amount."""
     train, val = (found.splits[name].summary(config) for name in ("train", "val"))
     budget = _ON_GPU if machine.gpus else _ON_CPU
     height, width = (int(median(sides)) for sides in zip(*found.splits["train"].sizes, strict=True))
@@ -419,7 +418,7 @@ def _is_imbalanced(train: SplitSummary) -> bool:
 
 
 def _class_comments(train: SplitSummary, val: SplitSummary, config: DataConfig) -> str:
-    """A line a class: its share of the training pixels, the images that have it, the weight that is suggested."""
+    """Return one line per class: its share of the training pixels, its images, its suggested weight."""
     weights = class_weights("max_over_count", WEIGHT_POWER, train.class_pixels)
     ids = config.label_class_ids[1:] if config.reduce_zero_label else config.label_class_ids
     total = sum(train.class_pixels)
@@ -436,7 +435,7 @@ def _class_comments(train: SplitSummary, val: SplitSummary, config: DataConfig) 
 
 
 def _image_scale(side: int, wanted: int) -> float:
-    """1, or the least of 1/2, 1/4, 1/8 that leaves about the wanted pixels of the shorter side."""
+    """Return 1, or the scale of 1/2, 1/4, 1/8 at which the shorter side is close to the wanted length."""
     halvings = max(0, min(3, round(math.log2(side / wanted)))) if side > wanted else 0
     return float(0.5**halvings)
 
@@ -446,7 +445,7 @@ def _crop_side(side: float, largest: int) -> int:
 
 
 def _report_iters(budget: _Budget, num_images: int, batch: int, crop: Sequence[int], concurrent: int) -> int:
-    """The iterations between reports: an eighth of what the time allows, but no more than 100 epochs in all."""
+    """Return the iterations between reports: an eighth of what the time allows, but at most 100 epochs in total."""
     per_second = budget.pixel_iterations_per_second / (batch * crop[0] * crop[1])
     affordable = budget.seconds * per_second * concurrent / (budget.num_trials * _KEPT_BY_STOPPING)
     epochs = 100 * num_images / batch

@@ -1,4 +1,4 @@
-"""What trials cost on this machine: the first iterations of a config, in a process of its own, and its peak memory."""
+"""Measures the cost of trials on this machine: their first iterations and peak memory, each in a process of its own."""
 
 import math
 import multiprocessing
@@ -26,47 +26,47 @@ from trainables.protocol import MeasuresCost, TrialCost
 
 _REPORTS_TIMED = 3
 _LONGEST_S = 5.0
-"""Reports of a trainable that cannot measure itself, and seconds after which no further one is waited for."""
+"""Number of reports, and time limit in seconds, for a trainable that cannot measure its own cost."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a trial of one config takes."""
+    """The cost of a trial of one config."""
 
     cost: TrialCost
     peak_bytes: int | None
-    """Of the GPU where it uses one, else of its process."""
+    """Peak memory of the GPU if the trial uses one, else of its process."""
     on_gpu: bool
 
     @property
     def seconds_per_iteration(self) -> float:
-        """With its share of a report."""
+        """Seconds per iteration, including its share of a report."""
         return self.cost.seconds_per_iteration + self.cost.seconds_per_report / self.cost.iterations_per_report
 
 
 @dataclass(frozen=True)
 class NotMeasured:
-    """Why there are no numbers."""
+    """The reason why a config could not be measured."""
 
     reason: str
     is_fault: bool
-    """A search would fail by it as well; else time or memory was not enough, which a search can live with."""
+    """True if the search would fail for the same reason; False if time or memory was not enough for the measurement."""
 
 
 def measure(
     spec: SearchSpec, configs: Sequence[Mapping[str, Any]], *, side_by_side: int, timeout_s: float
 ) -> list[Measurement | NotMeasured]:
-    """Measure trial configs, as many side by side as trials will be, so that they disturb one another as much.
+    """Measure trial configs, as many at a time as in the search, so that they slow each other down as much.
 
     Args:
         spec: The search.
         configs: Nested configs of trials.
-        side_by_side: How many at a time.
-        timeout_s: What is not known by then is not waited for.
+        side_by_side: Number of configs to measure at a time.
+        timeout_s: Time after which unfinished measurements are abandoned.
     """
     from ray import cloudpickle  # as Ray does it: the module of a user's file need not be found by the process
 
-    context = replace(TrialContext.of(spec), memory_bytes=None)  # what a trial takes is to be found out, not refused
+    context = replace(TrialContext.of(spec), memory_bytes=None)  # The memory of a trial is to be measured, not limited.
     deadline = time.monotonic() + timeout_s
     found: dict[int, Measurement | NotMeasured] = {}
     waiting = deque(range(len(configs)))
@@ -113,15 +113,15 @@ def _start(payload: bytes) -> tuple[Connection, SpawnProcess]:
 
 
 def _measure(payload: bytes, messages: Connection) -> None:
-    """What the fresh process does; it ends at once when it has told, whatever threads the trainable has left."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this one
+    """Measure a config in a new process, which then ends at once, whatever threads the trainable has left running."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent handles Ctrl-C and ends this process.
     threading.Thread(target=_end_with_parent, daemon=True).start()
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):  # what a trainable prints is no part of a check
+    for stream in (1, 2):  # Output of a trainable does not belong to the check.
         os.dup2(nowhere, stream)
     context, config = pickle.loads(payload)
-    os.environ["OMP_NUM_THREADS"] = str(max(1, int(context.cpu)))  # as Ray sets it
-    os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"  # as the driver sets it
+    os.environ["OMP_NUM_THREADS"] = str(max(1, int(context.cpu)))  # As Ray sets it.
+    os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"  # As the driver sets it.
     with tempfile.TemporaryDirectory() as folder:
         try:
             found = _measured(context, config, Path(folder))
@@ -140,7 +140,7 @@ def _reason(error: Exception) -> NotMeasured:
 
 
 def _measured(context: TrialContext, config: dict[str, Any], folder: Path) -> Measurement | NotMeasured:
-    """By what the trainable measures itself, else by its first reports."""
+    """Measure the cost by the trainable's own method if it has one, else by its first reports."""
     target = context.trainable
     if isinstance(target, MeasuresCost):
         memory.reset_peak()
@@ -151,8 +151,9 @@ def _measured(context: TrialContext, config: dict[str, Any], folder: Path) -> Me
 
 
 def _by_reports(context: TrialContext, config: dict[str, Any], folder: Path) -> Measurement | NotMeasured:
-    """By the first reports of a trial as the search would run it; the very first, which sets much up, counts only
-    where no other one comes.
+    """Measure the cost by the first reports of a trial, run as in the search.
+
+    The very first report includes the set-up and only counts if there is no other.
     """
     given = {"config": config, "title": "check", "reports": []}
     given |= {"folder": str(folder / "trial"), "shared_folder": str(folder / "shared")}
@@ -180,7 +181,7 @@ def _by_reports(context: TrialContext, config: dict[str, Any], folder: Path) -> 
 
 
 class _Storage(StorageContext):
-    """Where a trial keeps its files while no Ray runs, whose session Tune would ask for a folder."""
+    """The storage of a trial without Ray, where Tune would ask a Ray session for a folder."""
 
     def _get_session_path(self) -> str:
         return str(self.storage_fs_path)
