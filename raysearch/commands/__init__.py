@@ -1,1 +1,1 @@
-"""The command line: each file parses, calls and prints for one theme."""
+"""The command line: each module parses the arguments, calls the work and prints the results of related commands."""

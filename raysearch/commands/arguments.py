@@ -1,4 +1,4 @@
-"""What commands of several files have in common: arguments, and examples below their help."""
+"""Arguments and help texts that several commands share."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from rich.markup import escape
 from raysearch.commands.completion import config_paths
 
 TAKES_FLAGS = {"ignore_unknown_options": True}
-"""Options that a command does not know go to its pairs: they may be flags of the original trainer."""
+"""Settings with which unknown options are added to a command's pairs: they may be flags of the original trainer."""
 
 Pairs = Annotated[
     list[str] | None,
@@ -22,5 +22,5 @@ Pairs = Annotated[
 
 
 def examples(*commands: str) -> str:
-    """The end of a command's help."""
+    """Return the end of a command's help with example commands."""
     return "Examples:\n\n" + "\n".join(f"  {escape(command)}" for command in commands)

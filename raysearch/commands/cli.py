@@ -1,4 +1,4 @@
-"""The command line: the commands of all files under one name, and the exit codes they end in."""
+"""The command line: the commands of all modules, and their exit codes."""
 
 import signal
 import sys
@@ -25,7 +25,7 @@ app.add_typer(data_commands.app, name="data")
 
 
 def main() -> None:
-    """Run the command line; the exit code is 0, 1 (the work failed), 2 (the input is wrong) or 128 + signal."""
+    """Run the command line and exit with 0, 1 (the work failed), 2 (the input is wrong) or 128 + signal."""
     capture_warnings()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 class _Interrupted(BaseException):
-    """A signal that ends a command; a search handles its own."""
+    """A signal that ends a command; a search handles signals itself."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)

@@ -1,17 +1,17 @@
-"""What a shell completes: folders of runs, space files, dotted paths."""
+"""Shell completion of run folders, space files and dotted paths."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 
 def run_folders(incomplete: str) -> list[str]:
-    """Folders of runs, and folders that may hold some; those in `runs/` too where nothing is typed yet."""
+    """Return run folders and folders that may contain some; for an empty word also those in `runs/`."""
     found = list(_folders(incomplete))
     return found if incomplete else [*_folders("runs/"), *found]
 
 
 def space_files(incomplete: str) -> list[str]:
-    """Names of shipped space files, YAML files, and folders that may hold some."""
+    """Return the names of shipped space files, YAML files, and folders that may contain some."""
     from raysearch.space.shipped import shipped_spaces
 
     shipped = [name for name in shipped_spaces() if name.startswith(incomplete)]
@@ -19,7 +19,7 @@ def space_files(incomplete: str) -> list[str]:
 
 
 def config_paths(incomplete: str) -> list[str]:
-    """Dotted paths of the trial config."""
+    """Return the dotted paths of the trial config."""
     from raysearch.config.config_tree import ConfigTree
     from trainables.config import Config
 
@@ -27,7 +27,7 @@ def config_paths(incomplete: str) -> list[str]:
 
 
 def space_values(incomplete: str) -> list[str]:
-    """What `--set` can set: values of the sections of a space file, and of the config in it."""
+    """Return what `--set` can set: the values of a space file's sections and of its config."""
     from raysearch.space.settings import SECTIONS
 
     settings = [f"{key}.{name}=" for key, section in SECTIONS.items() for name in section.model_fields]
@@ -44,7 +44,7 @@ def _folders(incomplete: str) -> Iterator[str]:
 
 
 def _entries(incomplete: str, suffixes: tuple[str, ...]) -> Iterator[str]:
-    """Folders, which end in a slash, and files of these suffixes."""
+    """Yield folders with a trailing slash, and files with these suffixes."""
     folder, slash, begin = incomplete.rpartition("/")
     place = Path(folder + slash).expanduser() if slash else Path()
     if not place.is_dir():

@@ -1,4 +1,4 @@
-"""Where commands print: results to standard output, what is said beside them to standard error."""
+"""Output of commands: results to standard output, other messages to standard error."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -10,16 +10,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 _UNLIMITED = 10_000
-"""Characters that no table needs in width."""
+"""Width in characters that no table exceeds."""
 _CUT = "…"
-"""What Rich puts where it cuts text off."""
+"""Character with which Rich marks truncated text."""
 
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def show(table: Table) -> None:
-    """Print a table so that nothing in it is cut off: folded to a terminal's width where it fits, else whole."""
+    """Print a table without truncating its text: wrapped to the terminal if it fits, otherwise at full width."""
     for column in table.columns:
         column.overflow = "ellipsis" if column.no_wrap else "fold"
     whole = _printed(table, _UNLIMITED)
@@ -37,7 +37,7 @@ def _printed(table: Table, width: int) -> str:
 
 
 def say(line: str) -> None:
-    """Print a line as it is; by `print`, which bars let pass by as they do not a console."""
+    """Print a line unchanged, above any progress bar; bars only let output of `print` pass."""
     print(line, flush=True)
 
 
@@ -47,7 +47,7 @@ def note(line: str) -> None:
 
 
 def bars() -> Progress:
-    """Progress bars on a terminal, which lines of standard output pass by if they go there too; nothing elsewhere."""
+    """Return progress bars on standard error; they are hidden if it is not a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     hidden, together = not err.is_terminal, out.is_terminal
     return Progress(*columns, console=err, transient=True, disable=hidden, redirect_stdout=together)
@@ -55,7 +55,7 @@ def bars() -> Progress:
 
 @contextmanager
 def bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """One such bar, for what says how much is done and of how much."""
+    """Show one progress bar and yield the function that updates it with the amount done and the total."""
     with bars() as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)

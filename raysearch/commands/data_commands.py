@@ -1,4 +1,4 @@
-"""The commands on a dataset before it trains: what is in it, its labels made ids, its class weights, its splits."""
+"""Commands on a dataset before training: inspect it, convert its labels, weigh its classes, split it."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Look at a dataset, convert its labels, weigh its classes, split it.", no_args_is_help=True)
 
 VALUES_LISTED = 64
-"""Raw label values that a table lists; the rest is a count."""
+"""Number of raw label values that a table lists."""
 SCHEMES = ("max_over_count", "inverse", "one_minus_frequency", "inverse_log")
-"""Every scheme that has a name in `loss.ce_weights`."""
+"""All named schemes of `loss.ce_weights`."""
 
 
 def a_dataset(folder: Path | None) -> Path | None:
-    """Return the folder that a command is given, unless it is something else than images and labels.
+    """Return the folder that was given to a command, unless it is not a folder of images and labels.
 
     Raises:
-        InputError: it is, such as a space file or the folder of a run.
+        InputError: it is something else, such as a space file or the folder of a run.
     """
     from raysearch.config.documents import Kind, check_kind
 
@@ -240,7 +240,7 @@ def convert(
 
 
 def say_converted(converted: "ConvertedExport", folder: Path) -> None:
-    """Print what was made of an export, and what was decided on the way."""
+    """Print the result of converting an export, and the notices about it."""
     counts = ", ".join(f"{count} {split}" for split, count in converted.num_images.items())
     say(f"{converted.title}: {counts} images with labels are in {folder}")
     for line in converted.notices:
@@ -409,10 +409,10 @@ def split(
 
 
 def data_config(ids: str | None, preset: str | None, config: Path | None) -> "DataConfig | None":
-    """What the label values mean; None where it is not said.
+    """Return the meaning of the label values; None if it is not given.
 
     Raises:
-        InputError: it is said twice, or wrong.
+        InputError: it is given more than once or is invalid.
     """
     from trainables.config import Config, DataConfig
     from trainables.data.presets import PRESETS
@@ -445,7 +445,11 @@ def data_config(ids: str | None, preset: str | None, config: Path | None) -> "Da
 
 
 def _numbers(option: str, text: str) -> list[int]:
-    """The numbers of a list such as `0,1,5-9`; raises InputError."""
+    """Return the numbers of a list such as `0,1,5-9`.
+
+    Raises:
+        InputError: it contains something else.
+    """
     numbers: list[int] = []
     for part in text.strip(" []").split(","):
         first, dash, last = part.strip().partition("-")
@@ -477,7 +481,7 @@ def _split_json(census: "Census", data: "DataConfig | None") -> dict[str, Any]:
 
 @contextmanager
 def progress() -> Iterator[Callable[[str, int], Callable[[], None]]]:
-    """A bar on a terminal, nothing elsewhere: `begin(what, total)` gives what is to be called after each file."""
+    """Yield `begin(what, total)`, which starts a progress bar and returns the function to call after each file."""
     with console.bars() as progress:
 
         def begin(what: str, total: int) -> Callable[[], None]:

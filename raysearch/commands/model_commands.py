@@ -1,4 +1,4 @@
-"""The commands on one config, outside a search: train it, score what came of it, predict with it."""
+"""Commands on a single config outside a search: train, evaluate, predict, score."""
 
 import tempfile
 import time
@@ -149,18 +149,14 @@ def score(
 
 @contextmanager
 def _failing_in_one_message(what: str, folder: Path | None = None) -> Iterator[None]:
-    """Turn whatever the trainer raises into one message; the traceback goes into a file, of `folder` if it is there.
-
-    Raises:
-        WorkError: the work failed.
-    """
+    """Convert an exception of the trainer to one message, with the traceback in a file, in `folder` if it exists."""
     try:
         yield
     except (InputError, OSError):
         raise
     except FloatingPointError as error:
         raise WorkError(f"{error}; a smaller optim.lr may help") from None
-    except Exception as error:  # the trainer runs the code of many libraries, any of which may fail in its own way
+    except Exception as error:  # The trainer runs the code of many libraries, each of which may raise anything.
         from raysearch.execution.memory import is_out_of_memory
 
         place = folder if folder is not None and folder.is_dir() else None
@@ -174,7 +170,7 @@ def _failing_in_one_message(what: str, folder: Path | None = None) -> Iterator[N
 
 
 def _evaluate_as_flags_say(config: Path, pairs: Sequence[str], flags: "Flags") -> None:
-    """Score the checkpoint of --resume on the validation images, as the original does in place of a training."""
+    """Score the checkpoint of --resume on the validation images, as the original trainer does instead of training."""
     from raysearch.config.config_files import load_config
     from raysearch.execution import standalone
     from trainables.config import Config

@@ -1,4 +1,4 @@
-"""The commands of a search: what goes before it, the search itself, and what is made of its outcome."""
+"""Commands of a search: check it, run it, resume it, and use its results."""
 
 import sys
 from pathlib import Path
@@ -283,7 +283,7 @@ def _say_pareto_set(result: "SearchResult") -> None:
 
 
 def _finish(result: "SearchResult") -> None:
-    """Print what a search found and where it lies, and leave with its exit code."""
+    """Print the results of a search and their paths, and exit with its exit code."""
     from raysearch.results.confirmation import lead_lines
 
     if result.best_value is not None:

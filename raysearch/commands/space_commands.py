@@ -1,4 +1,4 @@
-"""The commands about space files themselves: which are shipped, what one may hold, what becomes one."""
+"""Commands on space files: list the shipped ones, create one, convert to one, describe the format."""
 
 import json
 from pathlib import Path

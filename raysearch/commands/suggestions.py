@@ -1,4 +1,4 @@
-"""A command that says what was probably meant, by an option that it lacks or by a choice that there is not."""
+"""A command that suggests the option or choice that was probably meant."""
 
 import re
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ from trainables.spelling import closest
 
 
 class SuggestingCommand(TyperCommand):
-    """Also where options that are not known may be flags of the original trainer, and go to its pairs."""
+    """A command that suggests the nearest option or choice, also if it accepts flags of the original trainer."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As ever, but for the messages.
+        """Parse arguments as usual, with suggestions in the messages.
 
         Raises:
-            InputError: words are nearly options and no flags.
+            InputError: a word resembles an option and is not a flag of the original trainer.
         """
         is_open = ctx.ignore_unknown_options and not ctx.resilient_parsing
         if faults := list(self._nearly_options(args)) if is_open else []:
