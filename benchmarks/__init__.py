@@ -1,1 +1,1 @@
-"""Measurements behind the figures in the README; each module is run by itself."""
+"""Measurements behind the figures in the documentation; each module is a script."""

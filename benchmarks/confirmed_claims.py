@@ -1,9 +1,9 @@
-"""How often equal configs are told apart: python -m benchmarks.confirmed_claims [--simulations 4000].
+"""Share of false claims about equal configs: python -m benchmarks.confirmed_claims [--simulations 4000].
 
-Some configs and the default score the same on average; every seed adds something to all of them, and something of its
-own to each. The best mean is picked after the scores are known, and compared with the default and the runner-up.
-Figure: the share of simulations in which one of these differences is called real, by the intervals of `confirm`
-(Tukey's) and by a paired t interval that does not know of the choice. Both are meant to be wrong in one of twenty.
+Some configs and the default have the same expected score. Every seed has a common effect on all of them and a separate
+effect on each. The best mean is selected after the scores are known, and compared with the default and the runner-up.
+Figure: the share of simulations in which one of these differences is called real. It is measured for the intervals of
+`confirm` (Tukey's) and for a paired t interval that ignores the selection. Both have a nominal error of one in twenty.
 """
 
 import argparse
@@ -15,11 +15,14 @@ from scipy.stats import t
 from raysearch.results.confirmation import CONFIDENCE, tukey_half_width
 
 SETTINGS = ((3, 3), (3, 5), (6, 3), (6, 5))
-"""Configs that are confirmed besides the default, and seeds."""
+"""Numbers of confirmed configs besides the default, and of seeds."""
 
 
 def claims(scores: np.ndarray) -> tuple[bool, bool]:
-    """Whether (m, n) scores, the default's last, make `confirm` and the plain interval tell the best from another."""
+    """Return whether each method tells the best of (m, n) scores from another: `confirm`, and the plain t interval.
+
+    The scores of the default are the last row.
+    """
     means = scores.mean(axis=1)
     order = np.argsort(-means)
     best, others = order[0], {int(order[1]), len(scores) - 1} - {int(order[0])}

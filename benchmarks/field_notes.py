@@ -1,9 +1,9 @@
 """The questions of a tuning notebook, answered on a dataset: python -m benchmarks.field_notes DATA_DIR.
 
-Every question is a reference config and others that differ from it in what is asked. Each is trained with every seed;
-one seed means the same initial weights, batches and crops for all configs, so differences are taken seed by seed. A
-training is a function of its config: load on the machine changes how long it takes, not what comes out. Trainings that
-are in the results file already are not repeated. The defaults fit CamVid.
+A question consists of a reference config and of others that differ from it in one respect. Each config is trained with
+every seed. The same seed means the same initial weights, batches and crops for all configs, so differences are computed
+per seed. A training is a function of its config, so load on the machine changes its duration but not its result.
+Trainings that are already in the results file are not repeated. The defaults suit CamVid.
 """
 
 import argparse
@@ -42,7 +42,7 @@ BASE: Values = {
     "train.num_threads": 1,
     "train.device": "auto",
 }
-"""Weighted cross entropy plus 0.1 times semi-hard pixel contrast, batch 8, 300 iterations from scratch."""
+"""Weighted cross entropy plus 0.1 times semi-hard pixel contrast, batch size 8, 300 iterations from scratch."""
 
 _CE: Values = {"contrast.loss_weight": 0.0}
 _MEMORY: Values = {"contrast.memory": True}
@@ -107,7 +107,7 @@ QUESTIONS: Mapping[str, Mapping[str, Values]] = {
         },
     },
 }
-"""Question -> answer -> what differs from `BASE`; the first answer is the one the others are compared with."""
+"""Changes to `BASE` by question and answer; the first answer is the one that the others are compared with."""
 
 
 def main() -> None:
@@ -125,7 +125,7 @@ def main() -> None:
         for seed, values in itertools.product(arguments.seeds, answers)
         if _key(values, seed) not in known
     }
-    # Fresh processes: a fork would share the state of threads.
+    # A fork would share the state of threads.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(arguments.processes, context) as pool, arguments.out.open("a") as file:
         futures = {pool.submit(_train, *task): key for key, task in waiting.items()}
@@ -168,7 +168,7 @@ def _read(file: Path) -> dict[str, dict[str, Any]]:
 
 
 def _table(arms: Mapping[str, Values], seeds: Sequence[int], known: Mapping[str, Mapping[str, Any]]) -> str:
-    """Mean and standard deviation over the seeds, in points of 100; differences to the first arm seed by seed."""
+    """Return a table of means and standard deviations over the seeds, in points of 100, and of differences per seed."""
     lines = ["| | mIoU | difference | rare classes | difference |", "|---|---|---|---|---|"]
     first: list[tuple[float, float]] = []
     for name, values in arms.items():

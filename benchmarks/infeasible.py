@@ -1,10 +1,13 @@
-"""Trials lost to memory where the optimum lies at its edge: python -m benchmarks.infeasible [--algorithms tpe gp ...].
+"""Trials lost to memory if the optimum lies at its limit: python -m benchmarks.infeasible [--algorithms tpe gp ...].
 
-A trial runs out of memory for x > 0.6, and its value rises up to x = 0.6. Every side searches the same spaces with the
-same seeds, one trial at a time, without Ray and without a default config to start from: stock Optuna told as Tune's
-`OptunaSearch` tells it (an error is a trial that failed, which its TPE passes over), raysearch's algorithms with a
-violated constraint alone, raysearch as it is, and raysearch with a config that says that its memory grows with x: there
-memory is 1 GiB and 10 for each unit of x, on a card of 7 GiB, and the first trial is the config as it stands, x = 0.1.
+A trial runs out of memory for x > 0.6, and its value rises up to x = 0.6. All sides search the same spaces with the
+same seeds, one trial at a time, without Ray and without a default config. The sides are:
+
+- stock Optuna as Tune's `OptunaSearch` uses it: an error is a failed trial, which TPE ignores
+- raysearch's algorithms with a violated constraint alone
+- raysearch as it is
+- raysearch with a config that estimates its memory. Memory is then 1 GiB plus 10 GiB per unit of x, on a GPU of 7 GiB,
+  and the first trial is the default config with x = 0.1.
 """
 
 import argparse
@@ -39,17 +42,17 @@ _NUISANCES = {
 
 
 def linear(config: Mapping[str, Any]) -> float:
-    """Rises with x alone."""
+    """Return a value that depends on x alone."""
     return float(config["x"])
 
 
 def tilted(config: Mapping[str, Any]) -> float:
-    """Rises with x, and is a little better at lr = 1e-3 and with kind b."""
+    """Return a value that rises with x and is slightly better at lr = 1e-3 and with kind b."""
     return float(config["x"]) - _off(config)
 
 
 def smooth(config: Mapping[str, Any]) -> float:
-    """Flat in x at the edge, and a little better at lr = 1e-3 and with kind b."""
+    """Return a value that is flat in x at the limit and slightly better at lr = 1e-3 and with kind b."""
     return 1.0 - float((EDGE - config["x"]) ** 2) - _off(config)
 
 
@@ -63,7 +66,7 @@ PROBLEMS: Mapping[str, tuple[Callable[[Mapping[str, Any]], float], dict[str, Any
     "tilted, two that matter": (tilted, {**_X, **_NUISANCES}, EDGE),
     "smooth, two that matter": (smooth, {**_X, **_NUISANCES}, 1.0),
 }
-"""Value of a config, space, and the best value there is."""
+"""Value of a config, space, and best possible value, by problem."""
 
 
 class Outcome(NamedTuple):
@@ -74,11 +77,11 @@ class Outcome(NamedTuple):
 
 
 class Formula:
-    """The trainable that a space file must name; a formula stands for it."""
+    """A stand-in for the trainable that a space file must name."""
 
 
 class SizedFormula:
-    """The same, with a config that knows what its memory grows with."""
+    """A stand-in for a trainable whose config estimates its memory."""
 
     class Config(BaseModel):
         x: float = 0.1

@@ -1,12 +1,12 @@
-"""Time and memory of the contrast term against a loop implementation: python -m benchmarks.pixel_contrast [--keys N].
+"""Time and memory of the contrast loss against a loop implementation: python -m benchmarks.pixel_contrast [--keys N].
 
-Both sides get embeddings, labels and predictions of the same batch and choose anchors, compute the loss and its
-gradient by the embeddings, on one CPU thread. The loop side works as the first public implementation of Wang et al.
-(ICCV 2021) does: a Python loop over images and classes, one indexing operation and one write a group, then quotients
-of exponentials over the whole matrix with tiled masks.
+Both sides get the embeddings, labels and predictions of the same batch. They choose anchors and compute the loss and
+its gradient with respect to the embeddings, on one CPU thread. The loop side works like the first public implementation
+of Wang et al. (ICCV 2021): a Python loop over images and classes with one indexing operation and one write per group,
+then quotients of exponentials over the whole matrix with tiled masks.
 
-With `--keys`, instead: 6000 anchors of 64 dimensions against a pool of so many keys, in a fresh process, and
-value and gradient against the formula as it is written, in float64.
+With `--keys N`, the script instead compares 6000 anchors of 64 dimensions with N keys, in a new process. It checks
+value and gradient against the plain formula in float64.
 """
 
 import argparse
@@ -33,7 +33,7 @@ NUM_DIMS = 256
 NUM_REPEATS = 3
 TEMPERATURE = 0.1
 KNOWN_LOOP_SECONDS = (0.083, 3.2)
-"""Forward and backward of the public implementation at B4, 128 x 128, K19, 1024/100, on one thread of a 2-core CPU."""
+"""Forward and backward time of the public implementation at B4, 128 x 128, K19, 1024/100, one thread of two cores."""
 
 
 NUM_POOL_ANCHORS = 6000
@@ -50,7 +50,7 @@ class Case(NamedTuple):
         return f"B{self.num_images} {self.side}x{self.side} K{self.num_classes} {self.max_samples}/{self.max_views}"
 
     def config(self) -> ContrastConfig:
-        # The loop keeps classes of more than max_views pixels.
+        # The loop only uses classes with more than max_views pixels.
         return ContrastConfig(
             max_samples=self.max_samples,
             max_views=self.max_views,
@@ -66,18 +66,18 @@ CASES = (Case(8, 64, 19, 1024, 100), KNOWN_CASE, Case(8, 64, 12, 6000, 100))
 
 class Batch(NamedTuple):
     embeddings: Tensor
-    """(B, D, h, w) float32, unit length along D; a leaf that takes a gradient."""
+    """(B, D, h, w) float32, L2-normalised along D; a leaf with gradient."""
     labels: Tensor
     """(B, h * w) int64."""
     predictions: Tensor
-    """(B, h * w) int64, right at about 70 % of the pixels."""
+    """(B, h * w) int64, correct for about 70 % of the pixels."""
 
 
 class Measured(NamedTuple):
     forward_s: float
     backward_s: float
     peak_bytes: int
-    """Largest resident memory of the first run, above what the process held with the batch in memory."""
+    """Peak resident memory of the first run in excess of that with only the batch."""
     num_anchors: int
 
 
@@ -111,7 +111,7 @@ def loop(case: Case, batch: Batch) -> tuple[Tensor, int]:
 
 
 def loop_anchors(case: Case, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Embeddings (G, V, D) of V anchors from each of G groups, and the class of every group (G,)."""
+    """Return the embeddings (G, V, D) of V anchors from each of G groups, and the class of every group (G,)."""
     features = batch.embeddings.permute(0, 2, 3, 1).contiguous().view(case.num_images, -1, NUM_DIMS)
     torch.manual_seed(1)
     classes_of = []
@@ -145,7 +145,7 @@ def loop_anchors(case: Case, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def loop_loss(views: Tensor, classes: Tensor) -> Tensor:
-    """-log(exp(s_ij) / (exp(s_ij) + sum over negatives of exp(s_ik))), averaged over positives and anchors."""
+    """Return -log(exp(s_ij) / (exp(s_ij) + sum over negatives of exp(s_ik))), averaged over positives and anchors."""
     num_groups, num_views, _ = views.shape
     same_class = (classes.view(-1, 1) == classes.view(1, -1)).float()
     anchors = torch.cat(views.unbind(1))
@@ -165,7 +165,7 @@ SIDES: dict[str, Callable[[Case, Batch], tuple[Tensor, int]]] = {"loop": loop, "
 
 
 def measure(side: str, case: Case) -> Measured:
-    """Memory of the first run, then the median time of further ones; to be run in a fresh process."""
+    """Measure the memory of a first run and the median time of later ones; call it in a new process."""
     torch.set_num_threads(1)
     compute = SIDES[side]
     warm_up = Case(2, 16, 2, 64, 8)
@@ -190,7 +190,7 @@ def measure(side: str, case: Case) -> Measured:
 
 
 def difference(case: Case) -> tuple[float, float]:
-    """Relative difference of loss and gradient (largest entry) between the two sides on the same anchors."""
+    """Return the relative difference of the loss and of the gradient (largest entry) on the same anchors."""
     torch.set_num_threads(1)
     views, classes = loop_anchors(case, make_batch(case))
     views = views.detach().requires_grad_()
@@ -205,7 +205,7 @@ def difference(case: Case) -> tuple[float, float]:
 
 
 class MemorySpeed(NamedTuple):
-    """Median seconds of what bounds the loop at the known case: moving as much memory as the embeddings take."""
+    """Median seconds of the memory operations that limit the loop: moving as much memory as the embeddings take."""
 
     zeros_s: float
     layout_copy_s: float
@@ -221,14 +221,14 @@ def memory_speed() -> MemorySpeed:
 class PoolMeasured(NamedTuple):
     seconds: float
     peak_bytes: int
-    """Largest resident memory beyond what the process held with the keys in memory."""
+    """Peak resident memory in excess of that with only the keys."""
     loss: float
     keys_grad: npt.NDArray[np.float32]
-    """Not a tensor, whose memory would end with the process."""
+    """Gradient as an array: the memory of a tensor would end with its process."""
 
 
 def pool_keys(num_keys: int) -> tuple[Tensor, Tensor]:
-    """Unit vectors (M, 64) in clusters by class, and their 12 classes (M,)."""
+    """Return unit vectors (M, 64) in clusters by class, and their 12 classes (M,)."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(12, (num_keys,), generator=generator)
     centres = torch.randn(12, 64, generator=generator)
@@ -236,7 +236,7 @@ def pool_keys(num_keys: int) -> tuple[Tensor, Tensor]:
 
 
 def measure_pool(num_keys: int) -> PoolMeasured:
-    """One forward and backward of the first keys against all; to be run in a fresh process."""
+    """Measure one forward and backward pass of the first keys against all keys; call it in a new process."""
     torch.set_num_threads(1)
     keys, labels = pool_keys(num_keys)
     keys.requires_grad_()
@@ -251,7 +251,7 @@ def measure_pool(num_keys: int) -> PoolMeasured:
 
 
 def plain_pool(num_keys: int) -> tuple[float, Tensor]:
-    """Loss and gradient by the keys of the formula as it is written, in float64, a few anchors at a time."""
+    """Return the loss and its gradient by the plain formula in float64, computed for a few anchors at a time."""
     keys, labels = pool_keys(num_keys)
     keys = keys.double().requires_grad_()
     total, rows = 0.0, 20
@@ -339,7 +339,7 @@ def _median_seconds(operation: Callable[[], object]) -> float:
 
 
 def _memory(field: str) -> int:
-    """A memory figure of this process in bytes, as Linux states it: VmRSS (now) or VmHWM (the largest so far)."""
+    """Return a memory figure of this process in bytes from Linux: VmRSS (current) or VmHWM (peak)."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 

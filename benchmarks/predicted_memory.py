@@ -1,10 +1,10 @@
-"""Trials lost to memory with and without a prediction: python -m benchmarks.predicted_memory [--algorithms tpe gp ...].
+"""Trials lost to memory with and without prediction: python -m benchmarks.predicted_memory [--algorithms tpe gp ...].
 
-A search over network, batch, anchors and learning rate on a card of 24 GB. No network is trained: a
-trial's memory is a formula of its own, whose bytes per pixel were measured (`--measure` does it again) and which is up
-to 5 % off, drawn from the config. Its value rises with the batch and differs by network, so that the best
-configs are at the edge of what fits. The search sees the peaks of the trials that fit, what the others lacked, and the
-estimate of `trainables.config.Config`, which knows none of these numbers.
+The search is over network, batch size, anchors and learning rate on a GPU of 24 GB. No network is trained. The memory
+of a trial follows a formula with measured bytes per pixel (`--measure` repeats the measurement) and a deviation of up
+to 5 % that is drawn from the config. Its value rises with the batch size and differs between networks, so the best
+configs are at the limit of memory. The search sees the peaks of trials that fit, the excess of the others, and the
+estimate of `trainables.config.Config`, which does not know these numbers.
 """
 
 import argparse
@@ -34,13 +34,13 @@ ALGORITHMS = ("tpe", "gp", "cmaes", "qmc", "random")
 CROP = (512, 1024)
 BYTES_PER_PIXEL = {"hrnet_w18_small": 770, "resnet18": 1230, "hrnet_w48": 4780}
 FIXED_GIB = {"hrnet_w18_small": 0.9, "resnet18": 1.1, "hrnet_w48": 2.3}
-"""What does not depend on the batch: weights, gradients, momentum, scoring, CUDA itself; assumed."""
+"""Memory that does not depend on the batch: weights, gradients, momentum, scoring, CUDA itself; assumed values."""
 BONUS = {"hrnet_w18_small": 0.0, "resnet18": 0.01, "hrnet_w48": 0.08}
 BEST_LR = 0.02
 
 
 class Formula:
-    """The trainable that a space file must name; it has the trainer's own config."""
+    """A stand-in for the trainable that a space file must name, with the trainer's own config."""
 
     Config = Config
 
@@ -87,7 +87,7 @@ def _at_best_lr(network: str, images: int) -> float:
 
 
 def best_value() -> float:
-    """The best there is, with the memory as drawn on average."""
+    """Return the best possible value, with the average deviation of memory."""
     room = {net: (LIMIT_GIB - FIXED_GIB[net]) * 2**30 / (CROP[0] * CROP[1]) for net in BYTES_PER_PIXEL}
     return max(_at_best_lr(net, min(64, int(room[net] / (BYTES_PER_PIXEL[net] + 51)))) for net in BYTES_PER_PIXEL)
 
@@ -109,7 +109,7 @@ def search(algorithm: str, seed: int) -> Outcome:
             number, needed = proposal.number, memory_gib(proposal.config)
             if needed > LIMIT_GIB:
                 lost.append(number)
-                least = min(needed, 1.1 * LIMIT_GIB)  # an allocation fails before all that is needed was asked for
+                least = min(needed, 1.1 * LIMIT_GIB)  # an allocation fails before everything was requested
                 size = {"needed_memory_bytes": int(least * 2**30), "excess": least / LIMIT_GIB - 1}
                 search.take(number, Ended("infeasible", "out of memory", **size))
                 continue
@@ -140,7 +140,7 @@ SIDES = {"without prediction": search_without, "with prediction": search}
 
 
 def measure() -> None:
-    """Bytes that a forward pass saves for the backward pass, per pixel of an image."""
+    """Print the bytes that a forward pass saves for the backward pass, per pixel of an image."""
     for network in BYTES_PER_PIXEL:
         for height, width in ((96, 96), (128, 192)):
             saved: dict[int, int] = {}

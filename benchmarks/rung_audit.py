@@ -1,11 +1,12 @@
-"""Whether early scores foretell final ones, before and after each measure that is to make them.
+"""How well early scores predict final ones, before and after each measure that is meant to improve this.
 
     python -m benchmarks.rung_audit                    the tables, from rung_audit.parquet beside this file
     python -m benchmarks.rung_audit --reduce FOLDER    writes that file from what the line below has trained
     python -m benchmarks.replay.train_table camvid FOLDER --data CAMVID
 
-The trials share one seed and the first 100 of 400 iterations. Every 50 iterations their weights and the moving average
-of these are scored image by image; the confusions of all images are too large to keep, the scores of parts are not.
+The trials share one seed and the first 100 of 400 iterations. Every 50 iterations, their weights and the moving average
+of the weights are scored on each image. The confusions of all images are too large to keep, so only the scores on parts
+of the images are stored.
 """
 
 import argparse
@@ -30,12 +31,12 @@ from trainables.metrics import bootstrap_miou
 
 TABLE = Path(__file__).with_suffix(".parquet")
 SIZES = (12, 25)
-"""Images of the parts of the validation images that are tried; there are 101 in all."""
+"""Sizes of the parts of the 101 validation images that are tried."""
 NUM_RANDOM = 20
-"""Random parts of every size."""
+"""Number of random parts of every size."""
 NUM_DRAWS = 100
 NUM_ORDERS = 100
-"""Orders of the trials over which a rule is averaged."""
+"""Number of orders of the trials over which a rule is averaged."""
 TOP = 0.1
 ETA = 3
 
@@ -46,7 +47,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def reduce(folder: Path) -> None:
-    """Write the table: a row a trial, iteration and kind of weights, with the scores on all images and on parts."""
+    """Write the table: one row per trial, iteration and kind of weights, with scores on all images and on parts."""
     rows = [row for file in sorted(folder.glob("[0-9]*.npz")) for row in _rows(file)]
     schema = pa.schema(
         [
@@ -71,7 +72,7 @@ _EXPECTED_NOISE = b"expected noise of a difference, by number of images"
 
 
 def _expected_noise(folder: Path) -> dict[int, float]:
-    """What `difference_noise` expects of all images and of every stratified part, from the labels alone."""
+    """Return the noise that `difference_noise` expects for all images and for every stratified part, from labels."""
     with np.load(next(folder.glob("[0-9]*.npz"))) as stored:
         labels = stored["raw"][0].sum(axis=2)
     chosen = {size: stratified_choice(labels, size) for size in (*SIZES, len(labels))}
@@ -121,15 +122,15 @@ def _draws(hits: npt.NDArray[np.int64], unions: npt.NDArray[np.int64]) -> list[f
 
 @dataclass(frozen=True)
 class Scores:
-    """Of T trials at R iterations, the last of which is the full budget."""
+    """Scores of T trials at R iterations, the last of which is the full budget."""
 
     iterations: tuple[int, ...]
     raw: dict[str, Floats]
-    """Column -> (T, R), or (T, R, ...) where it holds lists; of the weights as they are."""
+    """Scores of the weights, (T, R) by column, or (T, R, ...) if the column holds lists."""
     average: dict[str, Floats]
-    """The same of their moving average."""
+    """Scores of the moving average of the weights, in the same form."""
     expected_noise: dict[int, float]
-    """Of a difference of two scores, by number of images, from the labels alone."""
+    """Expected noise of a difference of two scores by number of images, from the labels alone."""
 
     @classmethod
     def read(cls) -> "Scores":
@@ -156,7 +157,7 @@ class Scores:
 
 
 def correlations(scores: Scores) -> None:
-    """Rank correlation of every rung with the final score on all images, of the same weights."""
+    """Print the rank correlation of every rung with the final score of the same weights on all images."""
     print(
         f"\nRank correlation with the final score, {len(scores)} trials (95 % interval); random: mean of {NUM_RANDOM}\n"
     )
@@ -190,7 +191,7 @@ def _line(name: str, cells: Sequence[str]) -> str:
 
 
 def noise(scores: Scores) -> None:
-    """How far chance moves a score and a difference, against the differences that a rung decides on."""
+    """Print the noise of a score and of a difference, against the differences on which a rung decides."""
     print(f"\nNoise in 0.001 mIoU of the moving average, medians; the cut lets one in {ETA} on\n")
     print(f"| | {' | '.join(map(str, scores.rungs))} |\n|---|{'---|' * len(scores.rungs)}")
     miou = scores.average["miou"]
@@ -227,7 +228,7 @@ def _thousandths(values: Sequence[Any]) -> list[str]:
 
 
 def slack(scores: Scores) -> None:
-    """What a rung with slack stops of the trials that are the best in the end, and what it costs."""
+    """Print the share of the finally best trials that a rung with slack stops, and its cost."""
     top = max(1, round(TOP * len(scores)))
     print(f"\nOne rung that lets one in {ETA} on, {NUM_ORDERS} orders: share of the final best {top} that it stops,")
     print("and iterations of the search relative to full trials; moving average, all images\n")
@@ -246,7 +247,7 @@ def _halving(rung: int, scores: Scores, slack: Slack) -> Callable[[], Scheduler]
 
 
 def pilots(scores: Scores) -> None:
-    """Which first rung full pilot trials find, and what the search then loses and saves."""
+    """Print the first rung that pilot trials find, and what the search then loses and saves."""
     full, smallest = scores.iterations[-1], scores.iterations[0]
     print(f"\n`grace_iters: auto` over {NUM_ORDERS} orders; the earliest rung there may be is {smallest}\n")
     print("| pilots, weights | first rung: share of the orders | best stopped; iterations |\n|---|---|---|")
@@ -270,7 +271,7 @@ def pilots(scores: Scores) -> None:
 
 
 def _stopped(columns: dict[str, Floats], iterations: Sequence[int], build: Callable[[], Scheduler]) -> str:
-    """The share of the best in the end that a rule stops, and the iterations it spends relative to full trials."""
+    """Return the share of the finally best trials that a rule stops, and its iterations relative to full trials."""
     miou, draws = columns["miou"], columns["draws"]
     top = set(np.argsort(-miou[:, -1], kind="stable")[: max(1, round(TOP * len(miou)))].tolist())
     num_stopped, spent = 0, 0

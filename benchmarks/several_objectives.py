@@ -1,8 +1,8 @@
-"""How much of a Pareto front is found: python -m benchmarks.several_objectives [--seeds 11] [--trials 60].
+"""Share of a Pareto front that is found: python -m benchmarks.several_objectives [--seeds 11] [--trials 60].
 
-ZDT1 (Zitzler, Deb and Thiele, 2000) in ten variables: f1 = x1 against f2 = g (1 - sqrt(x1 / g)), with
-g = 1 + 9 mean(x2 ... x10); both are minimised. Figure: the hypervolume below the reference point (1, 10) that all
-trials together dominate. The front's own is 9.667.
+The problem is ZDT1 (Zitzler, Deb and Thiele, 2000) in ten variables: f1 = x1 against f2 = g (1 - sqrt(x1 / g)), with g
+= 1 + 9 mean(x2 ... x10). Both are minimised. Figure: the hypervolume that all trials together dominate below the
+reference point (1, 10). That of the front is 9.667.
 """
 
 import argparse
@@ -27,7 +27,7 @@ REFERENCE = (1.0, 10.0)
 
 
 class Formula:
-    """The trainable that a space file must name; a formula stands for it."""
+    """A stand-in for the trainable that a space file must name."""
 
 
 def zdt1(config: Mapping[str, Any]) -> tuple[float, float]:
@@ -37,7 +37,7 @@ def zdt1(config: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def hypervolume(points: Sequence[tuple[float, float]]) -> float:
-    """Area between the points, of which small ones are good, and the reference point."""
+    """Return the area between the points and the reference point; small values are good."""
     volume, lowest = 0.0, REFERENCE[1]
     for first, second in sorted(points):
         if first < REFERENCE[0] and second < lowest:

@@ -1,10 +1,10 @@
-"""What sharing the beginning saves, and what it does to the score: python -m benchmarks.shared_beginning CAMVID.
+"""Savings of shared iterations and their effect on the score: python -m benchmarks.shared_beginning CAMVID.
 
-The space is that of `search_spaces/camvid.yaml`, all of whose parameters are continuous. Trials are drawn at random.
-Compared are no sharing, the first form (before `contrast.warmup_iters`, equal to no sharing to the last bit) and the
-second (`train.shared_iters`). Savings are counted over the keys of the trials' shared beginnings, for trials at the
-full budget. Scores are those at the end of the file's full budget, on smaller images, of every config with every seed,
-differences taken seed by seed. Trainings that the results file holds are not repeated.
+The space is that of `search_spaces/camvid.yaml`, whose parameters are all continuous. Trials are drawn at random. Three
+variants are compared: no sharing, the first form (before `contrast.warmup_iters`, bit-equal to no sharing) and the
+second form (`train.shared_iters`). Savings are counted over the keys of the trials' shared iterations, for trials at
+the full budget. Scores are those at the file's full budget, on smaller images, for every config and seed, with
+differences per seed. Trainings in the results file are not repeated.
 """
 
 import argparse
@@ -32,7 +32,7 @@ SPACE_FILE = Path(__file__).parents[1] / "search_spaces" / "camvid.yaml"
 SMALLER = "config.data.image_scale=0.25", "config.data.augmentation.crop_size=[96,128]"
 NUM_TRIALS = 16
 ARMS = {"none": 0, "60 iterations": 60, "120 iterations": 120}
-"""`train.shared_iters` of the second form; the contrast joins at 60, the file's full budget is 480."""
+"""`train.shared_iters` of the second form; the contrast loss starts at 60, and the file's full budget is 480."""
 
 
 def space(data: str, shared_iters: int, settings: Sequence[str] = ()) -> SearchSpec:
@@ -41,12 +41,12 @@ def space(data: str, shared_iters: int, settings: Sequence[str] = ()) -> SearchS
 
 
 def config_of(spec: SearchSpec, trial: int) -> Config:
-    """Trial 0 is the default, the others are drawn."""
+    """Return the config of a trial: trial 0 is the default, the others are drawn."""
     return Config.model_validate(spec.trial_config(suggest_at_random(spec, trial) if trial else {}))
 
 
 def saved_iterations(configs: Sequence[Config]) -> tuple[int, int]:
-    """How many trials take up a beginning, and how many iterations they do not train, one trial after another."""
+    """Return the number of trials that reuse shared iterations, and the iterations saved if trials run one by one."""
     longest: dict[str, int] = {}
     num_sharing = num_saved = 0
     for config in configs:

@@ -1,10 +1,10 @@
 """Seconds that a trial costs beyond its training: python -m benchmarks.trial_turnaround.
 
 The same trainer runs the same number of trials over the same space, one after another: under
-`raysearch.runs.driver.run`, under a plain `ray.tune.Tuner` around a function, and under that with
-`reuse_actors=True`. Every side has one CPU and one thread a trial, trains every trial to its full budget, reports and
-saves a checkpoint as often, and runs in fresh processes; Ray is up before the clock starts. Training and scoring are
-timed inside the trainer, in the same way on every side, and taken off.
+`raysearch.runs.driver.run`, under a plain `ray.tune.Tuner` around a function, and under that with `reuse_actors=True`.
+Every side has one CPU and one thread per trial. Every side trains each trial to its full budget, reports and saves
+checkpoints equally often, and runs in new processes. Ray has started before the clock does. Training and scoring are
+timed inside the trainer in the same way on every side, and subtracted.
 """
 
 import contextlib
@@ -50,7 +50,7 @@ SETTINGS = {
 
 
 class TimedTrainer:
-    """A trainer that says in every report how long its trial has trained and scored so far, and what time it is."""
+    """A trainer that adds to every report the seconds of training and scoring so far, and the current time."""
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
@@ -73,7 +73,7 @@ class TimedSegmentation(ContrastiveSegmentation):
 
 
 def timed_segmentation(config: dict[str, Any]) -> None:
-    """The same trainer as a function."""
+    """Train as `TimedSegmentation` does, as a function trainable."""
     trainer = TimedTrainer(Trainer(Config.model_validate(config)))
     while not trainer.done:
         report = trainer.run_to_report()
@@ -92,7 +92,7 @@ class Ended(NamedTuple):
 
 
 class Searched(NamedTuple):
-    """A search from outside: when it was called and came back (Unix time, in seconds), and its trials."""
+    """A search seen from outside: the Unix times of its call and its return in seconds, and its trials."""
 
     called_at: float
     returned_at: float
@@ -166,20 +166,20 @@ SIDES: dict[str, Callable[[SearchSpec, Path], Searched]] = {
 
 
 class Measured(NamedTuple):
-    """Seconds a trial; all but the last without training."""
+    """Seconds per trial; all but the last exclude training."""
 
     whole_search: float
-    """The whole call, with what it does once a search, spread over the trials."""
+    """Whole call divided by the number of trials, including what happens once per search."""
     first_trial: float
-    """From the call to the first trial's last report: a worker starts and imports torch."""
+    """Time from the call to the first trial's last report; a worker starts and imports torch."""
     further_trial: float
-    """From the last report of one trial to that of the next, on average."""
+    """Average time between the last reports of two consecutive trials."""
     training: float
-    """The training and scoring, for comparison."""
+    """Training and scoring, for comparison."""
 
 
 def measure(side: str) -> Measured:
-    """One search; to be run in a fresh process."""
+    """Run one search and return its times; call it in a new process."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         os.environ["TRAINABLES_CACHE_DIR"] = f"{folder}/decoded"
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -228,7 +228,7 @@ def _print_table(runs: dict[str, list[Measured]]) -> None:
 
 
 if __name__ == "__main__":
-    # Under its importable name, by which Ray's workers and the fresh processes find what is above.
+    # Ray's workers and the new processes find the objects above only under an importable module name.
     from benchmarks.trial_turnaround import main as run
 
     run()

@@ -1,8 +1,8 @@
-"""What an earlier search or a notebook is worth: python -m benchmarks.warm_start [--seeds 15] [--trials 24].
+"""Value of an earlier search or of notes for a new search: python -m benchmarks.warm_start [--seeds 15] [--trials 24].
 
-The six-dimensional Hartmann function, maximised, with noise of 0.02. A search begins with nothing; with the folder of
-an earlier one of as many trials; or with a table of that one's configs whose scores are of another scale, as notes of
-another budget are. Figure: the best true value among its own trials. The maximum is 3.322.
+The six-dimensional Hartmann function with noise of 0.02 is maximised. A search starts from nothing, from the folder of
+an earlier search of the same length, or from a table of that search's configs. The scores in the table are on another
+scale, like notes for another budget. Figure: the best true value among the search's own trials. The maximum is 3.322.
 """
 
 import argparse
@@ -40,7 +40,7 @@ _P = 1e-4 * np.array(
 
 
 class Formula:
-    """The trainable that a space file must name; a formula stands for it."""
+    """A stand-in for the trainable that a space file must name."""
 
 
 def hartmann(config: Mapping[str, Any]) -> float:
@@ -49,7 +49,7 @@ def hartmann(config: Mapping[str, Any]) -> float:
 
 
 def search(folder: Path, seed: int, num_trials: int, warm_start: Sequence[Path] = ()) -> list[dict[str, Any]]:
-    """Search into a new folder of a run; the config and true value of every trial."""
+    """Search into a new run folder, and return the config and the true value of every trial."""
     run_dir = RunDir.create("hartmann", folder)
     spec = _spec(seed, num_trials, warm_start)
     run_dir.space.write_text(spec.to_yaml(), encoding="utf-8")
@@ -74,7 +74,7 @@ def search(folder: Path, seed: int, num_trials: int, warm_start: Sequence[Path] 
 
 
 def best_by_side(seed: int, num_trials: int) -> list[float]:
-    """The best true value of each side."""
+    """Return the best true value of each side."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         earlier = search(folder / "earlier", 1000 + seed, num_trials)

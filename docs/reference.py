@@ -1,6 +1,6 @@
-"""Writes the parts of the site's reference that the code itself tells: commands, space file, trial config.
+"""Writes the parts of the site's reference that are generated from the code: commands, space file, trial config.
 
-A page holds a marker such as `<!-- generated: commands -->` on a line of its own; a build puts Markdown in its place.
+A page contains a marker such as `<!-- generated: commands -->` on its own line. The build replaces it by Markdown.
 """
 
 import json
@@ -21,18 +21,18 @@ _MARKER = re.compile(r"^<!-- generated: (.+) -->$", re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put the generated parts into a page; MkDocs calls this for every one."""
+    """Replace the markers of a page by the generated parts; MkDocs calls this for every page."""
     return _MARKER.sub(lambda marker: GENERATED[marker[1]](), markdown)
 
 
 def commands() -> str:
-    """Every command with its arguments and options."""
+    """Return all commands with their arguments and options."""
     command = typer.main.get_command(app)
     return get_docs_for_click(obj=command, ctx=typer.Context(command), name="raysearch", indent=1)
 
 
 def space_file() -> str:
-    """The plain sections of a space file, and the words of `space:`."""
+    """Return the plain sections of a space file and the words of `space:`."""
     parts = [_section(name, model, level=3) for name, model in SECTIONS.items()]
     words = [_section(f"type: {kind}", model, level=3) for kind, model in WORDS.items()]
     reference = _section("config: {openseg: …}", OpensegReference, level=3)
@@ -40,7 +40,7 @@ def space_file() -> str:
 
 
 def trial_config() -> str:
-    """Every section of the trial config, those within others after them."""
+    """Return all sections of the trial config, each before the sections inside it."""
     return "\n".join(_section(path, model, level=2) for path, model in sections_of(Config))
 
 
@@ -52,7 +52,7 @@ GENERATED: dict[str, Callable[[], str]] = {
 
 
 def sections_of(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
-    """Dotted path and model of every section within a model, depth first."""
+    """Yield the dotted path and the model of every section of a model, depth first."""
     for name, field in model.model_fields.items():
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
@@ -61,7 +61,7 @@ def sections_of(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, t
 
 
 def _section(title: str, model: type[BaseModel], level: int) -> str:
-    """A heading, what the section is, and a table of its fields."""
+    """Return a heading, a description of the section, and a table of its fields."""
     schema = model.model_json_schema()
     inner = dict(sections_of(model))
     rows = [
@@ -76,7 +76,7 @@ def _section(title: str, model: type[BaseModel], level: int) -> str:
 
 
 def _kind(field: dict[str, Any], schema: dict[str, Any]) -> str:
-    """The type of a field and its bounds, in words."""
+    """Return the type of a field and its bounds in words."""
     match field:
         case {"$ref": str(reference)}:
             name = reference.rpartition("/")[2]
@@ -116,5 +116,5 @@ def _default(name: str, field: dict[str, Any], schema: dict[str, Any]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text on one line, in which a bar ends no cell."""
+    """Return text on one line with escaped bars, for a cell of a table."""
     return " ".join(text.split()).replace("|", "\\|")

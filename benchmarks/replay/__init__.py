@@ -1,1 +1,1 @@
-"""Searches compared in virtual time, over learning curves that were measured once."""
+"""Comparison of searches in virtual time, with learning curves that were measured once."""

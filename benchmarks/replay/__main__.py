@@ -1,8 +1,9 @@
-"""Searches compared in virtual time: python -m benchmarks.replay [TABLE.parquet] [--seeds 30] [--workers 1 8 64].
+"""Comparison of searches in virtual time: python -m benchmarks.replay [TABLE.parquet] [--seeds 30] [--workers 1 8 64].
 
-A surrogate of trainings that were run stands in for training, so that a search of days takes seconds; every tool's own
-code proposes, stops and names its best. Figure: training iterations, and virtual time, until the incumbent's true score
-at the full budget is within the tolerance of the best known. A search that does not get there counts at the budget.
+A surrogate fitted to real trainings replaces training, so that a search of days takes seconds. Every tool's own code
+proposes, stops and selects its best config. Figure: training iterations and virtual time until the incumbent's true
+score at the full budget is within the tolerance of the best known one. A search that does not reach it counts with the
+budget.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Many searches, each in the world of its seed, and what they took: medians, spreads, ratios."""
+"""Runs many searches, each in the world of its seed, and compares their costs: medians, quartiles, ratios."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,18 +28,18 @@ class Job:
 
 
 def jobs_of(setting: Setting, tools: Sequence[str], num_seeds: int) -> list[Job]:
-    """The searches of one table, side by side."""
+    """Return the searches of one table, for every tool and seed."""
     return [Job(tool, seed, setting) for tool in tools for seed in range(num_seeds)]
 
 
 def run_all(jobs: Sequence[Job], surrogate: Surrogate, num_processes: int) -> Iterator[tuple[Job, Outcome]]:
-    """Run searches in processes of low priority; in their order."""
+    """Run searches in processes of low priority, and yield their outcomes in the order of the jobs."""
     with get_context("spawn").Pool(num_processes, _begin, (surrogate,)) as pool:
         yield from zip(jobs, pool.imap(_run, jobs), strict=True)
 
 
 class Remembered:
-    """A world that works every config out once."""
+    """A world that caches the curve and the regret of every config."""
 
     def __init__(self, world: World, task: Task) -> None:
         self.iterations = world.iterations
@@ -61,7 +61,7 @@ class Remembered:
 
 
 _shown: list[Surrogate] = []
-"""The surrogate of a process that runs searches."""
+"""The surrogate of a process that runs searches, as a list of at most one."""
 
 
 def _begin(surrogate: Surrogate) -> None:
@@ -82,7 +82,7 @@ def _run(job: Job) -> Outcome:
 
 
 def table_lines(outcomes: Mapping[str, Sequence[Outcome]], reference: str) -> list[str]:
-    """A table: medians and quartiles, and the ratio of every side's median to the reference's with its interval."""
+    """Return a table of medians and quartiles, and of the ratios of medians to the reference's, with intervals."""
     lines = [
         f"| | iterations | virtual hours | trials | failed | iterations, {reference} = 1 | hours, {reference} = 1 |",
         "|---|---|---|---|---|---|---|",
@@ -112,13 +112,13 @@ def _hours(outcomes: Sequence[Outcome]) -> npt.NDArray[np.float64]:
 
 
 def spread(values: npt.NDArray[np.float64], form: str) -> str:
-    """Median and quartiles."""
+    """Return median and quartiles as text."""
     low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
     return f"{middle:{form}} ({low:{form}} to {high:{form}})"
 
 
 def ratio(own: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> str:
-    """The ratio of two medians and its 95 % interval, both sides resampled."""
+    """Return the ratio of two medians and its 95 % bootstrap interval as text."""
     rng = np.random.default_rng(0)
     medians = [np.median(rng.choice(values, (_NUM_BOOTSTRAPS, len(values))), axis=1) for values in (own, other)]
     low, high = np.quantile(medians[0] / medians[1], [0.025, 0.975])

@@ -1,4 +1,4 @@
-"""Virtual workers that train in virtual time: an event queue around a search and a world of learning curves."""
+"""Virtual workers that train in virtual time: an event queue between a search and a world of learning curves."""
 
 import heapq
 import itertools
@@ -11,17 +11,17 @@ from benchmarks.replay.surrogate import Curve
 
 
 class World(Protocol):
-    """Where trials train."""
+    """Source of the learning curves of configs."""
 
     @property
     def iterations(self) -> tuple[int, ...]:
-        """Iterations of the reports; the last is the full budget."""
+        """Iterations of the reports; the last one is the full budget."""
 
     def curve(self, values: Mapping[str, Any]) -> Curve:
-        """The training of a config."""
+        """Return the learning curve of a config."""
 
     def regret(self, values: Mapping[str, Any]) -> float:
-        """How far the true score of a config lies below the best known."""
+        """Return the difference between the best known score and the true score of a config."""
 
 
 @dataclass(frozen=True)
@@ -31,55 +31,55 @@ class Start:
     trial: int
     values: Mapping[str, Any]
     iteration: int = 0
-    """Where it goes on from."""
+    """Iteration from which the trial continues."""
 
 
 class Tool(Protocol):
-    """A search, of whatever make, as its users would drive it."""
+    """A search of any tool, driven as its users would."""
 
     def propose(self) -> Start | None:
-        """What a free worker trains next; None while there is nothing."""
+        """Return what a free worker trains next; None if there is nothing to train."""
 
     def report(self, trial: int, iteration: int, score: float, seconds: float) -> bool:
-        """Take a score in; whether the trial goes on. NaN: it diverged, and is over."""
+        """Record a score and return True if the trial continues; NaN means that it diverged and has ended."""
 
     def incumbent(self) -> Mapping[str, Any] | None:
-        """The config that the tool would name as its best now."""
+        """Return the config that the tool would currently name as its best."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is equal on all sides of a comparison."""
+    """The conditions that are equal on all sides of a comparison."""
 
     num_workers: int
     tolerance: float
-    """A search is over when its incumbent's true score is within this of the best known."""
+    """Largest difference between the incumbent's true score and the best known at which a search has succeeded."""
     max_iterations: int
-    """Training iterations, of all workers together, after which a search has failed."""
+    """Training iterations of all workers together after which a search has failed."""
     startup_s: float
-    """Seconds in which a worker starts a trial or takes one up again."""
+    """Seconds that a worker takes to start or resume a trial."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a search took."""
+    """The cost of a search."""
 
     iterations: float
-    """Trained by all workers, also in trials that were still running."""
+    """Iterations trained by all workers, including trials that were still running."""
     seconds: float
-    """Of virtual time."""
+    """Virtual time."""
     reached: bool
     num_trials: int
 
 
 @dataclass
 class _Leg:
-    """A worker's way to the next report of its trial."""
+    """A worker's training up to the next report of its trial."""
 
     trial: int
     values: Mapping[str, Any]
     report: int
-    """Place of the report it is on the way to."""
+    """Index of the next report."""
     iterations: int
     began: float
     ends: float
@@ -93,18 +93,18 @@ class Simulation:
     """One search in one world."""
 
     def __init__(self, tool: Tool, world: World, setting: Setting, *, shared_iters: int = 0) -> None:
-        """Set the workers up; the first `shared_iters` are trained once, by the first trial, and then cost nothing."""
+        """Create the workers; the first `shared_iters` iterations are trained once, by the first trial."""
         self._tool = tool
         self._world = world
         self._setting = setting
         self._shared_iters = shared_iters
         self._shared_from: float | None = None
-        """When the shared beginning can be started from; None: nobody has begun it."""
+        """Time from which trials can start after the shared iterations; None if no trial has begun them."""
         self._trained = 0.0
-        """Iterations of the legs that are over."""
+        """Iterations of completed legs."""
         self._legs: dict[int, _Leg] = {}
         self._queue: list[tuple[float, int, int]] = []
-        """When a leg ends, a running number, its worker."""
+        """End time of a leg, running number, worker."""
         self._order = itertools.count()
         self._num_trials = 0
 
@@ -150,7 +150,7 @@ class Simulation:
         heapq.heappush(self._queue, (ends, next(self._order), worker))
 
     def _end_leg(self, worker: int, now: float) -> bool:
-        """Report; whether the worker goes on with the trial."""
+        """Report a score and return True if the worker continues with the trial."""
         leg = self._legs.pop(worker)
         self._trained += leg.iterations
         score = self._world.curve(leg.values).scores[leg.report]

@@ -1,9 +1,9 @@
-"""What a config that was never trained would have scored: Gaussian processes over a table of learning curves.
+"""Expected learning curves of configs that were never trained: Gaussian processes fitted to a table of curves.
 
-Curves are turned into their principal components, each of which is a smooth function of the config plus noise. A world
-is one draw of these functions that agrees with the table as far as the noise allows, and noise of its own for every
-config: where the table says little, worlds differ from one another; and since whole components are drawn, early scores
-foretell final ones about as well as they do among the trials themselves.
+Curves are decomposed into principal components. Each component is a smooth function of the config plus noise. A world
+is one draw of these functions that agrees with the table within the noise, plus separate noise for every config. Worlds
+differ where the table says little. Whole components are drawn, so early scores predict final ones about as well as in
+the real trials.
 """
 
 import hashlib
@@ -29,42 +29,42 @@ Array = npt.NDArray[np.float64]
 
 _NUM_FOLDS = 10
 _NUM_FEATURES = 512
-"""Random Fourier features of a drawn function."""
+"""Number of random Fourier features of a drawn function."""
 _NUM_SEARCHED = 2**12
 _NUM_CLIMBED = 10
-"""Points of a world among which its best is looked for, and those that are climbed on from."""
+"""Number of points of a world among which its best is searched, and number of them from which it is improved."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The training of one config."""
+    """The learning curve of one config."""
 
     scores: tuple[float, ...]
-    """At every report; NaN from where it diverges."""
+    """Score at every report; NaN from the report at which the training diverges."""
     seconds_per_iteration: float
 
 
 @dataclass(frozen=True)
 class ReportError:
-    """How well the surrogate knows the scores of one report, and how well these foretell the final ones."""
+    """The error of the surrogate at one report, and how well the scores there predict the final ones."""
 
     iteration: int
     r2: float
-    """Of trials that the fit was not shown."""
+    """Coefficient of determination on trials that were left out of the fit."""
     rmse: float
     noise: float
-    """Standard deviation of what is taken for noise."""
+    """Standard deviation of the fitted noise."""
     correlation_data: float
-    """Spearman's rho of this report with the last one, among the trials of the table."""
+    """Spearman's rho between this report and the last one, among the trials of the table."""
     correlation_simulated: float
-    """The same among simulated trials: the median of some worlds."""
+    """Spearman's rho among simulated trials, the median of some worlds."""
 
 
 class Surrogate:
-    """Learning curves of any config of a task, in as many worlds as there are seeds."""
+    """Learning curves of all configs of a task, in as many worlds as there are seeds."""
 
     def __init__(self, table: Table) -> None:
-        """Fit a table; takes some ten seconds for a hundred trials."""
+        """Fit a table; this takes some ten seconds for a hundred trials."""
         self.task = table.task
         self.iterations = table.iterations
         whole = np.isfinite(table.scores).all(axis=1)
@@ -79,7 +79,7 @@ class Surrogate:
         self.log_seconds = regression.fit(table.points[timed], np.log(table.seconds_per_iteration[timed]))
 
     def errors(self, num_worlds: int = 10) -> list[ReportError]:
-        """The surrogate's error at every report."""
+        """Return the surrogate's error at every report."""
         residuals = self.scores - self._cross_validate()
         noises = np.array([_noise(model) for model in self.models])
         points = qmc.Sobol(len(self.task.parameters), rng=np.random.default_rng(1)).random(512)
@@ -101,7 +101,7 @@ class Surrogate:
         return found
 
     def _cross_validate(self) -> Array:
-        """The scores, (n, r), that a fit expects of trials it was not shown."""
+        """Return cross-validated scores (n, r): those that a fit without the trial predicts."""
         fold = np.random.default_rng(0).permutation(len(self.points)) % _NUM_FOLDS
         components = (self.scores - self.centre) @ self.components.T
         expected = np.empty_like(components)
@@ -114,7 +114,7 @@ class Surrogate:
 
 
 class World:
-    """One set of functions that the table may have come from, and the noise of every config in it."""
+    """One draw of the functions that the table may come from, with the noise of every config."""
 
     def __init__(self, surrogate: Surrogate, seed: int) -> None:
         """Draw the world of a seed."""
@@ -127,18 +127,18 @@ class World:
         ]
 
     def true_scores(self, points: Array) -> Array:
-        """(m, r) at points of the unit cube, (m, D), without noise."""
+        """Return the scores (m, r) without noise at points (m, D) of the unit cube."""
         components = np.stack([function(points) for function in self._functions], axis=1)
         scores: Array = self._surrogate.centre + components @ self._surrogate.components
         return scores
 
     def noisy(self, points: Array) -> Array:
-        """(m, r) as they are reported."""
+        """Return the scores (m, r) as they are reported, with noise."""
         return self.true_scores(points) + np.array([self._noise_at(point) for point in points])
 
     @cached_property
     def best_known(self) -> float:
-        """The largest true score at the full budget: of a dense sample, climbed on from its best points."""
+        """Largest true score at the full budget: that of a dense sample, improved from its best points."""
         dimensions = self._surrogate.points.shape[1]
         sample = qmc.Sobol(dimensions, rng=np.random.default_rng(0)).random(_NUM_SEARCHED)
         points = np.concatenate([sample, self._surrogate.points])
@@ -155,7 +155,7 @@ class World:
         return max(float(scores.max()), *(-float(result.fun) for result in climbed))
 
     def curve(self, values: Mapping[str, Any]) -> Curve:
-        """The training of a config: the same whenever it is trained here."""
+        """Return the learning curve of a config; it is always the same in this world."""
         surrogate = self._surrogate
         point = surrogate.task.point_of(values)
         scores = self.noisy(point[None])[0]
@@ -167,7 +167,7 @@ class World:
         return Curve(tuple(float(score) for score in scores), seconds)
 
     def regret(self, values: Mapping[str, Any]) -> float:
-        """How far the true score of a config at the full budget lies below the best known."""
+        """Return the difference between the best known score and the true score of a config at the full budget."""
         point = self._surrogate.task.point_of(values)
         return self.best_known - float(self.true_scores(point[None])[0, -1])
 
@@ -181,8 +181,8 @@ class World:
 class _Function:
     """A draw from the posterior of a Gaussian process, by Matheron's rule (Wilson et al., arXiv 2011.04026).
 
-    A draw from the prior, of random Fourier features, is moved so that it agrees with the observations less a draw of
-    their noise. The spectral density of the Matern 5/2 kernel is a multivariate t with 5 degrees of freedom.
+    A draw from the prior, made of random Fourier features, is corrected so that it agrees with the observations minus a
+    draw of their noise. The spectral density of the Matérn 5/2 kernel is a multivariate t with 5 degrees of freedom.
     """
 
     def __init__(self, model: GaussianProcessRegressor, points: Array, rng: np.random.Generator) -> None:
@@ -208,12 +208,12 @@ class _Function:
 
 
 def _noise(model: GaussianProcessRegressor) -> float:
-    """Standard deviation of a component's noise, in the component's own units."""
+    """Return the standard deviation of a component's noise, in the component's own units."""
     return float(math.sqrt(model.kernel_.k2.noise_level) * model._y_train_std)
 
 
 def _fit(points: Array, scores: Array, start: GaussianProcessRegressor | None = None) -> GaussianProcessRegressor:
-    """A Gaussian process with a length scale for every parameter; `start` is a fit to begin from."""
+    """Return a Gaussian process with one length scale per parameter; `start` is a fit whose kernel is reused."""
     if start is None:
         kernel = ConstantKernel(1.0, (0.05, 50.0)) * Matern(np.full(points.shape[1], 1.0), (0.2, 20.0), nu=2.5)
         kernel = kernel + WhiteKernel(0.1, (0.01, 2.0))
@@ -223,5 +223,5 @@ def _fit(points: Array, scores: Array, start: GaussianProcessRegressor | None = 
         kernel, normalize_y=True, n_restarts_optimizer=2 if start is None else 0, random_state=0
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a length scale at its bound is a parameter without effect
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a parameter without effect reaches the bound
         return process.fit(points, scores)

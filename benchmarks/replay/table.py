@@ -1,9 +1,9 @@
-"""A table of learning curves that were trained: one Parquet file, a row a trial and report.
+"""A table of measured learning curves: one Parquet file with one row per trial and report.
 
-Columns: `trial`; one for every searched path; `iteration`; `miou` of the weights, `miou_ema` and the list `iou_ema` of
-their moving average; `seconds` from the report before to this one; `status`, which is `ok` or `diverged`; `error`. A
-trial that diverged ends with a row without scores. Trial 0 is the default config. What the trials have in common stands
-in the file's metadata, so that a search over the same space can be made out of the file alone.
+Columns: `trial`; one for every searched path; `iteration`; `miou` of the weights; `miou_ema` and the list `iou_ema` of
+their moving average; `seconds` since the previous report; `status`, which is `ok` or `diverged`; `error`. The last row
+of a trial that diverged has no scores. Trial 0 is the default config. The metadata of the file holds what the trials
+have in common, so that a search over the same space can be created from the file alone.
 """
 
 import json
@@ -29,19 +29,19 @@ _METADATA = b"replay"
 
 @dataclass(frozen=True)
 class Task:
-    """What the trials of a table have in common."""
+    """The config, space and shared iterations that the trials of a table have in common."""
 
     name: str
     config: dict[str, Any]
-    """The nested base config."""
+    """Nested base config."""
     space: dict[str, dict[str, Any]]
-    """The searched values, as under `space:` in a space file."""
+    """Searched values in the form of `space:` in a space file."""
     shared_iters: int
-    """Iterations of the beginning in which no searched value takes effect."""
+    """Number of first iterations in which no searched value has an effect."""
 
     @cached_property
     def spec(self) -> SearchSpec:
-        """The search of a space file that states nothing but the task: all else is the product's default."""
+        """Search of a space file that only states the task; all else is the product's default."""
         document = {
             "name": self.name,
             "config": self.config,
@@ -52,15 +52,15 @@ class Task:
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """The searched values, in the order of the space."""
+        """Searched values, in the order of the space."""
         return self.spec.parameters
 
     def values_at(self, point: Sequence[float]) -> dict[str, Any]:
-        """The searched values at a point of the unit cube."""
+        """Return the searched values at a point of the unit cube."""
         return {p.path: from_unit(p.distribution, float(u)) for p, u in zip(self.parameters, point, strict=True)}
 
     def point_of(self, values: Mapping[str, Any]) -> npt.NDArray[np.float64]:
-        """The point of the unit cube, (D,), at which searched values lie."""
+        """Return the point of the unit cube, (D,), of searched values."""
         return np.array([to_unit(p.distribution, values[p.path]) for p in self.parameters])  # type: ignore[arg-type]
 
 
@@ -88,19 +88,19 @@ class Table:
 
     task: Task
     points: npt.NDArray[np.float64]
-    """(n, D) in the unit cube."""
+    """(n, D) points in the unit cube."""
     iterations: tuple[int, ...]
-    """Of the reports."""
+    """Iterations of the reports."""
     scores: npt.NDArray[np.float64]
-    """(n, r) mIoU of the moving average; NaN from where a trial diverged."""
+    """(n, r) mIoU of the moving average; NaN from the report at which a trial diverged."""
     raw_scores: npt.NDArray[np.float64]
     """(n, r) mIoU of the weights themselves."""
     seconds_per_iteration: npt.NDArray[np.float64]
-    """(n,); NaN where nothing was reported."""
+    """(n,) seconds per iteration; NaN without a report."""
 
 
 def write(path: Path, task: Task, rows: Sequence[TrialRow]) -> None:
-    """Write a table, its rows in the order of trials and iterations."""
+    """Write a table with its rows in the order of trials and iterations."""
     paths = list(task.space)
     rows = sorted(rows, key=lambda row: (row.trial, row.iteration))
     columns: dict[str, list[Any]] = {"trial": [row.trial for row in rows]}
@@ -115,7 +115,7 @@ def write(path: Path, task: Task, rows: Sequence[TrialRow]) -> None:
 
 
 def read(path: Path) -> Table:
-    """Read a table; a trial that reports at fewer iterations than others has NaN there."""
+    """Read a table; a trial that reports at fewer iterations than others has NaN at the missing ones."""
     stored = pq.read_table(path)
     task = Task(**json.loads(stored.schema.metadata[_METADATA]))
     rows = stored.to_pylist()

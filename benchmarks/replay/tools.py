@@ -1,7 +1,7 @@
-"""The searches that are compared, each driven through the objects that its own loop drives.
+"""The searches that are compared, each driven through the same objects as by its own loop.
 
-All have the space, the metric, the full budget, the first rung and the reduction factor of ours; whatever else they can
-be told is left at their defaults.
+All use the space, the metric, the full budget, the first rung and the reduction factor of raysearch. All other settings
+are their defaults.
 """
 
 import datetime
@@ -38,7 +38,7 @@ logging.getLogger("syne_tune").setLevel(logging.ERROR)
 
 
 class Ours:
-    """raysearch, with all its defaults; begins with the default config."""
+    """raysearch with its defaults; it starts with the default config."""
 
     def __init__(self, search: Search) -> None:
         self._search = search
@@ -67,7 +67,7 @@ class Ours:
         return decision is Decision.CONTINUE
 
     def incumbent(self) -> Mapping[str, Any] | None:
-        """What `confirm` would take first: the best expectation, and the best score while there is none."""
+        """Return the config that `confirm` would retrain first: the best expected score, or else the best score."""
         num_completed = sum(trial.status == "completed" for trial in self._search.history.trials)
         if num_completed != self._num_completed:
             self._num_completed = num_completed
@@ -77,7 +77,7 @@ class Ours:
 
 
 class OursByScore(Ours):
-    """The same search, which names the config of the best score, as `best_config.json` does before `confirm`."""
+    """raysearch that names the config with the best score, as `best_config.json` does before `confirm`."""
 
     def incumbent(self) -> Mapping[str, Any] | None:
         best = self._search.history.best_trial()
@@ -85,7 +85,7 @@ class OursByScore(Ours):
 
 
 class Tune:
-    """Ray Tune: a searcher and a scheduler, called in the order in which its controller calls them."""
+    """Ray Tune: a searcher and a scheduler, called in the same order as by its controller."""
 
     def __init__(self, searcher: Searcher, scheduler: FIFOScheduler) -> None:
         self._searcher = searcher
@@ -116,12 +116,12 @@ class Tune:
         return True
 
     def incumbent(self) -> Mapping[str, Any] | None:
-        """`ResultGrid.get_best_result()`: the best last result of any trial."""
+        """Return the config of `ResultGrid.get_best_result()`: the best last result of any trial."""
         return self._values[max(self._last, key=lambda name: self._last[name])] if self._last else None
 
 
 class UniformDraws(Searcher):
-    """What `BasicVariantGenerator` draws: every value by itself, uniform on its own scale."""
+    """Independent uniform draws on each value's own scale, as in `BasicVariantGenerator`."""
 
     def __init__(self, spec: SearchSpec, seed: int) -> None:
         super().__init__(metric=METRIC, mode="max")
@@ -139,7 +139,7 @@ class UniformDraws(Searcher):
 
 
 class FullBudget(FIFOScheduler):
-    """Stops a trial where its training ends."""
+    """A scheduler that stops a trial at its full budget."""
 
     def __init__(self, max_iters: int) -> None:
         super().__init__()
@@ -153,7 +153,7 @@ class FullBudget(FIFOScheduler):
 
 
 class OptunaHyperband:
-    """Optuna by ask and tell: its TPE and its Hyperband pruner."""
+    """Optuna by ask and tell, with TPE and its Hyperband pruner."""
 
     def __init__(self, spec: SearchSpec, seed: int) -> None:
         assert spec.max_iters is not None and spec.grace_iters is not None
@@ -188,12 +188,12 @@ class OptunaHyperband:
         return True
 
     def incumbent(self) -> Mapping[str, Any] | None:
-        """`Study.best_trial`: the best of those that were trained to the end."""
+        """Return the config of `Study.best_trial`: the best of those that were trained to the end."""
         return None if self._best is None else self._trials[self._best[1]].params
 
 
 class SyneTune:
-    """Syne Tune's ASHA, called in the order in which its tuner calls it."""
+    """Syne Tune's ASHA, called in the same order as by its tuner."""
 
     def __init__(self, spec: SearchSpec, seed: int) -> None:
         from syne_tune import config_space
@@ -236,7 +236,7 @@ class SyneTune:
         return bool(decision == "CONTINUE")
 
     def incumbent(self) -> Mapping[str, Any] | None:
-        """`Tuner.best_config()`: the best result of any trial."""
+        """Return `Tuner.best_config()`: the best result of any trial."""
         return None if self._best is None else self._trials[self._best[1]].config
 
 
@@ -264,17 +264,17 @@ STOCK: Mapping[str, Callable[[SearchSpec, int], Tool]] = {
     "Syne Tune ASHA": SyneTune,
 }
 SHARING: Mapping[str, Callable[[Search], Tool]] = {"ours": Ours, "ours, by score": OursByScore}
-"""Of these the beginning that trials have in common is trained once."""
+"""Tools for which the iterations that trials share are trained once."""
 OURS: Mapping[str, Callable[[Search], Tool]] = {**SHARING, "ours, sharing off": Ours}
 TOOLS = (*STOCK, *OURS)
 
 _ENDLESS = 1_000_000
-"""Trials that a search of ours may start: the simulation ends it."""
+"""Number of trials that a search of raysearch may start; the simulation ends it before."""
 
 
 @contextmanager
 def opened(name: str, spec: SearchSpec, seed: int) -> Iterator[Tool]:
-    """A search from its beginning."""
+    """Provide a new search by the name of its tool."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if name in STOCK:
@@ -283,7 +283,7 @@ def opened(name: str, spec: SearchSpec, seed: int) -> Iterator[Tool]:
         settings = spec.search.model_copy(update={"seed": seed, "trials": _ENDLESS})
         spec = SearchSpec(**{**vars(spec), "search": settings})
         with (
-            mock.patch("os.fsync"),  # virtual time waits for no disk
+            mock.patch("os.fsync"),  # virtual time does not wait for a disk
             tempfile.TemporaryDirectory() as folder,
             Journal(Path(folder) / "study.journal") as journal,
         ):

@@ -1,10 +1,10 @@
 """Trains the tables of the replay: python -m benchmarks.replay.train_table TASK FOLDER [--data DIR] [--processes N].
 
-`camvid` is a small HRNet on CamVid at a quarter of its size, two minutes a trial on one thread; `drawn` a tiny
-EfficientNet on the images that the product draws itself, fifteen seconds a trial. Trial 0 is the task's config as it
-stands, the others are points of a scrambled Sobol sequence; all share one seed and the first iterations. At every
-report the weights and their moving average are scored image by image. Trials that FOLDER holds are not trained again;
-the table is written from all that it holds.
+`camvid` is a small HRNet on CamVid at a quarter of its size; a trial takes two minutes on one thread. `drawn` is a tiny
+EfficientNet on the images that the product draws itself; a trial takes fifteen seconds. Trial 0 is the task's default
+config. The others are points of a scrambled Sobol sequence. All share one seed and the first iterations. At every
+report, the weights and their moving average are scored on each image. Trials that are already in FOLDER are not trained
+again. The table is written from all trials in FOLDER.
 """
 
 import argparse
@@ -88,11 +88,11 @@ TASKS: Mapping[str, Task] = {
         shared_iters=50,
     ),
 }
-"""A quarter of the budget is shared; the average spans 50 iterations of `camvid`, 25 of `drawn`."""
+"""A quarter of the budget is shared; the moving average spans 50 iterations of `camvid` and 25 of `drawn`."""
 
 
 def values_of(task: Task, trial: int) -> dict[str, Any]:
-    """The searched values of a trial; none for trial 0, which is the config as it stands."""
+    """Return the searched values of a trial; none for trial 0, which is the default config."""
     if trial == 0:
         return {}
     points = qmc.Sobol(len(task.space), scramble=True, rng=np.random.default_rng(0)).random(128)
@@ -105,7 +105,7 @@ def values_of(task: Task, trial: int) -> dict[str, Any]:
 
 
 def config_of(task: Task, trial: int, data: str | None) -> Config:
-    """The config of a trial, as the search of a space file with the task's config and space would make it."""
+    """Return the config of a trial in a search over the task's config and space."""
     nested = with_values(task.spec.trial_config(values_of(task, trial)), {"data.dir": data})
     return Config.model_validate(nested)
 
@@ -133,7 +133,7 @@ def train(name: str, trial: int, folder: Path, data: str | None) -> str:
 
 
 def confusions(network: nn.Module, config: Config) -> npt.NDArray[np.int64]:
-    """Confusion matrices (N, K, K) of the validation images, one an image."""
+    """Return the confusion matrices (N, K, K) of the validation images."""
     found = []
     for batch, predicted in predictions(
         network,
@@ -152,7 +152,7 @@ def confusions(network: nn.Module, config: Config) -> npt.NDArray[np.int64]:
 
 
 def rows_of(task: Task, file: Path) -> list[TrialRow]:
-    """The rows of the table that a trained trial makes."""
+    """Return the rows of the table for a trained trial."""
     with np.load(file) as stored:
         meta = json.loads(str(stored["meta"]))
         raw, average = ious(stored["raw"]), ious(stored["ema"])
@@ -181,7 +181,7 @@ def rows_of(task: Task, file: Path) -> list[TrialRow]:
 
 
 def ious(confusions: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """IoU of every report and class, (R, K), of confusion matrices (R, N, K, K); NaN for absent classes."""
+    """Return the IoU (R, K) of every report and class from confusion matrices (R, N, K, K); NaN for absent classes."""
     counts = confusions.sum(axis=1, dtype=np.int64)
     hits = np.diagonal(counts, axis1=1, axis2=2).astype(float)
     unions = counts.sum(axis=1) + counts.sum(axis=2) - hits
