@@ -1,16 +1,16 @@
-"""Which of the valid names a misspelt one was probably meant to be."""
+"""Suggestions for misspelt names: the valid name that was probably meant."""
 
 import difflib
 from collections.abc import Iterable
 
 
 def closest(name: str, valid: Iterable[str], *, cutoff: float = 0.6) -> str | None:
-    """Return the valid name that a given one is most like; None if it is like none.
+    """Return the valid name most similar to a given one; None if none is similar enough.
 
     Args:
-        name: As it was given.
-        valid: What it may be.
-        cutoff: How like it must be, from 0 to 1, where 1 is equal (the ratio of `difflib`).
+        name: The given name.
+        valid: The valid names.
+        cutoff: Required similarity, from 0 to 1 (the ratio of `difflib`); 1 means equal.
     """
     return next(iter(difflib.get_close_matches(name, list(valid), n=1, cutoff=cutoff)), None)
 

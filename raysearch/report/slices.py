@@ -32,7 +32,7 @@ MAX_TRIALS = 400
 
 @dataclass(frozen=True)
 class SlicePoint:
-    """One trial."""
+    """One trial in the plot of one searched value."""
 
     number: int
     value: Any

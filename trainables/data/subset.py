@@ -64,7 +64,7 @@ def stratified_choice(pixels: NDArray[np.int64], num_images: int) -> list[int]:
 
 
 def subset_notices(split: DecodedSplit, config: DataConfig, num_images: int | None) -> list[str]:
-    """Return what is lost by scoring only `num_images` images of a split, one line each."""
+    """Return notices of what scoring only `num_images` images of a split loses, one line each."""
     if num_images is None or num_images >= len(split):
         return []
     pixels = class_histograms(split.histograms, config)
@@ -82,7 +82,7 @@ def subset_notices(split: DecodedSplit, config: DataConfig, num_images: int | No
 
 
 def training_notices(split: DecodedSplit, config: DataConfig) -> list[str]:
-    """Return what is lost by training only on `config.num_images` images of a split, one line each."""
+    """Return notices of what training only on `config.num_images` images of a split loses, one line each."""
     num_images = config.num_images
     if num_images is None or num_images == len(split):
         return []

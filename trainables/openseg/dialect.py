@@ -10,7 +10,7 @@ METHOD = "fcn_segmentor"
 
 
 def is_openseg(document: Mapping[str, Any]) -> bool:
-    """Return whether a document is of the dialect, judged by its keys."""
+    """Return True if a document is in the dialect, judged by its keys."""
     network = document.get("network")
     named = isinstance(network, Mapping) and not network.keys().isdisjoint(("model_name", "backbone"))
     return named or document.get("method") == METHOD

@@ -39,12 +39,12 @@ class Flags:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of all flags, as they were written."""
+        """Names of all flags as they were written."""
         return tuple(given.text.split()[0] for given in self.given) + self.passed_over
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The flags that ask for something other than a training from its beginning."""
+        """Names of the flags that ask for something other than training from the start."""
         asked = {
             "--phase": (self.phase or "train") != "train",
             "--resume": self.resume is not None,

@@ -73,7 +73,7 @@ def read_openseg(document: Mapping[str, Any], source: str, given: Sequence[Given
 
 
 def has_place(document: Mapping[str, Any], path: str) -> bool:
-    """Return whether a dotted path exists in the dialect, or holds a value in a file."""
+    """Return True if a dotted path belongs to the dialect, or has a value in the file."""
     found = lookup(document, path, None)
     return path in _places() or (found is not None and not isinstance(found, Mapping))
 
@@ -94,7 +94,7 @@ class _File:
     source: str
     given: Sequence[Given]
     config: dict[str, Any] = field(default_factory=dict)
-    """By dotted path."""
+    """Values of the config by dotted path."""
     origins: dict[str, str] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
