@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysearch.schedulers import NeverStop, Scheduler
+from raysearch.schedulers import Decision, NeverStop, Observation, Scheduler
 from raysearch.schedulers.pilots import AfterPilots
 from raysearch.schedulers.rung import Slack
 from raysearch.schedulers.rung_audit import spearman
@@ -243,7 +243,7 @@ def slack(scores: Scores) -> None:
 
 def _halving(rung: int, scores: Scores, slack: Slack) -> Callable[[], Scheduler]:
     full = scores.iterations[-1]
-    return lambda: SuccessiveHalving(mode="max", grace_iters=rung, max_iters=full, reduction_factor=ETA, slack=slack)
+    return lambda: SuccessiveHalving(grace_iters=rung, max_iters=full, reduction_factor=ETA, slack=slack)
 
 
 def pilots(scores: Scores) -> None:
@@ -259,7 +259,7 @@ def pilots(scores: Scores) -> None:
                 found.append(first)
                 if first >= full:
                     return NeverStop()
-                return SuccessiveHalving(mode="max", grace_iters=first, max_iters=full, reduction_factor=ETA)
+                return SuccessiveHalving(grace_iters=first, max_iters=full, reduction_factor=ETA)
 
             outcome = _stopped(
                 columns,
@@ -279,7 +279,8 @@ def _stopped(columns: dict[str, Floats], iterations: Sequence[int], build: Calla
         rule = build()
         for trial in np.random.default_rng(order).permutation(len(miou)).tolist():
             for r, iteration in enumerate(iterations):
-                if rule.observe(trial, iteration, float(miou[trial, r]), draws[trial, r]) and r + 1 < len(iterations):
+                seen = Observation(trial, iteration, (-float(miou[trial, r]),), draws[trial, r])
+                if rule.observe(seen) is not Decision.CONTINUE and r + 1 < len(iterations):
                     num_stopped += trial in top
                     break
             spent += iteration

@@ -28,7 +28,8 @@ from raysearch.algorithms.unit_cube import from_unit
 from raysearch.history.events import Report
 from raysearch.history.journal import Journal
 from raysearch.results.expectation import Expectation, expectations
-from raysearch.search.search import Decision, Search
+from raysearch.schedulers import Decision
+from raysearch.search.search import Search
 from raysearch.space.spec import SearchSpec
 
 METRIC = "miou"

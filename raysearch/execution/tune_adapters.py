@@ -15,7 +15,8 @@ from raysearch.execution import environment
 from raysearch.execution.environment import FailuresAlike
 from raysearch.execution.trial_actor import EVENT
 from raysearch.history.events import Ended, Halted, TrialEvent, WorkerLost
-from raysearch.search.search import MAX_WORKERS_LOST, Decision, Proposal, Search
+from raysearch.schedulers import Decision
+from raysearch.search.search import MAX_WORKERS_LOST, Proposal, Search
 
 _log = logging.getLogger("raysearch")
 

@@ -1,41 +1,28 @@
 """Early-stopping rules: when a trial has shown enough to be stopped."""
 
-from collections.abc import Sequence
-from typing import Protocol
-
-from raysearch.history.events import Mode
 from raysearch.history.history import History
 from raysearch.schedulers.hyperband import Hyperband
 from raysearch.schedulers.median_stopping import MedianStopping
 from raysearch.schedulers.nondominated_halving import NondominatedHalving
 from raysearch.schedulers.pilots import AfterPilots, pilot_rung
 from raysearch.schedulers.progressive_halving import ProgressiveHalving
+from raysearch.schedulers.protocol import Decision, Observation, Scheduler
 from raysearch.schedulers.successive_halving import PromotingHalving, SuccessiveHalving, rung_iterations
 from raysearch.space.spec import SearchSpec
 
-
-class Scheduler(Protocol):
-    """An early-stopping rule: told every report in the order of the journal, it says who is to stop."""
-
-    def observe(self, number: int, iteration: int, value: float, draws: Sequence[float] = ()) -> bool:
-        """Take trial `number`'s value at `iteration` in, with draws of it over other samples where it reports them.
-
-        Returns:
-            Whether the trial should stop there (pause, where the rule is a `PromotingHalving`).
-        """
-        ...
+__all__ = ["Decision", "NeverStop", "Observation", "Scheduler", "build_scheduler", "first_rung", "rungs_of"]
 
 
-class NeverStop:
-    """Every trial runs to its full budget."""
+class NeverStop(Scheduler):
+    """The rule that lets every trial run to its full budget."""
 
-    def observe(self, number: int, iteration: int, value: float, draws: Sequence[float] = ()) -> bool:
-        """Never stops."""
-        return False
+    def observe(self, seen: Observation) -> Decision:
+        """Let the trial go on."""
+        return Decision.CONTINUE
 
 
-def build_scheduler(spec: SearchSpec, mode: Mode) -> Scheduler | NondominatedHalving:
-    """The early-stopping rule that a space file names."""
+def build_scheduler(spec: SearchSpec) -> Scheduler:
+    """Build the early-stopping rule that a space file names."""
     settings = spec.scheduler
     if settings.name == "none":
         return NeverStop()
@@ -47,27 +34,27 @@ def build_scheduler(spec: SearchSpec, mode: Mode) -> Scheduler | NondominatedHal
         return NondominatedHalving(grace_iters=grace_iters, max_iters=max_iters, reduction_factor=factor)
 
     def build(first_rung: int) -> Scheduler:
-        return _build_rule(spec, mode, first_rung, max_iters)
+        return _build_rule(spec, first_rung, max_iters)
 
     if settings.finds_first_rung:
         return AfterPilots(settings.pilot_trials, smallest=grace_iters, max_iters=max_iters, build=build)
     return build(grace_iters)
 
 
-def _build_rule(spec: SearchSpec, mode: Mode, grace_iters: int, max_iters: int) -> Scheduler:
+def _build_rule(spec: SearchSpec, grace_iters: int, max_iters: int) -> Scheduler:
     settings = spec.scheduler
     if settings.name == "median":
-        return MedianStopping(mode=mode, grace_iters=grace_iters)
+        return MedianStopping(grace_iters=grace_iters)
     rungs = {"grace_iters": grace_iters, "max_iters": max_iters, "reduction_factor": settings.reduction_factor}
     match settings.name, settings.form:
         case "asha", "stopping":
-            return SuccessiveHalving(mode=mode, slack=settings.slack, **rungs)
+            return SuccessiveHalving(slack=settings.slack, **rungs)
         case "asha", "promotion":
-            return PromotingHalving(mode=mode, slack=settings.slack, **rungs)
+            return PromotingHalving(slack=settings.slack, **rungs)
         case "hyperband", _:
-            return Hyperband(mode=mode, slack=settings.slack, seed=spec.search.seed, **rungs)
+            return Hyperband(slack=settings.slack, seed=spec.search.seed, **rungs)
         case _:
-            return ProgressiveHalving(mode=mode, slack=settings.slack, **rungs)
+            return ProgressiveHalving(slack=settings.slack, **rungs)
 
 
 def first_rung(spec: SearchSpec, history: History) -> int | None:

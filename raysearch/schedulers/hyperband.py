@@ -1,11 +1,10 @@
 """Asynchronous Hyperband (Li et al., arXiv 1810.05934, of the Hyperband of Li et al., arXiv 1603.06560)."""
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
-from raysearch.history.events import Mode
+from raysearch.schedulers.protocol import Decision, Observation, Scheduler
 from raysearch.schedulers.rung import Slack
 from raysearch.schedulers.successive_halving import SuccessiveHalving, rung_iterations
 
@@ -13,7 +12,7 @@ _STREAM = 2
 """Keeps these draws apart from those of the search algorithms and the audit, which share the seed."""
 
 
-class Hyperband:
+class Hyperband(Scheduler):
     """Every trial belongs to a bracket, and every bracket is an asynchronous successive halving of its own.
 
     With s_max rungs below the full budget, bracket s in s_max, ..., 0 has the last s of them: bracket s_max stops as
@@ -24,12 +23,11 @@ class Hyperband:
     """
 
     def __init__(
-        self, *, mode: Mode, grace_iters: int, max_iters: int, reduction_factor: int, seed: int, slack: Slack = 0.0
+        self, *, grace_iters: int, max_iters: int, reduction_factor: int, seed: int, slack: Slack = 0.0
     ) -> None:
         """Set the brackets up.
 
         Args:
-            mode: Whether large or small values are good.
             grace_iters: The first rung of the bracket that stops earliest, in iterations.
             max_iters: The maximum resource R, in iterations.
             reduction_factor: eta.
@@ -39,7 +37,6 @@ class Hyperband:
         rungs = rung_iterations(grace_iters, max_iters, reduction_factor)
         self.brackets = [
             SuccessiveHalving(
-                mode=mode,
                 grace_iters=first_rung,
                 max_iters=max_iters,
                 reduction_factor=reduction_factor,
@@ -52,9 +49,9 @@ class Hyperband:
         self._shares = np.array(sizes) / sum(sizes)
         self._seed = seed
 
-    def observe(self, number: int, iteration: int, value: float, draws: Sequence[float] = ()) -> bool:
-        """Enter trial `number` at every rung of its bracket that it has reached; True when one would not let it on."""
-        return self.brackets[self.bracket_of(number)].observe(number, iteration, value, draws)
+    def observe(self, seen: Observation) -> Decision:
+        """Enter the trial at every rung of its bracket that it has reached; stop it if one does not let it on."""
+        return self.brackets[self.bracket_of(seen.number)].observe(seen)
 
     def bracket_of(self, number: int) -> int:
         """Place of a trial's bracket in `brackets`."""

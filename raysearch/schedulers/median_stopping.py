@@ -1,16 +1,15 @@
 """The median stopping rule (Golovin et al., Google Vizier, KDD 2017)."""
 
 from bisect import bisect_right, insort
-from collections.abc import Sequence
 from statistics import median
 
-from raysearch.history.events import Mode
+from raysearch.schedulers.protocol import Decision, Observation, Scheduler
 
 MIN_TRIALS = 3
 """Other trials that a median is taken of at least; the paper names no number."""
 
 
-class MedianStopping:
+class MedianStopping(Scheduler):
     """Stops a trial at step s whose best value by s is strictly worse than the median of the others' running averages.
 
     A running average is the mean of all values that a trial reported up to s. Departing from the paper, which counts
@@ -19,15 +18,13 @@ class MedianStopping:
     a report after a restart changes nothing.
     """
 
-    def __init__(self, *, mode: Mode, grace_iters: int) -> None:
+    def __init__(self, *, grace_iters: int) -> None:
         """Set the rule up.
 
         Args:
-            mode: Whether large or small values are good.
             grace_iters: No trial is stopped at a smaller iteration.
         """
         assert grace_iters >= 1
-        self._sign = 1.0 if mode == "min" else -1.0
         self._grace_iters = grace_iters
         self._curves: dict[int, list[tuple[int, float]]] = {}
         """Iteration and running average at every report of a trial."""
@@ -35,13 +32,13 @@ class MedianStopping:
         self._averages: dict[int, list[float]] = {}
         """By step: the running averages of the trials that have reached it, sorted."""
 
-    def observe(self, number: int, iteration: int, value: float, draws: Sequence[float] = ()) -> bool:
-        """Enter trial `number`'s report, whatever its noise; True when the trial falls behind the median."""
+    def observe(self, seen: Observation) -> Decision:
+        """Enter the report, whatever its noise; stop a trial that falls behind the median."""
+        number, iteration, loss = seen.number, seen.iteration, seen.loss
         curve = self._curves.setdefault(number, [])
         last, average = curve[-1] if curve else (0, 0.0)
         if iteration <= last:
-            return False
-        loss = self._sign * value
+            return Decision.CONTINUE
         best = self._best[number] = min(loss, self._best.get(number, loss))
         if iteration not in self._averages:
             self._averages[iteration] = self._averages_at(iteration)
@@ -54,7 +51,7 @@ class MedianStopping:
         average += (loss - average) / (len(curve) + 1)
         curve.append((iteration, average))
         insort(others, average)
-        return stop
+        return Decision.STOP if stop else Decision.CONTINUE
 
     def _averages_at(self, step: int) -> list[float]:
         """The running averages at a step at which no trial has reported yet, of those that have gone beyond it."""

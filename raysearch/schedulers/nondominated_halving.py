@@ -1,12 +1,11 @@
 """MO-ASHA, successive halving for several objectives (Schmucker et al., arXiv 2106.12639), in its stopping form."""
 
-from collections.abc import Sequence
-
 from raysearch.history.pareto import best_places
+from raysearch.schedulers.protocol import Decision, Observation, Scheduler
 from raysearch.schedulers.successive_halving import rung_iterations
 
 
-class NondominatedHalving:
+class NondominatedHalving(Scheduler):
     """Rungs as in successive halving; a rung lets the best 1/eta of its trials on, by nondominated fronts.
 
     The trials of a rung are ordered by the front they lie in, those of one front so that they lie far apart (the
@@ -28,15 +27,15 @@ class NondominatedHalving:
             rung: {} for rung in rung_iterations(grace_iters, max_iters, reduction_factor)
         }
 
-    def observe(self, number: int, iteration: int, losses: Sequence[float]) -> bool:
-        """Enter trial `number` at every rung it has reached; True when one of those would not let it on."""
+    def observe(self, seen: Observation) -> Decision:
+        """Enter the trial at every rung it has reached; stop it if one of those does not let it on."""
         stop = False
         for rung, entered in self._losses.items():
-            if iteration < rung or number in entered:
+            if seen.iteration < rung or seen.number in entered:
                 continue
-            entered[number] = tuple(losses)
-            stop |= not self._is_let_on(number, entered)
-        return stop
+            entered[seen.number] = tuple(seen.losses)
+            stop |= not self._is_let_on(seen.number, entered)
+        return Decision.STOP if stop else Decision.CONTINUE
 
     def _is_let_on(self, number: int, entered: dict[int, tuple[float, ...]]) -> bool:
         points = list(entered.values())

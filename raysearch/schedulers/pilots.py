@@ -1,20 +1,17 @@
 """`grace_iters: auto`: a few full pilot trials show from where on early scores foretell the final order."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from raysearch.history.history import History
+from raysearch.schedulers.protocol import Decision, Observation, Scheduler
 from raysearch.schedulers.rung_audit import TRUSTED, spearman
-
-if TYPE_CHECKING:
-    from raysearch.schedulers import Scheduler
 
 CONFIDENCE = 0.6
 """Of the interval whose lower end must reach `TRUSTED`: where the correlation is just that, one search in five trusts
 it. Six pilots then need a rank correlation of .83, twelve .70; at the 95 % of the audit no order of six suffices."""
 
 
-class AfterPilots:
+class AfterPilots(Scheduler):
     """Stops nothing until the first trials have reached the full budget, then begins a rule at the rung they show.
 
     Pilots are the first so many trials that reach the full budget; one that fails is replaced by the next. When the
@@ -22,7 +19,7 @@ class AfterPilots:
     has passed, and decides from the next report on.
     """
 
-    def __init__(self, num_pilots: int, *, smallest: int, max_iters: int, build: "Callable[[int], Scheduler]") -> None:
+    def __init__(self, num_pilots: int, *, smallest: int, max_iters: int, build: Callable[[int], Scheduler]) -> None:
         """Set the wait up.
 
         Args:
@@ -32,31 +29,36 @@ class AfterPilots:
             build: The rule, from its first rung.
         """
         self._num_pilots, self._smallest, self._max_iters, self._build = num_pilots, smallest, max_iters, build
-        self._reports: list[tuple[int, int, float, Sequence[float]]] = []
+        self._seen: list[Observation] = []
         self._completed: list[int] = []
-        self.rule: Scheduler | None = None
+        self._rule: Scheduler | None = None
         """None until the pilots are through."""
 
-    def observe(self, number: int, iteration: int, value: float, draws: Sequence[float] = ()) -> bool:
-        """Keep the report, or let the rule decide on it where there is one."""
-        if self.rule is not None:
-            return self.rule.observe(number, iteration, value, draws)
-        self._reports.append((number, iteration, value, draws))
-        if iteration >= self._max_iters and number not in self._completed:
-            self._completed.append(number)
+    def observe(self, seen: Observation) -> Decision:
+        """Keep the report, or let the rule decide on it once there is one."""
+        if self._rule is not None:
+            return self._rule.observe(seen)
+        self._seen.append(seen)
+        if seen.iteration >= self._max_iters and seen.number not in self._completed:
+            self._completed.append(seen.number)
         if len(self._completed) == self._num_pilots:
             self._begin()
-        return False
+        return Decision.CONTINUE
+
+    def promotable(self, paused: Collection[int], *, at_least: int = 0) -> int | None:
+        """Return what the rule promotes; None while there is no rule."""
+        return None if self._rule is None else self._rule.promotable(paused, at_least=at_least)
 
     def _begin(self) -> None:
         curves: dict[int, dict[int, float]] = {number: {} for number in self._completed}
-        for number, iteration, value, _ in self._reports:
-            if number in curves:
-                curves[number][iteration] = value
-        self.rule = self._build(first_rung(list(curves.values()), smallest=self._smallest, max_iters=self._max_iters))
-        for report in self._reports:
-            self.rule.observe(*report)
-        self._reports.clear()
+        for seen in self._seen:
+            if seen.number in curves:
+                curves[seen.number][seen.iteration] = seen.loss
+        rung = first_rung(list(curves.values()), smallest=self._smallest, max_iters=self._max_iters)
+        self._rule = rule = self._build(rung)
+        for seen in self._seen:
+            rule.observe(seen)
+        self._seen.clear()
 
 
 def first_rung(curves: Sequence[Mapping[int, float]], *, smallest: int, max_iters: int) -> int:

@@ -1,11 +1,11 @@
 """PASHA, progressive successive halving (Bohdal et al., ICLR 2023, arXiv 2207.06940), in a stopping form."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations, pairwise
 
 import numpy as np
 
-from raysearch.history.events import Mode
+from raysearch.schedulers.protocol import Decision, Observation, Scheduler
 from raysearch.schedulers.rung import Rung, Slack
 from raysearch.schedulers.successive_halving import rung_iterations
 
@@ -13,7 +13,7 @@ _PERCENTILE = 90
 """N: epsilon is this percentile of the distances between trials that noise alone tells apart."""
 
 
-class ProgressiveHalving:
+class ProgressiveHalving(Scheduler):
     """Successive halving up to a top rung K_t, which rises only while the ranking of the two top rungs is unstable.
 
     It begins with the rungs 0 and 1 (K_0 = 1; the paper's R_0 = eta * r). Whenever a trial enters the top rung, the
@@ -26,19 +26,15 @@ class ProgressiveHalving:
     less than the full budget: train it to the end, as the paper does.
     """
 
-    def __init__(
-        self, *, mode: Mode, grace_iters: int, max_iters: int, reduction_factor: int, slack: Slack = 0.0
-    ) -> None:
+    def __init__(self, *, grace_iters: int, max_iters: int, reduction_factor: int, slack: Slack = 0.0) -> None:
         """Set the rungs.
 
         Args:
-            mode: Whether large or small values are good.
             grace_iters: The minimum resource r, in iterations.
             max_iters: The maximum resource R, in iterations; the last rung.
             reduction_factor: eta; a rung below the top lets one in eta on.
             slack: How far behind those a trial still passes a rung below the top.
         """
-        self._sign = 1.0 if mode == "min" else -1.0
         self.rungs = (*rung_iterations(grace_iters, max_iters, reduction_factor), max_iters)
         assert len(self.rungs) > 2, "the space file was checked for room to grow"
         self.top = 1
@@ -46,19 +42,19 @@ class ProgressiveHalving:
         self._rungs = [Rung(reduction_factor, slack) for _ in self.rungs]
         self._curves: dict[int, dict[int, float]] = {}
 
-    def observe(self, number: int, iteration: int, value: float, draws: Sequence[float] = ()) -> bool:
-        """Enter trial `number` at every rung it has reached; True when one of those would not let it on."""
-        loss = self._sign * value
+    def observe(self, seen: Observation) -> Decision:
+        """Enter the trial at every rung it has reached; stop it if one of those does not let it on."""
+        number, iteration, loss = seen.number, seen.iteration, seen.loss
         self._curves.setdefault(number, {}).setdefault(iteration, loss)
         stop = False
         for k, (first_iteration, rung) in enumerate(zip(self.rungs, self._rungs, strict=True)):
             if iteration < first_iteration or number in rung:
                 continue
-            rung.enter(number, loss, draws)
+            rung.enter(number, loss, seen.draws)
             if k == self.top and k + 1 < len(self.rungs) and not self._top_is_stable():
                 self.top += 1
             stop |= k >= self.top or not rung.lets_on(number)
-        return stop
+        return Decision.STOP if stop else Decision.CONTINUE
 
     def _top_is_stable(self) -> bool:
         below, top = self._rungs[self.top - 1].losses, self._rungs[self.top].losses

@@ -1,12 +1,12 @@
 """Asynchronous successive halving (Li et al., MLSys 2020, arXiv 1810.05934), stopping trials or pausing them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
-from raysearch.history.events import Mode
+from raysearch.schedulers.protocol import Decision, Observation, Scheduler
 from raysearch.schedulers.rung import Rung, Slack
 
 
-class SuccessiveHalving:
+class SuccessiveHalving(Scheduler):
     """Rungs at r, r*eta, r*eta^2, ... iterations below the full budget R; a rung lets the best 1/eta of its trials on.
 
     This is the stopping form: a trial that a rung does not let on stops there for good. A trial's value at a rung is
@@ -15,33 +15,29 @@ class SuccessiveHalving:
     report after a restart decides as it did before.
     """
 
-    def __init__(
-        self, *, mode: Mode, grace_iters: int, max_iters: int, reduction_factor: int, slack: Slack = 0.0
-    ) -> None:
+    def __init__(self, *, grace_iters: int, max_iters: int, reduction_factor: int, slack: Slack = 0.0) -> None:
         """Set the rungs.
 
         Args:
-            mode: Whether large or small values are good.
             grace_iters: The minimum resource r, in iterations.
             max_iters: The maximum resource R, in iterations.
             reduction_factor: eta; a rung lets one in eta on.
             slack: How far behind those a trial still goes on.
         """
         assert 1 <= grace_iters <= max_iters
-        self._sign = 1.0 if mode == "min" else -1.0
         self.rungs = rung_iterations(grace_iters, max_iters, reduction_factor)
         self._rungs = {iteration: Rung(reduction_factor, slack) for iteration in self.rungs}
 
-    def observe(self, number: int, iteration: int, value: float, draws: Sequence[float] = ()) -> bool:
-        """Enter trial `number` at every rung it has reached; True when one of those would not let it on."""
-        entered = self._enter(number, iteration, value, draws)
-        return any(not rung.lets_on(number) for rung in entered)
+    def observe(self, seen: Observation) -> Decision:
+        """Enter the trial at every rung it has reached; stop it if one of those does not let it on."""
+        is_let_on = all(rung.lets_on(seen.number) for rung in self._enter(seen))
+        return Decision.CONTINUE if is_let_on else Decision.STOP
 
-    def _enter(self, number: int, iteration: int, value: float, draws: Sequence[float]) -> list[Rung]:
-        """The rungs that a trial reaches for the first time."""
-        reached = [self._rungs[r] for r in self.rungs if r <= iteration and number not in self._rungs[r]]
+    def _enter(self, seen: Observation) -> list[Rung]:
+        """Enter the trial at the rungs that it reaches for the first time, and return these."""
+        reached = [self._rungs[r] for r in self.rungs if r <= seen.iteration and seen.number not in self._rungs[r]]
         for rung in reached:
-            rung.enter(number, self._sign * value, draws)
+            rung.enter(seen.number, seen.loss, seen.draws)
         return reached
 
 
@@ -53,12 +49,12 @@ class PromotingHalving(SuccessiveHalving):
     were ahead of waits, and goes on once enough others have turned out worse.
     """
 
-    def observe(self, number: int, iteration: int, value: float, draws: Sequence[float] = ()) -> bool:
-        """Enter trial `number` at every rung it has reached; True when it should pause at one."""
-        return bool(self._enter(number, iteration, value, draws))
+    def observe(self, seen: Observation) -> Decision:
+        """Enter the trial at every rung it has reached; pause it if there is one."""
+        return Decision.PAUSE if self._enter(seen) else Decision.CONTINUE
 
     def promotable(self, paused: Collection[int], *, at_least: int = 0) -> int | None:
-        """The paused trial that goes on next; none while no rung lets one on.
+        """Return the paused trial that goes on next; None while no rung lets one on.
 
         Args:
             paused: Every trial that is paused now.

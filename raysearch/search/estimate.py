@@ -19,11 +19,8 @@ from scipy.stats import norm
 
 from raysearch.history.events import Mode
 from raysearch.history.history import History, TrialHistory
-from raysearch.schedulers import Scheduler, build_scheduler, first_rung, rungs_of
+from raysearch.schedulers import Decision, Observation, Scheduler, build_scheduler, first_rung, rungs_of
 from raysearch.schedulers.audit import is_audited
-from raysearch.schedulers.nondominated_halving import NondominatedHalving
-from raysearch.schedulers.pilots import AfterPilots
-from raysearch.schedulers.successive_halving import PromotingHalving
 from raysearch.search.beginnings import num_values, shared_beginnings
 from raysearch.space.spec import SearchSpec
 from trainables.config import Config
@@ -253,19 +250,15 @@ class _Simulation:
         """As `Search.propose`: who was interrupted, else who is let on, else who is new."""
         if self._waiting:
             return self._waiting.pop(0)
-        number = self._promotable(self._paused)
+        number = self._rule.promotable(self._paused)
         if number is None and self._num_started < len(self._new):
             self._num_started += 1
             return self._new[self._num_started - 1]
         if number is None and is_idle:
-            number = self._promotable(self._paused, at_least=1)
+            number = self._rule.promotable(self._paused, at_least=1)
         if number is not None:
             self._paused.remove(number)
         return number
-
-    def _promotable(self, paused: Sequence[int], at_least: int = 0) -> int | None:
-        rule = self._rule.rule if isinstance(self._rule, AfterPilots) else self._rule
-        return rule.promotable(paused, at_least=at_least) if isinstance(rule, PromotingHalving) else None
 
     def _leg(self, number: int, now: float) -> tuple[float, int, int]:
         """A trial's way to its next report, or to where it is lost."""
@@ -299,16 +292,16 @@ class _Simulation:
         is_default = number == 0 and spec.trainable.config_model is not None
         if not stop or is_default or is_audited(spec.search.seed, number, spec.scheduler.audit_fraction):
             return True
-        if self._promotable([*self._paused, number]) == number:
+        if self._rule.promotable([*self._paused, number]) == number:
             return True
         self._paused.append(number)  # for good, unless the rule promotes
         return False
 
     def _observe(self, number: int, iteration: int) -> bool:
-        score = self._scores.at(number, iteration)
-        if isinstance(self._rule, NondominatedHalving):
-            return self._rule.observe(number, iteration, [-score, self._scores.second(number)])
-        return self._rule.observe(number, iteration, score)
+        losses = [-self._scores.at(number, iteration)]
+        if self._plan.spec.scheduler.by == "nondominated_rank":
+            losses.append(self._scores.second(number))
+        return self._rule.observe(Observation(number, iteration, losses)) is not Decision.CONTINUE
 
     def _with_rest(self, now: float) -> tuple[float, float, float]:
         """The same with the trials that were too many to be simulated."""
@@ -372,11 +365,11 @@ class _Scores:
         return np.asarray(self._gain * (1.0 - np.exp(-np.asarray(numbers) / _LEARNING_TRIALS)), np.float64)
 
 
-def _simulated_rule(plan: _Plan, rng: np.random.Generator) -> Scheduler | NondominatedHalving:
+def _simulated_rule(plan: _Plan, rng: np.random.Generator) -> Scheduler:
     """The rule of the search, for scores of which large ones are good, in standard deviations."""
     slack = rng.uniform(0.0, 1.0) if plan.slack is None else plan.slack
     scheduler = plan.spec.scheduler.model_copy(update={"slack": slack})
-    return build_scheduler(replace(plan.spec, scheduler=scheduler), "max")
+    return build_scheduler(replace(plan.spec, scheduler=scheduler))
 
 
 def _values_at(trials: Sequence[TrialHistory], iteration: int, sign: float) -> dict[int, float]:

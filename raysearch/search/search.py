@@ -4,9 +4,8 @@
 written a moment or a month ago. Every fact is written before it is acted on.
 """
 
-import enum
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,26 +29,14 @@ from raysearch.history.history import History, TrialHistory
 from raysearch.history.journal import Journal
 from raysearch.history.metric_names import PEAK_MEMORY
 from raysearch.history.records import Fact, fact_of, lines_of, read_facts
-from raysearch.schedulers import Scheduler, build_scheduler
+from raysearch.schedulers import Decision, Observation, build_scheduler
 from raysearch.schedulers.audit import is_audited
-from raysearch.schedulers.nondominated_halving import NondominatedHalving
-from raysearch.schedulers.pilots import AfterPilots
-from raysearch.schedulers.successive_halving import PromotingHalving
 from raysearch.search.warm_start import read_prior
 from raysearch.space.spec import SearchSpec
 from trainables.protocol import DRAWS
 
 MAX_WORKERS_LOST = 3
 """Workers that may die under one trial before the trial itself is held to be the cause."""
-
-
-class Decision(enum.Enum):
-    """What a trial does after a report."""
-
-    CONTINUE = "continue"
-    STOP = "stop"
-    PAUSE = "pause"
-    """Its worker is free; a later proposal may take it up again where it stands."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +62,7 @@ class Search:
         self.spec = spec
         self.history = History()
         self._journal = journal
-        self._scheduler = build_scheduler(spec, spec.objectives[0].mode)
+        self._scheduler = build_scheduler(spec)
         self._changed: set[int] = set()
         """Numbers of trials with a line that `take_changed` has not told of."""
         self._verdicts: dict[int, Status] = {}
@@ -148,7 +135,7 @@ class Search:
         """
         if self._waiting:
             return self._proposal(self._waiting.pop(0))
-        number = self._promotable(self._paused)
+        number = self._scheduler.promotable(self._paused)
         if number is not None:
             return self._take_up(number)
         if self._may_start > 0 and (proposal := self._start()) is not None:
@@ -156,21 +143,12 @@ class Search:
         paused = self._paused
         if not paused or len(paused) < len(self.running):
             return None
-        number = self._promotable(paused, at_least=1)
+        number = self._scheduler.promotable(paused, at_least=1)
         if number is not None:
             return self._take_up(number)
         for number in paused:
             self._end(self.history.trials[number], Ended("stopped"))
         return None
-
-    def _promotable(self, paused: Collection[int], at_least: int = 0) -> int | None:
-        rule = self._rule
-        return rule.promotable(paused, at_least=at_least) if isinstance(rule, PromotingHalving) else None
-
-    @property
-    def _rule(self) -> Scheduler | NondominatedHalving | None:
-        """The rule that decides by now; None while pilots run."""
-        return self._scheduler.rule if isinstance(self._scheduler, AfterPilots) else self._scheduler
 
     def _take_up(self, number: int) -> Proposal:
         self._write(TakenUp(), number)
@@ -312,20 +290,17 @@ class Search:
         """Let the rule see a report, and note what it implies for the trial."""
         trial = self.history.trials[number]
         max_iters = self.spec.max_iters
-        if isinstance(self._scheduler, NondominatedHalving):
-            losses = self.history.losses(self.history.values_at(trial, report))
-            stop = self._scheduler.observe(number, report.iteration, losses)
-        else:
-            draws = report.metrics.get(f"{self.spec.objectives[0].metric}{DRAWS}", ())
-            stop = self._scheduler.observe(number, report.iteration, report.value, draws)
+        losses = self.history.losses(self.history.values_at(trial, report))
+        draws = report.metrics.get(f"{self.spec.objectives[0].metric}{DRAWS}", ())
+        decision = self._scheduler.observe(Observation(number, report.iteration, losses, draws))
         if report.done or (max_iters is not None and report.iteration >= max_iters):
             self._verdicts[number] = "completed"
-        elif not stop or trial.is_default or trial.is_audited:
+        elif trial.is_default or trial.is_audited:
             return
-        elif not isinstance(self._rule, PromotingHalving):
+        elif decision is Decision.STOP:
             self._verdicts[number] = "stopped"
-        elif self._promotable([*self._paused, number]) != number:  # else it would be taken up again at once
-            self._to_pause.add(number)
+        elif decision is Decision.PAUSE and self._scheduler.promotable([*self._paused, number]) != number:
+            self._to_pause.add(number)  # else it would be promoted at once
 
     def _do_what_was_decided(self) -> None:
         """Write what the reports so far imply of endings and pauses, and a kill may have kept from being written."""

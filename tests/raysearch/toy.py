@@ -8,7 +8,8 @@ from typing import Any
 from raysearch.history.events import Report
 from raysearch.history.history import History
 from raysearch.history.journal import Journal
-from raysearch.search.search import Decision, Proposal, Search
+from raysearch.schedulers import Decision
+from raysearch.search.search import Proposal, Search
 from raysearch.space.parsing import parse_space
 from raysearch.space.spec import SearchSpec
 

@@ -7,8 +7,9 @@ from raysearch.history.events import Report
 from raysearch.history.history import read_history
 from raysearch.history.journal import Journal
 from raysearch.history.tables import trials_table
+from raysearch.schedulers import Decision
 from raysearch.schedulers.audit import is_audited
-from raysearch.search.search import Decision, Search
+from raysearch.search.search import Search
 from tests.raysearch.toy import facts, run_search, toy_spec
 
 ASHA = {"name": "asha", "grace_iters": 2, "reduction_factor": 2, "max_iters": 8}

@@ -9,11 +9,12 @@ import pytest
 from raysearch.history.events import Report
 from raysearch.history.history import History, read_history
 from raysearch.history.journal import Journal
-from raysearch.schedulers import rungs_of
+from raysearch.schedulers import Decision, rungs_of
 from raysearch.schedulers.pilots import AfterPilots, first_rung
 from raysearch.schedulers.successive_halving import PromotingHalving, SuccessiveHalving
-from raysearch.search.search import Decision, Search
+from raysearch.search.search import Search
 from raysearch.space.spec import SearchSpec
+from tests.raysearch.schedulers.seen import stops
 from tests.raysearch.toy import facts, run_search, toy_spec
 
 IN_ORDER = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
@@ -61,7 +62,7 @@ def test_six_pilots_must_agree_closely_and_more_of_them_less(early: list[int], i
 
 
 def halving(first: int) -> SuccessiveHalving:
-    return SuccessiveHalving(mode="max", grace_iters=first, max_iters=8, reduction_factor=2)
+    return SuccessiveHalving(grace_iters=first, max_iters=8, reduction_factor=2)
 
 
 def test_nothing_stops_until_the_pilots_are_through_and_then_all_stand_at_their_rungs() -> None:
@@ -69,20 +70,20 @@ def test_nothing_stops_until_the_pilots_are_through_and_then_all_stand_at_their_
     asleep = [(6, 2, 0.05), (6, 4, 0.05), (7, 2, 0.02)]
     for number in range(6):
         for iteration, scores in ((2, NEARLY), (4, NEARLY), (8, IN_ORDER)):
-            assert rule.rule is None
-            assert not rule.observe(number, iteration, scores[number])
-        assert not any(rule.observe(*report) for report in asleep[number : number + 1])
-    assert isinstance(rule.rule, SuccessiveHalving)
-    assert rule.rule.rungs == (2, 4)
+            assert rule._rule is None
+            assert not stops(rule, number, iteration, scores[number])
+        assert not any(stops(rule, *report) for report in asleep[number : number + 1])
+    assert isinstance(rule._rule, SuccessiveHalving)
+    assert rule._rule.rungs == (2, 4)
     live = halving(2)
     for number in range(6):
         for iteration, scores in ((2, NEARLY), (4, NEARLY), (8, IN_ORDER)):
-            live.observe(number, iteration, scores[number])
+            stops(live, number, iteration, scores[number])
         for report in asleep[number : number + 1]:
-            live.observe(*report)
+            stops(live, *report)
     further = [(7, 4, 0.9), (8, 2, 0.05), (9, 2, 0.55), (6, 8, 0.0)]
-    assert [rule.observe(*report) for report in further] == [live.observe(*report) for report in further]
-    assert rule.observe(10, 2, 0.0)
+    assert [stops(rule, *report) for report in further] == [stops(live, *report) for report in further]
+    assert stops(rule, 10, 2, 0.0)
 
 
 AUTO = {"grace_iters": "auto", "reduction_factor": 2, "max_iters": 8, "audit_fraction": 0}
@@ -103,7 +104,7 @@ def test_a_search_begins_with_full_trials_and_finds_its_rungs(tmp_path: Path) ->
     assert {t.status for t in through} == {"completed", "infeasible"}, "a pilot that diverges is replaced"
     assert any(t.status == "stopped" for t in history.trials)
     with Journal(path) as journal:
-        rule = Search(spec, journal)._rule
+        rule = Search(spec, journal)._scheduler._rule  # type: ignore[attr-defined]
     assert isinstance(rule, SuccessiveHalving)
     # The scores of the toy are ordered from the start.
     assert rungs_of(spec, read_history(path)) == rule.rungs == (1, 2, 4)
@@ -140,7 +141,7 @@ def test_trials_that_ran_beside_the_pilots_pause_from_their_next_report_on(tmp_p
         for number in range(6):
             assert report(number, 2, NEARLY[number]) is Decision.CONTINUE
             assert report(number, 8, IN_ORDER[number]) is Decision.STOP
-        assert isinstance(search._rule, PromotingHalving)
+        assert isinstance(search._scheduler._rule, PromotingHalving)
         assert report(6, 3, 0.0) is Decision.CONTINUE, "it passed the rung at 2 before there was one"
         assert report(6, 4, 0.0) is Decision.PAUSE
         assert search.propose() is None

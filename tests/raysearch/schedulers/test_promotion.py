@@ -12,8 +12,9 @@ from raysearch.algorithms.optuna_samplers import _study
 from raysearch.history.events import Ended, Report
 from raysearch.history.history import read_history
 from raysearch.history.journal import Journal
+from raysearch.schedulers import Decision
 from raysearch.schedulers.successive_halving import PromotingHalving
-from raysearch.search.search import Decision, Proposal, Search
+from raysearch.search.search import Proposal, Search
 from raysearch.space.spec import SearchSpec
 from tests.raysearch.toy import facts, run_search, run_trial, toy_spec
 

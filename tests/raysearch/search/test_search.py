@@ -12,7 +12,8 @@ from raysearch.history.events import Ended, Report, WorkerLost
 from raysearch.history.history import read_history
 from raysearch.history.journal import Journal
 from raysearch.history.tables import results_table, trials_table
-from raysearch.search.search import Decision, Search
+from raysearch.schedulers import Decision
+from raysearch.search.search import Search
 from raysearch.space.spec import SearchSpec
 from tests.raysearch.algorithms.test_algorithms import ALGORITHMS, spec_for
 from tests.raysearch.toy import facts, run_search, run_trial, toy_spec

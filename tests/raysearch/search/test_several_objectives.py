@@ -15,7 +15,8 @@ from raysearch.history.history import History, TrialHistory
 from raysearch.history.journal import Journal
 from raysearch.history.metric_names import PEAK_MEMORY
 from raysearch.history.pareto import nondominated_ranks, pareto_set
-from raysearch.search.search import Decision, Search
+from raysearch.schedulers import Decision
+from raysearch.search.search import Search
 from raysearch.space.spec import SearchSpec
 from tests.raysearch.toy import SCORE_AND_COST, facts, run_search, toy_spec
 
