@@ -606,6 +606,10 @@ class Config(_Section):
             return self
         return self.model_copy(update={"train": self.train.model_copy(update={"num_threads": num_threads})})
 
+    def with_seed(self, seed: int) -> "Config":
+        """Return this config with another seed."""
+        return self.model_copy(update={"train": self.train.model_copy(update={"seed": seed})})
+
 
 def _may_change(path: str) -> bool:
     """Return True if a training can go on with another value at this path, which decides neither data, network nor

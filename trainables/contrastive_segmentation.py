@@ -1,6 +1,7 @@
 """The trainer as a Ray Tune trainable."""
 
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -8,9 +9,11 @@ from ray import tune
 
 from trainables.config import Config as TrialConfig
 from trainables.cost import measure_cost
+from trainables.data.preflight import inspect, notices
 from trainables.models import build_model, warm_model
 from trainables.preflight import check_batch, preflight
-from trainables.protocol import CONFIG_USED, ITERATIONS_SHARED, TrialCost
+from trainables.protocol import CONFIG_USED, ITERATIONS_SHARED, Progress, TrialCost
+from trainables.scoring import score
 from trainables.shared_beginning import take_up_beginning
 from trainables.trainer import METRICS, Trainer
 
@@ -31,6 +34,8 @@ class ContrastiveSegmentation(tune.Trainable):
             "train.micro_batch_size",
         }
     )
+
+    EVALUATED = frozenset({"miou", "pixel_accuracy", "iou"})
 
     _holder: ClassVar[weakref.ref[Trainer] | None] = None
     """The last trainer that was given the warm network."""
@@ -62,6 +67,35 @@ class ContrastiveSegmentation(tune.Trainable):
     def measure_cost(cls, config: TrialConfig) -> TrialCost:
         """Train a config for a few iterations, discard the result, and return the measured cost."""
         return measure_cost(config)
+
+    @classmethod
+    def check_split(cls, config: TrialConfig, split: str) -> list[str]:
+        """Read a split of the dataset.
+
+        Returns:
+            Notices, as `preflight` has them of the training and validation images.
+
+        Raises:
+            InputError: every fault of the split.
+        """
+        return notices(inspect(config.data, config.data.augmentation.crop_size, (split,)), config.data)
+
+    @classmethod
+    def evaluate(cls, config: TrialConfig, checkpoint: Path, split: str, progress: Progress) -> Mapping[str, Any]:
+        """Score the network of a checkpoint on all images of a split.
+
+        Returns:
+            `miou`, `pixel_accuracy`, and in `iou` the score of each class.
+
+        Raises:
+            InputError: there is no checkpoint, it does not fit the config, or the dataset is wrong.
+        """
+        confusion = score(config, checkpoint, split, progress)
+        return {
+            "miou": float(confusion.miou()),
+            "pixel_accuracy": float(confusion.pixel_accuracy()),
+            "iou": [float(iou) for iou in confusion.iou()],
+        }
 
     def setup(self, config: dict[str, Any]) -> None:
         """Build the trainer; reuse the last network if it is free and its config was equal."""

@@ -5,9 +5,9 @@ the nested config of its trial and reports a dictionary of metrics. Everything b
 declarations are checked before anything starts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -112,6 +112,84 @@ class SharesBeginning(Protocol):
             folder: A folder that all trials of the run share. It is deleted once the search has finished.
             owner: The trial's name in the run.
         """
+        ...
+
+
+Progress = Callable[[int, int], None]
+"""Function that is called with the amount of work that is done, and the whole amount."""
+
+
+@runtime_checkable
+class Evaluates(Protocol):
+    """A trainable that can score a checkpoint. The command `evaluate` and a confirmation on test examples need it.
+
+    A minimal implementation:
+
+        EVALUATED = frozenset({"accuracy"})
+
+        @classmethod
+        def evaluate(cls, config, checkpoint, split, progress):
+            model = pickle.loads((checkpoint / "model.pkl").read_bytes())
+            return {"accuracy": model.score(*read_examples(config, split))}
+    """
+
+    EVALUATED: frozenset[str]
+    """Names of the numbers that `evaluate` returns. They mean the same as in a report."""
+
+    @classmethod
+    def evaluate(cls, config: Any, checkpoint: Path, split: str, progress: Progress) -> Mapping[str, Any]:
+        """Score a checkpoint on all examples of a split.
+
+        Args:
+            config: The config that the checkpoint was trained with.
+            checkpoint: Its folder.
+            split: Name of the split, such as `val` or `test`.
+            progress: May be called with the number of examples that are scored, and of all.
+
+        Returns:
+            A number for every name in `EVALUATED`. A list of numbers may be among them, as in a report.
+
+        Raises:
+            InputError: the folder holds no checkpoint of this config, or the split cannot be read.
+        """
+        ...
+
+
+@runtime_checkable
+class ChecksSplit(Protocol):
+    """A trainable that can check a split before anything is scored on it.
+
+    A minimal implementation:
+
+        @classmethod
+        def check_split(cls, config, split):
+            if not Path(config.folder, split).is_dir():
+                raise InputError([Fault(config.folder, f"has no {split}/", "make one, or score on val")])
+            return []
+    """
+
+    @classmethod
+    def check_split(cls, config: Any, split: str) -> list[str]:
+        """Return notices about a split, one line each.
+
+        Raises:
+            InputError: every fault that would keep the split from being scored.
+        """
+        ...
+
+
+@runtime_checkable
+class HasSeed(Protocol):
+    """A config that holds the seed of its training. A confirmation trains it with several.
+
+    A minimal implementation, for a config with a field `seed`:
+
+        def with_seed(self, seed):
+            return self.model_copy(update={"seed": seed})
+    """
+
+    def with_seed(self, seed: int) -> Self:
+        """Return the config with another seed."""
         ...
 
 

@@ -1,10 +1,9 @@
 """Trains, scores and predicts with one config outside a search: what an exported config is for."""
 
 import json
-import pickle
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow.parquet as pq
 import torch
@@ -14,22 +13,19 @@ from raysearch.config.strict_yaml import read_mapping
 from raysearch.errors import Fault, InputError
 from raysearch.history.metric_names import entry_of, with_entries
 from raysearch.history.tables import write_reports
+from trainables import scoring
 from trainables.atomic_files import recover_folder, replaced_folder, write_text
 from trainables.config import Config
-from trainables.data import evaluation_samples, open_split
 from trainables.data.output_folder import new_folder
 from trainables.data.preflight import inspect, notices
-from trainables.evaluation import evaluate
 from trainables.metrics import ConfusionMatrix
-from trainables.models import Segmenter, network_of
+from trainables.models import Segmenter
 from trainables.prediction import Ids, predict_images, readable_images
 from trainables.preflight import preflight
-from trainables.trainer import METRICS, MODEL_FILE, Trainer, pick_device
+from trainables.protocol import Progress
+from trainables.trainer import METRICS, MODEL_FILE, Trainer
 
-Sample = TypeVar("Sample")
 Say = Callable[[str], None]
-Progress = Callable[[int, int], None]
-"""Takes how much is done, and of how much."""
 
 
 def _unseen(done: int, total: int) -> None:
@@ -101,20 +97,13 @@ def score(
     Raises:
         InputError: there is no checkpoint, it does not fit the config, or the dataset is wrong.
     """
-    for notice in notices(inspect(config.data, config.data.augmentation.crop_size, (split,), folder), config.data):
+    if folder is not None:
+        data = config.data.model_copy(update={"dir": str(folder.expanduser().absolute())})
+        config = config.model_copy(update={"data": data})
+    for notice in notices(inspect(config.data, config.data.augmentation.crop_size, (split,)), config.data):
         say(f"note: {notice}")
-    network, device = load_network(config, checkpoint)
-    opened = open_split(config.data, split, folder)
-    return evaluate(
-        network,
-        _counted(evaluation_samples(opened, config.data), len(opened), progress),
-        config.data.num_classes,
-        config.evaluation,
-        padding_multiple=network.padding_multiple,
-        crop_size=config.data.augmentation.crop_size,
-        device=device,
-        precision=config.train.precision,
-    )
+    check_kind(checkpoint, str(checkpoint), Kind.CHECKPOINT)
+    return scoring.score(config, checkpoint, split, progress)
 
 
 def predict(
@@ -153,43 +142,11 @@ def predict(
     return len(paths)
 
 
-def _counted(samples: Iterable[Sample], total: int, progress: Progress) -> Iterator[Sample]:
-    for done, sample in enumerate(samples, start=1):
-        yield sample
-        progress(done, total)
-
-
 def load_network(config: Config, checkpoint: Path) -> tuple[Segmenter, torch.device]:
     """A checkpoint's network on the device of its config, in the process set up as for its training.
 
     Raises:
         InputError: there is no checkpoint, it does not fit the config, or there is no such device.
     """
-    if config.train.num_threads is not None:
-        torch.set_num_threads(config.train.num_threads)
-    device = pick_device(config)
-    network = network_of(config)
-    _load_weights(network, checkpoint / MODEL_FILE)
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network, device
-
-
-def _load_weights(network: Segmenter, file: Path) -> None:
-    if not file.is_file():
-        check_kind(file.parent, str(file.parent), Kind.CHECKPOINT)
-        raise InputError([Fault(str(file.parent), f"holds no {file.name}", "name the folder of a checkpoint")])
-    try:
-        given: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        what = f"cannot be read as weights ({type(error).__name__})"
-        raise InputError([Fault(str(file), what, "name the folder of a whole checkpoint")]) from error
-    wanted = network.state_dict()
-    differing = [
-        key
-        for key in [*wanted, *(key for key in given if key not in wanted)]
-        if key not in given or key not in wanted or given[key].shape != wanted[key].shape
-    ]
-    if differing:
-        what = f"does not fit the config: {len(differing)} of its tensors differ, such as {differing[0]}"
-        raise InputError([Fault(str(file), what, "give the config it was trained with")])
-    network.load_state_dict(given)
+    check_kind(checkpoint, str(checkpoint), Kind.CHECKPOINT)
+    return scoring.load_network(config, checkpoint)

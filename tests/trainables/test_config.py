@@ -20,6 +20,7 @@ from trainables.errors import InputError
 from trainables.losses import cross_entropy_weights
 from trainables.models import build_model
 from trainables.preflight import preflight
+from trainables.protocol import HasSeed
 from trainables.trainer import Trainer
 
 EVERYTHING_USED = {
@@ -485,6 +486,12 @@ class TestWhatASearchAsks:
         assert config.with_threads(3) == tiny({"train.num_threads": 3})
         assert config.train.num_threads is None
         assert tiny({"train.num_threads": 2}).with_threads(3).train.num_threads == 2
+
+    def test_a_seed_replaces_the_one_that_is_there_and_nothing_else(self) -> None:
+        config = tiny({"train.seed": 3, "optim.lr": 0.5})
+        assert isinstance(config, HasSeed)
+        assert config.with_seed(8) == tiny({"train.seed": 8, "optim.lr": 0.5})
+        assert config.train.seed == 3
 
 
 LARGER = {

@@ -11,7 +11,16 @@ from tests.trainables.tiny import comparable, differing, remaining_reports, stat
 from trainables.config import Config
 from trainables.contrastive_segmentation import ContrastiveSegmentation
 from trainables.errors import InputError
-from trainables.protocol import CONFIG_USED, ITERATION, ITERATIONS_SHARED, DeclaresConfig, DeclaresMetrics, HasPreflight
+from trainables.protocol import (
+    CONFIG_USED,
+    ITERATION,
+    ITERATIONS_SHARED,
+    ChecksSplit,
+    DeclaresConfig,
+    DeclaresMetrics,
+    Evaluates,
+    HasPreflight,
+)
 from trainables.trainer import METRICS, Trainer
 
 
@@ -29,6 +38,8 @@ def test_it_declares_all_that_a_search_can_check() -> None:
     assert isinstance(ContrastiveSegmentation, DeclaresConfig)
     assert isinstance(ContrastiveSegmentation, DeclaresMetrics)
     assert isinstance(ContrastiveSegmentation, HasPreflight)
+    assert isinstance(ContrastiveSegmentation, Evaluates)
+    assert isinstance(ContrastiveSegmentation, ChecksSplit)
     assert ContrastiveSegmentation.Config is Config
     assert ContrastiveSegmentation.METRICS == METRICS
 
@@ -43,6 +54,27 @@ def test_its_reports_are_those_of_the_trainer() -> None:
     assert [step[ITERATION] for step in steps] == [2, 4, 6]
     assert all(step.keys() >= METRICS for step in steps)
     assert [comparable(step) for step in steps] == remaining_reports(Trainer(config))
+
+
+def test_evaluate_scores_a_checkpoint_as_the_trainer_scored_it(tmp_path: Path) -> None:
+    config = tiny({"train.max_iters": 2})
+    running = trainable(config)
+    report = running.step()
+    running.save_checkpoint(str(tmp_path))
+    seen: list[tuple[int, int]] = []
+    scores = ContrastiveSegmentation.evaluate(config, tmp_path, "val", lambda done, total: seen.append((done, total)))
+    assert scores.keys() == ContrastiveSegmentation.EVALUATED
+    assert [scores["miou"], scores["pixel_accuracy"]] == [report["miou"], report["pixel_accuracy"]]
+    np.testing.assert_array_equal(scores["iou"], report["iou"])
+    assert seen[-1] == (config.data.drawn.num_val, config.data.drawn.num_val)
+
+
+def test_a_split_is_checked_without_a_training(tmp_path: Path) -> None:
+    config = tiny()
+    assert ContrastiveSegmentation.check_split(config, "val") == []
+    missing = config.model_copy(update={"data": config.data.model_copy(update={"dir": str(tmp_path)})})
+    with pytest.raises(InputError, match="test"):
+        ContrastiveSegmentation.check_split(missing, "test")
 
 
 def test_tune_sees_the_report_and_its_end() -> None:
