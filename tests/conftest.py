@@ -1,4 +1,4 @@
-"""What every test shares: one thread (two on a busy machine wait for one another), no network, caches of its own."""
+"""Settings of all tests: one thread (on a busy machine two would wait for each other), no network, separate caches."""
 
 import os
 

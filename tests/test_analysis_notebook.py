@@ -1,4 +1,4 @@
-"""The notebook of the documentation, run on folders of small searches."""
+"""Tests of the notebook in the documentation, run on folders of small searches."""
 
 import os
 import re

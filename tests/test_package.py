@@ -1,4 +1,4 @@
-"""What `pip install` brings: the packages with their types, and the space files that are shipped."""
+"""Tests of what `pip install` installs: the packages with their types, and the shipped space files."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy: a build leaves folders beside the sources."""
+    """Build the wheel from a copy, because a build leaves folders beside the sources."""
     source = tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)

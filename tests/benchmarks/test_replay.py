@@ -1,4 +1,4 @@
-"""The replay benchmark: virtual time and iterations by hand, a surrogate of a known curve, the searches it compares."""
+"""Tests of the replay benchmark: virtual time and iterations by hand, a surrogate of a known curve, all searches."""
 
 import math
 from collections.abc import Mapping
@@ -50,7 +50,7 @@ class Numbers:
 
 @dataclass
 class Script:
-    """Starts what it is told in that order, and stops trials below 0.5."""
+    """A tool that starts given trials in order and stops those below 0.5."""
 
     starts: list[Start]
     heard: list[tuple[int, int, float, float]] = field(default_factory=list)
@@ -82,7 +82,7 @@ def simulate(
 def test_one_worker_trains_one_trial_after_another() -> None:
     curves = {1: Curve((0.1, 0.9), 1.0), 9: Curve((0.6, 0.7), 2.0)}
     outcome, script = simulate([start(1), start(9)], curves)
-    # 5 s and 10 iterations of 1 s, stopped; 5 s and 10 iterations of 2 s.
+    # Trial 1: 5 s start and 10 iterations of 1 s, then stopped. Trial 9: 5 s and 10 iterations of 2 s.
     assert script.heard == [(1, 10, 0.1, 10.0), (9, 10, 0.6, 20.0)]
     assert outcome == Outcome(iterations=20.0, seconds=40.0, reached=True, num_trials=2)
 
@@ -90,7 +90,7 @@ def test_one_worker_trains_one_trial_after_another() -> None:
 def test_iterations_of_running_trials_count() -> None:
     curves = {1: Curve((0.6, 0.7), 4.0), 9: Curve((0.8, 0.9), 1.0)}
     outcome, _ = simulate([start(1), start(9)], curves, workers=2)
-    # At 15 s trial 9 reports; trial 1 has trained 10 s, which is 2.5 iterations.
+    # Trial 9 reports at 15 s. By then trial 1 has trained for 10 s, which is 2.5 iterations.
     assert outcome == Outcome(iterations=12.5, seconds=15.0, reached=True, num_trials=2)
 
 
@@ -107,7 +107,7 @@ def test_the_shared_beginning_is_trained_once() -> None:
 def test_workers_wait_for_the_shared_beginning() -> None:
     curves = {1: Curve((0.6, 0.7), 2.0), 9: Curve((0.6, 0.9), 1.0)}
     outcome, script = simulate([start(1), start(9)], curves, workers=2, shared=4)
-    # Trial 1 has the first 4 iterations at 5 + 8 s; trial 9 trains 6 from there to its first report.
+    # Trial 1 has trained the first 4 iterations at 5 + 8 s; trial 9 trains 6 from there to its first report.
     assert script.heard == [(9, 10, 0.6, 6.0)]
     assert outcome.seconds == 13.0 + 6.0
     assert outcome.iterations == 7 + 6
@@ -133,7 +133,7 @@ def test_a_search_fails_at_its_budget_and_where_nothing_is_left() -> None:
 
 
 def true_scores(point: np.ndarray[Any, Any]) -> list[float]:
-    """At every report; the optimum, 0.4 at the end, lies at (0.7, 0.3) whatever the third coordinate."""
+    """Return the scores at every report; the optimum of 0.4 lies at (0.7, 0.3) for every third coordinate."""
     final = 0.4 - 0.3 * (point[0] - 0.7) ** 2 - 0.1 * (point[1] - 0.3) ** 2
     return [final - 0.1 - 0.1 * point[0], final - 0.05 - 0.05 * point[0], final]
 
@@ -172,7 +172,7 @@ def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert table.iterations == (200, 300)
     np.testing.assert_equal(table.scores, [[0.25, 0.35], [0.2, math.nan]])
     np.testing.assert_equal(table.raw_scores, [[0.15, 0.25], [0.1, math.nan]])
-    # The beginning is shared: the first report is 100 iterations away.
+    # The first iterations are shared, so the first report is 100 iterations away.
     np.testing.assert_allclose(table.seconds_per_iteration, [40 / 200, 30 / 100])
     np.testing.assert_allclose(table.points[:, 0], [0.5, 1.0])
     assert TASK.values_at(table.points[0]) == pytest.approx(values)

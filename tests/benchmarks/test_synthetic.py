@@ -1,4 +1,4 @@
-"""Parts of the benchmarks on made-up functions, worked out by hand."""
+"""Tests of benchmark parts on synthetic functions, with results computed by hand."""
 
 import numpy as np
 import pytest

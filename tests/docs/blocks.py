@@ -1,4 +1,4 @@
-"""The fenced blocks of the README and the documentation, and the commands in them."""
+"""Fenced blocks of the README and the documentation, and the commands in them."""
 
 import re
 import shlex
@@ -24,7 +24,7 @@ class Block:
     line: int
     language: str
     title: str | None
-    """The file that the text is said to be of: `yaml title="NAME"`."""
+    """Name of the file with this text, as in `yaml title="NAME"`."""
     text: str
 
     @property
@@ -41,14 +41,14 @@ class Command:
 
     @property
     def words(self) -> list[str]:
-        """Without the environment that holds the program, and without what the shell does with its output."""
+        """The words without the path of the environment and without shell redirections."""
         words = shlex.split(self.text, comments=True)
         words = words[: next((i for i, word in enumerate(words) if word in (">", "|")), len(words))]
         return [word.removeprefix(".venv/bin/") for word in words]
 
 
 def blocks(page: Path) -> list[Block]:
-    """Every fenced block."""
+    """Return all fenced blocks of a page."""
     text = page.read_text(encoding="utf-8")
     found = []
     for match in _FENCE.finditer(text):
@@ -60,7 +60,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 def commands(block: Block) -> list[Command]:
-    """The commands of a shell block, one a line or between `&&`."""
+    """Return the commands of a shell block, which are on lines of their own or separated by `&&`."""
     found = []
     for number, line in enumerate(block.text.replace("\\\n", "  ").splitlines(), start=1):
         place = f"{block.page.relative_to(REPOSITORY)}:{block.line + number}"
@@ -70,7 +70,7 @@ def commands(block: Block) -> list[Command]:
 
 
 def inline_commands(page: Path) -> list[Command]:
-    """What stands between backticks in a sentence and begins as a command of ours does."""
+    """Return the text between backticks outside blocks that starts like one of our commands."""
     text = _FENCE.sub(lambda match: "\n" * match[0].count("\n"), page.read_text(encoding="utf-8"))
     return [
         Command(

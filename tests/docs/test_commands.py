@@ -1,7 +1,7 @@
-"""Every command, space file and piece of Python in the README and the documentation does what it says.
+"""Tests that every command, space file and Python block in the README and the documentation does what the text says.
 
-`FORMS` says of every command how it is tried: as it stands, shortened, up to the point where the long work would begin,
-or not at all, with the reason. A command that no line of it fits is a fault, as is a line that fits no command.
+`FORMS` defines for every command how it is tried: unchanged, shortened, up to the point where the long work would
+begin, or not at all, with the reason. It is a fault if a command matches no form, or a form matches no command.
 """
 
 import argparse
@@ -45,18 +45,18 @@ RUN = re.compile(r"runs/(\w+)-…")
 
 @dataclass(frozen=True)
 class Form:
-    """How a command is tried."""
+    """The way in which a command is tried."""
 
     fits: str
     """Regular expression that the whole command matches."""
     how: str
-    """`run`; `check`: up to where a search or a training would begin; `parse`; or `not ours`."""
+    """`run`; `check`, up to the point where a search or a training would begin; `parse`; or `not ours`."""
     why: str = ""
-    """What keeps it from being run as it stands."""
+    """Reason why it is not run unchanged."""
     instead: tuple[tuple[str, str], ...] = ()
-    """Pairs of a regular expression and what stands in its place."""
+    """Pairs of a regular expression and its replacement."""
     extra: tuple[str, ...] = ()
-    """Further words."""
+    """Words that are added."""
 
 
 _SMALL = """
@@ -138,7 +138,7 @@ def test_no_command_hides_in_an_indented_block() -> None:
     assert not hidden, "write these in a fenced block"
 
 
-@pytest.mark.timeout(900)  # one process after the other; a minute by itself
+@pytest.mark.timeout(900)  # commands run one after another, for about a minute
 def test_all_of_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     place = Folder(tmp_path, monkeypatch, capsys)
     with ray_of_two_processors():
@@ -151,13 +151,13 @@ def test_all_of_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
 
 
 def every_column_is_described(run: Path) -> None:
-    """Every table of a run has a section on the page of tables, with every column of it."""
+    """Check that the page of tables has a section for every table of a run, with all of its columns."""
     page = (REPOSITORY / "docs" / "reference" / "tables.md").read_text(encoding="utf-8")
     sections = {section.split("`")[1]: section for section in page.split("\n## ")[1:]}
     searched = {parameter.path for parameter in load_space(run / "space.yaml").parameters}
     for table in run.rglob("*.parquet"):
         if "confirm" in table.relative_to(run).parts:
-            continue  # trainings of `train`, with the columns of results.parquet
+            continue  # tables of `train`, with the columns of results.parquet
         name = str(table.relative_to(run))
         assert name in sections, f"{name} is not on the page"
         described = {
@@ -169,7 +169,7 @@ def every_column_is_described(run: Path) -> None:
 
 @contextmanager
 def ray_of_two_processors() -> Iterator[None]:
-    """One Ray for all searches, which take up what is there."""
+    """Start one Ray for all searches, which use the cluster that exists."""
     import ray
 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
@@ -181,24 +181,24 @@ def ray_of_two_processors() -> Iterator[None]:
 
 @dataclass
 class Folder:
-    """The home and working directory of a reader who tries one page after the other."""
+    """The home and working directory of a reader who tries one page after another."""
 
     root: Path
     monkeypatch: pytest.MonkeyPatch
     capsys: pytest.CaptureFixture[str]
     tried: set[str] = field(default_factory=set)
-    """Commands, each of which is tried where it stands first."""
+    """Commands that were tried; each is tried where it occurs first."""
     names: dict[str, Any] = field(default_factory=lambda: {"__name__": "__page__"})
-    """What the pieces of Python have defined so far."""
+    """Names that the Python blocks have defined so far."""
     faults: list[str] = field(default_factory=list)
 
     @property
     def run(self) -> Path:
-        """The run that the pages speak of."""
+        """Folder of the run that the pages refer to."""
         return self.root / "run"
 
     def prepare(self) -> None:
-        """The datasets, a small form of the README's space file, and what it finds."""
+        """Create the datasets, a small version of the README's space file, and the results of its search."""
         self.monkeypatch.setattr(signal, "signal", lambda *_: None)
         self.monkeypatch.setattr(confirm, "_train_all", _train_here)
         self.monkeypatch.setattr(check, "measure", _measure_nothing)
@@ -238,7 +238,7 @@ class Folder:
                 self._attempt(block.place, lambda: self._load(yaml.safe_load(text)))
 
     def _with_runs(self, text: str) -> str:
-        """Folders of runs that are there in place of those that a page means."""
+        """Return text in which the run folders of a page are replaced by existing ones."""
 
         def folder(name: re.Match[str]) -> str:
             return str(max(Path("runs").glob(f"{name[1]}-*"), default=self.run))
@@ -246,7 +246,7 @@ class Folder:
         return RUN.sub(folder, text)
 
     def _load(self, document: dict[str, Any]) -> SearchSpec:
-        """A space file; what a piece of one leaves out is the README's."""
+        """Return the search of a space file; a fragment is completed by the README's file."""
         whole = yaml.safe_load(Path("readme.yaml").read_text(encoding="utf-8"))
         if "space" not in document or "objective" not in document:
             document = _merged(whole, document)
@@ -274,7 +274,7 @@ class Folder:
 
     @contextmanager
     def _without_work(self) -> Iterator[None]:
-        """Searches and trainings that end where they would begin."""
+        """Replace searches and trainings by functions that stop where the work would begin."""
         with self.monkeypatch.context() as patch:
             patch.setattr(driver, "run", self._only_check)
             patch.setattr(driver, "resume", lambda *_, **__: self._found())
@@ -282,7 +282,7 @@ class Folder:
             yield
 
     def _only_check(self, spec: SearchSpec, *_: Any, **__: Any) -> SearchResult:
-        """All that comes before a search; then what another one has found."""
+        """Check a search up to its start, then return the results of another one."""
         preflight(spec)
         return self._found()
 
@@ -291,7 +291,7 @@ class Folder:
         return search_result(read_history(run_dir.journal), load_space(run_dir.space), run_dir, None)
 
     def _attempt(self, place: str, action: Callable[[], Any]) -> None:
-        """Keep what goes wrong: a code other than 0, or an exception."""
+        """Run an action and record a failure: an exit code other than 0, or an exception."""
         self.capsys.readouterr()
         try:
             action()
@@ -303,7 +303,7 @@ class Folder:
 
 
 def _merged(whole: dict[str, Any], piece: dict[str, Any]) -> dict[str, Any]:
-    """A document with the values of a piece of one in it, what is searched as a whole."""
+    """Return a document updated by a fragment of one; searched values are replaced as a whole."""
     merged = {
         key: _merged(whole[key], value) if isinstance(value, dict) and isinstance(whole.get(key), dict) else value
         for key, value in piece.items()
@@ -312,25 +312,25 @@ def _merged(whole: dict[str, Any], piece: dict[str, Any]) -> dict[str, Any]:
 
 
 def _measure_nothing(spec: SearchSpec, configs: Sequence[Any], **_: Any) -> list[NotMeasured]:
-    """In place of two processes for every `check`; tests of their own measure."""
+    """Return no measurements: measuring has tests of its own and would start two processes for every `check`."""
     return [NotMeasured("not in this test", is_fault=False) for _ in configs]
 
 
 def _train_here(trainings: Sequence[confirm.Training], metric: str, *_: Any) -> None:
-    """The trainings of a confirmation, in this process."""
+    """Run the trainings of a confirmation in this process."""
     for training in trainings:
         if not training.done:
             standalone.train(training.config, training.folder, metric=metric, say=lambda line: None)
 
 
 def _parse_benchmark(module: str, words: Sequence[str]) -> None:
-    """That there is such a script, and that it takes the words where there are any; then it is left."""
+    """Check that a benchmark script exists and that it accepts the words, without running it."""
     if not words:
         assert importlib.util.find_spec(module), f"there is no {module}"
         return
 
     class Parsed(Exception):
-        """Its words were taken."""
+        """The script has accepted its words."""
 
     parse = argparse.ArgumentParser.parse_args
 
@@ -345,7 +345,7 @@ def _parse_benchmark(module: str, words: Sequence[str]) -> None:
 
 
 def options_by_command() -> dict[str, set[str]]:
-    """Every command in words -> the options that it has."""
+    """Return the options of every command, by the words of the command."""
     group: Any = typer.main.get_command(cli.app)
     found = {}
     for name, command in group.commands.items():
@@ -362,7 +362,7 @@ OPTIONS = options_by_command()
 
 @pytest.mark.parametrize("page", [README, README_ZH, *PAGES], ids=lambda page: page.name)
 def test_commands_and_options_in_sentences_exist(page: Path) -> None:
-    """Options that a command does not know may go to its pairs, so a run alone would not show that one is misspelt."""
+    """Unknown options are added to a command's pairs, so running a command would not reveal a misspelt option."""
     in_blocks = [c for b in blocks(page) if b.language == "sh" for c in commands(b)]
     for command in [*inline_commands(page), *in_blocks]:
         words = command.words
@@ -381,7 +381,7 @@ def test_commands_and_options_in_sentences_exist(page: Path) -> None:
 
 
 def test_both_readmes_have_the_same_blocks() -> None:
-    """But for comments, which each has in its own language."""
+    """The blocks may differ in comments, which are in the language of the README."""
 
     def without_comments(page: Path) -> list[tuple[str, str]]:
         return [(block.language, re.sub(r"\s+#.*", "", block.text)) for block in blocks(page)]

@@ -1,4 +1,4 @@
-"""The documentation site: it builds without a warning or a network, and what it generates from the code is whole."""
+"""Tests of the documentation site: it builds without warnings and network, and its generated parts are complete."""
 
 import re
 import subprocess
@@ -24,7 +24,7 @@ REFERENCE: dict[str, list[type[BaseModel]]] = {
     "space-file": [*SECTIONS.values(), *WORDS.values(), OpensegReference],
     "trial-config": [Config],
 }
-"""Every page that the code writes, and the models on it."""
+"""Models on each page that is generated from the code."""
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def commands() -> Iterator[tuple[str, Any]]:
 
 
 def values_of(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
-    """Every value in a model or in a section within it."""
+    """Yield every value in a model and in its sections."""
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             assert field.annotation.__doc__, f"{field.annotation.__name__} does not say what it is"
@@ -96,7 +96,7 @@ def test_every_panel_of_the_report_is_explained() -> None:
 
 @pytest.mark.parametrize("page", [README, README_ZH], ids=lambda page: page.name)
 def test_links_of_the_readme_lead_somewhere(page: Path) -> None:
-    """Links of the site are looked after by its build."""
+    """The build of the site checks the links of its pages, but not those of the READMEs."""
     links = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
     assert len(links) > 10
     assert [link for link in links if "://" not in link and not (REPOSITORY / link).exists()] == []

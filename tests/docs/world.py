@@ -1,4 +1,4 @@
-"""A folder in which the commands of the documentation find everything that they speak of, all of it tiny."""
+"""A folder with everything that commands in the documentation refer to, in a tiny version."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ _SIZE = (32, 48)
 
 
 def build(folder: Path) -> None:
-    """Datasets under the names that the pages use, a palette, images without labels, and a file of the dialect."""
+    """Create datasets with the names that the pages use, a palette, images without labels, and an openseg file."""
     ids = np.array([0, 50, 100], np.uint8)
     for name in ("potatoes", "other_potatoes"):
         _dataset(folder / name, {"train": 8, "val": 4, "test": 2}, lambda classes: ids[classes])
@@ -48,7 +48,7 @@ def _pairs(folder: Path, names: list[str], label_of) -> None:  # type: ignore[no
 
 
 def _coco_export(folder: Path) -> None:
-    """Images, and a COCO file with a square of one class or the other on each."""
+    """Create images and a COCO file that has a square of one of two classes on each image."""
     folder.mkdir()
     document: dict[str, list[dict[str, object]]] = {"images": [], "annotations": []}
     document["categories"] = [{"id": 1, "name": "leaf"}, {"id": 2, "name": "potato"}]
@@ -61,7 +61,7 @@ def _coco_export(folder: Path) -> None:
 
 
 def _classes(name: str) -> NDArray[np.int64]:
-    """(H, W) class indices 0 to 2, another patch of each for every name."""
+    """Return class indices 0 to 2, (H, W), with patches that depend on the name."""
     rng = np.random.default_rng(list(name.encode()))
     classes = np.zeros(_SIZE, np.int64)
     for k in (1, 2):

@@ -1,4 +1,4 @@
-"""raysearch as one calls it from Python: dicts with ranges, tables as frames, in a notebook."""
+"""Tests of raysearch as called from Python: dicts with ranges, tables as frames, in a notebook."""
 
 import re
 from pathlib import Path

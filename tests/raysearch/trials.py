@@ -1,4 +1,4 @@
-"""Trainables that end in every way there is; loaded by the tests as a user's own file."""
+"""Trainables that end in every possible way; tests load this file as a user's own."""
 
 import math
 import os
@@ -12,7 +12,7 @@ from ray import tune
 
 
 class Curve(tune.Trainable):
-    """Climbs towards 1 - x; `ends` says how it ends."""
+    """A trainable that approaches 1 - x; `ends` decides how it ends."""
 
     def setup(self, config):
         self.x, self.ends, self.pause = config["x"], config.get("ends", "well"), config.get("pause", 0.0)
@@ -64,7 +64,7 @@ class Curve(tune.Trainable):
 
 
 class Folder(tune.Trainable):
-    """Keeps its state in files, counts its own iterations by tens, and leaves a mess behind."""
+    """A trainable that keeps its state in files, counts iterations by tens, and does not clean up."""
 
     class Config(BaseModel):
         x: float = 0.5
@@ -96,13 +96,13 @@ class Folder(tune.Trainable):
 
 
 def function(config):
-    """Reports five times."""
+    """Report five times."""
     for t in range(1, 6):
         tune.report({"score": 1 - config["x"] - 1 / t})
 
 
 def function_with_checkpoint(config):
-    """Counts in a checkpoint; dies once on the way."""
+    """Count in a checkpoint, and die once on the way."""
     import tempfile
 
     t = 0
@@ -122,7 +122,7 @@ def function_with_checkpoint(config):
 
 
 def hungry_function(config):
-    """Runs out of memory beyond 0.5."""
+    """Run out of memory for x > 0.5."""
     for t in range(1, 4):
         if t == 2 and config["x"] > 0.5:
             raise MemoryError("no room for the batch")
@@ -130,11 +130,11 @@ def hungry_function(config):
 
 
 def silent(config):
-    """Reports nothing."""
+    """Report nothing."""
 
 
 class Waiting(tune.Trainable):
-    """Reports five times a second until a file appears; where x is 0, ten times at most."""
+    """A trainable that reports five times a second until a file appears, at most ten times if x is 0."""
 
     def setup(self, config):
         self.x, self.marker, self.t = config["x"], Path(config["marker"]), 0

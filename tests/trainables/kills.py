@@ -9,9 +9,9 @@ _CALLS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtr
 
 
 def killed_at_every_call(work: Callable[[], Any], prepare: Callable[[], Any]) -> Iterator[int]:
-    """Run `work` in a forked process that dies at once before its first call, then before its second, and so on.
+    """Run `work` in a forked process that dies before its first call, then before its second, and so on.
 
-    `prepare` runs before each. The number of the call is yielded after each kill; the last run is killed by nothing.
+    `prepare` runs before each. The number of the call is yielded after each kill; the last run is not killed.
     """
     number = 0
     while True:

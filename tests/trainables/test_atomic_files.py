@@ -112,7 +112,7 @@ class TestFolder:
 
 
 class TestOrder:
-    """The disk holds new content before its name, and its name before the old content goes."""
+    """Tests that new content is on disk before its name, and its name before the old content is removed."""
 
     @pytest.fixture
     def calls(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -1,4 +1,4 @@
-"""The config's rules, and that every option of it changes a training."""
+"""Tests of the config's rules, and tests that each of its options changes a training."""
 
 import json
 import math
@@ -37,7 +37,7 @@ EVERYTHING_USED = {
     "train.batch_size": 6,
     "train.micro_batch_size": 3,
 }
-"""A config in which hardly a value lies idle."""
+"""A config in which nearly all values are used."""
 
 NEEDS: dict[str, dict[str, Any]] = {
     "loss.lovasz_coef": {"loss.segmentation": "ce_lovasz"},
@@ -50,7 +50,7 @@ NEEDS: dict[str, dict[str, Any]] = {
     "train.shared_iters": {"train.shared_values": [["optim.lr", 0.01]]},
     "train.shared_values": {"train.shared_iters": 2},
 }
-"""What must be so beside `EVERYTHING_USED` for the remaining values to be used; `16 bits` is a dataset of the tests."""
+"""Values that must be set besides `EVERYTHING_USED` for the other values to be used; `16 bits` is a test dataset."""
 
 OTHER_VALUES: dict[str, Any] = {
     "data.drawn.num_train": 7,
@@ -135,7 +135,7 @@ CHANGES_NO_NUMBER: dict[str, Any] = {
 }
 
 HELD_ELSEWHERE = {"train.device", "train.num_threads"}
-"""Options of this machine, tested in `test_trainer.py`."""
+"""Options of the machine, tested in `test_trainer.py`."""
 
 
 def leaf_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -154,12 +154,12 @@ CHOICES = [
     for value in get_args(below.annotation)
     if isinstance(value, str) and section != "train"
 ]
-"""Every word of every option that is a choice of words; the machine's own are left out."""
+"""Every word of every option that is a choice of words, except those of the machine."""
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The values that are files: a dataset, and weights of the backbone."""
+    """Provide the values that are files: a dataset, and weights of the backbone."""
     folder = tmp_path_factory.mktemp("files")
     config = tiny({"data.drawn.seed": 5})
     for split in ("train", "val"):
@@ -176,14 +176,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def needs(path: str, files: dict[str, Any]) -> dict[str, Any]:
-    """`NEEDS`, with the path of a dataset in place of its name."""
+    """Return the entry of `NEEDS` with the path of the dataset instead of its name."""
     return {
         name: f"{files[name]}/{value}" if name == "data.dir" else value for name, value in NEEDS.get(path, {}).items()
     }
 
 
 def outcome(values: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a training reports, from the batches, the losses and the score."""
+    """Return the reports of a training, from the batches and losses to the score."""
     return remaining_reports(Trainer(tiny(values)))
 
 
@@ -257,10 +257,10 @@ class TestUnused:
 
         behind = [path for path in PATHS if any(f"{path}.".startswith(f"{named}.") for named in unused)]
         assert behind
-        # `train.shared_iters` and `train.shared_values` are each the gate of the other.
+        # `train.shared_iters` and `train.shared_values` are gates of each other.
         others = {path: OTHER_VALUES[path] for path in behind if path in OTHER_VALUES.keys() - {"train.shared_iters"}}
         trained = [Trainer(tiny(values)) for values in (closed, {**closed, **others})]
-        # The cross entropy is still reported where it does not enter the loss.
+        # The cross entropy is still reported if it is not part of the loss.
         ignored = {"loss_segmentation"} if gate == "loss.ce_coef" else set()
         reports, other_reports = (
             [{key: report[key] for key in report.keys() - ignored} for report in remaining_reports(trainer)]
@@ -504,7 +504,7 @@ LARGER = {
     "contrast.proj_dim": 128,
     "contrast.memory": True,
 }
-"""Values that take more memory than those of a config with parts of 2 images and the defaults otherwise."""
+"""Values that need more memory than a config with parts of 2 images and defaults otherwise."""
 
 
 @pytest.mark.parametrize("path", LARGER)
@@ -517,7 +517,7 @@ def test_the_memory_estimate_grows_with_what_takes_memory(path: str) -> None:
 
 
 def test_the_memory_estimate_counts_the_images_at_once_and_leaves_out_what_is_not_used() -> None:
-    """A batch of 8 crops of 96x96: 500 floats a pixel, 2 * 4 classes at stride 4."""
+    """A batch of 8 crops of 96 x 96: 500 floats per pixel, 2 * 4 classes at stride 4."""
     config = Config.model_validate({"contrast": {"loss_weight": 0.0, "max_samples": 9999}})
     assert config.memory_estimate()[1] == 4 * (8 * 96 * 96 * 500 + 2 * 8 * 24 * 24 * 4)
     names = {Config.model_validate({"model": {"output_stride": stride}}).memory_estimate()[0] for stride in (4, 8)}

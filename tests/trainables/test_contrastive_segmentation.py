@@ -26,7 +26,7 @@ from trainables.trainer import METRICS, Trainer
 
 @pytest.fixture(autouse=True)
 def _ray_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tune makes a folder for every trainable; not in the home of whoever runs the tests."""
+    """Move the folder that Tune creates for every trainable out of the home of the user who runs the tests."""
     monkeypatch.setattr("ray.tune.trainable.trainable.DEFAULT_STORAGE_PATH", str(tmp_path / "ray_results"))
 
 

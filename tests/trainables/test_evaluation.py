@@ -14,7 +14,7 @@ from trainables.metrics import ConfusionMatrix
 from trainables.models import SegmentationOutput, build_model
 
 CODES = torch.tensor([1.0, -1.03, 2.21, -3.37])
-"""Pixel value of every class; uneven, so that no interpolated pixel lies half-way between two."""
+"""Pixel value of every class; uneven, so that no interpolated pixel is half-way between two."""
 
 NUM_CLASSES = len(CODES)
 
@@ -31,7 +31,7 @@ class Sample:
 
 
 class Oracle(nn.Module):
-    """Reads the class of every pixel from its value and answers with one-hot logits at full resolution."""
+    """A network that reads the class of every pixel from its value and returns one-hot logits at full resolution."""
 
     def __init__(self, padding_multiple: int) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Oracle(nn.Module):
 
 
 def drawn(height: int, width: int, seed: int = 0) -> Sample:
-    """Blobs of all classes with single-pixel detail; some pixels are ignored."""
+    """Return a sample with patches of all classes, detail of single pixels, and some ignored pixels."""
     generator = torch.Generator().manual_seed(seed)
     blobs = torch.randint(0, NUM_CLASSES, (height // 7 + 1, width // 7 + 1), generator=generator)
     label = blobs.repeat_interleave(7, 0).repeat_interleave(7, 1)[:height, :width].clone()
@@ -59,7 +59,7 @@ def drawn(height: int, width: int, seed: int = 0) -> Sample:
 
 
 def resampled(values: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
-    """Bilinear resampling of (..., h, w) by hand: pixel centres at half-integers, borders extended."""
+    """Resample (..., h, w) bilinearly by hand: pixel centres at half-integers, borders extended."""
     for axis, length in ((-2, size[0]), (-1, size[1])):
         old = values.shape[axis]
         position = np.clip((np.arange(length) + 0.5) * old / length - 0.5, 0, old - 1)
@@ -94,7 +94,7 @@ def scored(network: nn.Module, samples: list[Sample], config: EvaluationConfig, 
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("multiple", [4, 8, 16])
 def test_oracle_scores_exactly_one(mode: str, flip: bool, multiple: int) -> None:
-    # Odd sizes; larger than the window, smaller, and smaller on one side only; down to a single pixel.
+    # Odd sizes; larger than the window, smaller, smaller on one side only; down to a single pixel.
     sizes = ((201, 333), (37, 51), (40, 133), (150, 96), (256, 256), (1, 1), (1, 97), (131, 1))
     samples = [drawn(*size) for size in sizes]
     config = EvaluationConfig(mode=mode, flip=flip, scales=(1.0,))
@@ -187,7 +187,7 @@ def test_several_views_add_their_probabilities() -> None:
     images = torch.randn(1, 2, 8, 8)
     ramp = torch.linspace(0.0, 3.0, 8)
 
-    def network(view: Tensor) -> SegmentationOutput:  # not symmetric: the mirrored view differs
+    def network(view: Tensor) -> SegmentationOutput:  # not symmetric, so the mirrored view differs
         return SegmentationOutput(view * ramp, None, None)
 
     config = EvaluationConfig(mode="ms", scales=(1.0, 1.0), flip=True)

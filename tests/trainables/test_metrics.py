@@ -9,7 +9,7 @@ from trainables.metrics import ConfusionMatrix, ImageConfusion, bootstrap_miou
 
 
 def reference_iou(prediction: np.ndarray, label: np.ndarray, num_classes: int, ignore_index: int) -> list[float]:
-    """IoU by sets of pixel positions, class by class."""
+    """Return the IoU of every class by sets of pixel positions."""
     counted = {i for i, value in enumerate(label.ravel()) if value != ignore_index}
     iou = []
     for k in range(num_classes):
@@ -23,7 +23,7 @@ def reference_iou(prediction: np.ndarray, label: np.ndarray, num_classes: int, i
 def test_hand_computed_case() -> None:
     confusion = ConfusionMatrix(3)
     confusion.update(np.array([[0, 0, 1], [1, 1, 1]]), np.array([[0, 1, 1], [0, 255, 0]]))
-    # Class 0: 1 hit of {0, 1, 3, 5}. Class 1: 1 hit of {1, 2, 3, 5}. Class 2 is nowhere. Rows are labels.
+    # Class 0: 1 hit of {0, 1, 3, 5}. Class 1: 1 hit of {1, 2, 3, 5}. Class 2 does not occur. Rows are labels.
     np.testing.assert_array_equal(confusion.counts, [[1, 2, 0], [1, 1, 0], [0, 0, 0]])
     np.testing.assert_array_equal(confusion.iou(), [1 / 4, 1 / 4, math.nan])
     assert confusion.miou() == 1 / 4
@@ -136,7 +136,8 @@ def test_draws_are_scores_of_images_drawn_with_replacement() -> None:
 
 
 def test_a_class_that_a_draw_lacks_is_left_out_of_it() -> None:
-    # Two images: of two classes, the second only in the second image, all right there. A draw is 1, 1 and 2 or 2.
+    # Two images and two classes; the second class is only in the second image, where all is correct. A draw has 1, 1
+    # and 2, or 2.
     hits, unions = np.array([[1, 0], [2, 1]]), np.array([[2, 0], [2, 1]])
     draws = bootstrap_miou(hits, unions, 200)
     assert set(np.round(draws, 6)) == {0.5, 0.875, 1.0}
@@ -144,7 +145,7 @@ def test_a_class_that_a_draw_lacks_is_left_out_of_it() -> None:
 
 
 def test_images_without_a_labelled_pixel_have_no_part_in_a_draw() -> None:
-    """Though nine of ten have none, so that a third of all draws of ten images would hold nothing to score."""
+    """Nine of ten images have none, so a third of all draws of ten images would contain nothing to score."""
     prediction, label = images_and_labels(12)
     labelled, whole = ImageConfusion(4), ImageConfusion(4)
     labelled.update(prediction[:2], label[:2])

@@ -5,7 +5,7 @@ from trainables.overlay import class_colors, overlay
 
 
 def as_seen_without_red_and_green(colors: np.ndarray) -> np.ndarray:
-    """Deuteranopia after Viénot, Brettel and Mollon (1999): red and green cones answer alike."""
+    """Return colours as seen with deuteranopia (Viénot, Brettel and Mollon 1999): red and green cones respond alike."""
     linear = (colors / 255.0) ** 2.2
     simulation = np.array([[0.29275, 0.70725, 0.0], [0.29275, 0.70725, 0.0], [-0.02234, 0.02234, 1.0]])
     return np.clip(linear @ simulation.T, 0.0, 1.0) ** (1 / 2.2) * 255.0

@@ -20,7 +20,7 @@ IDS = (0, 74, 128, 145)
 
 
 class Darkness(nn.Module):
-    """Four classes by the brightness of each pixel: a network whose answer is known."""
+    """A network with a known answer: four classes by the brightness of each pixel."""
 
     padding_multiple = 16
 

@@ -1,4 +1,4 @@
-"""What only the network tells of a config: batch norms that would get one value a channel."""
+"""Tests of the check that needs the network: batch norms that would get one value per channel."""
 
 from typing import Any
 

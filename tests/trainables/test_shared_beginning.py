@@ -1,4 +1,4 @@
-"""What trials have in common is trained once, found by exactly what matters, and equal to the last bit."""
+"""Tests that shared iterations are trained once, are found by exactly the values that matter, and are bit-equal."""
 
 import multiprocessing
 from functools import lru_cache
@@ -29,7 +29,7 @@ WARMUP: dict[str, Any] = {
     "train.micro_batch_size": 3,
     "train.ema_decay": 0.5,
 }
-"""The contrast joins after three iterations of six; hardly a value lies idle."""
+"""The contrast loss starts after three of six iterations; nearly all values are used."""
 
 SHARED: dict[str, Any] = {
     **WARMUP,
@@ -37,7 +37,7 @@ SHARED: dict[str, Any] = {
     "train.shared_iters": 3,
     "train.shared_values": [["optim.poly_power", 0.9]],
 }
-"""Three iterations of six are shared, and the contrast is active in two of them."""
+"""Three of six iterations are shared, and the contrast loss is active in two of them."""
 
 SEARCHED = {
     "optim.lr": 0.01,
@@ -50,11 +50,11 @@ SEARCHED = {
     "data.augmentation.flip": 0.0,
     "train.batch_size": 4,
 }
-"""Values that a training can change on its way."""
+"""Values that may change during a training."""
 
 
 def searched(values: dict[str, Any] = SEARCHED, shared_iters: int = 3) -> Config:
-    """A trial of a search that shares its first iterations."""
+    """Return a trial of a search that shares its first iterations."""
     base = tiny({**WARMUP, "train.shared_iters": shared_iters})
     own = tiny({**WARMUP, "train.shared_iters": shared_iters, **values})
     nested = base.model_dump(mode="json")
@@ -104,7 +104,7 @@ def state_after_three(config: Config) -> dict[str, torch.Tensor]:
 def test_the_key_is_of_exactly_the_fields_that_matter(path: str, base: dict[str, Any]) -> None:
     needed = {**base, **NEEDS.get(path, {})}
     one, other = tiny(needed), tiny({**needed, path: (OTHER_VALUES | CHANGES_NO_NUMBER)[path]})
-    waiting = base is WARMUP  # a contrast that waits has a state that nothing depends on
+    waiting = base is WARMUP  # a contrast loss that waits has a state that nothing depends on
     names = differing(state_after_three(one), state_after_three(other))
     changed = [name for name in names if not (waiting and name.startswith("contrast."))]
     assert bool(changed) == (shared_key(one) != shared_key(other)), changed[:3]
@@ -151,7 +151,7 @@ def test_the_searched_values_take_effect_after_the_shared_iterations() -> None:
 
 
 def test_nothing_of_the_trial_that_trained_a_beginning_is_in_the_reports_of_another(tmp_path: Path) -> None:
-    """What took effect in the shared iterations neither: that is told of the config's own limits alone."""
+    """Effects in the shared iterations are not reported either: they belong to the config that trained them."""
     report_at_once = {"contrast.max_samples": 4, "contrast.warmup_iters": 0, "train.report_iters": 6}
     base = tiny({**WARMUP, **report_at_once, "train.shared_iters": 3})
     others = tiny({**WARMUP, **report_at_once, "train.shared_iters": 3, "contrast.max_samples": 9999, "optim.lr": 0.2})

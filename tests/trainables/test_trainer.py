@@ -55,7 +55,7 @@ class TestDeterminism:
         assert not differing(state_of(saving), state_of(uninterrupted))
 
         for k in range(len(reports)):
-            torch.manual_seed(k)  # what a process drew before is its own affair
+            torch.manual_seed(k)  # earlier draws of the process do not matter
             resumed = Trainer(config)
             resumed.load(tmp_path / str(k))
             assert resumed.iteration == reports[k]["iteration"]
@@ -160,7 +160,7 @@ class TestReusedNetwork:
 
 
 def seen_batches(trainer: Trainer) -> list[Tensor]:
-    """Images and labels of every iteration from now on, filled in while the trainer trains."""
+    """Return a list that receives the images of every iteration from now on while the trainer trains."""
     seen: list[Tensor] = []
     trainer.network.register_forward_pre_hook(
         lambda network, inputs: seen.append(inputs[0].clone()) if network.training else None
@@ -275,7 +275,8 @@ class TestContrast:
     @pytest.mark.parametrize(
         ("values", "expected"),
         [
-            # At most 10 groups of 2 images, and 64 embeddings in each: 1000 // 10 = 100 views are more than there are.
+            # There are at most 10 groups in 2 images with 64 embeddings each: 1000 // 10 = 100 views are more than
+            # exist.
             ({"contrast.max_samples": 1000, "contrast.max_views": 2}, {"max_views": 1.0, "max_samples": 0.0}),
             ({"contrast.max_samples": 4, "contrast.max_views": 100}, {"max_views": 0.0, "max_samples": 1.0}),
             ({"contrast.max_keys": 4, "contrast.max_samples": 40}, {"max_keys": 0.0}),
@@ -303,7 +304,7 @@ class TestContrast:
                 "contrast.loss_weight": 0.3,
                 "contrast.temperature": 0.2,
                 "contrast.base_temperature": 0.1,
-                # Every pixel is an anchor, so that nothing is drawn.
+                # Every pixel is an anchor, so nothing is drawn.
                 "contrast.max_samples": 10_000,
                 "contrast.max_views": 10_000,
                 "loss.ce_coef": 3.0,
@@ -432,7 +433,7 @@ class TestBatchInParts:
         ]
 
     def test_is_not_the_mean_of_the_parts(self) -> None:
-        """The contrast compares pixels of different parts: the loss of the batch is no average over parts."""
+        """The contrast loss compares pixels of different parts, so a batch's loss is not an average over its parts."""
         whole = Trainer(tiny({**BATCH_IN_PARTS, "train.micro_batch_size": 2})).run_to_report()
         small = Trainer(tiny({**BATCH_IN_PARTS, "train.batch_size": 2})).run_to_report()
         assert whole["num_anchors"] > small["num_anchors"]
@@ -576,7 +577,7 @@ class TestDivergence:
 
 
 def write_dataset(folder: Path, labels: list[Any]) -> Path:
-    """Random images under these labels, the same ones for training and validation."""
+    """Write random images with these labels, the same for training and validation."""
     rng = np.random.default_rng(0)
     for split in ("train", "val"):
         for part in ("image", "label"):
@@ -787,7 +788,7 @@ DROPPED: dict[str, tuple[dict[str, Any], Callable[[Trainer], None], dict[str, An
     ),
     "flip": ({}, _never_flips, {"data.augmentation.flip": 0.0}),
 }
-"""What a subclass may leave out: the config, the change, and what the config that was used then says."""
+"""Parts that a subclass may omit: the config, the change, and the config that is then in use."""
 
 
 class TestConfigUsed:
@@ -845,7 +846,7 @@ class TestConfigUsed:
 
     @pytest.mark.parametrize("name", DROPPED)
     def test_tells_a_part_that_a_subclass_drops(self, name: str) -> None:
-        """By what is left and what the iterations did: every part but the one dropped says what it was built from."""
+        """Every part except the omitted one is compared with what the config says."""
         values, drop, expected = DROPPED[name]
         whole, trainer = Trainer(tiny(values)), Trainer(tiny(values))
         drop(trainer)

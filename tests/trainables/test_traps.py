@@ -1,4 +1,4 @@
-"""Faults of the original trainer across its parts: ours passes each check, and the old behaviour is caught by it."""
+"""Tests for faults of the original trainer across its parts: each check passes here and detects the old behaviour."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ CONTRAST_ON = {"contrast.memory": True, "contrast.memory_size": 8, "contrast.pix
 
 
 def contrast_reaches_the_network(folder: Path) -> None:
-    """In a single process too, the projection head learns from the first iteration on."""
+    """Check that in a single process, too, the projection head learns from the first iteration on."""
     for report in remaining_reports(Trainer(tiny())):
         assert report["contrast_active"]
         assert report["loss_contrast"] > 0.0
@@ -28,7 +28,7 @@ def contrast_reaches_the_network(folder: Path) -> None:
 
 
 def a_resumed_training_is_the_uninterrupted_one(folder: Path) -> None:
-    """With the contrast, its memory and its draws."""
+    """Check this with the contrast loss, its memory and its draws."""
     straight, cut, resumed = (Trainer(tiny(CONTRAST_ON)) for _ in range(3))
     cut.run_to_report()
     cut.save(folder / "checkpoint")
@@ -38,7 +38,7 @@ def a_resumed_training_is_the_uninterrupted_one(folder: Path) -> None:
 
 
 def images_of_256_pixels_train_at_stride_8(folder: Path) -> None:
-    """Whatever the groups of a batch are: here every class is smaller than `max_views`."""
+    """Check this for groups of any size: here every class is smaller than `max_views`."""
     rng = np.random.default_rng(0)
     for split in ("train", "val"):
         for i in range(4):
@@ -66,14 +66,14 @@ def images_of_256_pixels_train_at_stride_8(folder: Path) -> None:
 
 
 def memory_that_is_switched_off_is_off(folder: Path) -> None:
-    """A file of the original says `with_memory: false` and means it."""
+    """Check that `with_memory: false` in a file of the original has an effect."""
     for stated in (True, False):
         document = street(**{"network.model_name": "hrnet_w48_mem", "contrast.with_memory": stated})
         assert reader.read_openseg(document, "F.json").values["contrast"]["memory"] is stated
 
 
 def presence_of_the_key_switches_it_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The original asks whether `with_memory` is there, not what it says."""
+    """Ask whether `with_memory` is present and ignore its value, as the original does."""
     read = reader.read_openseg
 
     def by_presence(document: dict[str, Any], source: str) -> reader.Reading:
@@ -84,12 +84,12 @@ def presence_of_the_key_switches_it_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def never_asks_for_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The original passes `with_embed` in distributed runs alone."""
+    """Never ask for embeddings, as the original does outside distributed runs."""
     monkeypatch.setattr(Trainer, "_contrast_active", lambda self, iteration: False)
 
 
 def resumes_without_the_contrast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The original takes up a training of contrast as one of cross entropy."""
+    """Resume a training with the contrast loss as one with cross entropy, as the original does."""
     load = Trainer.load
 
     def without_contrast(self: Trainer, folder: Path) -> None:
@@ -100,7 +100,7 @@ def resumes_without_the_contrast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def groups_above_max_views_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The original takes groups of more than `max_views` pixels, and has nothing to return where there is none."""
+    """Only use groups of more than `max_views` pixels, as the original does; it returns nothing if there are none."""
 
     def sample(config: Any, labels: Any, predictions: Any, generator: torch.Generator) -> Any:
         larger = config.model_copy(update={"min_pixels": config.max_views + 1})

@@ -1,4 +1,4 @@
-"""A training of six iterations on drawn images, a tenth of a second long, and what to compare of it."""
+"""A training of six iterations on drawn images, which takes a tenth of a second, and its comparison."""
 
 import math
 from collections.abc import Mapping
@@ -26,18 +26,18 @@ _TINY: dict[str, Any] = {
 
 
 def tiny(values: Mapping[str, Any] | None = None) -> Config:
-    """The tiny config with values set by dotted path."""
+    """Return the tiny config with values set by dotted path."""
     return Config.model_validate(with_values({}, {**_TINY, **(values or {})}))
 
 
 def comparable(report: Mapping[str, Any]) -> dict[str, Any]:
-    """A report without its time; None for the IoU of an absent class, since NaN is not equal to itself."""
+    """Return a report without times; the IoU of absent classes is None, because NaN is not equal to itself."""
     kept = {key: value for key, value in report.items() if key not in ("images_per_second", "seconds_per_image")}
     return {**kept, "iou": [None if math.isnan(iou) else iou for iou in report["iou"]]}
 
 
 def remaining_reports(trainer: Trainer) -> list[dict[str, Any]]:
-    """Train to the end of the budget."""
+    """Train to the end of the budget and return the reports."""
     reports = []
     while not trainer.done:
         reports.append(comparable(trainer.run_to_report()))
@@ -45,7 +45,7 @@ def remaining_reports(trainer: Trainer) -> list[dict[str, Any]]:
 
 
 def state_of(trainer: Trainer) -> dict[str, Tensor]:
-    """Every tensor that a training goes on from."""
+    """Return every tensor from which a training continues."""
     state = {f"network.{key}": tensor for key, tensor in trainer.network.state_dict().items()}
     for number, of_parameter in trainer.optimizer.state_dict()["state"].items():
         state |= {f"optimizer.{number}.{key}": value for key, value in of_parameter.items() if value is not None}
@@ -55,5 +55,5 @@ def state_of(trainer: Trainer) -> dict[str, Tensor]:
 
 
 def differing(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> list[str]:
-    """Names of the tensors that are not equal bit for bit, or that only one side has."""
+    """Return the names of tensors that are not bit-equal or that only one side has."""
     return [key for key in {**one, **other} if key not in one or key not in other or not one[key].equal(other[key])]

@@ -96,7 +96,7 @@ def ended(
 
 @pytest.mark.parametrize(("algorithm", "trials"), [("tpe", 40), ("gp", 24), ("curve_gp", 24)])
 def test_infeasible_regions_are_left(algorithm: str, trials: int, tmp_path: Path) -> None:
-    """Memory fails beyond 0.6, where the objective still rises: a search that forgets failures stays there."""
+    """Trials beyond 0.6 run out of memory, but the objective rises; a search that forgets failures stays there."""
     spec = toy_spec(
         tmp_path,
         space={"x": {"type": "float", "low": 0.0, "high": 1.0}},
@@ -123,7 +123,7 @@ def test_grid_is_every_combination_once_and_then_over(tmp_path: Path) -> None:
 
 
 def test_the_default_is_a_combination_like_any_other(tmp_path: Path) -> None:
-    """Though its record also holds the slope that it does not use."""
+    """The record of the default trial also holds `slope`, which the trial does not use."""
     spec = spec_for("grid", tmp_path, trials=1000)
     default = History()
     start = {"x": 0.0, "n": 1, "kind": "a", "slope": 0.5}
@@ -145,7 +145,7 @@ SMALL_SPACE = {
 
 @pytest.mark.parametrize("algorithm", [*ALGORITHMS, "auto"])
 def test_a_small_space_is_searched_to_its_last_config(algorithm: str, tmp_path: Path) -> None:
-    """Three of the combinations break the constraint; the default, whose x is 0.9, is none of them."""
+    """Three of the combinations violate the constraint; the default has x = 0.9 and is not among them."""
     search = {"algorithm": algorithm, "trials": 99, "seed": 0}
     sections: dict[str, Any] = {"space": SMALL_SPACE, "search": search, "constraints": ["0.1 * n <= slope"]}
     spec = toy_spec(tmp_path, scheduler={"name": "none", "max_iters": 8}, **sections)
@@ -161,7 +161,7 @@ def test_a_small_space_is_searched_to_its_last_config(algorithm: str, tmp_path: 
 
 
 def test_a_thin_part_of_a_large_finite_space_is_searched_to_its_last_config(tmp_path: Path) -> None:
-    """Ten thousand combinations, of which three hold the constraint."""
+    """Only three of ten thousand combinations satisfy the constraint."""
     whole = {"type": "float", "low": 0.0, "high": 99.0, "step": 1.0}
     search = {"algorithm": "tpe", "trials": 9, "seed": 0}
     sections: dict[str, Any] = {"space": {"x": whole, "slope": whole}, "search": search}

@@ -1,4 +1,4 @@
-"""Samplers of Optuna and of the user's own, named in a space file."""
+"""Tests of samplers of Optuna and of the user's own that a space file names."""
 
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ def spec_by(folder: Path, search: dict[str, Any], trials: int = 12, **sections: 
 def test_a_search_that_goes_on_is_the_search_that_was_longer_from_the_start(
     search: dict[str, Any], tmp_path: Path
 ) -> None:
-    """N trials and N more after opening the journal again: what a sampler noted is in the journal too."""
+    """The journal also holds the notes of samplers, so N trials and N more equal 2 N trials."""
     run_search(spec_by(tmp_path, search, trials=7), tmp_path / "a")
     with Journal(tmp_path / "a") as journal:
         resumed = Search(spec_by(tmp_path, search, trials=7), journal)
@@ -66,7 +66,7 @@ def test_a_search_that_goes_on_is_the_search_that_was_longer_from_the_start(
 
 
 def test_points_of_a_sequence_follow_one_another(tmp_path: Path) -> None:
-    """Trial 0 is the default, and the sequence begins right after it; redraws alone would not reach its last points."""
+    """Trial 0 is the default, and the sequence starts right after it; redraws alone would not reach its last points."""
     history = run_search(spec_by(tmp_path, QMC, trials=33, space=UNIT), tmp_path / "journal")
     tried = [[trial.values["x"], trial.values["slope"]] for trial in history.trials[1:]]
     np.testing.assert_allclose(tried, qmc.Sobol(2, seed=5).random(32), atol=1e-12)

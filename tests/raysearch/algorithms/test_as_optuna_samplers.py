@@ -1,4 +1,4 @@
-"""Optuna's own test cases for samplers, of every algorithm of ours: each works in a study of anybody's."""
+"""Optuna's own test cases for samplers, applied to our algorithms, which must work in any study."""
 
 import math
 from collections.abc import Callable
@@ -45,7 +45,7 @@ class TestSobolSampler(BasicSamplerTestCase, RelativeSamplerTestCase, MultiObjec
 
 
 class TestCombinationsSampler(BasicSamplerTestCase, MultiObjectiveSamplerTestCase):
-    """Its relative search space holds no number without steps, so the cases for those do not apply."""
+    """The relative search space excludes numbers without steps, so the cases on those do not apply."""
 
     @pytest.fixture
     def sampler(self) -> Callable[[], BaseSampler]:
@@ -53,7 +53,7 @@ class TestCombinationsSampler(BasicSamplerTestCase, MultiObjectiveSamplerTestCas
 
 
 class TestSteadyStateNSGAIISampler(BasicSamplerTestCase, MultiObjectiveSamplerTestCase):
-    """A genetic algorithm draws its first generation at random; Optuna tests its own with these cases too."""
+    """A genetic algorithm draws its first generation at random; Optuna applies these cases to its own one too."""
 
     @pytest.fixture
     def sampler(self) -> Callable[[], BaseSampler]:
@@ -61,7 +61,7 @@ class TestSteadyStateNSGAIISampler(BasicSamplerTestCase, MultiObjectiveSamplerTe
 
 
 def noisy_bowl(trial: optuna.Trial) -> float:
-    """Best at x = 0.3, y = 0.7; what is poor halfway is pruned there."""
+    """Return a score that is best at x = 0.3, y = 0.7; poor trials are pruned halfway."""
     x, y = trial.suggest_float("x", 0.0, 1.0), trial.suggest_float("y", 0.0, 1.0)
     loss = (x - 0.3) ** 2 + (y - 0.7) ** 2
     trial.report(loss + 0.5, step=1)
@@ -72,7 +72,7 @@ def noisy_bowl(trial: optuna.Trial) -> float:
 
 @pytest.mark.parametrize("make", [CurveGPSampler, StatelessCmaEsSampler, SobolSampler])
 def test_a_study_built_from_trials_goes_on_as_the_study_itself(make: type[BaseSampler]) -> None:
-    """No sampler keeps state: neither in itself nor in the study."""
+    """No sampler keeps state, neither in itself nor in the study."""
     whole = optuna.create_study(sampler=make(seed=1))
     whole.optimize(noisy_bowl, n_trials=14)
     first = optuna.create_study(sampler=make(seed=1))
@@ -84,7 +84,7 @@ def test_a_study_built_from_trials_goes_on_as_the_study_itself(make: type[BaseSa
 
 
 def test_curves_of_pruned_trials_lead_to_the_best() -> None:
-    """Most trials are pruned, and what they reported before tells where the bowl is."""
+    """Most trials are pruned; their earlier reports show where the optimum is."""
 
     def best(sampler: BaseSampler) -> float:
         study = optuna.create_study(sampler=sampler)
@@ -103,7 +103,7 @@ def test_every_combination_is_proposed_once_by_an_optuna_study() -> None:
 
 
 def test_parents_of_the_steady_state_are_chosen_anew() -> None:
-    """The parents of a later trial are among the best of all before it, not of the first generation."""
+    """The parents of a later trial are among the best of all earlier trials, not only of the first generation."""
     study = optuna.create_study(sampler=SteadyStateNSGAIISampler(seed=0, population_size=4))
     study.optimize(noisy_bowl, n_trials=60)
     ended = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
@@ -112,7 +112,7 @@ def test_parents_of_the_steady_state_are_chosen_anew() -> None:
 
 
 def test_what_is_told_of_a_trial_of_a_study() -> None:
-    """A value stands in for the best report; violated constraints, infinite values and curves count as in a search."""
+    """A final value replaces the best report; violated constraints, infinite values and curves count as in a search."""
     study = optuna.create_study()
     x = {"x": FloatDistribution(0.0, 1.0)}
     tell = partial(optuna.create_trial, params={"x": 0.5}, distributions=x)

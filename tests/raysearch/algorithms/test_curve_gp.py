@@ -39,7 +39,7 @@ def test_a_stopped_trial_is_expected_to_gain_what_completed_ones_gained() -> Non
     )
     found = observations(history.trials[:6], history)
     assert [o.trial.number for o in found] == [0, 1, 2, 3, 4]
-    # Gains of 0.10, 0.06 and 0.12: their mean, and their variance.
+    # The gains are 0.10, 0.06 and 0.12; below are their mean and their variance.
     np.testing.assert_allclose([o.loss for o in found], [-0.30, -0.30, -0.34, -0.21 - 0.28 / 3, -0.25 - 0.28 / 3])
     spread = np.var([0.10, 0.06, 0.12], ddof=1)
     np.testing.assert_allclose([o.variance for o in found], [0.0, 0.0, 0.0, spread, spread], atol=1e-15)
@@ -65,7 +65,7 @@ def test_an_infeasible_trial_is_as_bad_as_a_poor_one_and_a_broken_constraint_as_
 
 
 def test_posterior_of_one_observation() -> None:
-    """With k = 2 at distance 0, noise 1 and y = 3: mean 3 * 2/3 at the point, variance 2 - 4/3; far away the prior."""
+    """With k = 2 at distance 0, noise 1 and y = 3: mean 3 * 2/3, variance 2 - 4/3; the prior holds far away."""
     process = Process(
         x=np.array([[0.0]]),
         y=np.array([3.0]),
@@ -80,7 +80,7 @@ def test_posterior_of_one_observation() -> None:
     np.testing.assert_allclose(deviation**2, [2.0 - 4.0 / 3.0, 2.0], atol=1e-9)
     pending = process.expecting(np.array([[0.0]]))
     expected, deviation = pending.posterior(np.array([[0.0]]))
-    np.testing.assert_allclose(expected, [2.0])  # what was expected came true
+    np.testing.assert_allclose(expected, [2.0])  # the expected value was observed
     np.testing.assert_allclose(deviation**2, [1.0 / (1.0 / 2.0 + 2.0)])  # precisions of the prior and of two scores
 
 
@@ -132,7 +132,7 @@ def test_trials_that_run_are_kept_away_from(tmp_path: Path) -> None:
 
 
 def test_what_noise_would_drown_counts_for_less() -> None:
-    """Where a mean is as uncertain as a score is noisy, 1 - 1 / sqrt(2) of the improvement; without noise all of it."""
+    """If a mean is as uncertain as a score is noisy, 1 - 1 / sqrt(2) of the improvement counts; without noise, all."""
     means, deviations = np.array([0.1, 0.1, 0.1]), np.array([0.001, 0.3, 30.0])
     plain = log_expected_improvement(means, deviations, 0.1)
     share = np.exp(log_augmented_improvement(means, deviations, 0.1, 0.09) - plain)
@@ -141,7 +141,7 @@ def test_what_noise_would_drown_counts_for_less() -> None:
 
 
 def test_the_best_config_is_left_once_it_is_known_well() -> None:
-    """The first is the best, trained a hundred times; the second is somewhat worse as far as anybody knows."""
+    """The first config is the best and was trained a hundred times; the second seems worse but is uncertain."""
     means, noise = np.array([0.0, 1.5]), 1.0
     deviations = np.array([0.1, 0.8])
     assert np.argmax(log_expected_improvement(means, deviations, 0.0)) == 0

@@ -39,7 +39,7 @@ def history_of(spec: SearchSpec, *endings: tuple[dict[str, Any], str]) -> Histor
 
 
 def search(spec: SearchSpec, num_trials: int, infeasible: Any) -> History:
-    """Trials one after another; what is feasible is worth its x."""
+    """Return the history of trials that run one after another; feasible ones score x."""
     history = History()
     for number in range(num_trials):
         values = suggest(spec, history, number)
@@ -53,7 +53,7 @@ def num_infeasible(history: History) -> int:
 
 
 def test_a_point_is_suspect_where_its_nearest_trial_was_infeasible(tmp_path: Path) -> None:
-    """Few failures: nearest in the cube. x = 0.2 and 0.8 of lr = 1e-2, halfway up the log scale."""
+    """With few failures, distances in the cube decide. On the log scale, lr = 1e-2 is halfway between the ends."""
     spec = spec_of(tmp_path, {"x": UNIT, "slope": LOG})
     successes = [({"x": 0.2, "slope": 1e-2}, "completed"), ({"x": 0.1, "slope": 1e-2}, "stopped")] * 4
     history = history_of(spec, *successes, ({"x": 0.8, "slope": 1e-2}, "infeasible"))
@@ -79,13 +79,13 @@ def test_choices_are_one_apart_and_other_parameters_tell_nothing(tmp_path: Path)
     history = history_of(spec, *successes, ({"x": 0.9, "kind": "a"}, "infeasible"))
     assert Feasibility(spec, history).doubt({"x": 0.9, "kind": "b", "slope": 0.5}) == -math.inf
     spec = spec_of(tmp_path, {"x": UNIT, "kind": space["kind"]})
-    # The success is sqrt(1 + 0.1^2) away, farther than a failure speaks; the failure itself sqrt(1 + 0.3^2).
+    # The success is sqrt(1 + 0.1^2) away, more than the reach of a failure; the failure is sqrt(1 + 0.3^2) away.
     doubt = Feasibility(spec, history).doubt({"x": 0.6, "kind": "b"})
     assert doubt == pytest.approx(0.4 * math.sqrt(2) - math.hypot(1.0, 0.3))
 
 
 def test_one_failure_does_not_close_a_choice(tmp_path: Path) -> None:
-    """Kind b fits below x = 0.5 alone and was tried beyond it first."""
+    """Kind b only fits below x = 0.5 and was first tried above it."""
     spec = spec_of(tmp_path, {"x": UNIT, "kind": {"type": "categorical", "choices": ["a", "b"]}})
     history = history_of(spec, ({"x": 0.9, "kind": "b"}, "infeasible"))
     for number in range(1, 40):

@@ -1,4 +1,4 @@
-"""A trainable whose memory is a formula: 2 GiB, and 0.5 GiB for each unit of x * n, twice that for kind b."""
+"""Tests with a trainable that needs 2 GiB plus 0.5 GiB per unit of x * n, twice as much for kind b."""
 
 import itertools
 from pathlib import Path
@@ -54,7 +54,7 @@ def spec_of(folder: Path, algorithm: str = "random", trials: int = 16, **section
 
 
 def search(spec: SearchSpec, journal: Path, limit_gib: float = 8.0, measured: bool = True) -> History:
-    """Trials one after another; what needs more than the limit runs out of memory, and says how much it had asked."""
+    """Return the history of trials run one by one; those beyond the limit run out of memory and report the excess."""
     with Journal(journal) as opened:
         search = Search(spec, opened)
         while (proposal := search.propose()) is not None:
@@ -78,7 +78,7 @@ def lost(history: History) -> list[int]:
 
 
 def ended(estimate: float, peak: float | None, status: str = "completed", **memory: Any) -> TrialHistory:
-    """A trial of kind a; peaks in GiB."""
+    """Return an ended trial of kind a, with its peak in GiB."""
     trial = TrialHistory(0, {}, {}, {}, 0.0, is_default=False, memory_estimate=("a", estimate))
     trial.status = status  # type: ignore[assignment]
     trial.peak_memory_bytes = None if peak is None else int(peak * GIB)
@@ -98,7 +98,7 @@ def config_with(estimate: float, kind: str = "a") -> dict[str, Any]:
 
 
 def test_a_first_point_that_will_not_fit_makes_room_for_a_proposal(tmp_path: Path) -> None:
-    """20 of 8 GiB in the first row, 22 in the second, which is therefore not started, 2 in the third."""
+    """The first row needs 20 of 8 GiB. The second needs 22 and is therefore not started. The third needs 2."""
     (tmp_path / "notes.csv").write_text("x,n,kind,score\n0.9,40,a,3\n1.0,40,a,2\n0.1,1,a,1\n")
     settings = {"algorithm": "random", "trials": 4, "seed": 0, "warm_start": "notes.csv"}
     history = search(spec_of(tmp_path, search=settings), tmp_path / "study.journal")
@@ -112,7 +112,7 @@ def test_a_first_point_that_will_not_fit_makes_room_for_a_proposal(tmp_path: Pat
 
 
 def test_the_line_through_the_peaks_says_what_fits(tmp_path: Path) -> None:
-    """Peaks of 1 + estimate / 1000 GiB, and one outlier: 3 GiB are reached at 2000."""
+    """Peaks are 1 + estimate / 1000 GiB with one outlier, so 3 GiB are reached at 2000."""
     spec = spec_of(tmp_path, resources={"memory_gb": 3})
     points = [ended(e, 1 + e / 1000) for e in (100.0, 200.0, 400.0, 800.0, 900.0)] + [ended(500.0, 2.9)]
     memory = predicted(spec, *points)
@@ -122,7 +122,7 @@ def test_the_line_through_the_peaks_says_what_fits(tmp_path: Path) -> None:
 
 
 def test_twice_the_median_distance_from_the_line_is_forgiven(tmp_path: Path) -> None:
-    """Peaks of estimate / 1000 GiB, 0.1 GiB off to either side: up to 3.2 GiB are let through."""
+    """Peaks are estimate / 1000 GiB plus or minus 0.1 GiB, so estimates up to 3.2 GiB may be started."""
     spec = spec_of(tmp_path, resources={"memory_gb": 3})
     points = [ended(100.0 * i, 0.1 * i + off) for i in range(2, 6) for off in (0.1, -0.1)]
     memory = predicted(spec, *points)
@@ -137,7 +137,7 @@ def test_twice_the_median_distance_from_the_line_is_forgiven(tmp_path: Path) -> 
         [ended(100.0, 1.0), ended(200.0, 2.0)],
         [ended(100.0, 1.0)] * 5,
         [ended(100.0, 1.0), ended(200.0, 2.0), ended(300.0, 3.0, "running"), ended(300.0, 3.0, "failed")],
-        [ended(100.0, 1.0), ended(200.0, 2.0), ended(300.0, 9.0, "infeasible")],  # it diverged
+        [ended(100.0, 1.0), ended(200.0, 2.0), ended(300.0, 9.0, "infeasible")],  # the trial diverged
     ],
 )
 def test_without_three_peaks_at_two_estimates_nothing_is_predicted(tmp_path: Path, trials: list[TrialHistory]) -> None:
@@ -164,7 +164,7 @@ def test_a_trial_that_ran_out_says_nothing_of_others_where_the_line_is_sure_that
 
 
 def test_what_a_trial_lacked_counts_where_the_line_says_less(tmp_path: Path) -> None:
-    """Peaks grow by 1 GiB a unit up to 3, and two trials say at least 20 at 10 and 22 at 11: 2 GiB a unit."""
+    """Peaks grow by 1 GiB per unit up to 3; trials need at least 20 at 10 and 22 at 11, which makes 2 GiB per unit."""
     spec = spec_of(tmp_path, resources={"memory_gb": 10})
     peaks = [ended(float(i), float(i)) for i in (1, 2, 3)]
     assert predicted(spec, *peaks).fits(config_with(9.0))
@@ -183,7 +183,7 @@ def test_the_limit_is_given_or_the_least_that_was_found_where_trials_ran(tmp_pat
 
 @pytest.mark.parametrize("algorithm", ["tpe", "random", "qmc", "cmaes"])
 def test_no_trial_that_would_not_fit_is_started_once_the_scale_is_known(algorithm: str, tmp_path: Path) -> None:
-    """Two thirds of the space do not fit, and no look at neighbours helps."""
+    """Two thirds of the space do not fit, and the neighbours are ignored."""
     spec = spec_of(tmp_path, algorithm)
     with mock.patch("raysearch.algorithms.Feasibility.doubt", return_value=-1.0):
         history = search(spec, tmp_path / "journal")
@@ -197,7 +197,7 @@ def test_no_trial_that_would_not_fit_is_started_once_the_scale_is_known(algorith
 
 
 def test_at_the_edge_of_memory_every_algorithm_goes_on_with_what_it_has_learnt(tmp_path: Path) -> None:
-    """The more memory the better, so the best configs need all of the limit; no two algorithms draw alike there."""
+    """More memory gives a better score, so the best configs need the whole limit; algorithms propose different ones."""
     late = {}
     for algorithm in ("tpe", "curve_gp", "cmaes"):
         spec = spec_of(tmp_path, algorithm, trials=24, resources={"memory_gb": 8})
@@ -228,14 +228,14 @@ def test_a_grid_leaves_out_what_is_predicted_not_to_fit_and_ends(tmp_path: Path)
 
 
 def test_a_search_ends_where_nothing_more_is_predicted_to_fit(tmp_path: Path) -> None:
-    """All of the space needs more than 1 GiB; nothing forbids it but the space file, so the first trials do fit."""
+    """The whole space needs more than the 1 GiB of the space file; there is no other limit, so the first trials fit."""
     spec = spec_of(tmp_path, "tpe", resources={"memory_gb": 1}, space={"n": SPACE["n"]})
     history = search(spec, tmp_path / "journal", limit_gib=100.0)
     assert len(history.trials) == 3
 
 
 def test_the_search_waits_for_what_is_running_before_it_ends(tmp_path: Path) -> None:
-    """A peak that raises the limit lets a search go on that had nothing left to start."""
+    """A peak that raises the limit lets a search continue that had nothing left to start."""
     spec = spec_of(tmp_path, space={"n": {"type": "int", "low": 1, "high": 5}}, config={"x": 1.0})
     common: dict[str, Any] = {"metrics": {}, "checkpoint": None, "seconds": 1.0, "done": True}
     with Journal(tmp_path / "journal") as journal:

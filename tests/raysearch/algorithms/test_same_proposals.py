@@ -1,4 +1,4 @@
-"""Proposals stay the same value for value: a search that is taken up by a newer version goes on as it would have."""
+"""Tests that proposals never change, so that a search resumed by a newer version continues as it would have."""
 
 import json
 from pathlib import Path
@@ -14,10 +14,10 @@ from tests.raysearch.algorithms.test_algorithms import ALGORITHMS, spec_for
 from tests.raysearch.toy import SCORE_AND_COST, cost, run_search, score, toy_spec
 
 PROPOSED = Path(__file__).with_name("proposals.json")
-"""What every algorithm proposed by the name of the case, written before the algorithms became samplers of Optuna."""
+"""Proposals of every algorithm by the name of the case, stored before the algorithms became samplers of Optuna."""
 
 CASES = [
-    *(f"search {algorithm}" for algorithm in ALGORITHMS if algorithm != "gp"),  # which takes long
+    *(f"search {algorithm}" for algorithm in ALGORITHMS if algorithm != "gp"),  # gp takes long
     *(f"{kind} {algorithm}" for kind in ("parallel", "constrained") for algorithm in ALGORITHMS),
     "several tpe",
     "several nsga2",
@@ -30,7 +30,7 @@ def searched(spec: SearchSpec, folder: Path) -> list[Any]:
 
 
 def known(spec: SearchSpec, number: int, num_trials: int) -> TrialHistory:
-    """Trial `number` of a history in which two of twelve were infeasible, every third was stopped, and the last run."""
+    """Return trial `number` of a history: two of twelve infeasible, every third stopped, the last one running."""
     values: dict[str, Any] = {"x": (number * 0.37) % 1.0, "n": 1 + (number * 29) % 100, "kind": "ab"[number % 2]}
     if spec.search.algorithm == "grid":
         values |= {"x": 0.25 * (number % 5), "n": 1 + number % 3}

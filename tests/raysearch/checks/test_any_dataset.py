@@ -1,7 +1,7 @@
-"""Malformed and odd datasets: each trains, with the pixels counted that it has, or is told what is wrong with it.
+"""Tests of malformed and unusual datasets: each trains with the right pixel counts or gives the right messages.
 
-A case changes one good dataset and states either `Trains`, checked by preflight, two iterations and an evaluation, or
-`Faults`: exactly these, each by the file it names and words of its message.
+A case changes one good dataset and states either `Trains` (preflight, two iterations and an evaluation succeed) or
+`Faults` (exactly these, each with the file and words of the message).
 """
 
 import json
@@ -40,7 +40,7 @@ WITH_IDS = {"data.label_class_ids": [0, 74], "train.max_iters": 2}
 
 @dataclass(frozen=True)
 class Trains:
-    """Pixels of every class in the splits that differ from the good dataset's, and words of every notice."""
+    """Pixel counts of the splits that differ from the good dataset's, and words of every notice."""
 
     pixels: dict[str, tuple[int, ...]] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
@@ -88,7 +88,7 @@ def write(path: Path, data: bytes) -> None:
 
 
 def replace_image(data: Path, ending: str, pixels: Any, **options: Any) -> None:
-    """Training image b as another file."""
+    """Replace training image b by another file."""
     (data / "train/image/b.png").unlink()
     save(data / f"train/image/b.{ending}", pixels, **options)
 
@@ -100,13 +100,13 @@ def write_pair(data: Path, split: str, name: str, label: np.ndarray) -> None:
 
 
 def rename(data: Path, name: str, label_name: str | None = None) -> None:
-    """Give training pair b another name."""
+    """Rename training pair b."""
     (data / "train/image/b.png").rename(data / "train/image" / f"{name}.png")
     (data / "train/label/b.png").rename(data / "train/label" / f"{label_name or name}.png")
 
 
 def png(width: int, height: int, depth: int, colour: int, raw: bytes, interlace: int = 0) -> bytes:
-    """A PNG by hand, for what Pillow does not write."""
+    """Return a PNG that is assembled by hand, because Pillow cannot write it."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -116,7 +116,7 @@ def png(width: int, height: int, depth: int, colour: int, raw: bytes, interlace:
 
 
 def interlaced(pixels: np.ndarray) -> bytes:
-    """An Adam7 PNG of grey or RGB pixels."""
+    """Return an Adam7 PNG of grey or RGB pixels."""
     passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
     rows = [b"\0" + row.tobytes() for top, left, down, right in passes for row in pixels[top::down, left::right]]
     height, width = pixels.shape[:2]
@@ -124,7 +124,7 @@ def interlaced(pixels: np.ndarray) -> bytes:
 
 
 def rotated_jpeg(path: Path, orientation: Any) -> None:
-    """A photograph that lies on its side: stored 32 high and 24 wide, upright 24 high and 32 wide."""
+    """Write a photograph that must be rotated: it is stored with height 32 and width 24, and is 24 x 32 upright."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     save(path, np.rot90(RGB), exif=exif)
@@ -757,7 +757,7 @@ def fewer_images_than_a_batch(data: Path) -> None:
 
 
 def only(data: Path, train: list[np.ndarray], val: list[np.ndarray]) -> None:
-    """Nothing but these labels, each with an image of its size."""
+    """Replace the dataset by these labels, each with an image of its size."""
     for path in data.glob("*/*/*"):
         path.unlink()
     for split, labels in (("train", train), ("val", val)):
@@ -840,12 +840,12 @@ def test_what_may_not_be_read(closed: str, good: Path, tmp_path: Path) -> None:
     finally:
         (data / closed).chmod(mode)
     told = [str(fault) for fault in caught.value.faults]
-    assert len(told) == (1 if closed else 2), told  # of the whole dataset, both splits are told
+    assert len(told) == (1 if closed else 2), told  # faults of the whole dataset are reported for both splits
     assert all(str(data / closed) in fault and "Permission denied" in fault for fault in told)
 
 
 def test_the_commands_say_it_on_one_line_a_fault_and_exit_with_2(good: Path, tmp_path: Path) -> None:
-    """Processes of their own, at the same time: each takes seconds to import what it needs."""
+    """The commands run in processes of their own and in parallel, because imports take seconds."""
     environment = {**os.environ, "COLUMNS": "400", "LC_ALL": "C.UTF-8", "PYTHONUTF8": "0"}
     running = []
     for command, build in (

@@ -1,4 +1,4 @@
-"""What a search will take: measured trials, times and memory by hand, the dearest configs, all faults at once."""
+"""Tests of `check`: measured trials, time and memory by hand, the most expensive configs, all faults at once."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -107,7 +107,8 @@ class TestMeasure:
 class TestCheck:
     def test_time_is_iterations_times_seconds(self, tmp_path: Path) -> None:
         check = check_of(spec_of(tmp_path), measurement(1.0, 1.0), measurement(2.0, 2.0))
-        # A report of 10 s every 10 iterations: 2 s an iteration, 4 s of the dearest. 8 s for Ray, 1 s for two rounds.
+        # A report takes 10 s every 10 iterations: 2 s per iteration, 4 s at most. Ray takes 8 s, two rounds of trials 1
+        # s.
         assert check.seconds == Interval(150 * 2 + 9, 175 * 2.5 + 9, 200 * 3 + 9)
         assert check.confirm_seconds == 600
         assert check_of(spec_of(tmp_path), NotMeasured("late", is_fault=False)).seconds is None
@@ -136,7 +137,7 @@ class TestCheck:
     def test_memory_of_gpus_counts_by_gpu(self, tmp_path: Path) -> None:
         machine = replace(MACHINE, gpus=2, gpu_memory_bytes=10 * GB)
         check = check_of(spec_of(tmp_path), measurement(1.0, 6.0, on_gpu=True), machine=machine)
-        assert check.fit_into_memory == 2  # one on each, though 20 GB hold three
+        assert check.fit_into_memory == 2  # one on each GPU, though 20 GB would hold three
         assert check.warning is not None
         assert "the GPUs have (20.0 GB)" in check.warning
 

@@ -1,4 +1,4 @@
-"""A first space file from a dataset's folder: what it says, that it passes, what is said where it cannot be made."""
+"""Tests of the first space file for a dataset: its content, that it passes, and messages if it cannot be written."""
 
 import signal
 import sys
@@ -37,7 +37,7 @@ def write_pairs(
     mode: str = "L",
     parts: tuple[str, str] = ("image", "label"),
 ) -> None:
-    """Pairs whose first value has nearly all pixels, and every other one a row of 4 of them."""
+    """Write pairs in which the first value has nearly all pixels and every other one a row of 4."""
     for part in parts:
         (folder / part).mkdir(parents=True)
     for i in range(count):
@@ -104,7 +104,7 @@ def test_sizes_budget_and_resources_follow_images_and_machine(tmp_path: Path) ->
     large = write_dataset(tmp_path / "large", size=(720, 960))
     on_cpu = spec_of(large, tmp_path / "large.yaml")
     assert on_cpu.config["data"]["image_scale"] == 0.25
-    assert on_cpu.config["data"]["augmentation"]["crop_size"] == [160, 160]  # of 180 x 240
+    assert on_cpu.config["data"]["augmentation"]["crop_size"] == [160, 160]  # the images are 180 x 240
     on_gpu = spec_of(large, tmp_path / "gpu.yaml", SERVER)
     assert on_gpu.config["data"]["image_scale"] == 1.0
     assert on_gpu.config["data"]["augmentation"]["crop_size"] == [512, 512]
@@ -157,7 +157,7 @@ def test_a_folder_that_is_no_dataset_yet_is_told_the_command(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("seconds", "expected"),
     [
-        # As much as fits; fewer trials where eight do not fit; the least, and a word on it, where nothing does.
+        # As much as fits; fewer trials if eight do not fit; the minimum with a notice if nothing fits.
         (0.005, (8, 1000)),
         (0.5, None),
         (12.0, (4, 2)),
@@ -187,7 +187,7 @@ def test_a_quick_search_is_planned_to_end_in_time(
         assert found == expected
     assert (took.high < 480) == (seconds < 100)
     assert ("which is the least" in first.notices[-1]) == (seconds > 100)
-    if expected is None:  # and twice as much would not fit
+    if expected is None:  # twice as much would not fit
         text = first.text.replace(f"max_iters: {8 * found[1]}", f"max_iters: {20 * found[1]}")
         space.write_text(
             text.replace(f"report_iters: {found[1]}", f"report_iters: {5 * found[1] // 2}"), encoding="utf-8"
@@ -201,7 +201,7 @@ Command = Callable[..., int]
 
 @pytest.fixture
 def init(monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Runs `raysearch init ...` in this process, for its exit code."""
+    """Provide a function that runs `raysearch init ...` in this process and returns its exit code."""
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
 
     def run(*words: str | Path) -> int:
@@ -227,7 +227,7 @@ def test_nothing_is_overwritten(
 def test_from_a_folder_to_a_finished_search(
     tmp_path: Path, init: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Checked as it is written, but for the measuring, which has tests of its own; run in a small form."""
+    """The file is checked unchanged, except that nothing is measured, and run in a small version."""
     space, run = tmp_path / "first.yaml", tmp_path / "run"
     assert init(write_dataset(tmp_path / "data"), "--out", space) == 0
     assert f"python -m raysearch check {space}" in capsys.readouterr().out

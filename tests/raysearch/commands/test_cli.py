@@ -1,4 +1,4 @@
-"""The commands as a user types them, each a process of its own."""
+"""Tests of the commands as a user types them, each in a process of its own."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def space_file(folder: Path, **sections: Any) -> Path:
 
 
 def what(history: History) -> list[Any]:
-    """Everything but times and process numbers."""
+    """Return a history without times and process numbers."""
     return [
         (t.number, t.status, t.error, t.values, t.end_order, [(i, r.value) for i, r in sorted(t.reports.items())])
         for t in history.trials
@@ -180,7 +180,7 @@ def test_a_search_in_which_nothing_works_exits_with_1(tmp_path: Path) -> None:
 
 
 def test_the_default_trainable_from_space_file_to_trained_config(tmp_path: Path) -> None:
-    """Search, export, train and evaluate agree to the last digit."""
+    """Search, export, training and evaluation agree to the last digit."""
     tiny = {
         "data": {"drawn": {"num_train": 8, "num_val": 4, "size": [48, 64]}, "augmentation": {"crop_size": [32, 32]}},
         "contrast": {"proj_dim": 8, "memory": True, "memory_size": 50},
@@ -222,7 +222,7 @@ def test_the_default_trainable_from_space_file_to_trained_config(tmp_path: Path)
     exported = raysearch("export", run)
     assert json.loads(exported.stdout) == best
 
-    # Every trial of the one reused actor equals the same config trained by a fresh process.
+    # Every trial of the one reused actor equals the same config trained in a new process.
     table = pq.read_table(run / "results.parquet")
     expected = {
         "trial",

@@ -17,7 +17,7 @@ from trainables.losses.class_weights import class_weights
 
 
 class Ended(NamedTuple):
-    """What a command left."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -33,7 +33,7 @@ Command = Callable[..., Ended]
 
 @pytest.fixture
 def data(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs `raysearch data ...` in this process."""
+    """Provide a function that runs `raysearch data ...` in this process."""
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
 
     def run(*words: str | Path) -> Ended:
@@ -49,7 +49,10 @@ def data(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
-    """Ten training and five validation pairs; value 2 in every other one, 255 in a corner; 0 : 1 is 26 : 1."""
+    """Create ten training and five validation pairs.
+
+    Value 2 is in every other label, and 255 is in a corner. There are 26 pixels of value 0 for each of value 1.
+    """
     folder = tmp_path / "data set 数据"
     for split, count in (("train", 10), ("val", 5)):
         for part in ("image", "label"):

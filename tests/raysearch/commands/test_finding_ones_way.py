@@ -1,4 +1,4 @@
-"""Help, completion and suggestions: what the command line tells one who does not know it yet."""
+"""Tests of help, completion and suggestions, which guide users who do not know the command line."""
 
 import shlex
 import sys
@@ -17,11 +17,11 @@ OWN_EXAMPLES = {
     "raysearch run potatoes.yaml --set search.trials=8",
     "raysearch init camvid --preset camvid --out camvid.yaml",
 }
-"""Examples whose parts are tried in other tests: names of shipped files, --set, presets, --nearest."""
+"""Examples that other tests try: names of shipped files, --set, presets, --nearest."""
 
 
 def all_commands() -> dict[str, list[str]]:
-    """Every command -> the examples below its help."""
+    """Return the examples in the help of every command."""
     found = {}
     root = get_command(cli.app)
     for name, command in root.commands.items():
@@ -50,7 +50,7 @@ def test_every_command_has_examples_and_they_are_those_that_the_pages_try() -> N
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with two runs and two space files."""
+    """Create a working directory with two runs and two space files, and change to it."""
     for name in ("runs/potatoes-1", "runs/carrots-1", "elsewhere"):
         (tmp_path / name).mkdir(parents=True)
     for name in ("runs/potatoes-1", "runs/carrots-1"):
@@ -62,7 +62,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def completed(words: str, shell: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """What a shell would offer at the end of a command line, by the variables that it sets."""
+    """Return the completions that a shell would offer at the end of a command line."""
     typed = words.split(" ")
     monkeypatch.setattr(sys, "argv", ["raysearch"])
     monkeypatch.setattr(cli.signal, "signal", lambda *_: None)

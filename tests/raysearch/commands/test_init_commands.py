@@ -1,4 +1,4 @@
-"""Every command that `init` prints runs as it is printed, and leads to a space file."""
+"""Tests that every command printed by `init` runs as printed and leads to a space file."""
 
 import re
 import shlex
@@ -24,12 +24,12 @@ from trainables.data.folder import find_pairs
 from trainables.data.image_files import read_label
 
 Save = Callable[[Path, str, NDArray[np.uint8], NDArray[np.uint8]], None]
-"""Writes the image and the label of a name into the folder of a split, or of the whole."""
+"""Function that writes the image and the label of a name into the folder of a split or of the whole dataset."""
 
 
 @pytest.fixture
 def raysearch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[str], tuple[int, str]]:
-    """Runs a command line as a shell would, in this process; gives its exit code and what it printed."""
+    """Provide a function that runs a command line in this process and returns its exit code and output."""
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
 
     def run(line: str) -> tuple[int, str]:
@@ -55,7 +55,7 @@ def pairs(count: int, values: tuple[int, ...]) -> list[tuple[NDArray[np.uint8], 
 
 
 def write(root: Path, image_at: str, label_at: str, values: tuple[int, ...] = (0, 1, 2), mode: str = "L") -> Path:
-    """A dataset by patterns of its paths in which {split} and {name} stand for these."""
+    """Write a dataset; {split} and {name} in the path patterns are replaced."""
     for split, count in (("train", 8), ("val", 4)) if "{split}" in image_at else (("", 10),):
         for i, (image, label) in enumerate(pairs(count, values)):
             for pattern, pixels in ((image_at, image), (label_at, label)):
@@ -133,7 +133,7 @@ def test_what_init_prints_leads_to_a_space_file(
     spec = load_space(Path("first space.yaml"))
     assert spec.config["data"]["label_class_ids"] == ids
     preflight(spec)
-    # The pixels are those that were drawn.
+    # The pixels are unchanged.
     found = find_pairs(Path(spec.config["data"]["dir"]), "val")
     drawn = {np.unique(label, return_counts=True)[1].tobytes() for _, label in pairs(12, tuple(range(len(ids))))}
     counts = {np.unique(read_label(pair.label), return_counts=True)[1].tobytes() for pair in found}
@@ -189,5 +189,5 @@ def test_what_cannot_be_converted_is_said_in_place_of_a_command(
         Image.fromarray((np.arange(40 * 48).reshape(40, 48) % 300).astype(np.uint16)).save(path)
     code, said = raysearch("python -m raysearch init many")
     assert code == 2
-    assert "holds 299 label values" in said  # and 255
+    assert "holds 299 label values" in said  # besides 255
     assert "data convert" not in said

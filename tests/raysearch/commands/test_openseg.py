@@ -1,4 +1,4 @@
-"""Files of the openseg dialect where a config is wanted: on the command line, in a space file, and as an export."""
+"""Tests of openseg files in place of a config: on the command line, in a space file, and as an export."""
 
 import json
 import re
@@ -39,7 +39,7 @@ SPACE = {
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A complete file but for its network, which is a placeholder as in the published ones."""
+    """Write a file that is complete except for its network, which is a placeholder as in the published files."""
     config = Config.model_validate(
         {
             "data": {"dir": "images", "augmentation": {"crop_size": [32, 48]}},
@@ -189,7 +189,7 @@ class TestSpace:
 
 
 def run_of(tmp_path: Path, config: dict[str, Any], **other: Any) -> RunDir:
-    """The folder of a search whose one trial reported once."""
+    """Return the folder of a search with one trial that reported once."""
     spec = parse_space({**SPACE, "config": config, **other}, tmp_path)
     run_dir = RunDir.create("any", tmp_path / "run")
     run_dir.space.write_text(spec.to_yaml())

@@ -1,4 +1,4 @@
-"""`predict`, `score` and `evaluate` as a user types them, in this process: the starting of one is tested elsewhere."""
+"""Tests of `predict`, `score` and `evaluate` in this process; starting a process is tested elsewhere."""
 
 import io
 import json
@@ -23,7 +23,7 @@ from trainables.config import Config
 
 
 class Commands:
-    """Runs commands and keeps what they print."""
+    """A runner of commands that keeps their output."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         self._capsys, self._monkeypatch = capsys, monkeypatch
@@ -45,7 +45,7 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A config, its checkpoint and a validation split on disk."""
+    """Provide a config, its checkpoint and a validation split on disk."""
     from raysearch.execution import standalone
 
     folder = tmp_path_factory.mktemp("trained")
@@ -111,7 +111,7 @@ def test_a_terminal_sees_a_bar_and_a_file_sees_none(
         monkeypatch.setattr(console, "out", Console(force_terminal=words[0] == "train"))
         code, printed, _ = command(*words)
         assert code == 0
-        if words[0] == "train":  # a line that goes where the bar is passes it by
+        if words[0] == "train":  # lines are printed above the progress bar
             assert "iteration 2/2" in seen.getvalue()
             assert "iteration 2/2" not in printed
         assert words[0] in seen.getvalue()

@@ -1,4 +1,4 @@
-"""Choices that are lists: through the space file, the samplers, the journal, the tables and the page."""
+"""Tests of choices that are lists, through the space file, the samplers, the journal, the tables and the page."""
 
 import json
 import warnings

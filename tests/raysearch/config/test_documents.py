@@ -1,4 +1,4 @@
-"""A file or folder of the wrong kind is called by its name, in one line, by everything that reads one."""
+"""Tests that every reader of files names a file or folder of the wrong kind in a single message."""
 
 import json
 from collections.abc import Callable
@@ -64,7 +64,7 @@ KINDS = {
 
 @pytest.fixture(scope="module")
 def things(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one of every kind."""
+    """Provide a folder with a file or folder of every kind."""
     folder = tmp_path_factory.mktemp("things")
     texts = {
         "space.yaml": SPACE,

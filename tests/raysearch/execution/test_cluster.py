@@ -1,4 +1,4 @@
-"""Which Ray a search runs on, and what is said where there is none; without a Ray."""
+"""Tests of which Ray a search uses and of the messages without one; no Ray is started."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from raysearch.space.spec import SearchSpec
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What Ray is started with; it does not start."""
+    """Provide the arguments with which Ray would be started."""
     calls: list[dict[str, Any]] = []
 
     def init(**words: Any) -> None:
@@ -35,7 +35,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def silent() -> Iterator[int]:
-    """A port that takes connections and never answers."""
+    """Provide a port that accepts connections and never answers."""
     with socket.socket() as listening:
         listening.bind(("0.0.0.0", 0))
         listening.listen()

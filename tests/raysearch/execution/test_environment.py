@@ -1,4 +1,4 @@
-"""Faults that hit all trials alike, told from those of a trial's own values; without Ray."""
+"""Tests that faults of the environment, which hit all trials, are distinguished from faults of a trial's values."""
 
 import errno
 import os
@@ -71,7 +71,7 @@ def test_a_folder_is_tried_by_writing_into_it(tmp_path: Path) -> None:
 
 
 def alike(folder: Path, rows: list[tuple[dict[str, Any], str | None]]) -> list[bool]:
-    """Whether the search halts after each trial: its values, and its error where it failed."""
+    """Return whether the search halts after each trial, given its values and its error if it failed."""
     spec, history = toy_spec(folder), History()
     counted = FailuresAlike(spec, history)
     halts = []

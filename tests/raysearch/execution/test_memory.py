@@ -38,7 +38,7 @@ def test_what_an_allocation_asked_for_counts_on_top_of_what_is_held(
 
 
 def test_a_gpu_says_what_was_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    """35 GiB held and 5 free are 40 GiB there were; 20 more were asked for, so 15 of 40 were lacking."""
+    """35 GiB held and 5 free make 40 GiB; 20 more were requested, so 15 of 40 were missing."""
     monkeypatch.setattr(memory, "_held_bytes", lambda: 35 * GIB)
     error = torch.OutOfMemoryError(CUDA)
     assert memory.is_out_of_memory(error)
@@ -46,7 +46,7 @@ def test_a_gpu_says_what_was_free(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_a_capped_gpu_allows_is_what_there_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    """7 GiB held, 20 more asked for, 8 allowed, though 5 GiB more were free: 19 of 8 were lacking."""
+    """7 GiB held, 20 more requested, 8 allowed although 5 more were free: 19 of 8 were missing."""
     capped = CUDA.replace("Of the allocated memory", "8.00 GiB allowed; Of the allocated memory")
     monkeypatch.setattr(memory, "_held_bytes", lambda: 7 * GIB)
     assert memory.shortage(torch.OutOfMemoryError(capped), 8 * GIB) == memory.Shortage(27 * GIB, pytest.approx(19 / 8))

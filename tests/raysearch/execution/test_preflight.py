@@ -1,4 +1,4 @@
-"""What is looked at before any trial starts: the config, and every choice of the space."""
+"""Tests of the checks before the first trial: the config, and every choice of the space."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,7 +64,7 @@ def batch_faults(tmp_path: Path, space: Mapping[str, Any], **sections: Any) -> l
 
 
 def test_a_combination_that_lets_one_image_through_at_once_is_found(tmp_path: Path) -> None:
-    """At stride 32 a crop of 32 pixels is one value a channel; 3 images in parts of 2 leave a part of one."""
+    """At stride 32 a crop of 32 pixels gives one value per channel; 3 images in parts of 2 leave a part of one."""
     space = {"train.batch_size": BATCH, "train.micro_batch_size": PARTS}
     (line,) = batch_faults(tmp_path, space)
     assert line.startswith("space: train.batch_size = 3, train.micro_batch_size = 2: train.batch_size = 3 in 2 parts")

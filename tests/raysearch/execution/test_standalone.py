@@ -24,11 +24,11 @@ CONFIG = tiny(VALUES)
 
 
 class KilledError(BaseException):
-    """Stands for a kill: nothing below may catch it."""
+    """A stand-in for a kill, which no code may catch."""
 
 
 def quiet(line: str) -> None:
-    """Print nothing."""
+    """Discard a line."""
 
 
 def rows(out: Path) -> list[dict[str, Any]]:
@@ -53,7 +53,7 @@ def assert_same_training(out: Path, reference: Path) -> None:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A training that ran to its end."""
+    """Provide a completed training."""
     torch.set_num_threads(1)
     out = tmp_path_factory.mktemp("trained") / "new" / "out"
     standalone.train(CONFIG, out, say=quiet)
@@ -122,7 +122,7 @@ def kill_after_the_table(patch: pytest.MonkeyPatch, k: int) -> Callable[[str], N
 
 
 def kill_within_a_save(patch: pytest.MonkeyPatch, k: int) -> Callable[[str], None]:
-    # Three files a checkpoint; the second tensor file is not there yet.
+    # A checkpoint has three files; the second tensor file is not written yet.
     _kill_at_call(patch, torch, "save", 2 * k, before=True)
     return quiet
 
@@ -133,7 +133,7 @@ def kill_after_a_save(patch: pytest.MonkeyPatch, k: int) -> Callable[[str], None
 
 
 def kill_between_the_renames(patch: pytest.MonkeyPatch, k: int) -> Callable[[str], None]:
-    # The first save renames once, every later one twice: the old one away and the new one into place.
+    # The first save renames once, every later one twice: the old folder away and the new one into place.
     _kill_at_call(patch, Path, "rename", 2 * k - 1, before=True)
     return quiet
 
@@ -285,7 +285,7 @@ class TestScore:
 
 
 def write_pairs(folder: Path, split: str, *labels: np.ndarray) -> Path:
-    """A split of random images with these labels."""
+    """Write a split of random images with these labels."""
     for i, label in enumerate(labels):
         image = np.random.default_rng(i).integers(0, 256, (*label.shape, 3)).astype(np.uint8)
         for part, pixels in (("image", image), ("label", label.astype(np.uint8))):
@@ -295,7 +295,7 @@ def write_pairs(folder: Path, split: str, *labels: np.ndarray) -> Path:
 
 
 class TestSecondDataset:
-    """A dataset that the network was not trained on; windows are the training crop, 32x32."""
+    """A dataset that the network was not trained on; windows have the size of the training crop, 32 x 32."""
 
     @pytest.mark.parametrize("mode", ["ss", "ms", "sscrop", "mscrop"])
     @pytest.mark.parametrize("split", ["val", "test"])
@@ -324,7 +324,7 @@ class TestSecondDataset:
             "note: val: class 3 (raw value 145) has no pixel; it is no part of the mean IoU unless it is predicted",
         ]
         predicted = confusion.counts.any(axis=0)
-        for k in (1, 3):  # absent from the labels: out of the mean, unless the network predicts it
+        for k in (1, 3):  # a class absent from the labels only counts if the network predicts it
             assert confusion.iou()[k] == 0.0 if predicted[k] else np.isnan(confusion.iou()[k])
 
     def test_with_other_label_values_is_wrong_input_not_a_score_of_nothing(self, trained: Path, tmp_path: Path) -> None:
@@ -341,7 +341,7 @@ class TestPredict:
     ) -> None:
         config = tiny({**VALUES, "evaluation.mode": mode, "evaluation.flip": True, "evaluation.scales": [0.5, 1.0]})
         write_split(tmp_path, config, "val")
-        image, label = np.full((41, 23, 3), 90, np.uint8), np.full((41, 23), 128, np.uint8)  # of another size
+        image, label = np.full((41, 23, 3), 90, np.uint8), np.full((41, 23), 128, np.uint8)  # another size
         Image.fromarray(image).save(tmp_path / "val" / "image" / "10.png")
         Image.fromarray(label).save(tmp_path / "val" / "label" / "10.png")
         out, calls = tmp_path / "new" / "out", []

@@ -1,4 +1,4 @@
-"""The wrapper around a trainable, without Ray."""
+"""Tests of the wrapper around a trainable, without Ray."""
 
 import errno
 import math
@@ -42,7 +42,7 @@ class Hungry(Counting):
 
 
 class Careful(Counting):
-    """Looks at its data before it starts, and reads them in the second step."""
+    """A trainable that checks its data before it starts and reads them in the second step."""
 
     @staticmethod
     def preflight(config: dict[str, Any]) -> list[str]:
@@ -142,7 +142,7 @@ def test_a_checkpoint_that_cannot_be_written_halts_the_search(folder: Path, numb
 def test_a_folder_that_takes_no_file_halts_the_search_whatever_was_raised(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As torch does where the disk is full: "file write failed", and no more."""
+    """On a full disk, torch only says "file write failed"."""
 
     def error(place: str) -> RuntimeError:
         return RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
@@ -184,7 +184,7 @@ def test_a_checkpoint_is_on_the_disk_before_the_search_hears_of_it(
 
 
 def test_a_second_actor_that_is_set_up_late_deletes_nothing(folder: Path) -> None:
-    """Ray may hand a trial to a freed actor while the trial's own one is starting."""
+    """Ray may give a trial to a free actor while the trial's own one is starting."""
     first = actor(folder)
     first.step()
     first.step()
@@ -227,7 +227,7 @@ def test_a_worker_is_named_by_its_process_and_prints_every_trial_that_it_begins(
 
 
 class Growing(Counting):
-    """Takes 100 MB in its second step, and gives them back before the report."""
+    """A trainable that allocates 100 MB in its second step and frees them before the report."""
 
     def step(self) -> dict[str, Any]:
         held = np.ones(10**8 // 8) if self.count == 1 else None
@@ -250,7 +250,7 @@ def resident_bytes() -> int:
 
 
 def test_a_trial_that_takes_more_than_the_space_file_allows_is_infeasible(folder: Path) -> None:
-    """Though the system had the memory, and though it was given back before the report."""
+    """The limit counts even if the system has the memory and it was freed before the report."""
     limit = resident_bytes() + 50 * 2**20
     growing = actor(folder, Growing, memory_bytes=limit)
     first, second = (growing.step()[EVENT] for _ in range(2))

@@ -1,4 +1,4 @@
-"""Tune's side of a search, without Ray: what the scheduler makes of the events that reach it."""
+"""Tests of the scheduler's reaction to events from Tune, without Ray."""
 
 import pickle
 from pathlib import Path
@@ -55,7 +55,7 @@ def test_a_halt_stops_the_search_and_leaves_the_trial_to_be_taken_up(tmp_path: P
 def test_a_journal_that_cannot_be_written_stops_the_search_whatever_came(
     tmp_path: Path, event: Report | Ended | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A lost worker too, of which Tune says no more than that there is an error."""
+    """The event may also be a lost worker, for which Tune only reports an error."""
     error_file = tmp_path / "error.pkl"
     error_file.write_bytes(pickle.dumps(RuntimeError("the worker died")))
     with Journal(tmp_path / "study.journal") as journal:

@@ -15,7 +15,7 @@ def dominates(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
 
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_ranks_are_those_of_peeling_front_after_front(dimensions: int) -> None:
-    """Guards the private function of Optuna behind them."""
+    """This guards a private function of Optuna."""
     rng = random.Random(0)
     points = [tuple(float(rng.randrange(6)) for _ in range(dimensions)) for _ in range(60)]
     expected: dict[int, int] = {}
@@ -34,9 +34,9 @@ def test_nothing_has_no_ranks() -> None:
 
 
 def test_within_a_front_the_farthest_follows() -> None:
-    # One front from (0, 10) to (10, 0), the point (5, 9) behind it. Scaled by the ranges 10 and 10 the net begins at
-    # (0, 10), the best in the first objective; farthest from it (10, 0), then (4, 5), whose nearest taken is .64 away,
-    # (1, 9) being .14 and (9, 0.5) .11 from theirs.
+    # One front goes from (0, 10) to (10, 0), and the point (5, 9) is behind it. Both ranges are 10. The net starts at
+    # (0, 10), the best in the first objective. The farthest point from it is (10, 0). Then comes (4, 5), .64 away from
+    # its nearest chosen point, while (1, 9) is .14 and (9, 0.5) .11 away.
     points = [(1, 9), (10, 0), (4, 5), (0, 10), (9, 0.5), (5, 9)]
     assert best_places(points, 6) == [3, 1, 2, 0, 4, 5]
     assert best_places(points, 3) == [3, 1, 2]
@@ -70,7 +70,7 @@ def test_the_pareto_set_is_what_nothing_beats_in_all_objectives() -> None:
     history = of_two(
         ([(0.5, 2.0)], "completed"),
         ([(0.7, 4.0)], "completed"),
-        ([(0.6, 4.0)], "completed"),  # no better than trial 1 in either
+        ([(0.6, 4.0)], "completed"),  # not better than trial 1 in either objective
         ([(0.3, 1.0)], "stopped"),
         ([(0.9, 0.1)], "infeasible"),
         ([(0.9, 0.1)], "failed"),
@@ -88,7 +88,7 @@ def test_modes_turn_the_set_around() -> None:
 
 
 def test_a_trial_counts_with_its_best_report_by_the_first_objective() -> None:
-    """Not with the best of each, which no one config at no one iteration reaches."""
+    """The best values of each objective do not count, because no single report reaches them all."""
     history = of_two(([(0.5, 1.0), (0.7, 3.0), (0.6, 0.5)], "completed"))
     assert history.values_of(history.trials[0]) == (0.7, 3.0)
     assert history.losses((0.7, 3.0)) == (-0.7, 3.0)

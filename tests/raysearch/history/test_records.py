@@ -141,7 +141,7 @@ EVENTS: tuple[tuple[int | None, Event], ...] = (
     (2, Ended("failed", "KeyError: 'x'", values=(0.5,))),
     (3, Ended("infeasible", "score is nan at iteration 4")),
 )
-"""Number of a trial, and what happens to it: every kind of event, with and without what may be left out."""
+"""Number of a trial and an event: every kind of event, with and without its optional fields."""
 
 
 def test_the_lines_of_an_event_stay_as_they_always_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Runs that version 0.1 wrote, kept as files: journal, space file, tables and best config are still read, and agree."""
+"""Tests that stored runs of version 0.1 can still be read: journal, space file, tables and best config."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ NAMES = sorted(path.name for path in RUNS.iterdir())
 
 @pytest.fixture(params=NAMES)
 def run_dir(request: pytest.FixtureRequest, tmp_path: Path) -> RunDir:
-    """A copy of a run; its space file names the trainable where it lies today."""
+    """Provide a copy of a run whose space file refers to the present place of the trainable."""
     for name in NAMES:
         shutil.copytree(RUNS / name, tmp_path / name)
         space = tmp_path / name / "space.yaml"
@@ -55,9 +55,9 @@ def test_the_outcome_is_written_again(run_dir: RunDir) -> None:
     write_outcome(history, load_space(run_dir.space), run_dir)
     again = json.loads(run_dir.best_config.read_text(encoding="utf-8"))
     for block in (best["raysearch"], again["raysearch"]):
-        block.pop("space_sha256")  # the folder has moved, and the space file names it
+        block.pop("space_sha256")  # the folder has moved, and the space file contains it
         block.pop("versions")
-    kept = dict(leaves(again))  # a later version may add fields
+    kept = dict(leaves(again))  # later versions may add fields
     assert {path: kept.get(path) for path, _ in leaves(best)} == dict(leaves(best))
     assert (read_confirmation(run_dir, history) is not None) == ("confirmed" in best["raysearch"])
     assert run_dir.root.joinpath("report.html").is_file()

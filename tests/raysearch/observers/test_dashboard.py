@@ -1,4 +1,4 @@
-"""optuna-dashboard on a run, asked over HTTP."""
+"""Tests of optuna-dashboard on a run, over HTTP."""
 
 import json
 import threading
@@ -22,7 +22,7 @@ from tests.raysearch.toy import run_trial, toy_spec
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[DashboardServer, Search]]:
-    """A search that is going on, with three trials behind it."""
+    """Provide a running search after three trials."""
     run_dir = RunDir.create("toy", tmp_path / "run")
     with Journal(run_dir.journal) as journal:
         search = Search(toy_spec(tmp_path), journal)

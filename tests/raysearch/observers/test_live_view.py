@@ -1,4 +1,4 @@
-"""The block in the terminal as text at several widths, and what a real terminal gets to see."""
+"""Tests of the live view as text at several widths, and on a real terminal."""
 
 import io
 import os
@@ -96,7 +96,7 @@ print("the end")
 
 
 def on_a_terminal(tmp_path: Path, ends: str) -> str:
-    """All that a terminal of 80 columns is sent by a search without Ray."""
+    """Return everything that a search without Ray sends to a terminal of 80 columns."""
     leader, follower = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
     command = [sys.executable, "-c", SEARCH, str(tmp_path), ends]

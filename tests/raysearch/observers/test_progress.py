@@ -1,4 +1,4 @@
-"""How far a search is: counted by hand, and the same whether it is counted at once or trial by trial."""
+"""Tests of the progress of a search: counted by hand, and equal whether counted at once or trial by trial."""
 
 import time
 from dataclasses import replace
@@ -16,7 +16,7 @@ from tests.raysearch.toy import run_search, run_trial, toy_spec
 
 
 def by_hand(tmp_path: Path, **sections: Any) -> tuple[SearchSpec, History]:
-    """Rungs at 2 and 4 of 8 iterations."""
+    """Return a search with rungs at 2 and 4 of 8 iterations."""
     fast = {"images_per_second": 50.0}
     history = history_of(
         trial({"x": 0.9}, [0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.5, 0.55], is_default=True),
@@ -49,7 +49,7 @@ def test_a_search_by_hand(tmp_path: Path) -> None:
 
 
 def test_counting_along_gives_what_counting_at_the_end_does(tmp_path: Path) -> None:
-    """Every refresh of a search, in which trials diverge and pause, agrees with a fresh count of its history."""
+    """In a search with diverging and paused trials, every update agrees with a new count of the history."""
     promotion = {"name": "asha", "form": "promotion", "grace_iters": 2, "reduction_factor": 2, "max_iters": 8}
     spec = toy_spec(tmp_path, scheduler=promotion)
     seen: list[Progress] = []

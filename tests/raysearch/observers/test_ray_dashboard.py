@@ -1,4 +1,4 @@
-"""A search as Prometheus, Grafana's dashboard and the Ray dashboard see it while it runs, each of them a real one."""
+"""Tests of a running search in a real Prometheus, a real Grafana dashboard and a real Ray dashboard."""
 
 import json
 import os
@@ -57,7 +57,7 @@ driver.run(parse_space(document, folder), Path(sys.argv[3]), say=lambda line: No
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A search that runs: trial 0 ends soon, 1 and 2 go on until the tests are through. Where its pages are."""
+    """Provide the addresses of a running search: trial 0 ends soon, trials 1 and 2 continue until the tests end."""
     folder = tmp_path_factory.mktemp("watched")
     marker = folder / "marker"
     document = {
@@ -75,7 +75,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        # the tests hold no token, and need not wait as long as Ray does
+        # the tests have no token, and need not wait as long as Ray does
         env={**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_metrics_report_interval_ms": "1000"},
     )
     try:
@@ -97,7 +97,7 @@ def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 90) -> 
 
 
 class Prometheus:
-    """A real one that scrapes this Ray every second."""
+    """A real Prometheus that scrapes this Ray every second."""
 
     def __init__(self, target: str, folder: Path) -> None:
         with socket.socket() as free:
@@ -111,7 +111,7 @@ class Prometheus:
             self.process = subprocess.Popen([*command, f"--web.listen-address={address}"], stdout=log, stderr=log)
 
     def series(self, expression: str) -> list[tuple[dict[str, str], float]]:
-        """Labels and value of every series, now."""
+        """Return the labels and the current value of every series."""
         try:
             with urllib.request.urlopen(self._url + urllib.parse.quote(expression), timeout=10) as answer:
                 result = json.load(answer)["data"]["result"]
@@ -120,7 +120,7 @@ class Prometheus:
         return [(one["metric"], float(one["value"][1])) for one in result]
 
     def trials(self, expression: str) -> dict[str, float]:
-        """Value by trial."""
+        """Return the current values by trial."""
         return {labels["trial"]: value for labels, value in self.series(expression)}
 
 

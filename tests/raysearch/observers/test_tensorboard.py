@@ -1,4 +1,4 @@
-"""TensorBoard's files, read back record by record: every point of the journal once, whatever happened in between."""
+"""Tests of TensorBoard's files: every point of the journal is in them exactly once, whatever happened."""
 
 import math
 import struct
@@ -55,7 +55,7 @@ class Killed(BaseException):
 
 
 def search_on(run_dir: RunDir, spec: SearchSpec, num_reports: int = 1000) -> Search:
-    """Run a search, or go on with it, until so many reports are made; nothing is closed then."""
+    """Run or resume a search until `num_reports` reports, without closing anything."""
     with Journal(run_dir.journal) as journal:
         search = Search(spec, journal)
         board = TensorBoard()
@@ -111,7 +111,7 @@ def test_after_kills_no_curve_has_a_point_twice(tmp_path: Path, form: str) -> No
 
 
 def test_a_worker_that_begins_again_replaces_its_points(tmp_path: Path) -> None:
-    """A trainable without checkpoints starts over when its worker dies."""
+    """A trainable without checkpoints starts over if its worker dies."""
     run_dir = RunDir.create("toy", tmp_path / "run")
     spec = toy_spec(tmp_path)
     history = history_of(trial({"x": 0.5}, [0.1, 0.2, 0.3], "running", metrics={"loss": 1.0, "cost": 2.0}))

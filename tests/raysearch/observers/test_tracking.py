@@ -1,4 +1,4 @@
-"""Delivery to trackers: to one in memory that fails as it is told, and to a real MLflow and real files of W&B."""
+"""Tests of the delivery to trackers: one in memory that fails on demand, a real MLflow, and real files of W&B."""
 
 import json
 import socket
@@ -36,7 +36,7 @@ class Stop(BaseException):
 def search_on(
     run_dir: RunDir, spec: SearchSpec, tracker: Tracker, say: Callable[[str], None], num_reports: int = 1000
 ) -> History:
-    """Run a search, or go on with it, until so many reports are made, and deliver it."""
+    """Run or resume a search until `num_reports` reports, and deliver it."""
     with Journal(run_dir.journal) as journal:
         search = Search(spec, journal)
         delivery = Delivery(tracker, say)
@@ -63,7 +63,7 @@ def search_on(
 
 
 class InMemory:
-    """Keeps what it gets; `failing` says before every call whether it fails."""
+    """A tracker that keeps what it receives; `failing` decides for every call whether it fails."""
 
     name: ClassVar[str] = "memory"
 
@@ -205,7 +205,7 @@ def test_a_library_that_is_missing_is_a_fault_with_its_fix(tmp_path: Path, monke
 
 @pytest.fixture(scope="module")
 def mlflow_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of MLflow with a database of its own."""
+    """Provide a server of MLflow with a database of its own."""
     folder = tmp_path_factory.mktemp("mlflow")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -237,7 +237,7 @@ def _answers(url: str) -> bool:
 
 @needs_mlflow
 def test_mlflow_has_a_run_for_every_trial(tmp_path: Path, run_dir: RunDir, mlflow_address: str) -> None:
-    """Interrupted once, and cut off once in the middle of a delivery, whose request had arrived."""
+    """The search is interrupted once, and one delivery is cut off after its request has arrived."""
     from mlflow import MlflowClient
 
     spec = toy_spec(tmp_path, search={"algorithm": "random", "trials": 4, "seed": 3}, track={"mlflow": mlflow_address})
@@ -278,7 +278,7 @@ def test_mlflow_has_a_run_for_every_trial(tmp_path: Path, run_dir: RunDir, mlflo
 
 
 def records(file: Path) -> Iterator[Any]:
-    """What a file of W&B holds: LevelDB's log format, 32-KiB blocks of (crc, length, type, data), after 7 bytes."""
+    """Yield the records of a W&B file: LevelDB's log format, 32-KiB blocks of (crc, length, type, data) from byte 7."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     data, place, pieces = file.read_bytes(), 7, b""
@@ -290,13 +290,13 @@ def records(file: Path) -> Iterator[Any]:
         length, kind = struct.unpack("<HB", data[place + 4 : place + 7])
         pieces += data[place + 7 : place + 7 + length]
         place += 7 + length
-        if kind in (1, 4):  # whole, or the last piece
+        if kind in (1, 4):  # a whole record, or its last piece
             yield Record.FromString(pieces)
             pieces = b""
 
 
 def whole(file: Path) -> list[Any]:
-    """The records up to the last one, which the service of W&B writes a moment after a run is finished."""
+    """Return the records including the last one, which W&B writes a moment after a run has finished."""
     end = time.monotonic() + 60
     while not (read := list(records(file))) or not read[-1].HasField("exit"):
         assert time.monotonic() < end, f"{file} does not end"
@@ -306,7 +306,7 @@ def whole(file: Path) -> list[Any]:
 
 @pytest.mark.skipif(find_spec("wandb") is None, reason="needs wandb")
 def test_wandb_offline_has_a_run_for_every_trial(tmp_path: Path, run_dir: RunDir) -> None:
-    """Interrupted once: the run of the trial that ran is begun again under its id, and its first half is gone."""
+    """After an interruption, the run of the unfinished trial starts again under its id, without its first half."""
     spec = toy_spec(tmp_path, search={"algorithm": "random", "trials": 3, "seed": 3}, track={"wandb": "offline"})
     for num_reports in (11, 1000):
         history = search_on(run_dir, spec, WandbTracker("offline", spec, run_dir), print, num_reports)

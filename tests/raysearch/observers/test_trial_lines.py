@@ -1,4 +1,4 @@
-"""Two values that differ never look alike."""
+"""Tests that different values never look alike."""
 
 import pytest
 

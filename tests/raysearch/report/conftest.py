@@ -3,5 +3,5 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How sure the importances are is of no matter to the page."""
+    """Reduce the number of draws, because the precision of importances does not matter for the page."""
     monkeypatch.setattr("raysearch.results.importances._NUM_DRAWS", 2)

@@ -1,4 +1,4 @@
-"""Searches written down by hand, without a journal."""
+"""Histories of searches written by hand, without a journal."""
 
 import math
 import random
@@ -30,7 +30,7 @@ def trial(
     metrics: Mapping[str, Any] | None = None,
     space: Mapping[str, BaseDistribution] = SPACE,
 ) -> TrialHistory:
-    """A trial; a curve without iterations counts from 1."""
+    """Return a trial; a curve without iterations counts from 1."""
     points = curve if isinstance(curve, Mapping) else dict(enumerate(curve, start=1))
     distributions = {path: space[path] for path in values if path in space}
     return TrialHistory(
@@ -47,7 +47,7 @@ def trial(
 
 
 def history_of(*trials: TrialHistory, mode: Mode = "max", target: int | None = None) -> History:
-    """The trials, numbered in their order."""
+    """Return the history of trials numbered in their order."""
     history = History()
     history.mode, history.name = mode, "by hand"
     history.target_trials = len(trials) if target is None else target
@@ -72,8 +72,10 @@ RICH_RUNGS = (60, 120, 240)
 
 
 def rich_history(num_trials: int, num_workers: int = 4) -> History:
-    """A search in which everything occurs that a page can show: a score that depends on some of the values, stopped,
-    infeasible, failed and running trials, shared iterations, IoU of classes, workers that come and go.
+    """Return a history with everything that a page can show.
+
+    Its score depends on some of the values. It contains stopped, infeasible, failed and running trials, shared
+    iterations, IoU of classes, and changing workers.
     """
     rng = random.Random(0)
     free = [0.0] * num_workers
@@ -136,7 +138,7 @@ def rich_history(num_trials: int, num_workers: int = 4) -> History:
 
 
 def rich_view(num_trials: int = 60) -> SearchView:
-    """`rich_history` with everything beside it that a page can tell."""
+    """Return the view of `rich_history` with all additional results that a page can show."""
     history = rich_history(num_trials)
     best, second = [trial for trial in history.ranked() if not trial.is_default][:2]
     confirmed = (

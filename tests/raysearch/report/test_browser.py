@@ -1,4 +1,4 @@
-"""The page as a browser shows it, without a network; skipped where there is no Chromium."""
+"""Tests of the page in a browser without a network; skipped without Chromium."""
 
 import time
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def _pictures(folder: Path) -> Predictions:
     return Predictions(45, 0, 101, 64, classes, images)
 
 
-# What is wrong with a page, in words: empty where nothing is.
+# Returns what is wrong with a page, in words; empty if nothing is.
 FAULTS = """() => {
   const faults = [];
   const root = document.documentElement;
@@ -61,13 +61,13 @@ FAULTS = """() => {
 }"""
 
 
-# Figures take the width of the window a little after it changes.
+# Figures follow the width of the window with a delay.
 FITTED = """[...document.querySelectorAll(".plot")].every(
   (plot) => !plot.firstChild || plot.firstChild.offsetWidth <= plot.offsetWidth)"""
 
 
 def _wait_until(page, expression: str) -> None:
-    """The page's own policy keeps Playwright's from waiting in it."""
+    """Wait in this process, because the page's policy forbids Playwright's own waiting."""
     for _ in range(200):
         if page.evaluate(expression):
             return
@@ -107,7 +107,7 @@ def test_the_page_is_whole_at_every_width_in_both_schemes(browser, scheme: str, 
 
 def test_a_page_of_2000_trials_is_small_and_soon_written() -> None:
     view: SearchView = rich_view(2000)
-    for trial in view.history.trials:  # 20 reports where there was one
+    for trial in view.history.trials:  # 20 reports instead of one
         for iteration, report in list(trial.reports.items()):
             for k in range(1, 20):
                 between = replace(report, iteration=iteration - k, value=report.value - 0.001 * k, metrics={})

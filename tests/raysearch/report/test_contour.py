@@ -12,7 +12,7 @@ SPACE = {path: FloatDistribution(0.0, 1.0) for path in ("a", "b", "c")} | {"lr":
 
 
 def hill(sign: float = 1.0, mode: str = "max", noise: float = 0.0) -> ContourInfo | str:
-    """A hill over `a` and `lr` with its top at 0.3 and 0.1; `c` does nothing."""
+    """Return the contour of a hill over `a` and `lr` with its top at 0.3 and 0.1; `c` has no effect."""
     rng = random.Random(0)
     trials = []
     for number in range(60):

@@ -7,7 +7,7 @@ from tests.raysearch.report.histories import history_of, trial
 
 
 def _view(**facts: float) -> SearchView:
-    """Every report of a trial is an hour after the one before."""
+    """Return a view in which the reports of a trial are one hour apart."""
     trials = [
         trial({"views": 1}, {10: 0.1, 20: 0.2, 40: 0.3}),
         trial({"views": 2}, {10: 0.1, 20: 0.2}, "stopped", metrics={"iterations_shared": 5}),
@@ -27,9 +27,10 @@ def test_hours_spent_and_saved() -> None:
     assert info is not None
     assert (info.device, info.per_trial) == ("GPU", 0.5)
     assert info.hours == 0.5 * 7
-    # Trial 1 has trained 20 - 10 iterations itself in 2 hours and lacks 20: 4 hours. Trial 2 lacks 30, of 1/10 hour.
+    # Trial 1 has trained 20 - 10 iterations itself in 2 hours and lacks 20: 4 hours. Trial 2 lacks 30 of 1/10 hour
+    # each.
     assert info.saved_by_stopping == pytest.approx(0.5 * (4 + 3))
-    # Trial 1 shared 10 iterations, of 1/5 hour.
+    # Trial 1 shared 10 iterations of 1/5 hour each.
     assert info.saved_by_sharing == pytest.approx(0.5 * 2)
     assert (info.iterations_shared, info.num_stopped, info.of_failures) == (10, 2, 0.5)
     assert info.statuses == (

@@ -8,7 +8,7 @@ def row(path: str, method: Method, share: float, verdict: Verdict = "effect") ->
 
 
 def importances_of(num_trials: int = 40, **verdicts: tuple[Verdict, Verdict]) -> Importances:
-    """Equal shares of some values, with what fANOVA and PED-ANOVA say of each."""
+    """Return equal shares of some values, with the conclusions of fANOVA and PED-ANOVA for each."""
     share = 0.8 / len(verdicts)
     rows = [row(path, "fanova", share, one) for path, (one, _) in verdicts.items()]
     rows += [row(path, "ped_anova", share, other) for path, (_, other) in verdicts.items()]

@@ -24,7 +24,7 @@ def test_one_curve_a_trial_in_the_order_of_iterations() -> None:
     ]
     assert [(c.is_winner, c.is_default) for c in info.curves] == [(False, True), (False, False), (True, False)]
     assert info.curves[0].best == (20, 0.3)
-    assert info.rungs == (20, 60)  # none has come to 180
+    assert info.rungs == (20, 60)  # no trial has reached 180
     assert info.every == 1
 
 

@@ -41,7 +41,7 @@ EVIL = "<script>alert(1)</script>&<!--</pre>"
 
 
 class _Page(HTMLParser):
-    """The structure of a page: headings, elements with their attributes, and the figures' data."""
+    """The structure of a page: headings, elements with their attributes, and the data of the figures."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ def test_a_finished_search_has_every_panel_in_order(run: tuple[SearchSpec, RunDi
     assert links == [f"#{attributes['id']}" for tag, attributes in page.elements if tag == "section"]
     drawn = [attributes["id"] for _, attributes in page.elements if attributes.get("class") == "plot"]
     assert list(json.loads(page.figures)) == drawn
-    assert len(drawn) == 6 + 4 + 1  # a slice for each value, and the contour
+    assert len(drawn) == 6 + 4 + 1  # one slice per value, and the contour
     kinds = {trace["type"] for figure in json.loads(page.figures).values() for trace in figure["data"]}
     assert kinds <= TRACES
     assert path.stat().st_size < 8_000_000

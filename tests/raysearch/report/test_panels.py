@@ -1,4 +1,4 @@
-"""What holds of every panel, on every kind of search."""
+"""Tests that apply to every panel, on every kind of search."""
 
 import json
 import random

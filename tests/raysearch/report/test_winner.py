@@ -121,7 +121,7 @@ def confirmed(number: int, *values: float) -> ConfirmedTrial:
 
 
 class TestConfirmed:
-    """The search's pick is trial 2; new seeds prefer trial 1."""
+    """Trial 2 is the best of the search; trial 1 is the best with new seeds."""
 
     HISTORY = history_of(
         trial(DEFAULT, [0.1, 0.4, 0.3], is_default=True), trial(BETTER, [0.2, 0.65, 0.6]), trial(BETTER, [0.7])

@@ -28,7 +28,7 @@ DEFAULT, OTHER = {"optim.lr": 0.01}, {"optim.lr": 0.05}
 
 
 def history(mode: Mode = "max") -> History:
-    """The search's pick is trial 2."""
+    """Return a search whose best trial is trial 2."""
     return history_of(
         trial(DEFAULT, [0.4], is_default=True), trial(OTHER, [0.5]), trial(OTHER, [0.9]), trial(OTHER, [0.1]), mode=mode
     )
@@ -49,7 +49,7 @@ def confirmed(number: int, *values: float) -> ConfirmedTrial:
 
 
 def lead(*trials: ConfirmedTrial) -> Difference:
-    """What the first of some confirmed trials scores less the second."""
+    """Return the difference between the first two of some confirmed trials."""
     seeds = tuple(range(1, 1 + len(trials[0].values)))
     difference = Confirmation("max", "val", len(trials), seeds, trials, (), None).lead_over(trials[1])
     assert difference is not None
@@ -95,8 +95,9 @@ class TestDifference:
         assert not difference.distinguishable
 
     def test_of_several_configs_holds_for_all_pairs(self) -> None:
-        # Less config and seed means, (1, 3), (0, 2), (2, 1) leave (-.5, .5), (-.5, .5), (1, -1): 3 over 2 degrees of
-        # freedom. The studentized range of 3 means at 2 degrees of freedom is below 8.331 in 95 of 100 cases.
+        # The residuals of (1, 3), (0, 2), (2, 1) after config and seed means are (-.5, .5), (-.5, .5), (1, -1): a sum
+        # of squares of 3 over 2 degrees of freedom. The studentized range of 3 means with 2 degrees of freedom is below
+        # 8.331 in 95 of 100 cases.
         scores = [(1.0, 3.0), (0.0, 2.0), (2.0, 1.0)]
         assert tukey_half_width(scores) == pytest.approx(8.331 * (1.5 / 2) ** 0.5, abs=1e-3)
         difference = lead(*(confirmed(number, *values) for number, values in enumerate(scores)))
@@ -112,7 +113,7 @@ class TestDifference:
             assert half_width is not None
             means = sorted(sum(row) / 3 for row in scores)
             told_apart += means[-1] - means[0] > half_width
-        assert 8 <= told_apart <= 32  # 20 expected, the best against the worst of four equal configs
+        assert 8 <= told_apart <= 32  # 20 are expected, for the best against the worst of four equal configs
 
     def test_what_a_seed_does_to_all_cancels(self) -> None:
         one, other = confirmed(1, 0.52, 0.71, 0.31), confirmed(0, 0.50, 0.70, 0.30)
@@ -175,7 +176,7 @@ class TestConfirmation:
         assert confirmation is not None
         entry = confirmed_entry(confirmation, "miou", history())
         assert json.loads(json.dumps(entry)) == entry
-        # Residuals of the six scores sum to 0.0325 in squares, over 2 degrees of freedom; q of 3 means is 8.3308.
+        # The squared residuals of the six scores sum to 0.0325, over 2 degrees of freedom; q of 3 means is 8.3308.
         half_width = 8.3308 * (0.0325 / 2 / 2) ** 0.5
         assert entry.pop("interval_to_default") == pytest.approx([0.375 - half_width, 0.375 + half_width], abs=1e-4)
         assert entry == {

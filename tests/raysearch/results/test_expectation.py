@@ -33,7 +33,7 @@ def spec(tmp_path: Path) -> SearchSpec:
 
 
 def noisy_hill(sign: float) -> list[TrialHistory]:
-    """Thirty scores of a smooth hill at 0.4 with noise; a fortunate one, off the top, is the best of all."""
+    """Return thirty noisy scores of a smooth hill with its top at 0.4; a lucky trial beside the top is the best."""
     rng = np.random.default_rng(0)
     places = np.linspace(0.0, 1.0, 30)
     scores = [1.0 - 2.0 * (x - 0.4) ** 2 + 0.02 * rng.standard_normal() for x in places]

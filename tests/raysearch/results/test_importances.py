@@ -1,4 +1,4 @@
-"""Shares in scores whose true shares are known."""
+"""Tests with scores whose true shares are known."""
 
 import math
 import random
@@ -51,7 +51,7 @@ def history_for(
 
 @pytest.fixture
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For what does not depend on how sure the shares are."""
+    """Reduce the number of draws, for tests that do not depend on the intervals."""
     monkeypatch.setattr("raysearch.results.importances._NUM_DRAWS", 2)
 
 
@@ -61,7 +61,7 @@ def found_in(history: History) -> Importances:
 
 class TestFanova:
     def test_gives_the_shares_of_an_additive_function(self) -> None:
-        # The variances of 2u, u and the step of u at a half are 4/12, 1/12 and 1/4: of 8/12 in all.
+        # The variances of 2u, u and the step of u at a half are 4/12, 1/12 and 1/4, in total 8/12.
         points = np.random.default_rng(0).random((600, 4))
         values = 2 * points[:, 0] + points[:, 1] + (points[:, 2] > 0.5)
         assert fanova(points, values, num_trees=16, seed=0) == pytest.approx([1 / 2, 1 / 8, 3 / 8, 0.0], abs=0.04)
@@ -107,8 +107,8 @@ def test_a_conditional_value_has_its_own_share_and_not_that_of_its_condition() -
     of_gate = found_in(history_for(lambda values: float(values["gate"]))).of("fanova")
     assert (of_gate["gate"].verdict, of_gate["z"].verdict) == ("effect", "no effect shown")
     assert of_gate["gate"].share > 0.95
-    # Where the gate is open (a half of the space) z goes from -1 to 1, uniformly in its logarithm: 1/3 of variance
-    # there, of which 1/6 over all; a half of that is the mean over both gates, the other their interaction.
+    # If the gate is open (half of the space), z goes from -1 to 1, uniformly in its logarithm: a variance of 1/3 there
+    # and 1/6 over the whole space. Half of that is the mean over both gates, the other half is their interaction.
     of_both = found_in(history_for(lambda v: 2 * math.log10(v["z"]) / 3 - 1 if v["gate"] else 0.0, 250)).of("fanova")
     assert of_both["z"].share == pytest.approx(0.5, abs=0.1)
     assert (of_both["z"].verdict, of_both["y"].verdict) == ("effect", "no effect shown")
@@ -116,7 +116,7 @@ def test_a_conditional_value_has_its_own_share_and_not_that_of_its_condition() -
 
 
 def test_trials_are_compared_where_three_quarters_of_them_are(few_draws: None) -> None:
-    """The quarter that early stopping let on has scores beyond, which are not heard."""
+    """The quarter that continued after early stopping has later scores, which do not count."""
     rng = random.Random(0)
     drawn = [draw(rng) for _ in range(40)]
     stopped = [trial(v, {2: rng.random(), 5: math.log10(v["x"])}, "stopped", space=SPACE) for v in drawn]
@@ -144,7 +144,7 @@ def test_trials_that_cannot_win_do_not_count() -> None:
 class TestIdleValues:
     @staticmethod
     def counting(values: Mapping[str, Any], *shares: float | None) -> Any:
-        """A trial whose reports count `y`, where a share is given."""
+        """Return a trial whose reports count the effect of `y` if a share is given."""
         one = trial(values, [0.5] * len(shares), space=SPACE)
         for share, (iteration, report) in zip(shares, list(one.reports.items()), strict=True):
             metrics = {} if share is None else {f"{TOOK_EFFECT}/y": share}
@@ -172,7 +172,7 @@ class TestIdleValues:
     def test_are_found_in_a_search_with_the_trainer(
         self, low: int, expected: tuple[tuple[str, int], ...], tmp_path: Path
     ) -> None:
-        """A batch is two images, so two groups at least: of 64 samples a group gets 32 at the most."""
+        """A batch is two images, so there are at least two groups, and a group gets at most 32 of 64 samples."""
         fixed = {"contrast.max_samples": 64, "contrast.max_views": low, "train.max_iters": 2, "train.num_threads": 1}
         document = {
             "config": tiny(fixed).model_dump(mode="json"),

@@ -1,4 +1,4 @@
-"""What a search for several objectives leaves behind: columns, configs of the Pareto set, its panel."""
+"""Tests of the results of a search for several objectives: columns, configs of the Pareto set, its panel."""
 
 import json
 from pathlib import Path

@@ -41,7 +41,7 @@ def test_the_worst_come_first_and_the_median_of_the_others_after_them() -> None:
 
 @pytest.fixture(scope="module")
 def search(tmp_path_factory: pytest.TempPathFactory) -> Search:
-    """Two trained trials of the tiny config, the second a little better by what the journal says."""
+    """Provide a search with two trained trials of the tiny config, of which the second has a slightly better score."""
     folder = tmp_path_factory.mktemp("predicted")
     config = tiny({"data.drawn.num_val": 8}).model_dump(mode="json")
     space = {"optim.lr": {"type": "float", "low": 0.001, "high": 0.1}}

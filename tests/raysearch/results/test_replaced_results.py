@@ -1,4 +1,4 @@
-"""A kill while the results of a run are replaced loses none of them."""
+"""Tests that a kill during the replacement of results loses none of them."""
 
 import shutil
 from pathlib import Path

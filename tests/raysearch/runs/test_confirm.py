@@ -37,7 +37,7 @@ from tests.trainables.tiny import tiny
 from trainables.config import Config
 
 SELECTION = [0.5, 0.9, 0.7, 0.6]
-"""What the trials score in the search: its pick is trial 1, the default is trial 0."""
+"""Scores of the trials in the search: trial 1 is the best, trial 0 is the default."""
 
 
 def spec_of(folder: Path, **sections: Any) -> SearchSpec:
@@ -56,7 +56,7 @@ def spec_of(folder: Path, **sections: Any) -> SearchSpec:
 def search_in(
     folder: Path, *, unfinished: bool = False, status: Mapping[int, str] | None = None, **sections: Any
 ) -> RunDir:
-    """A search whose scores are made up, with a checkpoint for each trial."""
+    """Return a search with made-up scores and a checkpoint for each trial."""
     spec, run_dir = spec_of(folder, **sections), RunDir.create("tiny", folder / "run")
     run_dir.space.write_text(spec.to_yaml(), encoding="utf-8")
     run_trials(run_dir, SELECTION, unfinished=unfinished, status=status)
@@ -66,7 +66,7 @@ def search_in(
 def run_trials(
     run_dir: RunDir, scores: Sequence[float], *, unfinished: bool = False, status: Mapping[int, str] | None = None
 ) -> None:
-    """The next trials of a search, with made-up scores; more than it has left extend it."""
+    """Run the next trials of a search with made-up scores, and extend the search if necessary."""
     spec = load_space(run_dir.space)
     with Journal(run_dir.journal) as journal:
         search = Search(spec, journal)
@@ -113,7 +113,7 @@ def rows_of(run_dir: RunDir) -> list[tuple[int, int, float | None, int]]:
 
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Train in this process instead of a fresh one."""
+    """Train in this process instead of a new one."""
 
     def start(training: confirming.Training, metric: str, gpu: str | None) -> tuple[Any, Any]:
         receiver, sender = multiprocessing.Pipe(duplex=False)
@@ -130,7 +130,7 @@ Scores = Callable[[int, int], float]
 
 @pytest.fixture
 def made_up(in_process: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[Scores], list[str]]:
-    """Trainings whose scores are a function of trial and seed; gives the folders that were trained."""
+    """Provide a function that replaces training by scores of trial and seed, and returns the trained folders."""
 
     def use(score: Scores) -> list[str]:
         trained: list[str] = []
@@ -157,7 +157,7 @@ MEANS = {0: 0.25, 1: 0.5, 2: 0.75, 3: 0.125}
 
 
 def by_trial(number: int, seed: int) -> float:
-    """Trial 2 is the best; a seed adds the same to every config, but for a little."""
+    """Return a score for which trial 2 is the best; a seed has nearly the same effect on all configs."""
     return MEANS[number] + 0.01 * seed + 0.001 * ((number + seed) % 2)
 
 
@@ -330,7 +330,7 @@ class TestGoingOn:
 
 
 class TestAtTheEndOfASearch:
-    """`search.confirm`; the searches have finished, and `resume` does what `run` does after its last trial."""
+    """Tests of `search.confirm`; `resume` of a finished search does what `run` does after its last trial."""
 
     CONFIRM = {"algorithm": "random", "trials": len(SELECTION), "confirm": {"top": 2, "seeds": 2}}
 
@@ -400,7 +400,7 @@ class TestAtTheEndOfASearch:
 
 
 def images_in(folder: Path) -> Path:
-    """A dataset of one image a split, without test images."""
+    """Create a dataset of one image per split, without test images."""
     for split in ("train", "val"):
         for kind, mode in (("image", "RGB"), ("label", "L")):
             (folder / split / kind).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Real searches on a real local Ray."""
+"""Tests of real searches on a real local Ray."""
 
 import json
 from collections.abc import Iterator

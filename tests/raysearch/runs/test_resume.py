@@ -1,4 +1,4 @@
-"""What `resume` looks at before it goes on, and how a search ends that failed; without a Ray."""
+"""Tests of the checks before a resume, and of the end of a failed search; without Ray."""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ CONFIG: dict[str, Any] = {
 
 
 def begun(folder: Path, endings: list[str | None], **sections: Any) -> tuple[RunDir, SearchSpec]:
-    """A run whose trials ended like this: None after a report, else by that error; a further one is running."""
+    """Return a run whose trials ended with these errors, None meaning completed; one more trial is running."""
     document = {
         "name": "x",
         "config": CONFIG,

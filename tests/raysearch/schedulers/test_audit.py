@@ -56,7 +56,8 @@ def test_an_audited_trial_still_enters_the_rungs(tmp_path: Path) -> None:
         assert not search.history.trials[through + 1].is_audited
         assert search.take(through + 1, Report(iteration=2, value=0.9, **common)) is Decision.CONTINUE
         assert not search.history.trials[through + 2].is_audited
-        # Second of four, of which two go on; without the audited trial it would be second of three, of which one does.
+        # It is second of four, of which two pass; without the audited trial it would be second of three, of which one
+        # passes.
         assert search.take(through + 2, Report(iteration=2, value=0.7, **common)) is Decision.CONTINUE
 
 

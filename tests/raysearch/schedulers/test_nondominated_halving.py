@@ -1,4 +1,4 @@
-"""Decisions worked out by hand; losses, of which small is good, at a rung of iteration 2 that lets half of them on."""
+"""Tests with decisions computed by hand, for losses at a rung of iteration 2 that passes half of the trials."""
 
 from collections.abc import Sequence
 
@@ -17,8 +17,8 @@ def stops(rule: NondominatedHalving, number: int, iteration: int, losses: Sequen
 def test_a_rung_lets_the_best_half_on_front_by_front() -> None:
     rule = halving()
     losses = [(0.5, 0.5), (0.6, 0.6), (0.4, 0.4), (0.3, 0.9), (0.7, 0.7), (0.45, 0.45)]
-    # Of 1: best 1, trial 0. Of 2: best 1, trial 0. Of 3: best 1, trial 2. Of 4: best 2, the front of trials 2 and 3.
-    # Of 5: best 2, the same. Of 6: best 3, that front and of the next trial 5, which dominates 0, 1 and 4.
+    # Of 1: best 1, trial 0. Of 2: best 1, trial 0. Of 3: best 1, trial 2. Of 4: best 2, the front of trials 2 and 3. Of
+    # 5: best 2, the same. Of 6: best 3, that front and trial 5 of the next one, which dominates 0, 1 and 4.
     assert [stops(rule, number, 2, loss) for number, loss in enumerate(losses)] == [
         False,
         True,
@@ -32,8 +32,8 @@ def test_a_rung_lets_the_best_half_on_front_by_front() -> None:
 def test_where_a_front_is_cut_what_stays_lies_far_apart() -> None:
     rule = halving()
     losses = [(0.0, 1.0), (1.0, 0.0), (0.2, 0.8), (0.1, 0.9), (0.9, 0.1), (0.5, 0.5)]
-    # All on one front. Up to 3: best 1, the best in the first objective, trial 0. Of 4 and of 5: best 2, its ends 0 and
-    # 1. Of 6: best 3, the ends and trial 5, .71 from both.
+    # All are on one front. Up to 3: best 1, trial 0, the best in the first objective. Of 4 and of 5: best 2, its ends 0
+    # and 1. Of 6: best 3, the ends and trial 5, .71 from both.
     assert [stops(rule, number, 2, loss) for number, loss in enumerate(losses)] == [
         False,
         True,

@@ -1,4 +1,4 @@
-"""`grace_iters: auto`: the first rung from what full pilot trials show."""
+"""Tests of `grace_iters: auto`, which derives the first rung from pilot trials at full budget."""
 
 import random
 from pathlib import Path
@@ -23,7 +23,7 @@ SHUFFLED = [0.4, 0.1, 0.6, 0.2, 0.5, 0.3]  # rho = 1 - 6 * 32 / 210 = .09
 
 
 def curves(**scores: list[float]) -> list[dict[int, float]]:
-    """Of every trial, from the scores of all of them at `i<iteration>`."""
+    """Return the curve of every trial, given the scores of all trials at `i<iteration>`."""
     return [{int(name[1:]): column[k] for name, column in scores.items()} for k in range(6)]
 
 
@@ -106,7 +106,7 @@ def test_a_search_begins_with_full_trials_and_finds_its_rungs(tmp_path: Path) ->
     with Journal(path) as journal:
         rule = Search(spec, journal)._scheduler._rule  # type: ignore[attr-defined]
     assert isinstance(rule, SuccessiveHalving)
-    # The scores of the toy are ordered from the start.
+    # The scores of the toy trainable are in their final order from the start.
     assert rungs_of(spec, read_history(path)) == rule.rungs == (1, 2, 4)
     assert rungs_of(spec, History()) == ()
 

@@ -1,4 +1,4 @@
-"""Successive halving in its promotion form: trials pause at rungs and go on from there."""
+"""Tests of successive halving in its promotion form: trials pause at rungs and resume from there."""
 
 import random
 from pathlib import Path
@@ -137,7 +137,7 @@ def test_four_at_once_is_a_function_of_the_journal(tmp_path: Path) -> None:
             value = 1 - abs(trial.values["x"] - 0.5) - 0.1 / iteration
             if report(search, number, iteration, value) is not Decision.CONTINUE:
                 running.remove(number)
-            if rng.random() < 0.2:  # killed and opened again, with its four workers gone
+            if rng.random() < 0.2:  # killed and opened again, without its four workers
                 again = Search(spec, journal)
                 assert facts(again.history) == facts(search.history)
                 search, running = again, set()

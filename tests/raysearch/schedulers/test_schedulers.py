@@ -1,4 +1,4 @@
-"""What holds of every early-stopping rule, and what is particular to each."""
+"""Tests that apply to every scheduler, and tests of each one."""
 
 import random
 from collections import Counter
@@ -30,7 +30,7 @@ def spec_of(folder: Path, rule: str, **sections: Any) -> SearchSpec:
 
 
 def random_reports(seed: int, num_trials: int = 24) -> list[tuple[int, int, float]]:
-    """Reports of trials side by side, each at its own iterations; better trials tend to stay better."""
+    """Return reports of parallel trials, each at its own iterations; better trials tend to stay better."""
     rng = random.Random(seed)
     quality = [rng.gauss(0, 1) for _ in range(num_trials)]
     reached = dict.fromkeys(range(num_trials), 0)
@@ -102,7 +102,7 @@ def test_minimising_mirrors_maximising(tmp_path: Path, rule: str) -> None:
 
 
 def endings(folder: Path, rule: str, mode: str) -> list[Status]:
-    """How trials end whose scores, or the negatives of which where small is good, are reported side by side."""
+    """Return how trials end that report side by side; with mode min, the negatives of the scores are reported."""
     search = {"algorithm": "random", "trials": 24, "seed": 3}
     spec = spec_of(folder, rule, objective={"metric": "score", "mode": mode}, search=search)
     with Journal(folder / f"{mode}.journal") as journal:
@@ -155,7 +155,7 @@ def test_averages_at_a_step_between_the_reports_of_others() -> None:
         stops(rule, number, 6, 0.8)
     assert not stops(rule, 3, 4, 0.2), "at 4 the others' average is 0.2: that of their reports at 2"
     assert stops(rule, 4, 4, 0.19)
-    for number in range(5, 12):  # pass step 4 without a report there
+    for number in range(5, 12):  # these pass step 4 without a report there
         stops(rule, number, 3, 0.4)
         stops(rule, number, 6, 0.8)
     assert stops(rule, 12, 4, 0.39), "the median at 4 is now 0.4"

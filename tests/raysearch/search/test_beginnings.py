@@ -1,4 +1,4 @@
-"""Which trials may begin with the same training."""
+"""Tests of which trials can share their first iterations."""
 
 from pathlib import Path
 from typing import Any

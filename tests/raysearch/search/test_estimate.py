@@ -1,4 +1,4 @@
-"""How many iterations a search trains: what is known for sure to the last one, the rest within its interval."""
+"""Tests of the estimated iterations of a search: exact where they are certain, otherwise within the interval."""
 
 import time
 from itertools import pairwise
@@ -21,7 +21,7 @@ def sure(number: float) -> Interval:
 
 
 def spec_of(folder: Path, *, space: dict[str, Any] | None = None, **sections: Any) -> SearchSpec:
-    """A search with the default trainable: 100 iterations a trial, reports every 10."""
+    """Return a search with the default trainable: 100 iterations per trial, a report every 10."""
     document = {
         "name": "x",
         "config": {"train": {"max_iters": 100, "report_iters": 10, "batch_size": 2, **sections.pop("train", {})}},
@@ -48,7 +48,7 @@ def test_a_rung_lets_one_in_eta_on(tmp_path: Path) -> None:
     search = {"trials": 1000, "algorithm": "random"}
     found = estimate_search(spec_of(tmp_path, scheduler=rungs, search=search))
     assert found is not None
-    # Rungs at 10 and 50: 1000 * (10 + 40 / 5 + 50 / 25), more or less by the luck of the first to come.
+    # Rungs at 10 and 50: 1000 * (10 + 40 / 5 + 50 / 25), with a deviation that depends on the order of the trials.
     assert 20_000 * 0.75 < found.iterations.low < found.iterations.high < 20_000 * 1.25
     audited = estimate_search(spec_of(tmp_path, scheduler={**rungs, "audit_fraction": 1}, search=search))
     assert audited is not None
@@ -107,7 +107,7 @@ def test_shared_iterations_count_once_for_every_beginning(tmp_path: Path) -> Non
     by_seed = estimate_search(spec_of(tmp_path, space=heads, train={"shared_iters": 40}))
     assert by_seed is not None
     assert by_seed.iterations.median == 2 * 40 + 8 * 60  # a draw of 8 trials has both seeds
-    # Before the contrast starts, its values do not matter; the learning rate does.
+    # Before the contrast loss starts, its values have no effect; the learning rate has.
     contrast = {"contrast.temperature": {"type": "float", "low": 0.1, "high": 0.2}}
     config = {"train": {"max_iters": 100, "report_iters": 10}, "contrast": {"warmup_iters": 30}}
     warm = estimate_search(spec_of(tmp_path, space=contrast, config=config))

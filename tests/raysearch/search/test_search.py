@@ -110,7 +110,7 @@ def test_every_started_trial_counts(tmp_path: Path) -> None:
 def test_extending_a_search_is_as_if_it_had_been_longer_from_the_start(
     algorithm: str, rule: dict[str, Any], tmp_path: Path
 ) -> None:
-    """12 trials and 12 more are 24: suggestions, decisions and tables."""
+    """12 trials and 12 more equal 24 trials in suggestions, decisions and tables."""
     half = 7 if algorithm == "gp" else 12
     rule = {"grace_iters": 2, "reduction_factor": 2, "max_iters": 8, **rule}
     long = run_search(spec_for(algorithm, tmp_path, trials=2 * half, scheduler=rule), tmp_path / "long.journal")
@@ -243,7 +243,7 @@ def test_four_at_once_is_a_function_of_the_journal(tmp_path: Path) -> None:
 
 
 def fail_first(folder: Path, spec: SearchSpec, numbers: Collection[int]) -> Path:
-    """A search in which these of the first trials failed."""
+    """Return the journal of a search in which these of the first trials failed."""
     path = folder / "study.journal"
     with Journal(path) as journal:
         search = Search(spec, journal)

@@ -1,4 +1,4 @@
-"""A search for several objectives, from the suggestions to the rungs."""
+"""Tests of a search for several objectives, from suggestions to rungs."""
 
 import math
 import random
@@ -51,7 +51,7 @@ def test_cutting_the_journal_anywhere_gives_the_same_search(tmp_path: Path) -> N
 
 
 def report(search: Search, value: float, metrics: dict[str, Any], peak_memory_bytes: int | None = None) -> Decision:
-    """Start the next trial and report once for it, at the first rung."""
+    """Start the next trial and report once for it at the first rung."""
     proposal = search.propose()
     assert proposal is not None
     return search.take(
@@ -70,7 +70,7 @@ def report(search: Search, value: float, metrics: dict[str, Any], peak_memory_by
 
 @pytest.mark.parametrize(("by", "last"), [("first", Decision.STOP), ("nondominated_rank", Decision.CONTINUE)])
 def test_the_rule_by_rank_lets_the_cheapest_trial_on(by: str, last: Decision, tmp_path: Path) -> None:
-    """Of four trials on one front the rung lets two on: by rank the two ends of it."""
+    """Of four trials on one front the rung passes two; by rank, these are the two ends of the front."""
     spec = spec_for(tmp_path, scheduler={**BY_RANK, "by": by, "audit_fraction": 0.0})
     with Journal(tmp_path / "study.journal") as journal:
         search = Search(spec, journal)
@@ -106,7 +106,7 @@ def test_peak_memory_is_an_objective_that_is_measured_around_the_trial(tmp_path:
 
 
 def search_a_front(spec: SearchSpec) -> History:
-    """Score 1 - x^2 - d and cost (1 - x)^2 + d, d the distance of slope from 0.5: the front is slope = 0.5."""
+    """Return a search with score 1 - x^2 - d and cost (1 - x)^2 + d, d = |slope - 0.5|; the front is slope = 0.5."""
     history = History()
     history.further = (("cost", "min"),)
     for number in range(spec.search.trials):
@@ -126,7 +126,7 @@ def add(history: History, spec: SearchSpec, values: dict[str, Any], score: float
 
 
 def test_a_gaussian_process_learns_from_all_objectives(tmp_path: Path) -> None:
-    """Both are best at x = 0.75."""
+    """Both objectives are best at x = 0.75."""
     spec = spec_for(tmp_path, "gp", space={"x": LINE["x"]})
     history = History()
     history.further = (("cost", "min"),)
@@ -140,7 +140,7 @@ def test_a_gaussian_process_learns_from_all_objectives(tmp_path: Path) -> None:
 
 
 def hypervolume(history: History) -> float:
-    """The area that the front dominates, up to score -1 and cost 2."""
+    """Return the area that the front dominates, up to score -1 and cost 2."""
     points = sorted((-values[0], values[1]) for t in history.trials if (values := history.values_of(t)))
     area, lowest = 0.0, 2.0
     for loss, cost in points:
@@ -162,7 +162,7 @@ def test_model_based_search_covers_more_of_a_front_than_random(algorithm: str, t
 
 
 def test_the_window_holds_a_front_from_end_to_end(tmp_path: Path) -> None:
-    """1000 trials on two lines, one dominating the other: the best are spread over the better one."""
+    """1000 trials lie on two lines, one of which dominates the other; the best are spread over the better line."""
     spec = spec_for(tmp_path, space=LINE)
     history = History()
     history.further = (("cost", "min"),)

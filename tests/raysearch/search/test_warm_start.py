@@ -38,7 +38,7 @@ def warm(folder: Path, *sources: Path | str, search: dict[str, Any] | None = Non
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a run of 24 trials, `earlier`."""
+    """Provide a folder with a run of 24 trials, `earlier`."""
     folder = tmp_path_factory.mktemp("work")
     spec = toy_spec(folder)
     run_dir = RunDir.create("toy", folder / "earlier")
@@ -69,7 +69,7 @@ def first_values(spec: SearchSpec) -> list[dict[str, Any]]:
 
 
 def test_a_run_of_the_same_circumstances_is_evidence(workplace: Path, earlier: History, tmp_path: Path) -> None:
-    """Every ending is told with its curve; an earlier trial is no row, no winner and does not count."""
+    """Every ended trial is passed with its curve; an earlier trial is not a row, cannot win and does not count."""
     spec = warm(workplace, "earlier")
     history = run_search(spec, tmp_path / "study.journal")
     assert [t.number for t in history.evidence] == list(range(-24, 0))
@@ -88,7 +88,7 @@ def test_a_run_of_the_same_circumstances_is_evidence(workplace: Path, earlier: H
 
 @pytest.mark.parametrize("algorithm", ["tpe", "gp", "cmaes"])
 def test_what_is_known_brings_a_search_nearer(algorithm: str, tmp_path: Path) -> None:
-    """The first suggestion after a bowl's 40 points lies nearer its ground than one after nothing, in the mean."""
+    """After 40 points of a bowl, the first suggestion is on average nearer its minimum than without them."""
     space = {name: {"type": "float", "low": 0.0, "high": 1.0} for name in ("x", "slope")}
     spec = toy_spec(tmp_path, space=space, search={"algorithm": algorithm, "trials": 9, "seed": 0})
     distributions = {parameter.path: parameter.distribution for parameter in spec.parameters}
@@ -138,7 +138,7 @@ def num_trials(records: tuple[Mapping[str, Any], ...]) -> int:
 
 
 def test_a_config_unlike_in_a_path_that_is_not_searched_is_not_evidence(workplace: Path, earlier: History) -> None:
-    """Trial by trial: where the earlier search happened to try the value that is fixed here, its score is the same."""
+    """The trials are compared one by one: those that tried the value that is fixed here are evidence."""
     fixed = {path: words for path, words in SPACE.items() if path != "n"}
     prior = read_prior(warm(workplace, "earlier", space=fixed, config={"n": 3}))
     assert num_trials(prior.evidence) == sum(trial.values["n"] == 3 for trial in earlier.trials)
@@ -201,7 +201,7 @@ ROWS = (
 )
 POINTS = [
     {"x": 0.5, "n": 16, "kind": "b", "slope": 0.75},  # the best of the first dataset
-    {"x": 0.9, "n": 32, "kind": "a"},  # the best of the second; open values are the config's own, slope is inactive
+    {"x": 0.9, "n": 32, "kind": "a"},  # the best of the second; open values come from the config, slope is inactive
     {"x": 0.25, "n": 8, "kind": "a"},
 ]
 
@@ -377,7 +377,7 @@ def test_a_point_that_breaks_a_rule_of_the_config_is_passed_over(tmp_path: Path)
 
 
 def test_the_search_is_a_function_of_its_journal_alone(workplace: Path, tmp_path: Path) -> None:
-    """Cut anywhere beyond its first line, it ends as it would have, though what it began with is gone."""
+    """A search cut anywhere after the first line of its journal ends as it would have, without its earlier sources."""
     shutil.copytree(workplace / "earlier", tmp_path / "earlier")
     spec = warm(tmp_path, "earlier", notes(tmp_path, *ROWS), search={"trials": 8})
     expected = run_search(spec, tmp_path / "study.journal")

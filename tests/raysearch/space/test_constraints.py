@@ -192,7 +192,7 @@ ALGORITHMS = ["tpe", "random", "qmc", "cmaes", "gp", "grid"]
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_no_algorithm_starts_what_breaks_a_constraint(algorithm: str, tmp_path: Path) -> None:
-    """A tenth of the draws holds both, and slope is 0.5 where it is not searched."""
+    """A tenth of the draws satisfies both constraints, and slope is 0.5 where it is not searched."""
     space = {**SPACE, "x": {**SPACE["x"], "step": 0.1}, "slope": {**SPACE["slope"], "step": 0.1}}
     trials = 8 if algorithm == "gp" else 16
     spec = toy_spec(
@@ -242,7 +242,7 @@ def test_a_strict_constraint_is_violated_where_both_sides_are_equal(tmp_path: Pa
 
 
 def search_with_floor(folder: Path, floor: str, losses: list[list[float]], algorithm: str = "tpe") -> History:
-    """Trials by hand: each reports (score, loss) pairs, one an iteration."""
+    """Run trials by hand; each reports (score, loss) pairs, one per iteration."""
     spec = toy_spec(folder, constraints=[floor], search={"algorithm": algorithm, "trials": len(losses), "seed": 0})
     with Journal(folder / "study.journal") as journal:
         search = Search(spec, journal)
@@ -257,7 +257,7 @@ def search_with_floor(folder: Path, floor: str, losses: list[list[float]], algor
 
 
 def test_a_trial_whose_best_report_breaks_a_floor_wins_only_where_none_holds_it(tmp_path: Path) -> None:
-    """Trial 0 has the best score and breaks the floor there; trial 1 breaks it early, and holds it where it is best."""
+    """Trial 0 has the best score but violates the floor there; trial 1 violates it early and meets it at its best."""
     history = search_with_floor(tmp_path, "loss <= 0.5", [[0.9, 0.8], [0.3, 0.9, 0.6, 0.4], [0.5, 0.1], [0.95, 0]])
     assert [trial.broken("max") for trial in history.trials] == [
         {"loss <= 0.5": pytest.approx(0.3)},
@@ -307,7 +307,7 @@ def test_the_best_so_far_and_a_confirmation_hold_the_floors(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("algorithm", ["tpe", "gp", "cmaes"])
 def test_model_based_search_keeps_to_a_floor(algorithm: str, tmp_path: Path) -> None:
-    """The score rises with x, the loss too, and breaks its floor beyond x = 0.5."""
+    """Score and loss rise with x; the loss violates its limit beyond x = 0.5."""
     trials = 14 if algorithm == "gp" else 40
     spec = toy_spec(
         tmp_path,

@@ -42,7 +42,7 @@ def test_every_shipped_space_file_is_right(name: str, validator: Draft202012Vali
 
 
 def changed(place: str, value: Any) -> dict[str, Any]:
-    """The right document with a value at a place, whose keys are parted by slashes."""
+    """Return the valid document with a value set at a place, whose keys are separated by slashes."""
     document = copy.deepcopy(RIGHT)
     *sections, key = place.split("/")
     inner = document

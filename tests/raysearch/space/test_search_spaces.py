@@ -1,4 +1,4 @@
-"""Every space file that is shipped."""
+"""Tests of every shipped space file."""
 
 from pathlib import Path
 

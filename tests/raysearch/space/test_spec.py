@@ -73,7 +73,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def changed(**changes: Any) -> dict[str, Any]:
-    """The base document with whole keys replaced, or removed by None; `a__b` reaches one level down."""
+    """Return the base document with whole keys replaced, or removed by None; `a__b` reaches one level down."""
     document = copy.deepcopy(BASE)
     for name, value in changes.items():
         key, _, below = name.partition("__")
@@ -151,7 +151,7 @@ def test_a_trial_config_holds_the_searched_values(folder: Path) -> None:
 
 
 def test_the_config_of_one_trial_becomes_that_of_another_by_its_searched_values(folder: Path) -> None:
-    """The default's and a conditional one's too: the values of the shared iterations are written out in all of them."""
+    """This includes the default and a conditional config: all of them contain the values of the shared iterations."""
     spec = spec_of(folder, changed(config__train={"max_iters": 600, "shared_iters": 50}))
     without_memory = {"contrast.temperature": 0.25, "contrast.max_views": 9, "contrast.memory": False}
     with_memory = {**without_memory, "contrast.temperature": 0.3, "contrast.memory": True, "contrast.memory_size": 700}

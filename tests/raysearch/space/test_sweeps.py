@@ -1,4 +1,4 @@
-"""Sweeps of W&B and Python dicts of ranges, against what their documentation says they mean."""
+"""Tests of W&B sweeps and Python dicts of ranges against the meaning in their documentation."""
 
 import math
 from pathlib import Path

@@ -8,7 +8,7 @@ from PIL import Image
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache folder of the test's own; splits that this process opened before belong to other folders."""
+    """Provide a cache folder for one test; splits opened before belong to other folders."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("TRAINABLES_CACHE_DIR", str(folder))
     return folder
@@ -30,12 +30,12 @@ def made_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def dataset(made_dataset: Path, tmp_path: Path) -> Path:
-    """Five training and three validation pairs of random pixels, every pair of its own size."""
+    """Provide five training and three validation pairs of random pixels, each pair of a different size."""
     return Path(shutil.copytree(made_dataset, tmp_path / "dataset"))
 
 
 def save(path: Path, pixels: object, mode: str | None = None) -> None:
-    """Write pixels as they are; `mode="P"` writes them as the indices of a palette."""
+    """Write pixels unchanged; `mode="P"` writes them as indices of a palette."""
     image = Image.fromarray(np.asarray(pixels, np.uint8))
     if mode == "P":
         image = image.convert("L")

@@ -1,4 +1,4 @@
-"""Tiny exports of every annotation tool, and the pixels that they must become."""
+"""Tests of tiny exports of every annotation tool, against the pixels that they stand for."""
 
 import base64
 import io
@@ -21,7 +21,7 @@ from trainables.data.image_files import read_label
 from trainables.errors import InputError
 
 HEIGHT, WIDTH = 6, 8
-# A rectangle of class a, and one of class b that covers its corner.
+# A rectangle of class a, and one of class b that covers a corner of it.
 A, B = (1, 1, 5, 4), (4, 3, 7, 6)
 """Left, top, right, bottom."""
 EXPECTED = np.array(
@@ -57,7 +57,7 @@ def images(folder: Path, names: list[str] = NAMES) -> None:
 
 
 def runs(mask: NDArray[np.bool_]) -> list[int]:
-    """Lengths of runs along the rows, beginning with those outside."""
+    """Return the lengths of runs along the rows; the first run is outside."""
     flat = mask.ravel()
     ends = [0, *(np.flatnonzero(np.diff(flat)) + 1).tolist(), flat.size]
     lengths = np.diff(ends).tolist()
@@ -65,7 +65,7 @@ def runs(mask: NDArray[np.bool_]) -> list[int]:
 
 
 def coco_document(names: list[str] = NAMES) -> dict[str, Any]:
-    """Class a as a polygon; class b as a polygon, as runs, and as compressed runs, by turns."""
+    """Return a COCO file: class a as polygons; class b as polygons, runs and compressed runs in turn."""
     document: dict[str, Any] = {"images": [], "annotations": []}
     document["categories"] = [{"id": 7, "name": "b"}, {"id": 3, "name": "a"}, {"id": 90, "name": "unused"}]
     packed = coco_mask.encode(np.asfortranarray(mask_of(B).astype(np.uint8)))
@@ -154,7 +154,7 @@ def cvat(folder: Path) -> None:
     for i, name in enumerate(NAMES):
         subset = "Train" if i < 4 else "Validation"
         text += f'<image id="{i}" name="{name}.png" subset="{subset}" width="{WIDTH}" height="{HEIGHT}">'
-        # What comes first in the file lies above by its z_order.
+        # The first shape in the file is on top by its z_order.
         left, top, right, bottom = B
         inside = runs(np.ones((bottom - top, right - left), bool))
         above = f'rle="{", ".join(map(str, inside))}" left="{left}" top="{top}" width="{right - left}" height="3"'
@@ -170,7 +170,7 @@ def cvat(folder: Path) -> None:
 
 
 def brush(mask: NDArray[np.bool_]) -> list[int]:
-    """Label Studio's bits: every run of the RGBA bytes as a repeated value, by 16 bits of length."""
+    """Return Label Studio's bits: every run of RGBA bytes as a repeated value, with 16 bits for its length."""
     values = np.repeat(np.where(mask, 255, 0).ravel(), 4)
     bits = f"{values.size:032b}" + f"{7:05b}" + "".join(f"{length:04b}" for length in (2, 3, 7, 15))
     start = 0
@@ -210,7 +210,7 @@ def supervisely(folder: Path) -> None:
     buffer = io.BytesIO()
     Image.fromarray(patch).convert("RGBA").save(buffer, "PNG")
     data = base64.b64encode(zlib.compress(buffer.getvalue())).decode()
-    exterior = [(A[0], A[1]), (A[2] - 1, A[1]), (A[2] - 1, A[3] - 1), (A[0], A[3] - 1)]  # of pixels
+    exterior = [(A[0], A[1]), (A[2] - 1, A[1]), (A[2] - 1, A[3] - 1), (A[0], A[3] - 1)]  # the corners are pixels
     for dataset, names in (("train", NAMES[:4]), ("val", NAMES[4:])):
         images(folder / dataset / "img", names)
         for name in names:
@@ -247,7 +247,7 @@ def test_an_export_becomes_the_pixels_that_were_drawn(kind: str, tmp_path: Path)
     converted = convert_export(source, made, name)
     assert {path: path.read_bytes() for path in source.rglob("*") if path.is_file()} == before
     assert converted.class_names == read_class_list(made) == names
-    if kind == "label studio":  # which knows no splits
+    if kind == "label studio":  # which has no splits
         assert set(converted.num_images) == {"train", "val"} and sum(converted.num_images.values()) == 6
     else:
         assert converted.num_images == {"train": 4, "val": 2}

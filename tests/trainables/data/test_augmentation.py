@@ -9,13 +9,13 @@ Pixels = np.ndarray
 
 
 def augmentation(**values: object) -> Augmentation:
-    """An augmentation that does nothing but what is asked for."""
+    """Return an augmentation that only makes the given changes."""
     plain = {"scale": (1.0, 1.0), "aspect": (1.0, 1.0), "flip": 0.0, "brightness": 0.0}
     return Augmentation(AugmentationConfig.model_validate(plain | values))
 
 
 def places(height: int, width: int) -> tuple[Pixels, Pixels]:
-    """An image whose colours tell row and column, and a label that tells the same more coarsely."""
+    """Return an image whose colours encode row and column, and a label that encodes them more coarsely."""
     rows, columns = np.mgrid[:height, :width]
     image = np.stack([rows, columns, np.full_like(rows, 7)], axis=-1).astype(np.uint8)
     return image, (rows // 20 * 16 + columns // 20).astype(np.uint8)
@@ -47,7 +47,7 @@ def test_label_and_image_stay_aligned(flip: float) -> None:
     for seed in range(50):
         pixels, ids = crop(image, label, rng(seed))
         inside = ids != 255
-        # the label says between which rows and columns the pixel must come from; half a pixel of rounding is allowed
+        # The label gives the range of rows and columns of the pixel; half a pixel of rounding is allowed.
         for channel, cell in ((0, ids // 16), (1, ids % 16)):
             position = pixels[..., channel].astype(float)
             assert (position[inside] >= 20.0 * cell[inside] - 1.5).all()
@@ -64,7 +64,7 @@ def test_flip_mirrors_image_and_label() -> None:
 
 def test_padding_is_mean_and_ignore_whatever_the_brightness() -> None:
     image, label = places(20, 30)
-    image[..., 2] = 0  # no pixel is of the mean's colour
+    image[..., 2] = 0  # no pixel has the colour of the mean
     crop = augmentation(crop_size=(64, 48), brightness=100.0, flip=0.5)
     seen = set()
     for seed in range(40):
@@ -77,11 +77,11 @@ def test_padding_is_mean_and_ignore_whatever_the_brightness() -> None:
         seen.add((int(rows.min()), int(columns.min())))
         assert rows.max() - rows.min() == 19
         assert columns.max() - columns.min() == 29
-    assert len(seen) > 25  # the image lies anywhere in the crop
+    assert len(seen) > 25  # the image can lie anywhere in the crop
 
 
 def quarter(height: int, width: int) -> tuple[Pixels, Pixels]:
-    """A pair whose class 1 fills the lower right quarter."""
+    """Return a pair in which class 1 fills the lower right quarter."""
     label = np.zeros((height, width), np.uint8)
     label[height // 2 :, width // 2 :] = 1
     return np.where(label[..., None] == 1, np.uint8(200), np.full((1, 1, 3), 100, np.uint8)), label
@@ -142,7 +142,7 @@ def test_label_values_survive_every_scale() -> None:
 
 
 def scales_of(crop: Augmentation, seeds: int) -> Pixels:
-    """Scales of height and width that single calls drew, from how far neighbours in the crop lie apart."""
+    """Return the drawn scales of height and width, measured by the distance of neighbouring pixels in the crop."""
     image = np.zeros((1000, 1000, 3), np.uint8)
     rows, columns = np.mgrid[:1000, :1000]
     image[..., 0], image[..., 1] = rows // 4, columns // 4
@@ -200,7 +200,7 @@ def test_the_generator_alone_decides() -> None:
     image, label = places(60, 80)
     config = AugmentationConfig(crop_size=(32, 32))
     first, second = Augmentation(config), Augmentation(config)
-    second(image, label, rng(9))  # what came before does not matter
+    second(image, label, rng(9))  # earlier calls have no effect
     np.random.seed(1)
     a = first(image, label, rng(4))
     np.random.seed(2)

@@ -81,7 +81,7 @@ def test_the_global_generators_are_left_alone(workers: int) -> None:
 def indices(
     folder: Path, *, batch_size: int, stop: int, num_images: int, seed: int = 0, images: list[int] | None = None
 ) -> list[int]:
-    """Which image every slot of the stream holds: image i is grey of level 10 i."""
+    """Return the index of the image in every slot of the stream; image i is grey of level 10 i."""
     for part in ("image", "label"):
         (folder / "train" / part).mkdir(parents=True)
     for i in range(num_images):
@@ -106,7 +106,7 @@ def test_every_epoch_holds_every_image_once_in_another_order(tmp_path: Path) -> 
     epochs = [stream[i : i + 7] for i in range(0, 28, 7)]
     assert [sorted(epoch) for epoch in epochs] == [list(range(7))] * 4
     assert len({tuple(epoch) for epoch in epochs}) == 4
-    # the stream does not depend on how it is cut into batches
+    # The stream does not depend on the batch size.
     assert indices(tmp_path / "b", batch_size=7, stop=4, num_images=7) == stream
 
 
@@ -124,7 +124,7 @@ def test_slots_of_one_image_are_augmented_differently() -> None:
 
 
 def test_the_order_of_an_epoch_is_not_the_augmentation_of_a_slot() -> None:
-    # NumPy takes [s, 1] and [s, 1, 0] for one seed; streams that share a seed would be correlated
+    # NumPy treats [s, 1] and [s, 1, 0] as the same seed; streams that share a seed would be correlated.
     seeds = []
     original = np.random.default_rng
 
@@ -149,7 +149,7 @@ def test_normalise_against_numpy() -> None:
     assert rgb.dtype == torch.float32
     assert rgb.is_contiguous()
     np.testing.assert_allclose(rgb.numpy(), ((image / 255 - mean) / std).transpose(2, 0, 1), atol=1e-5)
-    # the original trainer feeds blue first and takes the statistics in RGB order all the same
+    # The original trainer feeds blue first but applies the statistics in RGB order.
     np.testing.assert_allclose(bgr.numpy(), ((image[..., ::-1] / 255 - mean) / std).transpose(2, 0, 1), atol=1e-5)
 
 

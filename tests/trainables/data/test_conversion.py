@@ -131,7 +131,7 @@ class TestGreyLabels:
         assert done.class_ids == (0, 1, 2, 3, 4)
         assert read(tmp_path / "out" / "a.png") == [[3, 3, 255]]
         assert read(tmp_path / "out" / "b.png") == [[0, 1]]
-        assert read(tmp_path / "out" / "c.png") == [[2, 4]]  # 254 is a class, 255 is none
+        assert read(tmp_path / "out" / "c.png") == [[2, 4]]  # 254 is a class, 255 is ignored
 
     def test_spaced_values_and_contiguous_ones_train_alike(self, labels: Path, tmp_path: Path) -> None:
         raw = np.random.default_rng(0).choice([3, 40, 41, 200, 255], (20, 30))
@@ -266,7 +266,7 @@ class TestDatasets:
         def interrupted(*args: Any, **kwargs: Any) -> Any:
             with lock:
                 calls[0] += 1
-            if calls[0] == (5 if step == "_raw_values" else 2):  # the second of three files that are written
+            if calls[0] == (5 if step == "_raw_values" else 2):  # the second of three files to be written
                 raise error
             return original(*args, **kwargs)
 
@@ -294,7 +294,7 @@ class TestDatasets:
 
 class TestNearest:
     def blended(self, folder: Path, *values: int) -> Path:
-        """A label file of stripes with smooth edges."""
+        """Return a label file of stripes with smooth edges."""
         folder.mkdir()
         stripes = np.repeat(np.array(values, np.uint8), 4)[:, None].repeat(12, axis=1)
         Image.fromarray(stripes).resize((60, 60), Image.Resampling.BILINEAR).save(folder / "a.png")

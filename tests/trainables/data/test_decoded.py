@@ -46,7 +46,7 @@ def faults_of(folder: Path, split: str = "train") -> list[str]:
 
 
 def forget() -> None:
-    """As in a new process."""
+    """Forget opened splits, as in a new process."""
     decoded._opened.clear()
 
 
@@ -124,7 +124,7 @@ def test_any_size(tmp_path: Path, size: tuple[int, int]) -> None:
 
 
 def write_pair(folder: Path, image: object, label: object, ending: str = "png", mode: str | None = None) -> None:
-    """`train/image/a.<ending>` and `train/label/a.png`; ready PIL images are saved as they are."""
+    """Write `train/image/a.<ending>` and `train/label/a.png`; PIL images are saved unchanged."""
     for part in ("image", "label"):
         (folder / "train" / part).mkdir(parents=True, exist_ok=True)
     for path, pixels, given in (("image/a." + ending, image, None), ("label/a.png", label, mode)):
@@ -146,7 +146,7 @@ def test_images_of_every_kind_become_rgb(tmp_path: Path, kind: str) -> None:
         "grey": (Image.fromarray(grey), "png", np.dstack([grey] * 3)),
         "palette": (palette, "png", np.asarray(palette.convert("RGB"))),
         "rgba": (Image.fromarray(np.dstack([RGB, grey])), "png", RGB),
-        # 16 bits are scaled, not cut off at 255
+        # 16 bits are scaled, not cut off at 255.
         "grey 16": (Image.fromarray(grey.astype(np.uint16) * 257), "png", np.dstack([grey] * 3)),
         "bmp": (Image.fromarray(RGB), "bmp", RGB),
         "tiff": (Image.fromarray(RGB), "tiff", RGB),
@@ -161,7 +161,7 @@ def test_a_photograph_is_turned_as_its_camera_says(tmp_path: Path, ending: str) 
     upright = np.zeros((48, 32, 3), np.uint8)
     upright[:16] = 200
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned clockwise by 90 degrees
+    exif[0x0112] = 6  # to be rotated clockwise by 90 degrees
     write_pair(tmp_path, Image.fromarray(RGB), np.full((48, 32), 74))
     (tmp_path / "train" / "image" / "a.png").unlink()
     lying = np.ascontiguousarray(np.rot90(upright))
@@ -239,7 +239,7 @@ def test_a_truncated_image_alone_is_found(dataset: Path, cache: Path) -> None:
     path.write_bytes(path.read_bytes()[:-60])
     (fault,) = faults_of(dataset)
     assert fault.startswith(f"{path}: cannot be read (")
-    assert [file.suffix for file in cache.iterdir()] == [".lock"]  # nothing half-written is left
+    assert [file.suffix for file in cache.iterdir()] == [".lock"]  # no incomplete file is left
 
 
 @pytest.mark.parametrize(
@@ -313,11 +313,11 @@ def test_an_image_changed_in_place_is_noticed(dataset: Path, cache: Path, known:
     stat = path.stat()
     changed = 255 - read(path)
     save(path, changed)
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # as a copy that keeps times would leave it
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # as a copy that preserves times would leave it
     if not known:
         forget()
     assert_same([open_split(config_of(dataset), "train").image(1)], [changed])
-    assert_same([before.image(1)], [old])  # who has it open keeps the pixels it began with
+    assert_same([before.image(1)], [old])  # a reader keeps the pixels with which it opened the split
     assert len([folder for folder in cache.iterdir() if folder.is_dir()]) == 1  # the old copy is gone
 
 
@@ -410,9 +410,9 @@ def test_without_room_the_files_are_read_at_every_access(
         num_reads = len(reads)
         forget()
         open_split(config, "train")
-        assert len(reads) == num_reads  # what the files hold is known
+        assert len(reads) == num_reads  # the content of the files is known
     forget()
-    stored = open_split(config, "train")  # there is room now
+    stored = open_split(config, "train")  # now there is space
     assert list(cache.glob("*/images.bin"))
     assert_same(pixels_of(stored), pixels)
     np.testing.assert_array_equal(stored.histograms, histograms)

@@ -50,7 +50,7 @@ def test_the_drawing_leaves_the_global_generator_alone() -> None:
 
 
 def colour_counts(split: str) -> np.ndarray:
-    """(4, 512): pixels of every class and coarse colour."""
+    """Return the pixels of every class and coarse colour, (4, 512)."""
     images, labels = draw_split(DrawnConfig(), split)
     bins, values = np.stack(images).astype(np.int64) // 32 @ [1, 8, 64], np.stack(labels)
     return np.stack([np.bincount(bins[values == value], minlength=512) for value in (0, 74, 128, 145)])
@@ -59,7 +59,7 @@ def colour_counts(split: str) -> np.ndarray:
 @pytest.mark.parametrize("balanced", [0.0, 0.5, 1.0])
 def test_colour_alone_does_not_tell_the_classes_apart(balanced: float) -> None:
     train, val = colour_counts("train"), colour_counts("val")
-    # the best class of every colour, with classes weighted from by-their-pixels to all alike
+    # Predict the best class of every colour, with weights from proportional to pixels to equal for all classes.
     prediction = (train / train.sum(axis=1, keepdims=True) ** balanced).argmax(axis=0)
     hits = np.stack([val[:, prediction == k].sum(axis=1) for k in range(4)], axis=1)
     iou = hits.diagonal() / (hits.sum(axis=0) + hits.sum(axis=1) - hits.diagonal())

@@ -17,7 +17,7 @@ TWELVE = np.random.default_rng(6).integers(256, 4096, (4, 6, 3)).astype(np.uint1
 
 
 def stored(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """The pixels in the file of a picture that is seen as `pixels`; by the table of the EXIF standard."""
+    """Return the pixels to store for a picture that looks like `pixels`, by the table of the EXIF standard."""
     return np.ascontiguousarray(
         {
             1: pixels,
@@ -39,7 +39,7 @@ def exif_of(orientation: int) -> Image.Exif:
 
 
 def with_late_exif(path: Path) -> None:
-    """Move the EXIF chunk of a PNG behind its pixels, where the standard allows it too."""
+    """Move the EXIF chunk of a PNG behind its pixels, which the standard allows."""
     data, start, chunks = path.read_bytes(), 8, []
     while start < len(data):
         (length,) = struct.unpack(">I", data[start : start + 4])
@@ -106,7 +106,7 @@ class TestDepth:
     def test_the_upper_eight_significant_bits_are_kept(self, kind: str, ending: str, tmp_path: Path) -> None:
         alpha = np.full((4, 6, 1), 4095, np.uint16)
         written = {"grey": TWELVE[..., 0], "colour": TWELVE, "with alpha": np.concatenate([TWELVE, alpha], axis=2)}
-        cv2.imwrite(str(tmp_path / f"a.{ending}"), written[kind])  # takes BGR, Pillow writes no 16-bit colours
+        cv2.imwrite(str(tmp_path / f"a.{ending}"), written[kind])  # Pillow cannot write 16-bit colours
         seen = np.dstack([TWELVE[..., 0]] * 3) if kind == "grey" else TWELVE[..., ::-1]
         pixels, traits = read_image_and_traits(tmp_path / f"a.{ending}", 12)
         np.testing.assert_array_equal(pixels, seen >> 4)
@@ -177,13 +177,13 @@ def write_png(path: Path, size: tuple[int, int], *, depth: int, colour_type: int
 
 
 def write_tiff(path: Path, rgb: np.ndarray, order: str) -> None:
-    """A TIFF of 16-bit colours in a byte order."""
+    """Write a TIFF of 16-bit colours in a byte order."""
     data = rgb.astype(f"{order}u2").tobytes()
     _write_tiff(path, rgb.shape[:2], order, data, bits=(16, 16, 16))
 
 
 def write_packed_tiff(path: Path, grey: np.ndarray) -> None:
-    """A TIFF of 12 bits a pixel without a gap: two pixels in three bytes."""
+    """Write a TIFF of 12 bits per pixel without gaps: two pixels in three bytes."""
     flat = grey.ravel().astype(int)
     packed = [
         byte for a, b in zip(flat[::2], flat[1::2], strict=True) for byte in (a >> 4, (a & 15) << 4 | b >> 8, b & 255)

@@ -20,13 +20,13 @@ def write(folder: Path, **splits: list[np.ndarray]) -> Path:
             (folder / split / part).mkdir(parents=True)
         for i, label in enumerate(labels):
             save(folder / split / "label" / f"{i}.png", label)
-            image = np.full((*label.shape, 3), len(split) + 10 * i)  # no image of one split is in another
+            image = np.full((*label.shape, 3), len(split) + 10 * i)  # no image is in two splits
             save(folder / split / "image" / f"{i}.png", image)
     return folder
 
 
 def label_of(size: tuple[int, int] = (10, 20), **counts: int) -> np.ndarray:
-    """A label with so many pixels of `v<value>`, the rest 0."""
+    """Return a label with the given numbers of pixels of `v<value>`; the rest is 0."""
     label = np.zeros(size, np.uint8)
     flat, start = label.reshape(-1), 0
     for name, count in counts.items():
@@ -36,7 +36,7 @@ def label_of(size: tuple[int, int] = (10, 20), **counts: int) -> np.ndarray:
 
 
 def blended(*values: int) -> np.ndarray:
-    """A label (60, 60) of stripes whose edges were resized smoothly."""
+    """Return a label (60, 60) of stripes whose edges were resized smoothly."""
     stripes = np.repeat(np.array(values, np.uint8), 4)[:, None].repeat(12, axis=1)
     return np.asarray(Image.fromarray(stripes).resize((60, 60), Image.Resampling.BILINEAR))
 
@@ -88,7 +88,7 @@ def test_blended_labels_are_one_line_with_their_likely_classes_and_a_command(tmp
     assert "the classes are probably 0, 74, 200" in line
     assert line.endswith(f"data convert '{folder}' '{folder}_hard' --nearest")
     assert [other.split(":")[1] for other in others if "is ignored" in other] == [
-        " label value 200 is not in label_class_ids and is ignored"  # a class, and no value of an edge
+        " label value 200 is not in label_class_ids and is ignored"  # a class, not a value of an edge
     ]
 
 

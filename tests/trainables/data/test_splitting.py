@@ -66,7 +66,7 @@ class TestStratified:
             for indices in chosen.values():
                 assert presence[indices].any(axis=0).all()
 
-    @pytest.mark.parametrize("seed", [2595, 3228, 3426, 3822, 5150, 5863])  # where mending one class could rob another
+    @pytest.mark.parametrize("seed", [2595, 3228, 3426, 3822, 5150, 5863])  # a fix for one class could rob another
     def test_mending_robs_no_other_class(self, seed: int) -> None:
         rng = np.random.default_rng(seed)
         presence = presences(rng, 16, rng.uniform(0.05, 0.4, 8).tolist())
@@ -166,7 +166,7 @@ class TestStratified:
 
 @pytest.fixture
 def flat(tmp_path: Path) -> Path:
-    """Twenty pairs of four clips and two sites; class 3 in five of them."""
+    """Provide twenty pairs of four clips and two sites; class 3 is in five of them."""
     folder = tmp_path / "all images 全"
     for part in ("image", "label"):
         (folder / part).mkdir(parents=True)

@@ -23,7 +23,7 @@ def drawn(num_val: int = 40) -> tuple[DecodedSplit, DataConfig]:
 
 
 class Labels:
-    """A split of which only the labels are known: (N, K) pixels of every class, the raw values being the classes."""
+    """A split with labels only: pixels (N, K) of every class, where the raw values are the classes."""
 
     def __init__(self, pixels: np.ndarray) -> None:
         self.histograms = np.zeros((len(pixels), 256), np.int64)
@@ -100,9 +100,9 @@ def test_a_class_that_the_choice_lacks_is_noticed() -> None:
 
 
 def test_the_noise_is_that_of_so_many_images_of_equal_weight() -> None:
-    # Four classes with the same pixels in nine images: 0.06 / sqrt(4 * 9).
+    # Four classes with equal pixels in nine images: 0.06 / sqrt(4 * 9).
     assert difference_noise(np.full((9, 4), 50)) == pytest.approx(0.01)
-    # Of one class with 3, 1 and 0 pixels: (3 + 1)^2 / (9 + 1) = 1.6 images.
+    # One class with 3, 1 and 0 pixels: (3 + 1)^2 / (9 + 1) = 1.6 images.
     assert difference_noise(np.array([[3, 0], [1, 0], [0, 0]])) == pytest.approx(0.06 / 1.6**0.5)
 
 
@@ -118,7 +118,7 @@ def test_a_choice_too_small_to_tell_configs_apart_is_noticed() -> None:
 
 
 def presence_error(pixels: np.ndarray, chosen: list[int]) -> float:
-    """Mean difference, over the classes, between the images chosen that have it and its share of them."""
+    """Return the mean difference, over the classes, between the chosen images of a class and its share of them."""
     share = len(chosen) / len(pixels)
     return float(np.abs((pixels[chosen] > 0).sum(axis=0) - share * (pixels > 0).sum(axis=0)).mean())
 

@@ -1,4 +1,4 @@
-"""The contrast loss in plain loops over float64 numbers, written from the definition and nothing else."""
+"""The contrast loss in plain loops over float64 numbers, written from the definition alone."""
 
 import math
 from collections.abc import Callable
@@ -21,9 +21,11 @@ def contrast_reference(
     keys_are_anchors: bool = False,
     takes_part: npt.NDArray[np.bool_] | None = None,
 ) -> float:
-    """Mean over anchors and, before, over positives j of -log(e^s_ij / (e^s_ij + sum over negatives k of e^s_ik)).
+    """Return the mean over anchors of the mean over positives j of the contrast term.
 
-    `takes_part` (N, M) leaves pairs out of the sums; None: none.
+    The term is -log(e^s_ij / (e^s_ij + sum over negatives k of e^s_ik)).
+
+    `takes_part` (N, M) excludes pairs from the sums; None excludes none.
     """
     anchor_labels, key_labels = np.asarray(anchor_labels), np.asarray(key_labels)
     if takes_part is None:
@@ -49,7 +51,7 @@ def contrast_reference(
 
 
 def numerical_gradient(function: Callable[[Array], Any], at: Array, step: float = 1e-6) -> Array:
-    """Central differences of a scalar function of an array."""
+    """Return the gradient of a scalar function of an array by central differences."""
     gradient = np.zeros_like(at)
     for index in np.ndindex(at.shape):
         moved = at.copy()

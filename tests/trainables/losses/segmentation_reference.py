@@ -1,6 +1,6 @@
-"""The segmentation losses in NumPy and float64, each from its definition and nothing else.
+"""The segmentation losses in NumPy and float64, written from their definitions alone.
 
-All take logits (B, K, H, W) and labels (B, H, W) of the same resolution, 255 being ignored.
+All take logits (B, K, H, W) and labels (B, H, W) of the same resolution; 255 is ignored.
 """
 
 import math
@@ -16,7 +16,7 @@ Labels = npt.NDArray[np.int64]
 
 
 def segmentation_reference(config: LossConfig, logits: Array, labels: Labels, weights: Array) -> float:
-    """The main term that `config.segmentation` names, with class weights (K,)."""
+    """Return the main term that `config.segmentation` names, with class weights (K,)."""
     match config.segmentation:
         case "ce":
             return cross_entropy(logits, labels, weights)
@@ -38,7 +38,7 @@ def cross_entropy(logits: Array, labels: Labels, weights: Array) -> float:
 
 
 def ohem(logits: Array, labels: Labels, weights: Array, threshold: float, min_kept: int) -> float:
-    """Where no two pixels are equally hard: those below max(p_sorted[min_kept], threshold)."""
+    """Return OHEM cross entropy over pixels below max(p_sorted[min_kept], threshold), if no two are equally hard."""
     probabilities, classes = _labelled(logits, labels)
     p = probabilities[np.arange(len(classes)), classes]
     limit = max(np.sort(p)[min_kept], threshold) if min_kept < len(p) else math.inf
@@ -47,7 +47,7 @@ def ohem(logits: Array, labels: Labels, weights: Array, threshold: float, min_ke
 
 
 def lovasz_softmax(logits: Array, labels: Labels) -> float:
-    """By the definition of the Lovasz extension: the errors weigh what the Jaccard loss of growing sets gains."""
+    """Return the loss by the definition of the Lovász extension: errors weighted by the gain of the Jaccard loss."""
     probabilities, classes = _labelled(logits, labels)
     of_classes = []
     for c in sorted(set(classes.tolist())):
@@ -73,7 +73,7 @@ def bce(logits: Array, labels: Labels) -> float:
 
 
 def region_mutual_information(logits: Array, labels: Labels) -> float:
-    """Half the log determinant of the labels' covariance given the predictions, a dimension, above its lowest."""
+    """Return half the log determinant of the labels' covariance given the predictions, per dimension, shifted to 0."""
     alpha = 1e-3
     of_images = []
     for image_logits, image_labels in zip(logits, labels, strict=True):
@@ -93,14 +93,14 @@ def region_mutual_information(logits: Array, labels: Labels) -> float:
 
 
 def _region_vectors(plane: Array) -> Array:
-    """(9, N): the 3 x 3 neighbourhoods of the maxima over 3 x 3 windows, the first of which juts out by one pixel."""
+    """Return (9, N) 3 x 3 neighbourhoods of the maxima over 3 x 3 windows; the first window extends by one pixel."""
     padded = np.pad(plane, 1, constant_values=-np.inf)
     pooled = sliding_window_view(padded, (3, 3))[::3, ::3].max((2, 3))
     return np.asarray(sliding_window_view(pooled, (3, 3)).reshape(-1, 9).T)
 
 
 def _labelled(logits: Array, labels: Labels) -> tuple[Array, Labels]:
-    """Softmax probabilities (P, K) and classes (P,) of the pixels that are not ignored."""
+    """Return softmax probabilities (P, K) and classes (P,) of the pixels that are not ignored."""
     valid = labels != 255
     exponentials = np.exp(logits.transpose(0, 2, 3, 1)[valid])
     return exponentials / exponentials.sum(1, keepdims=True), labels[valid]

@@ -20,7 +20,7 @@ from trainables.losses.anchor_sampling import (
 def _sample(
     labels: torch.Tensor, predictions: torch.Tensor | None = None, seed: int = 0, **options: int | str
 ) -> tuple[Anchors, torch.Tensor]:
-    """The anchors, and how many came from each (image, class), (B, 256)."""
+    """Return the anchors and their number from each (image, class), (B, 256)."""
     config = ContrastConfig.model_validate(options)
     generator = torch.Generator().manual_seed(seed)
     anchors = sample_anchors(config, labels, labels if predictions is None else predictions, generator)
@@ -32,7 +32,7 @@ every_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
 
 
 def _by_the_original(num_hard: int, num_easy: int, num_views: int) -> tuple[int, int]:
-    """The original's rule, except that an odd number of views rounds the hard half up."""
+    """Apply the original's rule, except that an odd number of views rounds the hard half up."""
     if num_hard >= num_views / 2 and num_easy >= num_views / 2:
         keep_hard = (num_views + 1) // 2
         return keep_hard, num_views - keep_hard
@@ -196,7 +196,7 @@ def test_more_groups_than_samples_leaves_one_anchor_in_each_of_a_random_part() -
         anchors = sample_anchors(ContrastConfig(max_samples=4), labels, labels, generator)
         assert anchors.num_groups == len(anchors.labels.unique()) == len(anchors.labels) == 4
         seen[anchors.labels] += 1
-    # Each of the 8 in half of 400 draws, standard deviation 10.
+    # Each of the 8 is in half of 400 draws; the standard deviation is 10.
     assert (seen - 200).abs().max() < 45
 
 
@@ -221,7 +221,7 @@ def test_no_group_qualifies(labels: torch.Tensor) -> None:
 
 
 def test_pixels_of_a_group_are_drawn_uniformly() -> None:
-    # 3000 images with 24 hard and 40 easy pixels of one class: 5 of either half from each.
+    # 3000 images with 24 hard and 40 easy pixels of one class: 5 of each kind from every image.
     labels = torch.zeros(3000, 64, dtype=torch.int64)
     predictions = labels.clone()
     predictions[:, ::2][:, :24] = 1
@@ -232,7 +232,8 @@ def test_pixels_of_a_group_are_drawn_uniformly() -> None:
         share = 5 / len(half)
         expected = 3000 * share
         assert half.sum() == 15_000
-        # Draws without replacement: each count has variance n p (1 - p); the statistic has len - 1 degrees of freedom.
+        # For draws without replacement, each count has variance n p (1 - p); the statistic has len - 1 degrees of
+        # freedom.
         chi_square = ((half - expected) ** 2).sum() / (expected * (1 - share)) * (len(half) - 1) / len(half)
         freedom = len(half) - 1
         assert abs(chi_square - freedom) < 4 * (2 * freedom) ** 0.5
@@ -244,14 +245,14 @@ def test_pairs_of_pixels_are_drawn_independently_of_their_distance() -> None:
     pairs = (anchors.positions % 6).view(6000, 2).sort(1).values
     times = torch.bincount(pairs[:, 0] * 6 + pairs[:, 1]).double()
     times = times[times > 0]
-    # 15 pairs, 400 times each, standard deviation 19.
+    # 15 pairs, 400 times each; the standard deviation is 19.
     assert len(times) == 15
     assert (times - 400).abs().max() < 80
 
 
 @every_strategy
 def test_groups_shorter_than_the_views_go_round_under_replacement(strategy: str) -> None:
-    # 3 pixels of class 0, the second hard; 40 of class 1, half of them hard.
+    # 3 pixels of class 0, the second one hard; 40 of class 1, half of them hard.
     labels = torch.tensor([[0] * 3 + [1] * 40 + [255] * 5])
     predictions = labels.clone()
     predictions[0, 1] = 1
@@ -262,7 +263,7 @@ def test_groups_shorter_than_the_views_go_round_under_replacement(strategy: str)
     anchors, drawn = _sample(labels, predictions, **options, replacement=True)
     assert drawn[0, :2].tolist() == [10, 10]
     assert anchors.num_groups == without.num_groups == 2
-    # Three rounds of all three pixels, and a fourth that the hard one begins.
+    # Three rounds of all three pixels, and a fourth that starts with the hard one.
     assert torch.bincount(anchors.positions)[:3].tolist() == [3, 4, 3]
     assert torch.equal(anchors.positions.unique(), without.positions.unique())
     assert torch.equal(labels.flatten()[anchors.positions], anchors.labels)
@@ -321,7 +322,7 @@ def test_a_limit_without_effect_can_be_lifted(
     ],
 )
 def test_which_limits_took_effect(options: dict[str, int], expected: set[str]) -> None:
-    """One image with 4 pixels of class 0 and 10 of class 1."""
+    """The image has 4 pixels of class 0 and 10 of class 1."""
     anchors, _ = _sample(torch.tensor([[0] * 4 + [1] * 10]), **options)
     assert anchors.took_effect == expected
 
@@ -360,7 +361,7 @@ def test_pixels_of_the_pool_are_drawn_uniformly() -> None:
     pools = torch.cat([sample_pool(labels, anchors, 3, generator) for _ in range(900)])
     times = torch.bincount(pools, minlength=12)
     candidates = torch.tensor([1, 2, 4, 5, 6, 8, 9, 10, 11])
-    # Each of the 9 in a third of 900 draws, standard deviation 14.
+    # Each of the 9 is in a third of 900 draws; the standard deviation is 14.
     assert times[candidates].sum() == 2700
     assert (times[candidates] - 300).abs().max() < 65
 

@@ -52,7 +52,7 @@ def test_power_zero_leaves_classes_unweighted(scheme: str | tuple[float, ...]) -
     counts=st.lists(st.integers(0, 10**12), min_size=1, max_size=8).filter(any),
 )
 def test_weights_are_finite_and_absent_classes_have_none(scheme: str, power: float, counts: list[int]) -> None:
-    assume(scheme != "one_minus_frequency" or sum(map(bool, counts)) > 1)  # the only class would have weight 0
+    assume(scheme != "one_minus_frequency" or sum(map(bool, counts)) > 1)  # a single class would have weight 0
     weights = class_weights(scheme, power, counts)
     assert weights.dtype == np.float64
     assert np.isfinite(weights).all()

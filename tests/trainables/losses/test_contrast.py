@@ -13,7 +13,7 @@ NUM_CLASSES = 4
 
 
 class Batch:
-    """Embeddings (2, 8, 6, 5), logits on the same grid, and labels of four times its size."""
+    """Embeddings (2, 8, 6, 5), logits on the same grid, and labels of four times that size."""
 
     def __init__(self, seed: int = 0) -> None:
         generator = torch.Generator().manual_seed(seed)
@@ -33,7 +33,7 @@ def _term(contrast: PixelContrast, batch: Batch, seed: int = 0) -> ContrastTerm:
 
 
 def _anchors(config: ContrastConfig, batch: Batch, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings and labels of the anchors that the same seed draws."""
+    """Return the embeddings and labels of the anchors that the same seed draws."""
     predictions = batch.logits.argmax(1).flatten(1)
     generator = torch.Generator().manual_seed(seed)
     chosen = sample_anchors(config, batch.small_labels.flatten(1), predictions, generator)
@@ -169,7 +169,7 @@ def test_repeated_anchors_count_as_often() -> None:
 @pytest.mark.parametrize("strategy", ["hard_fill", "one_sided", "all_cases"])
 def test_the_strategy_changes_the_term(strategy: str) -> None:
     batch = Batch()
-    # In image 0 one pixel of a class is right, in image 1 one is wrong.
+    # In image 0 one pixel of a class is predicted correctly, in image 1 one is predicted wrongly.
     labels = batch.small_labels.where(batch.small_labels != 255, 0)
     is_right = torch.zeros_like(labels, dtype=torch.bool)
     for c in range(NUM_CLASSES):
@@ -295,7 +295,7 @@ def test_keys_and_memory_say_when_they_took_effect() -> None:
 
     assert not {"max_keys", "memory_size"} & effects(max_keys=24)
     assert "max_keys" in effects(max_keys=25)
-    # Two segments and at most 20 pixels a batch and class enter the bank.
+    # At most two segments and 20 pixels per batch and class enter the bank.
     assert "memory_size" not in effects(memory=True, memory_size=44, num_batches=2)
     assert "memory_size" in effects(memory=True, memory_size=2)
     assert "memory_size" in effects(memory=True, memory_size=12, num_batches=6)

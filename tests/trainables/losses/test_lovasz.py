@@ -7,28 +7,28 @@ from trainables.losses.lovasz import LovaszSoftmax
 
 
 def _logits(probabilities: list[float]) -> torch.Tensor:
-    """Logits of two classes, (1, 2, 1, P), the second of which has these probabilities."""
+    """Return logits of two classes, (1, 2, 1, P); the second class has these probabilities."""
     p = torch.tensor(probabilities, dtype=torch.float64)
     return torch.stack([(1 - p).log(), p.log()]).view(1, 2, 1, -1)
 
 
 def test_two_pixels_by_hand() -> None:
     labels = torch.tensor([[[1, 0]]])
-    # Class 1 has errors 0.3 (its own) and 0.1, so steps 1 and 0; class 0 has errors 0.1 (its own) and 0.3: the
-    # other's pixel first costs 1/2, its own then the other half.
+    # Class 1 has errors 0.3 (its own) and 0.1, so steps 1 and 0. Class 0 has errors 0.1 (its own) and 0.3: the other's
+    # pixel comes first and costs 1/2, its own costs the other half.
     assert LovaszSoftmax()(_logits([0.7, 0.1]), labels).item() == pytest.approx((0.3 + (0.3 + 0.1) / 2) / 2)
 
 
 def test_of_hard_predictions_it_is_the_jaccard_loss() -> None:
     labels = torch.tensor([[[1, 1, 1, 0, 0, 255]]])
     certain = _logits([1 - 1e-12, 1 - 1e-12, 1e-12, 1 - 1e-12, 1e-12, 0.5])
-    # Intersections over unions: 2 of 4 for class 1, 1 of 3 for class 0.
+    # Intersection over union is 2 of 4 for class 1 and 1 of 3 for class 0.
     assert LovaszSoftmax()(certain, labels).item() == pytest.approx(1 - (2 / 4 + 1 / 3) / 2, abs=1e-9)
 
 
 def test_only_classes_in_the_labels_count() -> None:
     logits = torch.zeros(1, 5, 1, 2, dtype=torch.float64)
-    # One class in the labels, every pixel wrong by 4/5.
+    # The labels have one class, and every pixel is wrong by 4/5.
     assert LovaszSoftmax()(logits, torch.tensor([[[3, 3]]])).item() == pytest.approx(0.8)
 
 

@@ -23,7 +23,7 @@ def test_every_row_stems_from_its_own_class(shape: tuple[int, int]) -> None:
     bank = _bank()
     labels = torch.randint(0, 4, (3, *shape), generator=torch.Generator().manual_seed(1))
     labels[:, :1, :2] = 255
-    # An embedding says which class it belongs to, and ignored pixels point at a dimension of their own.
+    # An embedding encodes its class, and ignored pixels use a separate dimension.
     dimension = labels.where(labels != 255, 7)
     embeddings = F.one_hot(dimension, 8).permute(0, 3, 1, 2).float()
     for seed in range(4):

@@ -6,7 +6,7 @@ from trainables.losses.ohem import OhemCrossEntropy
 
 
 def _batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Logits, labels, and the probability of the true class at every pixel."""
+    """Return logits, labels, and the probability of the true class at every pixel."""
     generator = torch.Generator().manual_seed(0)
     logits = 2 * torch.randn(2, 3, 5, 6, generator=generator)
     labels = torch.randint(0, 3, (2, 5, 6), generator=generator)

@@ -15,13 +15,13 @@ from trainables.losses.pixel_contrast import PairLimits, pixel_contrast_loss
 class Case(NamedTuple):
     anchor_labels: list[int]
     key_labels: list[int] | None = None
-    """None: the keys are the anchors."""
+    """Labels of the keys; None if the keys are the anchors."""
     num_further_keys: int = 0
-    """Keys behind those that are the anchors."""
+    """Number of keys after those that are the anchors."""
     temperature: float = 0.1
     base_temperature: float | None = None
     spread: float = 0.0
-    """0: unit vectors; else rows of lengths up to about this."""
+    """0 for unit vectors, otherwise the approximate largest length of a row."""
     identical: bool = False
 
     def tensors(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -93,7 +93,7 @@ def test_value_and_gradient_are_those_of_the_definition(name: str) -> None:
     by_anchors = numerical_gradient(lambda a: reference(a, exact_keys), exact_anchors)
     by_keys = numerical_gradient(lambda k: reference(exact_anchors, k), exact_keys)
     for gradient, expected in ((anchors.grad, by_anchors), (keys.grad, by_keys)):
-        # Entries are sums of terms up to 1 / T that may cancel: float32 leaves about 1e-7 of a term.
+        # Entries are sums of terms up to 1 / T that may cancel, so float32 is accurate to about 1e-7 of a term.
         tolerance = 1e-4 * np.abs(expected).max() + 2e-7 / case.temperature
         np.testing.assert_allclose(gradient.numpy(), expected, rtol=0, atol=tolerance)
 
@@ -289,10 +289,11 @@ LIMITED_CASES = {
 def pairs_drawn(
     case: Case, labels: Array, key_labels: Array, max_positives: int = 99, negative_ratio: float = 99.0
 ) -> Array:
-    """Which pairs take part, (N, M), in plain loops: anchors by class, for each a row of random numbers.
+    """Return the pairs that take part, (N, M) bool, by plain loops with a row of random numbers for each anchor.
 
-    The row has a number for each key of the class where positives are left out, then one for each key at all where
-    negatives are; keys are sorted by class, and the smallest numbers of either side take part.
+    Anchors are ordered by class. If positives are left out, the row has a number for each key of the class. If
+    negatives are left out, one number for each key follows. Keys are sorted by class, and the smallest numbers take
+    part.
     """
     generator = torch.Generator().manual_seed(7)
     part = np.zeros((len(labels), len(key_labels)), bool)
@@ -358,7 +359,7 @@ def test_value_and_gradient_of_a_choice_of_pairs_are_those_of_the_definition(
 )
 @pytest.mark.parametrize("num_memory", [0, 6])
 def test_the_number_of_pairs_by_hand(limits: dict[str, Any], num_negatives: int, num_memory: int) -> None:
-    """Where all similarities are equal a positive's term is log(1 + negatives), whichever are drawn."""
+    """If all similarities are equal, a positive's term is log(1 + negatives), whichever negatives are drawn."""
     anchors = torch.ones(1, 4)
     labels, key_labels = torch.tensor([0]), torch.tensor([0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 0])
     keys = torch.ones(12, 4)
@@ -437,6 +438,6 @@ def test_an_anchor_without_positives_stays_out_of_a_limited_mean() -> None:
     ],
 )
 def test_limits_bind_where_they_leave_out_a_pair(limits: tuple[Any, Any], expected: set[str]) -> None:
-    # Class 0: two positives, four negatives. Class 1: none. Class 2: one positive, five negatives, one of memory.
+    # Class 0: two positives, four negatives. Class 1: none. Class 2: one positive, five negatives, one in memory.
     labels, key_labels, memory = (torch.tensor(x) for x in ([0, 0, 0, 1, 2], [0, 0, 0, 1, 2], [2, 1]))
     assert PairLimits(*limits).binding(labels, key_labels, memory, keys_are_anchors=True) == expected

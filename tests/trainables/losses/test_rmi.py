@@ -9,7 +9,7 @@ from trainables.losses.rmi import RegionMutualInformation
 
 
 def _labels(seed: int = 0) -> torch.Tensor:
-    """Blobs of three classes."""
+    """Return labels with patches of three classes."""
     coarse = torch.randint(0, 3, (2, 5, 5), generator=torch.Generator().manual_seed(seed))
     return coarse.repeat_interleave(6, 1).repeat_interleave(6, 2)
 
@@ -22,7 +22,7 @@ def _certain(labels: torch.Tensor, num_classes: int = 3) -> torch.Tensor:
 def test_right_predictions_leave_no_more_than_alpha_does() -> None:
     labels = _labels()
     loss = RegionMutualInformation(1.0)(_certain(labels), labels).item()
-    # What is left of a covariance C is alpha C (C + alpha)^-1 + alpha, at most 2 alpha: half a log 2 a class.
+    # The remainder of a covariance C is alpha C (C + alpha)^-1 + alpha, at most 2 alpha: half of log 2 per class.
     assert 0.0 <= loss <= 3 * math.log(2) / 2 + 1e-6
 
 
@@ -42,7 +42,7 @@ def test_a_class_that_an_image_lacks_adds_nothing() -> None:
 
 
 def test_neighbours_matter_not_pixels_alone() -> None:
-    """Shuffled pixels keep the cross entropy and change the mutual information."""
+    """Shuffling the pixels keeps the cross entropy and changes the mutual information."""
     labels = _labels()
     logits = _certain(labels) / 10 + torch.randn(2, 3, 30, 30, generator=torch.Generator().manual_seed(0))
     order = torch.randperm(900, generator=torch.Generator().manual_seed(0))
@@ -55,7 +55,7 @@ def test_neighbours_matter_not_pixels_alone() -> None:
 
 
 def test_nearly_right_predictions_keep_the_factor_exact() -> None:
-    """Where little is left of a large covariance, float32 would be lost."""
+    """If little of a large covariance remains, float32 would lose it."""
     labels = torch.randint(0, 2, (1, 150, 150), generator=torch.Generator().manual_seed(0))
     labels = labels[:, :50, :50].repeat_interleave(3, 1).repeat_interleave(3, 2)
     logits = _certain(labels, 2) / 3 + torch.randn(1, 2, 150, 150, generator=torch.Generator().manual_seed(0))

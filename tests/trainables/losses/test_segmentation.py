@@ -1,4 +1,4 @@
-"""What holds for every kind of segmentation loss."""
+"""Tests that apply to every segmentation loss."""
 
 from collections.abc import Callable
 from typing import Any, get_args
@@ -32,7 +32,7 @@ def _weighted(kind: str, **options: Any) -> SegmentationLoss:
 
 
 def _batch(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits and labels of one resolution; class 3 is in neither image 0 nor the ignored pixels."""
+    """Return logits and labels of one resolution; class 3 is neither in image 0 nor in the ignored pixels."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, 3, (2, *SIZE), generator=generator)
     labels[1, 3:8, 2:9] = 3

@@ -1,7 +1,6 @@
-"""Faults of the original's losses: ours passes each check, and the old behaviour is caught by it.
+"""Tests for faults of the original's losses: ours passes each check, and the check detects the old behaviour.
 
-The old behaviour is a plain loop with one fault. Without the fault the loop passes too, so it is the fault that is
-caught.
+The old behaviour is a plain loop with one fault. The loop without the fault passes, so the check detects the fault.
 """
 
 from collections.abc import Callable
@@ -24,7 +23,7 @@ Keys = tuple[Tensor, Tensor]
 
 
 class LoopBank:
-    """A memory bank, image by image and class by class, written with one of the original's faults or without any."""
+    """A memory bank by loops over images and classes, with one of the original's faults or none."""
 
     def __init__(self, config: ContrastConfig, num_classes: int, fault: str | None = None) -> None:
         self.config, self.num_classes, self.fault = config, num_classes, fault
@@ -34,7 +33,7 @@ class LoopBank:
         self.pointers = self.written.clone()
 
     def update(self, embeddings: Tensor, labels: Tensor, generator: torch.Generator) -> None:
-        if self.fault == "stride":  # of the labels, not of the embeddings
+        if self.fault == "stride":  # of the labels instead of the embeddings
             labels = labels[:, ::2, ::2]
         for pixels, of_image in zip(embeddings.flatten(2).movedim(1, 2), labels.flatten(1), strict=True):
             for c in of_image.unique().tolist():
@@ -53,7 +52,7 @@ class LoopBank:
         self.written[queue, c] += len(rows)
 
     def has_overwritten(self) -> bool:
-        """Asked for by the contrast, and of no matter here."""
+        """Return False; the contrast loss asks for this, but it does not matter here."""
         return False
 
     def keys(self) -> Keys:
@@ -66,7 +65,7 @@ class LoopBank:
 def loop_sample(
     config: ContrastConfig, labels: Tensor, predictions: Tensor, generator: torch.Generator, fault: str | None = None
 ) -> Any:
-    """The anchors of `semi_hard`, group by group, with one of the original's faults or without any."""
+    """Return the anchors of `semi_hard` by a loop over groups, with one of the original's faults or none."""
     num_pixels = labels.shape[1]
     groups = [
         (image, c)
@@ -110,7 +109,7 @@ def loop_loss(
     generator: torch.Generator | None = None,
     fault: str | None = None,
 ) -> Tensor:
-    """The contrast over the whole matrix, with one of the original's faults or without any."""
+    """Return the contrast loss over the whole matrix, with one of the original's faults or none."""
     assert base_temperature is None and max_positives is None and negative_ratio is None
     num_own = len(keys)
     if memory is not None:
@@ -137,7 +136,7 @@ def loop_loss(
 
 
 class LoopLovasz(torch.nn.Module):
-    """The Lovasz-softmax with one of the faults of its first implementation or without any."""
+    """The Lovász-softmax loss with one of the faults of its first implementation or none."""
 
     def __init__(self, fault: str | None = None) -> None:
         super().__init__()
@@ -160,7 +159,7 @@ class LoopLovasz(torch.nn.Module):
 
 
 class TorchsMean(torch.nn.Module):
-    """The cross entropy as torch averages it."""
+    """The cross entropy with torch's own average."""
 
     def __init__(self, weights: Tensor | None, fault: str | None = None) -> None:
         super().__init__()
@@ -181,20 +180,20 @@ def _pixel_contrast(**options: Any) -> PixelContrast:
 
 
 def _term(term: PixelContrast, embeddings: Tensor, labels: Tensor, logits: Tensor | None = None) -> ContrastTerm:
-    """The term; without logits every pixel is predicted as class 0."""
+    """Return the term; without logits every pixel is predicted as class 0."""
     logits = torch.zeros(len(labels), NUM_CLASSES, 1, 1) if logits is None else logits
     return term(embeddings, logits, labels, torch.Generator().manual_seed(0))
 
 
 def _blocks(seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Labels (4, 128, 128) in blocks of 8, and embeddings (4, 8, 32, 32) that say each pixel's own class."""
+    """Return labels (4, 128, 128) in blocks of 8, and embeddings (4, 8, 32, 32) that encode each pixel's class."""
     blocks = torch.randint(NUM_CLASSES, (4, 16, 16), generator=torch.Generator().manual_seed(seed))
     small = blocks.repeat_interleave(2, 1).repeat_interleave(2, 2)
     return small.repeat_interleave(4, 1).repeat_interleave(4, 2), F.one_hot(small, NUM_CLASSES).movedim(-1, 1).float()
 
 
 def purities(num_updates: int = 10) -> tuple[float, float]:
-    """Share of the segment rows, and of the pixel rows, that are nearest to the class they are stored under."""
+    """Return the shares of segment rows and of pixel rows that are nearest to the class under which they are stored."""
     term = _pixel_contrast(memory=True)
     for seed in range(num_updates):
         labels, embeddings = _blocks(seed)
@@ -211,7 +210,7 @@ def rows_are_of_their_class() -> None:
 
 
 def rows_kept() -> int:
-    """How many of 400 pixels, written 10 at a time, the pixel queue of one class still holds."""
+    """Return how many of 400 pixels, written 10 at a time, the pixel queue of one class still holds."""
     term = _pixel_contrast(memory=True)
     written = []
     for seed in range(40):
@@ -248,7 +247,7 @@ def only_what_was_written_is_a_key() -> None:
 
 
 def no_anchor_loses_a_row_of_the_memory() -> None:
-    """Row i of the memory is of the class of anchor i."""
+    """Check that no anchor loses a row of the memory; row i is of the class of anchor i."""
     term = _pixel_contrast(memory=True, pixel_update_freq=1)
     first, second = F.normalize(torch.randn(2, 1, NUM_CLASSES, 2, 4, generator=torch.Generator().manual_seed(0)), dim=2)
     _term(term, first, torch.arange(4).repeat(2).view(1, 2, 4))
@@ -286,7 +285,7 @@ def fewer_samples_than_groups_give_one_each() -> None:
 
 
 def one_view_is_a_hard_one() -> None:
-    """The pixels that are wrong, and they alone, get a gradient."""
+    """Check that exactly the wrongly predicted pixels get a gradient."""
     labels = torch.tensor([[0] * 10 + [1] * 10] * 2).view(2, 1, 20)
     logits = F.one_hot(labels, NUM_CLASSES).movedim(-1, 1).float()
     logits[:, :, 0, [3, 14]] = logits[:, :, 0, [14, 3]]
@@ -309,7 +308,7 @@ def a_batch_of_one_class_gives_zero() -> None:
 
 
 def distant_vectors_do_not_underflow() -> None:
-    """Three directions 120 degrees apart: at T = 0.01 all similarities but those with itself are 150 below."""
+    """Check three directions 120 degrees apart: at T = 0.01, each is 150 more similar to itself than to the others."""
     angles = torch.tensor([0.0, 2.0, 4.0, 2.0]) * torch.pi / 3
     pixels = torch.zeros(1, NUM_CLASSES, 1, 4)
     pixels[0, 0, 0], pixels[0, 1, 0] = angles.cos(), angles.sin()
@@ -317,7 +316,7 @@ def distant_vectors_do_not_underflow() -> None:
 
 
 def _is_the_definition(pixels: Tensor, labels: Tensor, temperature: float) -> float:
-    """The term over all pixels has value and gradient, and the value is that of the definition."""
+    """Return the term over all pixels, after checks of its value against the definition and of its gradient."""
     pixels.requires_grad_()
     loss = _term(_pixel_contrast(temperature=temperature), pixels, labels).loss
     loss.backward()

@@ -50,9 +50,9 @@ def test_hrnet_gives_its_four_branches(output_stride: int | None) -> None:
         ("test_resnet", 32, [32]),
         ("hrnet_w18_small", 16, [16, 32]),
         ("test_vit", 4, [16, 16, 16]),
-        ("test_vit", 32, [16, 16, 16]),  # all maps are finer: the coarsest there are
-        ("test_mambaout", 4, [4, 8, 16, 32]),  # channels last inside
-        ("vit_tiny_patch16_224", 16, [16, 16, 16]),  # made for one size, unless told otherwise
+        ("test_vit", 32, [16, 16, 16]),  # all maps are finer, so these are the coarsest
+        ("test_mambaout", 4, [4, 8, 16, 32]),  # channels last internally
+        ("vit_tiny_patch16_224", 16, [16, 16, 16]),  # built for one size by default
     ],
 )
 def test_maps_are_as_described(name: str, output_stride: int, strides: list[int]) -> None:
@@ -128,7 +128,7 @@ class TestBilinearFusion:
                 total = torch.zeros_like(branches[i])
                 for j, branch in enumerate(branches):
                     layers = module.fuse_layers[i][j]
-                    if j > i:  # coarser: 1x1 convolution and norm, then upsampled
+                    if j > i:  # a coarser map: 1x1 convolution and norm, then upsampling
                         coarse = layers[1](layers[0](branch))
                         total = total + F.interpolate(coarse, size=size, mode="bilinear", align_corners=True)
                     else:

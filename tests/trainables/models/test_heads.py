@@ -1,4 +1,4 @@
-"""What single heads compute, against the same written out by hand."""
+"""Tests of single heads against the same computation written by hand."""
 
 import math
 
@@ -13,7 +13,7 @@ from trainables.models.heads.ocr import OCRHead, RegionAttention, attend, region
 
 
 def convolutions(module: nn.Module) -> list[tuple[int, int, int, int]]:
-    """(in, out, kernel, dilation) of every convolution, in order."""
+    """Return (in, out, kernel, dilation) of every convolution, in order."""
     return [
         (m.in_channels, m.out_channels, m.kernel_size[0], m.dilation[0])
         for m in module.modules()
@@ -25,7 +25,7 @@ def test_maps_are_upsampled_to_the_finest() -> None:
     fine, coarse = torch.randn(2, 3, 4, 6), torch.arange(2.0).view(1, 1, 1, 2).expand(2, 1, 2, 2)
     joined = concat_maps([fine, coarse])
     assert torch.equal(joined[:, :3], fine)
-    # Bilinear without aligned corners: sample centres of 6 pixels over 2.
+    # Bilinear without aligned corners: 6 sample centres over 2 pixels.
     torch.testing.assert_close(joined[0, 3, 0], torch.tensor([0.0, 0.0, 1 / 3, 2 / 3, 1.0, 1.0]))
 
 
@@ -91,7 +91,7 @@ class TestOCR:
         head = OCRHead([6], 8, num_classes=3, dropout=0.0).eval()
         features = torch.randn(1, 6, 4, 4)
         before = head([features])
-        with torch.no_grad():  # another split into regions, and nothing else of the pixel's own path
+        with torch.no_grad():  # change the split into regions, but nothing on the pixel's own path
             head.aux[1].weight.mul_(-5.0)
         after = head([features])
         assert not torch.allclose(before.logits, after.logits)

@@ -1,4 +1,4 @@
-"""The contract of every network, and what building one promises."""
+"""Tests of the contract of every network and of its construction."""
 
 import pytest
 import torch
@@ -58,7 +58,7 @@ def test_contract(head: str, backbone: str) -> None:
     config = ModelConfig(head=head, backbone=backbone, head_channels=16)
     network = build_model(config, num_classes=5, proj_dim=6, seed=0)
     assert network.training
-    with torch.no_grad():  # norms and layer scales start at 0 or 1e-6 in places: no gradient behind them
+    with torch.no_grad():  # some norms and layer scales start at 0 or 1e-6, which would block gradients
         for parameter in network.parameters():
             if parameter.ndim == 1:
                 parameter.uniform_(0.5, 1.5)
@@ -73,7 +73,7 @@ def test_contract(head: str, backbone: str) -> None:
     assert output.embeddings.shape == (2, 6, height // stride, width // stride)
     torch.testing.assert_close(output.embeddings.norm(dim=1), torch.ones(2, height // stride, width // stride))
 
-    # Against random weights: sums alone would be constant behind a norm.
+    # Random weights are needed, because sums alone would be constant behind a norm.
     outputs = [tensor for tensor in output if tensor is not None]
     torch.stack([(tensor * torch.rand_like(tensor)).sum() for tensor in outputs]).sum().backward()
     without = [
@@ -185,7 +185,7 @@ def test_warm_model_equals_a_fresh_one_after_training() -> None:
     network = warm_model(*arguments)
     train_one_step(network)
     network.eval().requires_grad_(False)
-    with pytest.raises(AssertionError):  # the step changed something, batch norm statistics included
+    with pytest.raises(AssertionError):  # the step changed something, batch-norm statistics included
         assert_same(network, build_model(*arguments))
     again = warm_model(*arguments)
     assert again is network

@@ -1,4 +1,4 @@
-"""T2T-ViT against its parts written out by hand, and its published size and names."""
+"""Tests of T2T-ViT against its parts written by hand, and against its published size and names."""
 
 import math
 import re
@@ -115,14 +115,14 @@ def test_gives_one_map_of_stride_16_for_any_size(height: int, width: int) -> Non
 
 def test_tokens_lie_where_they_come_from() -> None:
     network = tiny()
-    with torch.no_grad():  # without attention, what remains is local
+    with torch.no_grad():  # without attention, the rest is local
         for block in network.blocks:
             block.attn.proj.weight.zero_()
         for layer in (network.tokens_to_token.attention1, network.tokens_to_token.attention2):
             layer.proj.weight.zero_()
         images = torch.randn(1, 3, 64, 96)
         (before,) = network(images)
-        images[:, :, 40, 72] += 1.0  # in row 2 and column 4 of the grid
+        images[:, :, 40, 72] += 1.0  # row 2 and column 4 of the grid
         (after,) = network(images)
     moved = (before != after).any(dim=1)[0].nonzero()
     assert [2, 4] in moved.tolist()

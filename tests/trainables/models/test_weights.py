@@ -1,4 +1,4 @@
-"""Checkpoint files in every layout that is read, and what is said of those that do not fit."""
+"""Tests of checkpoint files in every supported layout, and of the messages for those that do not fit."""
 
 import argparse
 import gzip
@@ -50,7 +50,7 @@ def test_weights_of_the_whole_timm_model_load(name: str, tmp_path: Path) -> None
     images = torch.randn(1, 3, 160, 160)
     with torch.inference_mode():
         expected = whole.forward_intermediates(images, intermediates_only=True)[-1]
-        if name == "hrnet_w18_small":  # its intermediates are widened for classification
+        if name == "hrnet_w18_small":  # its intermediate maps are widened for classification
             expected = whole.stages(whole.act2(whole.bn2(whole.conv2(whole.act1(whole.bn1(whole.conv1(images)))))))[-1]
         torch.testing.assert_close(backbone(images)[-1], expected)
 
@@ -240,7 +240,7 @@ class TestOriginalLayouts:
 
     @pytest.mark.parametrize("prefix", ["", "module.", "resinit.", "prefix.", "module.resinit."])
     def test_deep_stemmed_resnet(self, prefix: str, tmp_path: Path) -> None:
-        name = "resnet10t"  # a short one
+        name = "resnet10t"  # a small one
         torch.manual_seed(1)
         state = timm.create_model(name).state_dict()
         original = {"0": "conv1", "1": "bn1", "3": "conv2", "4": "bn2", "6": "conv3"}

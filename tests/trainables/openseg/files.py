@@ -1,4 +1,4 @@
-"""Files with the keys of the published ones, and the configs that are read from them."""
+"""Files with the keys of the published ones, and the configs that they are read as."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ FLAGS = "--model_name hrnet_w48_contrast --backbone hrnet48 --loss_type contrast
 
 
 def street(**values: Any) -> dict[str, Any]:
-    """A file with the keys of the published ones for streets; the network is left to flags, as in those."""
+    """Return a file with the keys of the published street files; flags define the network, as for those."""
     return changed(
         {
             "dataset": "streets",
@@ -101,7 +101,7 @@ def street(**values: Any) -> dict[str, Any]:
 
 
 def scene(**values: Any) -> dict[str, Any]:
-    """A file with the keys of the published ones for scenes: no list of labels, no contrast, several scales."""
+    """Return a file with the keys of the published scene files: no list of labels, no contrast, several scales."""
     without = {"data.label_list": None, "contrast": None, "loss.params.ce_weight": None, "network.multi_grid": None}
     return street(
         **{
@@ -120,7 +120,7 @@ def scene(**values: Any) -> dict[str, Any]:
 
 
 def changed(document: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy with values set at dotted paths; None takes the key away."""
+    """Return a copy with values set at dotted paths; None removes the key."""
     document = copy.deepcopy(document)
     for path, value in values.items():
         *sections, name = path.split(".")
