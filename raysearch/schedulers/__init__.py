@@ -1,4 +1,4 @@
-"""Early-stopping rules: when a trial has shown enough to be stopped."""
+"""Schedulers: rules for early stopping."""
 
 from raysearch.history.history import History
 from raysearch.schedulers.hyperband import Hyperband
@@ -14,15 +14,15 @@ __all__ = ["Decision", "NeverStop", "Observation", "Scheduler", "build_scheduler
 
 
 class NeverStop(Scheduler):
-    """The rule that lets every trial run to its full budget."""
+    """The rule that trains every trial to its full budget."""
 
     def observe(self, seen: Observation) -> Decision:
-        """Let the trial go on."""
+        """Return the decision to continue."""
         return Decision.CONTINUE
 
 
 def build_scheduler(spec: SearchSpec) -> Scheduler:
-    """Build the early-stopping rule that a space file names."""
+    """Build the scheduler that a space file names."""
     settings = spec.scheduler
     if settings.name == "none":
         return NeverStop()
@@ -58,14 +58,14 @@ def _build_rule(spec: SearchSpec, grace_iters: int, max_iters: int) -> Scheduler
 
 
 def first_rung(spec: SearchSpec, history: History) -> int | None:
-    """The iteration before which no trial is stopped; none without a rule, or while the pilots are not through."""
+    """Return the iteration before which no trial is stopped; None without a rule or before the pilots have finished."""
     if not spec.scheduler.finds_first_rung or spec.grace_iters is None or spec.max_iters is None:
         return spec.grace_iters
     return pilot_rung(history, spec.scheduler.pilot_trials, smallest=spec.grace_iters, max_iters=spec.max_iters)
 
 
 def rungs_of(spec: SearchSpec, history: History) -> tuple[int, ...]:
-    """Iterations below the full budget at which trials are compared; none for a rule that compares at every report."""
+    """Return the iterations below the full budget at which trials are compared; none for a rule without rungs."""
     first = first_rung(spec, history)
     if spec.scheduler.name in ("none", "median") or first is None or spec.max_iters is None:
         return ()

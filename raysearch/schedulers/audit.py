@@ -1,12 +1,12 @@
-"""The share of trials that no rule stops, so that its early scores can be audited on what it would have stopped."""
+"""The share of trials that no rule stops: they show whether stopped trials would have been good."""
 
 import numpy as np
 
 _STREAM = 1
-"""Keeps these draws apart from those of the search algorithms and the other rules, which share the seed."""
+"""Number that makes these draws independent of those of the algorithms and other rules, which use the same seed."""
 
 
 def is_audited(seed: int, number: int, audit_fraction: float) -> bool:
-    """Whether trial `number` runs on past every stop: a draw from the seed of the search and the number alone."""
+    """Return True if trial `number` continues past every stop; only the search's seed and the number decide this."""
     draws = np.random.default_rng(np.random.SeedSequence([seed, number], spawn_key=(_STREAM,)))
     return bool(draws.random() < audit_fraction)

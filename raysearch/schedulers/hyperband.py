@@ -1,4 +1,4 @@
-"""Asynchronous Hyperband (Li et al., arXiv 1810.05934, of the Hyperband of Li et al., arXiv 1603.06560)."""
+"""Asynchronous Hyperband (Li et al., arXiv 1810.05934), based on Hyperband (Li et al., arXiv 1603.06560)."""
 
 import math
 
@@ -9,30 +9,29 @@ from raysearch.schedulers.rung import Slack
 from raysearch.schedulers.successive_halving import SuccessiveHalving, rung_iterations
 
 _STREAM = 2
-"""Keeps these draws apart from those of the search algorithms and the audit, which share the seed."""
+"""Number that makes these draws independent of those of the algorithms and the audit, which use the same seed."""
 
 
 class Hyperband(Scheduler):
-    """Every trial belongs to a bracket, and every bracket is an asynchronous successive halving of its own.
+    """Brackets of asynchronous successive halving that differ in their first rung; every trial belongs to one.
 
-    With s_max rungs below the full budget, bracket s in s_max, ..., 0 has the last s of them: bracket s_max stops as
-    early as plain successive halving does, bracket 0 never. Hyperband gives bracket s
-    n_s = ceil((s_max + 1) / (s + 1) * eta^s) trials (algorithm 1); here a trial's bracket is drawn with these weights
-    from the seed and its number, so that it is known whatever else runs. Brackets have the stopping form;
-    the promotion form is that of plain successive halving alone.
+    With s_max rungs below the full budget, bracket s in s_max, ..., 0 has the last s of them. Bracket s_max stops as
+    early as plain successive halving does, bracket 0 never. Hyperband gives bracket s n_s = ceil((s_max + 1) / (s + 1)
+    * eta^s) trials (algorithm 1). Here a trial's bracket is drawn with these weights from the seed and the trial's
+    number, so it does not depend on other trials. Brackets only have the stopping form.
     """
 
     def __init__(
         self, *, grace_iters: int, max_iters: int, reduction_factor: int, seed: int, slack: Slack = 0.0
     ) -> None:
-        """Set the brackets up.
+        """Create the brackets.
 
         Args:
-            grace_iters: The first rung of the bracket that stops earliest, in iterations.
-            max_iters: The maximum resource R, in iterations.
+            grace_iters: First rung of the bracket that stops earliest, in iterations.
+            max_iters: Maximum resource R, in iterations.
             reduction_factor: eta.
-            seed: The seed of the search.
-            slack: How far behind the best 1/eta of a rung a trial still goes on.
+            seed: Seed of the search.
+            slack: Distance to the best 1/eta of a rung within which a trial also continues.
         """
         rungs = rung_iterations(grace_iters, max_iters, reduction_factor)
         self.brackets = [
@@ -44,21 +43,21 @@ class Hyperband(Scheduler):
             )
             for first_rung in (*rungs, max_iters)
         ]
-        """By s, from s_max down to 0."""
+        """Brackets from s_max down to 0."""
         sizes = bracket_sizes(len(rungs), reduction_factor)
         self._shares = np.array(sizes) / sum(sizes)
         self._seed = seed
 
     def observe(self, seen: Observation) -> Decision:
-        """Enter the trial at every rung of its bracket that it has reached; stop it if one does not let it on."""
+        """Enter the trial at every rung of its bracket that it has reached; stop it unless it passes all of them."""
         return self.brackets[self.bracket_of(seen.number)].observe(seen)
 
     def bracket_of(self, number: int) -> int:
-        """Place of a trial's bracket in `brackets`."""
+        """Return the index of a trial's bracket in `brackets`."""
         draws = np.random.default_rng(np.random.SeedSequence([self._seed, number], spawn_key=(_STREAM,)))
         return int(draws.choice(len(self.brackets), p=self._shares))
 
 
 def bracket_sizes(s_max: int, reduction_factor: int) -> list[int]:
-    """n_s: trials that Hyperband starts in bracket s, for s from s_max down to 0."""
+    """Return n_s, the number of trials that Hyperband starts in bracket s, for s from s_max down to 0."""
     return [math.ceil((s_max + 1) * reduction_factor**s / (s + 1)) for s in range(s_max, -1, -1)]

@@ -6,34 +6,34 @@ from statistics import median
 from raysearch.schedulers.protocol import Decision, Observation, Scheduler
 
 MIN_TRIALS = 3
-"""Other trials that a median is taken of at least; the paper names no number."""
+"""Least number of other trials for a median; the paper gives none."""
 
 
 class MedianStopping(Scheduler):
-    """Stops a trial at step s whose best value by s is strictly worse than the median of the others' running averages.
+    """A rule that stops a trial whose best value is worse than the median of the other trials' running averages.
 
-    A running average is the mean of all values that a trial reported up to s. Departing from the paper, which counts
-    completed trials, every other trial that has reached s counts, whether it still runs, was stopped later or has
-    completed: a search that runs trials side by side would otherwise wait for the first to complete. A trial repeating
-    a report after a restart changes nothing.
+    The best value of the trial by step s is compared with the running averages of the others, that is, the means of all
+    values that they reported up to s. The paper counts completed trials only. Here all other trials that have reached s
+    count, because a search with parallel trials would otherwise wait for the first to complete. A report that is
+    repeated after a restart changes nothing.
     """
 
     def __init__(self, *, grace_iters: int) -> None:
-        """Set the rule up.
+        """Create the rule.
 
         Args:
-            grace_iters: No trial is stopped at a smaller iteration.
+            grace_iters: Iteration before which no trial is stopped.
         """
         assert grace_iters >= 1
         self._grace_iters = grace_iters
         self._curves: dict[int, list[tuple[int, float]]] = {}
-        """Iteration and running average at every report of a trial."""
+        """Iteration and running average at every report, by trial."""
         self._best: dict[int, float] = {}
         self._averages: dict[int, list[float]] = {}
-        """By step: the running averages of the trials that have reached it, sorted."""
+        """Sorted running averages of the trials that have reached a step, by step."""
 
     def observe(self, seen: Observation) -> Decision:
-        """Enter the report, whatever its noise; stop a trial that falls behind the median."""
+        """Record the report and stop the trial if it is behind the median."""
         number, iteration, loss = seen.number, seen.iteration, seen.loss
         curve = self._curves.setdefault(number, [])
         last, average = curve[-1] if curve else (0, 0.0)
@@ -54,6 +54,6 @@ class MedianStopping(Scheduler):
         return Decision.STOP if stop else Decision.CONTINUE
 
     def _averages_at(self, step: int) -> list[float]:
-        """The running averages at a step at which no trial has reported yet, of those that have gone beyond it."""
+        """Return the running averages at a step without a report so far, for the trials that have passed it."""
         beyond = [curve for curve in self._curves.values() if curve and curve[0][0] < step < curve[-1][0]]
         return sorted(curve[bisect_right(curve, step, key=lambda point: point[0]) - 1][1] for curve in beyond)

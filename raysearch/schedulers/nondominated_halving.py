@@ -6,21 +6,21 @@ from raysearch.schedulers.successive_halving import rung_iterations
 
 
 class NondominatedHalving(Scheduler):
-    """Rungs as in successive halving; a rung lets the best 1/eta of its trials on, by nondominated fronts.
+    """Successive halving in which the best 1/eta of a rung's trials are chosen by non-dominated fronts.
 
-    The trials of a rung are ordered by the front they lie in, those of one front so that they lie far apart (the
-    epsilon net of the paper): where a front is cut, what stays covers it. As in successive halving, a decision counts
-    the trials that reached the rung so far, the best goes on always, trials of equal losses go on together, and a
-    trial that repeats a report decides as it did before.
+    The trials of a rung are ordered by their front. Trials of the same front are ordered so that they lie far apart
+    (the epsilon net of the paper), so the first ones cover a front that is cut. As in successive halving, a decision
+    counts the trials that have reached the rung so far, the best trial always continues, and trials with equal losses
+    continue together. A repeated report gives the same decision.
     """
 
     def __init__(self, *, grace_iters: int, max_iters: int, reduction_factor: int) -> None:
-        """Set the rungs.
+        """Create the rungs.
 
         Args:
-            grace_iters: The minimum resource r, in iterations.
-            max_iters: The maximum resource R, in iterations.
-            reduction_factor: eta; a rung lets one in eta on.
+            grace_iters: Minimum resource r, in iterations.
+            max_iters: Maximum resource R, in iterations.
+            reduction_factor: eta; one in eta trials passes a rung.
         """
         self._reduction_factor = reduction_factor
         self._losses: dict[int, dict[int, tuple[float, ...]]] = {
@@ -28,7 +28,7 @@ class NondominatedHalving(Scheduler):
         }
 
     def observe(self, seen: Observation) -> Decision:
-        """Enter the trial at every rung it has reached; stop it if one of those does not let it on."""
+        """Enter the trial at every rung that it has reached; stop it unless it passes all of them."""
         stop = False
         for rung, entered in self._losses.items():
             if seen.iteration < rung or seen.number in entered:

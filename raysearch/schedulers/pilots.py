@@ -1,4 +1,4 @@
-"""`grace_iters: auto`: a few full pilot trials show from where on early scores foretell the final order."""
+"""`grace_iters: auto`: pilot trials at full budget show from which iteration early scores predict the final order."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
@@ -7,35 +7,38 @@ from raysearch.schedulers.protocol import Decision, Observation, Scheduler
 from raysearch.schedulers.rung_audit import TRUSTED, spearman
 
 CONFIDENCE = 0.6
-"""Of the interval whose lower end must reach `TRUSTED`: where the correlation is just that, one search in five trusts
-it. Six pilots then need a rank correlation of .83, twelve .70; at the 95 % of the audit no order of six suffices."""
+"""Confidence level of the interval whose lower end must reach `TRUSTED`.
+
+If the true correlation equals `TRUSTED`, one search in five trusts it. Six pilots need a rank correlation of .83,
+twelve need .70. At the 95 % of the audit, no order of six pilots would suffice.
+"""
 
 
 class AfterPilots(Scheduler):
-    """Stops nothing until the first trials have reached the full budget, then begins a rule at the rung they show.
+    """A rule that stops no trial until the pilots have finished, and then applies another rule from the rung they show.
 
-    Pilots are the first so many trials that reach the full budget; one that fails is replaced by the next. When the
-    last of them has, the rule is built and told all reports so far, so that every trial stands at the rungs that it
-    has passed, and decides from the next report on.
+    Pilots are the first `num_pilots` trials that reach the full budget; a trial that fails is replaced by the next.
+    When the last pilot has finished, the other rule is created and receives all earlier reports, so that every trial is
+    entered at the rungs that it has passed. It decides from the next report on.
     """
 
     def __init__(self, num_pilots: int, *, smallest: int, max_iters: int, build: Callable[[int], Scheduler]) -> None:
-        """Set the wait up.
+        """Create the rule.
 
         Args:
-            num_pilots: Trials to wait for.
-            smallest: The first rung does not lie before.
-            max_iters: The full budget, in iterations.
-            build: The rule, from its first rung.
+            num_pilots: Number of pilots.
+            smallest: Earliest possible first rung, in iterations.
+            max_iters: Full budget, in iterations.
+            build: Function that creates the other rule, given its first rung.
         """
         self._num_pilots, self._smallest, self._max_iters, self._build = num_pilots, smallest, max_iters, build
         self._seen: list[Observation] = []
         self._completed: list[int] = []
         self._rule: Scheduler | None = None
-        """None until the pilots are through."""
+        """The other rule; None until the pilots have finished."""
 
     def observe(self, seen: Observation) -> Decision:
-        """Keep the report, or let the rule decide on it once there is one."""
+        """Record the report, or let the other rule decide on it once it exists."""
         if self._rule is not None:
             return self._rule.observe(seen)
         self._seen.append(seen)
@@ -46,7 +49,7 @@ class AfterPilots(Scheduler):
         return Decision.CONTINUE
 
     def promotable(self, paused: Collection[int], *, at_least: int = 0) -> int | None:
-        """Return what the rule promotes; None while there is no rule."""
+        """Return the trial that the other rule promotes; None as long as it does not exist."""
         return None if self._rule is None else self._rule.promotable(paused, at_least=at_least)
 
     def _begin(self) -> None:
@@ -62,16 +65,17 @@ class AfterPilots(Scheduler):
 
 
 def first_rung(curves: Sequence[Mapping[int, float]], *, smallest: int, max_iters: int) -> int:
-    """The earliest iteration from which on the order of the pilots is trusted to foretell their final one.
+    """Return the earliest iteration from which on the order of the pilots predicts their final order.
 
-    An iteration is trusted where the lower end of the interval of Spearman's rho between the scores there and the
-    final ones reaches `TRUSTED`. A first rung is trusted, and so is every later iteration: with few pilots a single
-    one may agree by luck. None but the last: `max_iters`, below which nothing is then stopped.
+    An iteration is trusted if the lower end of the interval of Spearman's rho between the scores there and the final
+    scores reaches `TRUSTED`. At the first rung and at every later iteration the order must be trusted, because few
+    pilots may agree by chance at a single iteration. If no such iteration exists, the result is `max_iters`, and no
+    trial is stopped.
 
     Args:
-        curves: Score by iteration of every pilot, up to the full budget.
-        smallest: No earlier iteration is considered.
-        max_iters: The full budget.
+        curves: Scores by iteration of every pilot, up to the full budget.
+        smallest: Earliest iteration that is considered.
+        max_iters: Full budget, in iterations.
     """
     final = [curve[max(curve)] for curve in curves]
     shared = set.intersection(*(set(curve) for curve in curves))
@@ -85,7 +89,7 @@ def first_rung(curves: Sequence[Mapping[int, float]], *, smallest: int, max_iter
 
 
 def pilot_rung(history: History, num_pilots: int, *, smallest: int, max_iters: int) -> int | None:
-    """The first rung that a search found, from its history; None before its pilots are through."""
+    """Return the first rung that a search found, from its history; None before its pilots have finished."""
     through = [t for t in history.trials if t.reports and max(t.reports) >= max_iters and t.end_order is not None]
     pilots = sorted(through, key=lambda trial: trial.end_order or 0)[:num_pilots]
     if len(pilots) < num_pilots:

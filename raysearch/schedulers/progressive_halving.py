@@ -10,40 +10,40 @@ from raysearch.schedulers.rung import Rung, Slack
 from raysearch.schedulers.successive_halving import rung_iterations
 
 _PERCENTILE = 90
-"""N: epsilon is this percentile of the distances between trials that noise alone tells apart."""
+"""N: epsilon is this percentile of the differences between trials whose order is noise."""
 
 
 class ProgressiveHalving(Scheduler):
-    """Successive halving up to a top rung K_t, which rises only while the ranking of the two top rungs is unstable.
+    """Successive halving up to a top rung K_t, which only rises while the ranking of the two top rungs is unstable.
 
-    It begins with the rungs 0 and 1 (K_0 = 1; the paper's R_0 = eta * r). Whenever a trial enters the top rung, the
-    trials there are ranked by their values in it and by those in the rung below. The ranking is stable when at every
-    position the two trials differ by at most epsilon in the rung below (soft ranking); else K_t rises by one, at most
-    to the full budget R. A trial that enters the top rung while the ranking is stable stops there.
+    It starts with the rungs 0 and 1 (K_0 = 1; the paper's R_0 = eta * r). Whenever a trial enters the top rung, the
+    trials there are ranked by their values in it and by their values in the rung below. The ranking is stable if at
+    every position the two trials differ by at most epsilon in the rung below (soft ranking). If it is not stable, K_t
+    rises by one, up to the full budget R. A trial that enters the top rung while the ranking is stable stops there.
 
-    The paper pauses trials at a rung and may promote them later; here a trial at a rung goes on or stops for good, and
-    those that stopped at an earlier top rung are not taken up again when it rises. The winner may therefore have had
-    less than the full budget: train it to the end, as the paper does.
+    The paper pauses trials at a rung and may promote them later. Here a trial at a rung continues or stops for good,
+    and trials that stopped at an earlier top rung are not resumed when it rises. The winner may therefore have had less
+    than the full budget. Train it to the end, as the paper does.
     """
 
     def __init__(self, *, grace_iters: int, max_iters: int, reduction_factor: int, slack: Slack = 0.0) -> None:
-        """Set the rungs.
+        """Create the rungs.
 
         Args:
-            grace_iters: The minimum resource r, in iterations.
-            max_iters: The maximum resource R, in iterations; the last rung.
-            reduction_factor: eta; a rung below the top lets one in eta on.
-            slack: How far behind those a trial still passes a rung below the top.
+            grace_iters: Minimum resource r, in iterations.
+            max_iters: Maximum resource R, in iterations, which is the last rung.
+            reduction_factor: eta; one in eta trials passes a rung below the top.
+            slack: Distance to those within which a trial also passes a rung below the top.
         """
         self.rungs = (*rung_iterations(grace_iters, max_iters, reduction_factor), max_iters)
         assert len(self.rungs) > 2, "the space file was checked for room to grow"
         self.top = 1
-        """K_t, the place of the top rung in `rungs`."""
+        """K_t, the index of the top rung in `rungs`."""
         self._rungs = [Rung(reduction_factor, slack) for _ in self.rungs]
         self._curves: dict[int, dict[int, float]] = {}
 
     def observe(self, seen: Observation) -> Decision:
-        """Enter the trial at every rung it has reached; stop it if one of those does not let it on."""
+        """Enter the trial at every rung that it has reached; stop it unless it passes all of them."""
         number, iteration, loss = seen.number, seen.iteration, seen.loss
         self._curves.setdefault(number, {}).setdefault(iteration, loss)
         stop = False
@@ -63,17 +63,17 @@ class ProgressiveHalving(Scheduler):
 
 
 def soft_ranks_agree(below: Mapping[int, float], top: Mapping[int, float], epsilon: float) -> bool:
-    """Whether the same trials rank alike in two rungs, those within epsilon of one another below being exchangeable."""
+    """Return True if the trials have the same order in two rungs, up to swaps within epsilon in the rung below."""
     by_top = sorted(top, key=lambda number: (top[number], below[number]))
     by_below = sorted(below, key=lambda number: below[number])
     return all(abs(below[a] - below[b]) <= epsilon for a, b in zip(by_top, by_below, strict=True))
 
 
 def noise_level(curves: Mapping[int, Mapping[int, float]]) -> float:
-    """Epsilon: the 90th percentile of the last distances of the pairs of trials whose curves cross and cross back.
+    """Return epsilon, the 90th percentile of the last differences of pairs of trials whose curves cross twice.
 
-    Such a pair, of which first one, then the other, then the first is ahead, is told apart by noise alone. Without one
-    epsilon is 0: the plain ranking.
+    In such a pair, first one trial, then the other, then the first again is ahead, so their order is noise. Without
+    such a pair, epsilon is 0, which gives the plain ranking.
     """
     distances = []
     for first, second in combinations(curves.values(), 2):

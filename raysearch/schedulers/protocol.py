@@ -1,4 +1,4 @@
-"""The interface of every scheduler: it is told each report and decides what the trial does next."""
+"""The interface of all schedulers: a scheduler receives each report and decides what the trial does next."""
 
 import enum
 from collections.abc import Collection, Sequence
@@ -11,39 +11,39 @@ class Decision(enum.Enum):
     CONTINUE = "continue"
     STOP = "stop"
     PAUSE = "pause"
-    """The trial gives its worker back, and may be promoted later."""
+    """The trial releases its worker and may be promoted later."""
 
 
 class Observation(NamedTuple):
-    """One report of a trial, as a scheduler sees it."""
+    """One report of a trial in the form that schedulers receive."""
 
     number: int
     """Number of the trial."""
     iteration: int
     losses: Sequence[float]
-    """Values of all objectives as losses: small is good. Rules for one objective look at the first."""
+    """Values of all objectives as losses (smaller is better); rules for one objective use the first."""
     draws: Sequence[float] = ()
-    """Draws of the first objective over other samples, for trainables that report them."""
+    """Draws of the first objective over other samples, if the trainable reports them."""
 
     @property
     def loss(self) -> float:
-        """The loss by the first objective."""
+        """Loss of the first objective."""
         return self.losses[0]
 
 
 class Scheduler(Protocol):
-    """An early-stopping rule. It is told all reports in the order of the journal, and keeps no other state."""
+    """An early-stopping rule. It receives all reports in the order of the journal and keeps no other state."""
 
     def observe(self, seen: Observation) -> Decision:
-        """Take in a report and decide on its trial; a repeated report changes nothing."""
+        """Record a report and decide on its trial; a repeated report changes nothing."""
         ...
 
     def promotable(self, paused: Collection[int], *, at_least: int = 0) -> int | None:
-        """Return the paused trial that goes on next; None if there is none, as in every rule that pauses no trial.
+        """Return the paused trial that resumes next; None if there is none, as in all rules without pauses.
 
         Args:
             paused: Numbers of all paused trials.
-            at_least: How many trials a rung promotes even if they are more than its share. It is 1 at the end of a
-                search, where the best trial of a small one runs to the full budget too.
+            at_least: Number of trials that a rung promotes even if they are more than its share. At the end of a search
+                it is 1, so that the best trial of a small search also gets the full budget.
         """
         return None

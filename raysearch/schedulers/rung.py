@@ -1,4 +1,4 @@
-"""A rung: the trials that have reached an iteration, and which of them it lets on."""
+"""A rung: the trials that have reached an iteration, and which of them pass it."""
 
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
@@ -6,47 +6,48 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 Slack: TypeAlias = float | Literal["auto"]
-"""How far behind the cut of a rung a trial still goes on: a difference of scores, or one standard error of it."""
+"""Distance to the cut of a rung within which a trial also passes: a difference of scores, or one standard error."""
 
 
 class Rung:
-    """The losses of trials at one iteration; the best 1/eta of them, and whoever lies within the slack, go on.
+    """The losses of trials at one iteration; the best 1/eta of them, and trials within the slack, pass.
 
-    The cut is the loss of the last trial of the best 1/eta. With `auto` the slack of a trial is the standard error of
-    its difference to the trial at the cut, where both reported draws of their score over other samples: the deviation
-    of the differences draw by draw, since both are scored on the same samples. A trial that reported none has no slack.
+    The cut is the loss of the last trial of the best 1/eta. With `auto`, the slack of a trial is the standard error of
+    its difference to the trial at the cut, if both reported draws of their scores over other samples. The error is the
+    deviation of the differences between corresponding draws, because both trials are scored on the same samples.
+    Without draws, a trial has no slack.
     """
 
     def __init__(self, reduction_factor: int, slack: Slack = 0.0) -> None:
-        """Set an empty rung up; `reduction_factor` is eta."""
+        """Create an empty rung; `reduction_factor` is eta."""
         assert reduction_factor >= 2
         self._reduction_factor = reduction_factor
         self._slack = slack
         self.losses: dict[int, float] = {}
-        """By trial."""
+        """Losses by trial."""
         self._draws: dict[int, Sequence[float]] = {}
 
     def __contains__(self, number: int) -> bool:
         return number in self.losses
 
     def enter(self, number: int, loss: float, draws: Sequence[float] = ()) -> None:
-        """Enter a trial, once."""
+        """Enter a trial; each trial is entered once."""
         assert number not in self.losses
         self.losses[number] = loss
         if self._slack == "auto":
             self._draws[number] = draws
 
     def lets_on(self, number: int) -> bool:
-        """Whether a trial goes on, among those that are here so far; the best always does, and ties with it."""
+        """Return True if a trial passes among the trials so far; the best trial and ties with it always do."""
         return self._passes(number, self._cut(at_least=1))
 
     def let_on(self, numbers: Sequence[int], at_least: int) -> list[int]:
-        """Those of some trials here that go on, best first, where the rung lets so many on at least."""
+        """Return those of the given trials that pass, best first, if at least `at_least` trials of the rung pass."""
         cut = self._cut(at_least) if numbers else None
         return sorted((n for n in numbers if self._passes(n, cut)), key=lambda n: (self.losses[n], n))
 
     def _cut(self, at_least: int) -> int | None:
-        """The last trial of the best 1/eta; none where those are none."""
+        """Return the last trial of the best 1/eta; None if no trial belongs to them."""
         num_let_on = max(at_least, len(self.losses) // self._reduction_factor)
         ranked = sorted(self.losses, key=lambda number: (self.losses[number], number))
         return ranked[num_let_on - 1] if num_let_on > 0 else None
@@ -64,5 +65,5 @@ class Rung:
         if len(draws[0]) != len(draws[1]):
             return 0.0
         differences = np.subtract(*draws)
-        known = differences[np.isfinite(differences)]  # a draw in which nothing counts is NaN
+        known = differences[np.isfinite(differences)]  # a draw without any counted pixel is NaN
         return float(np.std(known, ddof=1)) if len(known) >= 2 else 0.0

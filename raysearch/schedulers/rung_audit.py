@@ -1,4 +1,4 @@
-"""Whether early scores can be trusted: the rank correlation of the score at each rung with that at the full budget."""
+"""How far early scores can be trusted: rank correlation of the scores at each rung with those at the full budget."""
 
 import math
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from scipy.stats import norm, spearmanr
 from raysearch.history.history import History, TrialHistory
 
 MIN_TRIALS = 7
-"""With fewer, not even a perfect order rules a correlation below `TRUSTED` out."""
+"""Least number of trials: with fewer, even a perfect order does not exclude a correlation below `TRUSTED`."""
 
 TRUSTED = 0.5
-"""Rank correlation from which on an early score says more about the final order than not."""
+"""Rank correlation from which on an early score is considered to predict the final order."""
 
 Verdict = Literal["too few", "tied", "misleading", "unclear", "trusted"]
 
@@ -23,28 +23,28 @@ _CONCLUSIONS: dict[Verdict, str] = {
     "unclear": f"Early scores may mislead at {{}}: a correlation below {TRUSTED} is not ruled out.",
     "trusted": f"Early scores can be trusted at {{}}: their order is largely the final one (above {TRUSTED}).",
 }
-"""By falling gravity."""
+"""Conclusions, the worst first."""
 
 
 @dataclass(frozen=True)
 class RungAudit:
-    """How well the order of trials at one iteration foretells their order at the full budget."""
+    """The agreement between the order of trials at one iteration and their order at the full budget."""
 
     iteration: int
     num_trials: int
-    """Trials with a score at both."""
+    """Number of trials with a score at both iterations."""
     num_audited: int
-    """Of these, the trials that were let through past every stop."""
+    """Number of these trials that continued past every stop for the audit."""
     num_missing: int
-    """Trials with a score here that ended before the full budget."""
+    """Number of trials with a score at this iteration that ended before the full budget."""
     correlation: float | None
-    """Spearman's rho in [-1, 1]; None with fewer than `MIN_TRIALS` trials, or where all score the same."""
+    """Spearman's rho in [-1, 1]; None with fewer than `MIN_TRIALS` trials or if all scores are equal."""
     interval: tuple[float, float] | None
-    """Its 95 % confidence interval."""
+    """95 % confidence interval of the correlation."""
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the whole interval lies below `TRUSTED`, around it, or at it and above."""
+        """Position of the whole interval: below `TRUSTED`, around it, or at it and above."""
         if self.num_trials < MIN_TRIALS:
             return "too few"
         if self.interval is None:
@@ -57,23 +57,23 @@ class RungAudit:
 
 @dataclass(frozen=True)
 class SearchAudit:
-    """The audit of every rung."""
+    """The audit of all rungs."""
 
     full_iteration: int | None
-    """Where the final scores were taken; None while no trial has completed."""
+    """Iteration of the final scores; None before a trial has completed."""
     at_rungs: bool
-    """Whether the iterations are those of rungs; else they are the quarter points of the budget."""
+    """True if the iterations are rungs, False if they are the quarter points of the budget."""
     rungs: tuple[RungAudit, ...]
-    """By iteration."""
+    """Audits ordered by iteration."""
 
     @property
     def misleads(self) -> bool:
-        """Whether the early scores of some rung have another order than the final ones, beyond doubt."""
+        """True if the early scores of some rung certainly have another order than the final ones."""
         return any(rung.verdict == "misleading" for rung in self.rungs)
 
     @property
     def conclusion(self) -> str:
-        """The gravest thing that can be said, in a sentence."""
+        """Worst conclusion that holds for some rung, as a sentence."""
         if self.full_iteration is None:
             return "No trial has completed yet: there is no final score to compare early ones with."
         if not self.rungs:
@@ -90,17 +90,17 @@ class SearchAudit:
 
 
 def audit_rungs(history: History, rungs: Sequence[int], max_iters: int | None) -> SearchAudit:
-    """Spearman's rank correlation of the score at each rung with the score at the full budget.
+    """Return Spearman's rank correlation of the scores at each rung with the scores at the full budget.
 
-    A score is the value of a trial's first report at or beyond an iteration, as the stopping rules take it. A trial
-    counts where both scores exist and are not one and the same report. Trials that were stopped have no score at the
-    full budget: those that remain resemble one another, which makes the correlation among them lower than it would be
-    among all. Audited trials are there to widen the sample again.
+    A score is the value of a trial's first report at or after an iteration, as in the stopping rules. A trial counts if
+    it has both scores and they come from different reports. Stopped trials have no score at the full budget. The
+    remaining trials resemble each other, so their correlation is lower than it would be among all trials. Audited
+    trials reduce this bias.
 
     Args:
         history: The search so far.
-        rungs: Iterations to audit; none: the quarter points of the budget that have reports.
-        max_iters: The full budget; None: the furthest iteration of a completed trial.
+        rungs: Iterations to audit; empty: the quarter points of the budget that have reports.
+        max_iters: Full budget; None: the latest iteration of a completed trial.
     """
     lengths = [trial.last.iteration for trial in history.trials if trial.status == "completed" and trial.last]
     if not lengths:
@@ -114,11 +114,11 @@ def audit_rungs(history: History, rungs: Sequence[int], max_iters: int | None) -
 def spearman(
     first: Sequence[float], second: Sequence[float], confidence: float = 0.95
 ) -> tuple[float, tuple[float, float]] | None:
-    """Spearman's rho and its interval; None with fewer than 4 pairs, or where one side is constant.
+    """Return Spearman's rho and its interval; None with fewer than 4 pairs or if one side is constant.
 
-    The interval is Fisher's, with the standard error of Bonett and Wright (Psychometrika, 2000):
-    atanh(rho) +- z * sqrt((1 + rho^2 / 2) / (n - 3)). A perfect order, whose atanh is infinite, is taken to be one
-    exchange of neighbours short of it, for what a larger sample would show is not known.
+    The interval is Fisher's, with the standard error of Bonett and Wright (Psychometrika, 2000): atanh(rho) +- z *
+    sqrt((1 + rho^2 / 2) / (n - 3)). For a perfect order, atanh is infinite. It is treated as if two neighbours were
+    swapped, because a larger sample might not be perfect.
     """
     n = len(first)
     if n < 4 or len(set(first)) == 1 or len(set(second)) == 1:
@@ -148,12 +148,12 @@ def _audit(history: History, iteration: int, full: int) -> RungAudit:
 
 
 def _first_report(trial: TrialHistory, iteration: int) -> int | None:
-    """The iteration of the first report at or beyond an iteration."""
+    """Return the iteration of the first report at or after an iteration."""
     return min((reported for reported in trial.reports if reported >= iteration), default=None)
 
 
 def _quarter_points(history: History, full: int) -> list[int]:
-    """1/4, 1/2 and 3/4 of the budget; without those that no report lies between and the next."""
+    """Return 1/4, 1/2 and 3/4 of the budget, without those that have no report before the next one."""
     edges = [math.ceil(full * quarter / 4) for quarter in range(1, 5)]
     reported = {iteration for trial in history.trials for iteration in trial.reports}
     return [low for low, high in pairwise(edges) if any(low <= iteration < high for iteration in reported)]

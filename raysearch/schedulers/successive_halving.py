@@ -1,4 +1,4 @@
-"""Asynchronous successive halving (Li et al., MLSys 2020, arXiv 1810.05934), stopping trials or pausing them."""
+"""Asynchronous successive halving (Li et al., MLSys 2020, arXiv 1810.05934), which stops or pauses trials."""
 
 from collections.abc import Collection
 
@@ -7,29 +7,29 @@ from raysearch.schedulers.rung import Rung, Slack
 
 
 class SuccessiveHalving(Scheduler):
-    """Rungs at r, r*eta, r*eta^2, ... iterations below the full budget R; a rung lets the best 1/eta of its trials on.
+    """Rungs at r, r*eta, r*eta^2, ... iterations below the full budget R; the best 1/eta of the trials pass a rung.
 
-    This is the stopping form: a trial that a rung does not let on stops there for good. A trial's value at a rung is
-    that of its first report at or beyond the rung. The decision counts the trials that reached the rung so far, the
-    deciding one included, and always lets the best on. Rungs are keyed by trial number, so a trial that repeats a
-    report after a restart decides as it did before.
+    This is the stopping form: a trial that does not pass a rung stops there for good. A trial's value at a rung is that
+    of its first report at or after the rung. The decision counts the trials that have reached the rung so far,
+    including the one that is decided on, and the best trial always passes. Rungs are keyed by trial number, so a report
+    that is repeated after a restart gives the same decision.
     """
 
     def __init__(self, *, grace_iters: int, max_iters: int, reduction_factor: int, slack: Slack = 0.0) -> None:
-        """Set the rungs.
+        """Create the rungs.
 
         Args:
-            grace_iters: The minimum resource r, in iterations.
-            max_iters: The maximum resource R, in iterations.
-            reduction_factor: eta; a rung lets one in eta on.
-            slack: How far behind those a trial still goes on.
+            grace_iters: Minimum resource r, in iterations.
+            max_iters: Maximum resource R, in iterations.
+            reduction_factor: eta; one in eta trials passes a rung.
+            slack: Distance to those within which a trial also passes.
         """
         assert 1 <= grace_iters <= max_iters
         self.rungs = rung_iterations(grace_iters, max_iters, reduction_factor)
         self._rungs = {iteration: Rung(reduction_factor, slack) for iteration in self.rungs}
 
     def observe(self, seen: Observation) -> Decision:
-        """Enter the trial at every rung it has reached; stop it if one of those does not let it on."""
+        """Enter the trial at every rung that it has reached; stop it unless it passes all of them."""
         is_let_on = all(rung.lets_on(seen.number) for rung in self._enter(seen))
         return Decision.CONTINUE if is_let_on else Decision.STOP
 
@@ -42,30 +42,30 @@ class SuccessiveHalving(Scheduler):
 
 
 class PromotingHalving(SuccessiveHalving):
-    """The same rungs in the promotion form (algorithm 2): a trial pauses at every rung until it is let on.
+    """Successive halving in its promotion form (algorithm 2): a trial pauses at every rung until it is promoted.
 
-    Whenever a worker is free, the highest rung that has a paused trial among its best 1/eta lets the best of these on;
-    a new trial starts only where no rung does. Nothing is lost by coming at the wrong time: a trial that better ones
-    were ahead of waits, and goes on once enough others have turned out worse.
+    Whenever a worker is free, the highest rung with a paused trial among its best 1/eta promotes the best of these. A
+    new trial only starts if no rung promotes one. A trial that arrives behind better ones waits, and resumes once
+    enough others have turned out worse.
     """
 
     def observe(self, seen: Observation) -> Decision:
-        """Enter the trial at every rung it has reached; pause it if there is one."""
+        """Enter the trial at every rung that it has reached; pause it if it has reached a new one."""
         return Decision.PAUSE if self._enter(seen) else Decision.CONTINUE
 
     def promotable(self, paused: Collection[int], *, at_least: int = 0) -> int | None:
-        """Return the paused trial that goes on next; None while no rung lets one on.
+        """Return the paused trial that resumes next; None if no rung promotes one.
 
         Args:
-            paused: Every trial that is paused now.
-            at_least: How many trials a rung lets on though they are more than 1/eta of it. The paper has 0; with 1 at
-                the end of a search, the best trial of a small one runs to the full budget too.
+            paused: Numbers of all paused trials.
+            at_least: Number of trials that a rung promotes even if they are more than 1/eta of it. The paper has 0.
+                With 1 at the end of a search, the best trial of a small search also gets the full budget.
         """
         waiting = set(paused)
         for iteration in reversed(self.rungs):
             rung = self._rungs[iteration]
             here = [number for number in waiting if number in rung]
-            waiting.difference_update(here)  # in a lower rung they have been let on already
+            waiting.difference_update(here)  # already promoted from lower rungs
             let_on = rung.let_on(here, at_least)
             if let_on:
                 return let_on[0]
@@ -73,7 +73,7 @@ class PromotingHalving(SuccessiveHalving):
 
 
 def rung_iterations(grace_iters: int, max_iters: int, reduction_factor: int) -> tuple[int, ...]:
-    """Iterations of the rungs: grace_iters times the powers of reduction_factor, all below max_iters."""
+    """Return the iterations of the rungs: grace_iters times the powers of reduction_factor, all below max_iters."""
     rungs = []
     rung = grace_iters
     while rung < max_iters:
