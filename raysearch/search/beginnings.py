@@ -1,4 +1,4 @@
-"""Which trials of a search may begin with the same training, as far as the space tells."""
+"""Which trials of a search can share their first iterations, as far as the space tells."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ from trainables.shared_beginning import num_shared_iters, shared_key
 
 
 def num_values(distribution: BaseDistribution) -> float:
-    """Return how many values a distribution holds; infinity for a continuous range."""
+    """Return the number of values of a distribution; infinity for a continuous range."""
     match distribution:
         case CategoricalDistribution(choices=choices):
             return len(choices)
@@ -26,7 +26,7 @@ def num_values(distribution: BaseDistribution) -> float:
 
 
 def shared_beginnings(spec: SearchSpec) -> tuple[int, int | None]:
-    """Return how many iterations trials share, and how many different beginnings the space has."""
+    """Return the number of iterations that trials share, and the number of different beginnings in the space."""
     if spec.trainable.config_model is not Config:
         return 0, None
     base = Config.model_validate(spec.trial_config({}))
@@ -40,14 +40,14 @@ def shared_beginnings(spec: SearchSpec) -> tuple[int, int | None]:
 
 
 def may_share_beginning(spec: SearchSpec, values: Mapping[str, Any], given: Iterable[Mapping[str, Any]] = ()) -> bool:
-    """Return False where no other trial of the search can begin with the training of a trial with these values.
+    """Return False if no other trial of the search can share the first iterations of a trial with these values.
 
-    That is so where its beginning depends on a value of a continuous range, of which no two draws are the same.
+    This is so if the beginning depends on a value of a continuous range, from which no two draws are equal.
 
     Args:
         spec: The search.
-        values: The trial's searched values.
-        given: Searched values of trials that are not drawn, which may be equal all the same.
+        values: Searched values of the trial.
+        given: Searched values of trials that are not drawn and may therefore be equal.
     """
     if spec.trainable.config_model is not Config:
         return True  # only the trainable knows
@@ -62,7 +62,7 @@ def may_share_beginning(spec: SearchSpec, values: Mapping[str, Any], given: Iter
 
 
 def _key(spec: SearchSpec, values: Mapping[str, Any]) -> str | None:
-    """Return the key of a trial's beginning; None where the values break a rule of the config."""
+    """Return the key of a trial's shared iterations; None if the values violate a rule of the config."""
     try:
         return shared_key(Config.model_validate(spec.trial_config(values)))
     except InputError:
@@ -70,9 +70,9 @@ def _key(spec: SearchSpec, values: Mapping[str, Any]) -> str | None:
 
 
 def _changes_beginning(spec: SearchSpec, parameter: Parameter) -> bool:
-    """Return True if trials with other values of a parameter begin otherwise."""
+    """Return True if another value of a parameter changes the first iterations."""
     keys = {
         _key(spec, with_gates_open({}, parameter, value, spec.parameters_in_order, spec.config))
         for _, value in probes(parameter.distribution)
     }
-    return len(keys - {None}) > 1  # None: wrong beside the base alone; the survey of the space found a config that fits
+    return len(keys - {None}) > 1  # None: invalid with the base config alone; the survey found a valid config

@@ -1,10 +1,10 @@
-"""How many iterations a search trains, before it begins or from where it stands, with an interval.
+"""Estimate of the iterations that a search trains, before it starts or from its present state, with an interval.
 
-A rung lets one trial in eta on whatever they score, so that much is known beforehand; what is not is how fast the
-search learns (later trials that are better pass more often) and how early scores foretell final ones (where a first
-rung is found by pilots, and which of the early trials were let on too easily). Both are drawn anew in every
-simulation, from nothing to all; trials then get random scores, and the search's own rule decides on them, with as many
-trials side by side as there will be.
+A rung promotes one trial in eta whatever the scores are, so this share is known. Two things are not known: how fast the
+search learns (later trials that are better pass more often), and how well early scores predict final ones (which
+decides the first rung that pilots find, and which of the early trials passed too easily). Every simulation draws both
+anew, over the whole range from nothing to everything. Trials then get random scores, and the search's own scheduler
+decides on them, with as many parallel trials as in the search.
 """
 
 import heapq
@@ -27,30 +27,30 @@ from trainables.config import Config
 
 NUM_SIMULATIONS = 30
 QUANTILES = (0.1, 0.5, 0.9)
-"""Of the simulations: low, median and high of an interval."""
+"""Quantiles of the simulations that give the low end, the median and the high end of an interval."""
 
 _MAX_SIMULATED = 150
-"""Trials of one simulation; further ones are taken to be like the later half of these."""
+"""Largest number of trials in a simulation; further trials are assumed to be like the later half of these."""
 _MAX_COMPARED = 12
-"""Reports of a trial that are drawn where a rule looks at more of them than the rungs."""
+"""Number of drawn reports of a trial, if a scheduler also uses reports between rungs."""
 _LEARNING_TRIALS = 12.0
-"""Trials after which a search has made 1 - 1/e of its gain."""
+"""Number of trials after which a search has made 1 - 1/e of its gain."""
 _GAINS = (0.5, 4.0)
-"""The least and the most that a search gains by learning, in standard deviations of the score of random configs."""
+"""Smallest and largest gain of a search by learning, in standard deviations of the score of random configs."""
 _EXPONENTS = (0.03, 3.0)
-"""The least and the largest k of `_Scores`."""
+"""Smallest and largest k of `_Scores`."""
 _FEW = 2
-"""Trials that say as much of the level of a search as knowing nothing does."""
+"""Number of trials at which the observed level of a search weighs as much as the prior level of 0."""
 _LOST = 0
-"""In place of the iteration of a report that never comes."""
+"""Stands for the iteration of a report that never comes."""
 _MIN_FOR_SPREAD = 3
-"""Trials that a spread of scores is taken of at least."""
+"""Least number of trials for a standard deviation of their scores."""
 _SPEED_SPREAD = 0.1
 """Standard deviation of the logarithm of a trial's seconds per iteration."""
 
 
 class Interval(NamedTuple):
-    """A number that is not known yet."""
+    """An estimated number with an interval."""
 
     low: float
     median: float
@@ -59,30 +59,31 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class SearchEstimate:
-    """What is still to be trained, until every trial has ended."""
+    """The training that remains until every trial has ended."""
 
     iterations: Interval
-    """Of all trials together; those that trials share count once."""
+    """Iterations of all trials together; shared iterations count once."""
     elapsed: Interval
-    """The same along the clock, trials being trained side by side: in iterations of one trial."""
+    """Wall-clock duration with parallel trials, in iterations of a single trial."""
     full_trials: Interval
-    """Trials that will have reached the full budget, those that have by now among them."""
+    """Number of trials that will have reached the full budget, including those that already have."""
     confirm_iterations: int
-    """Of the trainings with new seeds that follow (`search.confirm`); 0 without."""
+    """Iterations of the trainings with new seeds that follow (`search.confirm`); 0 without."""
     confirm_elapsed: int
-    """The same along the clock."""
+    """Wall-clock duration of these trainings, in iterations of a single trial."""
 
 
 def estimate_search(spec: SearchSpec, history: History | None = None, *, concurrent: int = 1) -> SearchEstimate | None:
-    """What a search still has to train; the seed of the search decides the draws.
+    """Return an estimate of what a search still has to train; the draws depend on the search's seed.
 
     Args:
         spec: The search.
-        history: What it has done so far; absent: it has not begun.
-        concurrent: How many trials run side by side.
+        history: The search so far; None: it has not started.
+        concurrent: Number of trials that run at the same time.
 
     Returns:
-        None where the full budget of a trial is not known: nothing states it, and no trial has completed.
+        The estimate; None if the full budget of a trial is unknown because nothing states it and no trial has
+        completed.
     """
     history = history or History()
     plan = _plan(spec, history, concurrent)
@@ -100,30 +101,30 @@ def estimate_search(spec: SearchSpec, history: History | None = None, *, concurr
 
 @dataclass(frozen=True)
 class _Plan:
-    """What all simulations of a search have in common."""
+    """The facts that all simulations of a search share."""
 
     spec: SearchSpec
-    """With the first rung in it, where pilots have shown it by now."""
+    """The search, with the first rung filled in if pilots have found it."""
     places: tuple[int, ...]
-    """Iterations at which trials are compared; the last is the full budget."""
+    """Iterations at which trials are compared; the last one is the full budget."""
     known: tuple[TrialHistory, ...]
-    """Trials so far, in the order in which they ended, the running ones last; of very many that ended only some."""
+    """Trials so far in the order in which they ended, running ones last; only some if very many have ended."""
     num_known: int
-    """Trials so far, all of them."""
+    """Number of all trials so far."""
     num_full: int
-    """Of these, those that have reached the full budget."""
+    """Number of these trials that have reached the full budget."""
     num_new: int
-    """Trials still to be started."""
+    """Number of trials that are still to be started."""
     lost: tuple[int, ...]
     """Iterations of the trials so far that failed or were infeasible."""
     num_ended: int
-    """Trials that ended so far, in whatever way."""
+    """Number of trials that have ended in any way."""
     concurrent: int
     shared_iters: int
     num_groups: int | None
-    """Beginnings there are: trials of one group share it; None: every trial has its own."""
+    """Number of different beginnings, each shared by a group of trials; None: every trial has its own."""
     slack: float | None
-    """In standard deviations of the score; None: not known."""
+    """Slack in standard deviations of the score; None if unknown."""
     mode: Mode
 
 
@@ -161,7 +162,7 @@ def _plan(spec: SearchSpec, history: History, concurrent: int) -> _Plan | None:
 
 
 def _places(spec: SearchSpec, history: History, max_iters: int) -> list[int]:
-    """The reports that a rule looks at: the first at or beyond every rung; where it looks at all, some of them."""
+    """Return the iterations of the reports that a scheduler compares: the first from each rung on, or a selection."""
     every = _report_iters(spec, history)
     rungs = rungs_of(spec, history)
     places = {min(math.ceil(rung / every) * every, max_iters) for rung in rungs} | {max_iters}
@@ -172,14 +173,14 @@ def _places(spec: SearchSpec, history: History, max_iters: int) -> list[int]:
 
 
 def _report_iters(spec: SearchSpec, history: History) -> int:
-    """Iterations between two reports."""
+    """Return the number of iterations between two reports."""
     if spec.trainable.config_model is Config:
         return int(spec.config["train"]["report_iters"])
     return min((min(trial.reports) for trial in history.trials if trial.reports), default=1)
 
 
 def _num_configs(spec: SearchSpec) -> float:
-    """How many configs there are to be tried at most; infinitely many where a value is continuous."""
+    """Return the largest number of different configs; infinity if a value is continuous."""
     return math.prod((num_values(parameter.distribution) for parameter in spec.parameters), start=1.0)
 
 
@@ -199,13 +200,13 @@ def _slack(spec: SearchSpec, history: History) -> float | None:
 
 
 def _num_confirmations(spec: SearchSpec, num_trials: int) -> int:
-    """Trainings that follow the search: of the best and of the default, which may be one of them."""
+    """Return the number of trainings after the search: of the best trials and the default, which may be one of them."""
     settings = spec.search.confirm
     return 0 if settings is None else min(settings.top + 1, num_trials) * settings.seeds
 
 
 class _Simulation:
-    """One search that goes on from where it stands, in iterations of one trial."""
+    """One simulated continuation of a search, with time in iterations of a single trial."""
 
     def __init__(self, plan: _Plan, rng: np.random.Generator) -> None:
         self._plan, self._rng = plan, rng
@@ -225,7 +226,7 @@ class _Simulation:
         self._lost_share = rng.beta(num_lost, plan.num_ended - num_lost + 1) if num_lost else 0.0
         self._groups_ready: dict[int, float] = dict.fromkeys(range(min(plan.num_groups or 0, plan.num_known)), 0.0)
         self._trained: dict[int, float] = dict.fromkeys(self._reached, 0.0)
-        """Iterations by trial, from here on."""
+        """Iterations trained by each trial from now on."""
         self._num_full = plan.num_full
         for trial in plan.known:
             for iteration in plan.places:
@@ -233,10 +234,10 @@ class _Simulation:
                     self._observe(trial.number, iteration)
 
     def run(self) -> tuple[float, float, float]:
-        """Iterations, iterations along the clock, and trials that reached the full budget."""
+        """Return the iterations, the wall-clock duration in iterations, and the number of trials at the full budget."""
         now = 0.0
         legs: list[tuple[float, int, int]] = []
-        """When a leg ends, its trial, the iteration that it reports."""
+        """End time of each leg, its trial, and the iteration that it reports."""
         while True:
             while len(legs) < self._plan.concurrent and (number := self._next(is_idle=not legs)) is not None:
                 heapq.heappush(legs, self._leg(number, now))
@@ -247,7 +248,7 @@ class _Simulation:
                 heapq.heappush(legs, self._leg(number, now))
 
     def _next(self, *, is_idle: bool) -> int | None:
-        """As `Search.propose`: who was interrupted, else who is let on, else who is new."""
+        """Return the next trial as `Search.propose` does: an interrupted one, else a promoted one, else a new one."""
         if self._waiting:
             return self._waiting.pop(0)
         number = self._rule.promotable(self._paused)
@@ -261,7 +262,7 @@ class _Simulation:
         return number
 
     def _leg(self, number: int, now: float) -> tuple[float, int, int]:
-        """A trial's way to its next report, or to where it is lost."""
+        """Return the leg of a trial to its next report, or to the point where it is lost."""
         plan, is_new = self._plan, number not in self._reached
         if is_new and self._rng.random() < self._lost_share:
             self._trained[number] = lost_after = float(self._rng.choice(plan.lost))
@@ -280,7 +281,7 @@ class _Simulation:
         return now + (end - start) * speed, number, end
 
     def _goes_on(self, number: int, iteration: int) -> bool:
-        """As `Search.report`: whether a trial goes on after a report."""
+        """Return True if a trial continues after a report, as `Search.report` decides."""
         if iteration == _LOST:
             return False
         self._reached[number] = iteration
@@ -294,7 +295,7 @@ class _Simulation:
             return True
         if self._rule.promotable([*self._paused, number]) == number:
             return True
-        self._paused.append(number)  # for good, unless the rule promotes
+        self._paused.append(number)  # for good, unless the scheduler promotes the trial
         return False
 
     def _observe(self, number: int, iteration: int) -> bool:
@@ -304,7 +305,7 @@ class _Simulation:
         return self._rule.observe(Observation(number, iteration, losses)) is not Decision.CONTINUE
 
     def _with_rest(self, now: float) -> tuple[float, float, float]:
-        """The same with the trials that were too many to be simulated."""
+        """Return the results of `run` with the trials added that were too many to simulate."""
         trained, rest = sum(self._trained.values()), self._plan.num_new - len(self._new)
         full: float = self._num_full
         if rest > 0:
@@ -316,10 +317,10 @@ class _Simulation:
 
 
 class _Scores:
-    """Scores that say something of the final ones, in standard deviations; those of trials so far keep their order.
+    """Random scores in standard deviations that correlate with the final ones and keep the order of the trials so far.
 
-    At a fraction f of the budget a score is a mixture of the trial's own quality, which the final score is, and of what
-    only this report has. The share of the quality, f^k, is that of its correlation with the final score: with k = 0
+    At a fraction f of the budget, a score is a mixture of the trial's own quality, which is its final score, and of a
+    part that only this report has. The weight of the quality, f^k, is the correlation with the final score. With k = 0
     early scores say everything, with a large k nothing.
     """
 
@@ -340,11 +341,11 @@ class _Scores:
         later = plan.num_known // 2
         self._level = _level(self._quality, later) if learns else 0.0
         self._own_levels = {place: _level(own, later) if learns else 0.0 for place, own in self._own.items()}
-        """What the later half of the trials so far has reached: where new ones begin."""
+        """Level that the later half of the trials so far has reached, at which new trials start."""
         self._gained = float(np.mean(self._gain_at(np.arange(later, max(1, plan.num_known)))))
 
     def at(self, number: int, iteration: int) -> float:
-        """A trial's score at one of the places; large is good."""
+        """Return a trial's score at one of the places; larger is better."""
         if number not in self._quality:
             self._quality[number] = self._rng.normal() + self._level + float(self._gain_at(number)) - self._gained
         if number not in self._own[iteration]:
@@ -353,12 +354,12 @@ class _Scores:
         return self._mixed(iteration / self._budget, self._quality[number], own)
 
     def _mixed(self, fraction: float, known: float, other: float) -> float:
-        """What a final score and something else make a score at a fraction of the budget of, or the other way round."""
+        """Return the mixture of a final score and another part at a fraction of the budget, or the inverse."""
         weight = min(1.0, fraction**self._exponent)
         return float(weight * known + math.sqrt(1.0 - weight**2) * other)
 
     def second(self, number: int) -> float:
-        """A trial's loss by a second objective, of which nothing is known."""
+        """Return a trial's loss by a second objective, which is random."""
         return self._second.setdefault(number, self._rng.normal())
 
     def _gain_at(self, numbers: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -366,14 +367,14 @@ class _Scores:
 
 
 def _simulated_rule(plan: _Plan, rng: np.random.Generator) -> Scheduler:
-    """The rule of the search, for scores of which large ones are good, in standard deviations."""
+    """Return the search's scheduler for scores in standard deviations, of which larger ones are better."""
     slack = rng.uniform(0.0, 1.0) if plan.slack is None else plan.slack
     scheduler = plan.spec.scheduler.model_copy(update={"slack": slack})
     return build_scheduler(replace(plan.spec, scheduler=scheduler))
 
 
 def _values_at(trials: Sequence[TrialHistory], iteration: int, sign: float) -> dict[int, float]:
-    """Of trials that have gone so far, the value of the first report at or beyond an iteration; large is good."""
+    """Return the values of the first reports at or after an iteration, by trial; larger is better."""
     values = {}
     for trial in trials:
         reported = [i for i in trial.reports if i >= iteration]
@@ -383,13 +384,13 @@ def _values_at(trials: Sequence[TrialHistory], iteration: int, sign: float) -> d
 
 
 def _level(scores: Mapping[int, float], first: int) -> float:
-    """The mean of the scores of trials from a number on, drawn towards 0 where they are few."""
+    """Return the mean score of the trials from a number on, shrunk towards 0 if they are few."""
     later = [score for number, score in scores.items() if number >= first]
     return sum(later) / (len(later) + _FEW)
 
 
 def _normal_scores(values: Mapping[int, Any]) -> dict[int, float]:
-    """Numbers in the order of some values, as draws of a standard normal distribution would lie."""
+    """Return quantiles of the standard normal distribution in the order of some values."""
     ranked = sorted(values, key=lambda number: values[number])
     scores = norm.ppf((np.arange(len(ranked)) + 0.5) / max(1, len(ranked)))
     return dict(zip(ranked, scores.tolist(), strict=True))

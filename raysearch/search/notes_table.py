@@ -1,9 +1,9 @@
-"""Reads a table of somebody's notes, CSV or Parquet: one training a row, with some config values and a score.
+"""Reads a table of the user's notes, CSV or Parquet: one training per row, with some config values and a score.
 
-A column is named by a dotted path of the trial config, or by what it holds besides: the score (under the objective's
-metric, `score` or `value`, the first of these that there is), `iteration` or `max_iters`, `dataset`, and free text
-under `note`, `notes` or `comment`. The columns of a search's own `trials.parquet` are known too. An empty cell says
-nothing. Rows count from the one with the names, which is row 1.
+The name of a column is a dotted path of the trial config or one of these: the score (the objective's metric, `score` or
+`value`, the first that exists), `iteration` or `max_iters`, `dataset`, and `note`, `notes` or `comment` for free text.
+The columns of a search's own `trials.parquet` are also accepted. Empty cells are ignored. Rows are counted from the
+header, which is row 1.
 """
 
 import csv
@@ -37,31 +37,31 @@ _FREE_TEXT = ("note", "notes", "comment")
 
 @dataclass(frozen=True)
 class NotesRow:
-    """One row, as far as a search can use it."""
+    """The content of one row that a search can use."""
 
     number: int
     values: Mapping[str, Any]
-    """What it says of searched paths; a number where numbers are searched."""
+    """Values of searched paths; numbers for numeric parameters."""
     score: float | None
     iterations: str
-    """As written; empty where the row does not say."""
+    """Iterations as written; empty if the row has none."""
     dataset: str
-    """As written; empty where the row does not say."""
+    """Dataset as written; empty if the row has none."""
 
 
 @dataclass(frozen=True)
 class NotesTable:
-    """The rows of a table, and the config paths among its columns that are not searched."""
+    """The rows of a table, and its columns with config paths that are not searched."""
 
     rows: tuple[NotesRow, ...]
     not_searched: tuple[str, ...]
 
 
 def read_notes(path: Path, spec: SearchSpec) -> NotesTable:
-    """What a table says of the values that a space file searches.
+    """Return the rows of a table with the values of the searched paths.
 
     Raises:
-        InputError: the file cannot be read; columns that are not known; cells that do not hold what their column says.
+        InputError: the file cannot be read, a column is unknown, or a cell does not fit its column.
     """
     names, rows = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
     faults = FaultList(str(path))
@@ -126,7 +126,7 @@ def _read_parquet(path: Path) -> tuple[list[str], list[Sequence[Any]]]:
 
 
 def _columns(names: Sequence[str], spec: SearchSpec, faults: FaultList) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The searched path of every column that is named by one, and the other paths of the config among the names."""
+    """Return the searched path of each column that has one, and the config paths that are not searched."""
     tree = ConfigTree(spec.trainable.config_model)
     paths = [parameter.path for parameter in spec.parameters]
     others = tree.paths if tree.model is not None else tuple(path for path, _ in leaves(spec.config))
@@ -157,7 +157,7 @@ def _columns(names: Sequence[str], spec: SearchSpec, faults: FaultList) -> tuple
 
 
 def _cell(cell: Any, distribution: BaseDistribution | None) -> Any:
-    """What a cell says: text is read as in YAML, unless it is a choice as it stands."""
+    """Return the value of a cell; text is read as YAML unless it is a choice."""
     if _is_empty(cell):
         return None
     if not isinstance(cell, str):
@@ -182,7 +182,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _misfit(value: Any, distribution: BaseDistribution) -> tuple[str, str] | None:
-    """What is wrong with a value where numbers are searched, and the fix; one outside the range is no fault."""
+    """Return what is wrong with a value of a numeric parameter, and the fix; a value outside the range is allowed."""
     if isinstance(distribution, CategoricalDistribution):
         return None
     kind = "whole numbers are" if isinstance(distribution, IntDistribution) else "numbers are"

@@ -1,17 +1,17 @@
-"""What a search takes over from before it: evidence to learn from, and first points to try.
+"""Sources that a search starts from: evidence to learn from, and first points to try.
 
-**Evidence** is the ended trials of an earlier run folder that would be the same trials here: the trainable has the same
-name, objectives, full budget and constraints on reports agree, and the complete config is, value by value, the config
-of a point of this space. Algorithms learn from it as from ended trials of the search; nothing else counts it. What was
-infeasible is evidence only where a trial has the same resources.
+**Evidence** consists of the ended trials of an earlier run that would be the same trials in this search: the names of
+the trainables, the objectives, the full budgets and the constraints on reports agree, and the complete config of the
+trial is that of a point of this space. Algorithms learn from it as from ended trials of the search. Nothing else counts
+it. Infeasible trials are evidence only if trials have the same resources in both searches.
 
-All else gives **first points**: trials of other circumstances, tables of notes (which never hold a whole config), files
-of one config. Their scores say in which order to try them and nothing more. Scores of two sources, or of two datasets
-in one table, cannot be compared: the best of each comes first, then the second of each. What is left open is the
-config's own value. A number outside its range is moved to the nearest inside, since no algorithm can learn from a point
-outside; a choice that the space does not have passes the whole point over.
+All other sources give **first points**: trials under other conditions, tables of notes (which never hold a complete
+config), and files with one config. Their scores only decide the order in which they are tried. Scores of two sources,
+or of two datasets in one table, cannot be compared. The best point of each therefore comes first, then the second of
+each. Values that a source does not give are those of the base config. A number outside its range is replaced by the
+nearest one inside, because no algorithm can learn from a point outside. A point with an unknown choice is skipped.
 
-All of it is read once, when a search begins, and goes into the first line of its journal.
+The sources are read once, when a search starts, and are stored in the first line of its journal.
 """
 
 import itertools
@@ -46,20 +46,20 @@ _LEARNERS = ("auto", "tpe", "gp", "curve_gp", "cmaes", "nsga2")
 
 @dataclass(frozen=True)
 class Prior:
-    """What goes into the first line of a journal."""
+    """The evidence and first points for the first line of a journal."""
 
     evidence: tuple[Mapping[str, Any], ...]
-    """Lines of ended trials, numbered from 0."""
+    """Journal lines of ended trials, numbered from 0."""
     first_points: tuple[FirstPoint, ...]
-    """Distinct, in the order in which they are tried."""
+    """Distinct points in the order in which they are tried."""
     notices: tuple[str, ...]
 
 
 def read_prior(spec: SearchSpec) -> Prior:
-    """Read all that `search.warm_start` names.
+    """Read all sources of `search.warm_start`.
 
     Raises:
-        InputError: every fault of the sources.
+        InputError: the sources have faults.
     """
     faults: list[Fault] = []
     sources: list[_Source] = []
@@ -83,29 +83,29 @@ def read_prior(spec: SearchSpec) -> Prior:
 
 @dataclass(frozen=True)
 class _Point:
-    """The point of the space nearest to what is given."""
+    """The point of the space nearest to given values."""
 
     values: dict[str, Any]
-    """The active values."""
+    """Active values of the point."""
     moved: dict[str, Any]
-    """Active path -> what was given, where the space holds only something near it."""
+    """Given values that were moved into the space, by active path."""
     foreign: dict[str, Any]
-    """Active path -> what was given, where the space holds nothing like it."""
+    """Given values that the space has nothing similar to, by active path."""
     is_given: bool
-    """Some active value was given."""
+    """True if at least one active value was given."""
 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A point that may be tried first."""
+    """A candidate for a first point."""
 
     place: str
     point: _Point
     loss: float | None = None
     group: str = ""
-    """Within its source: whose losses can be compared."""
+    """Group within the source in which losses can be compared."""
     circumstances: str = ""
-    """Of its score, in words."""
+    """Description of the conditions under which its score was measured."""
 
     @property
     def origin(self) -> str:
@@ -114,15 +114,15 @@ class _Candidate:
 
 @dataclass
 class _Source:
-    """What one path of `warm_start` holds."""
+    """The content of one path of `warm_start`."""
 
     name: str
     candidates: list[_Candidate] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     records: list[dict[str, Any]] = field(default_factory=list)
-    """The journal of a run."""
+    """Records of the journal of a run."""
     starts: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """Number of every trial in it that is evidence -> the line that starts it here."""
+    """Line that starts a trial in this search, by the number of each earlier trial that is evidence."""
 
 
 def _read(path: Path, spec: SearchSpec) -> _Source:
@@ -211,7 +211,7 @@ def _read_run(path: Path, spec: SearchSpec) -> _Source:
 
 
 def _differences(earlier: SearchSpec, spec: SearchSpec) -> list[str]:
-    """What makes all scores of an earlier search those of something else."""
+    """Return the differences that make all scores of an earlier search incomparable."""
     compared = (
         ("the trainable", earlier.trainable.name, spec.trainable.name),
         ("the objective", _objectives(earlier), _objectives(spec)),
@@ -222,7 +222,7 @@ def _differences(earlier: SearchSpec, spec: SearchSpec) -> list[str]:
 
 
 def _room(spec: SearchSpec) -> tuple[float | None, ...]:
-    """What one trial occupies: elsewhere, what ran out of memory here may fit."""
+    """Return the resources of one trial; a trial that ran out of memory may fit with other ones."""
     return spec.resources.cpu, spec.resources.gpu, spec.resources.memory_gb
 
 
@@ -256,7 +256,7 @@ def _evidence_notice(name: str, trials: Sequence[TrialHistory], spec: SearchSpec
 
 
 def _nearest_point(given: Mapping[str, Any], spec: SearchSpec) -> _Point:
-    """The point of the space nearest to what is given; the rest is the config's own, else the middle of the range."""
+    """Return the nearest point of the space; other values are the config's own, else the middle of the range."""
     own = spec.default_values()
     full: dict[str, Any] = {}
     moved: dict[str, Any] = {}
@@ -287,7 +287,7 @@ def _searched_values(config: Mapping[str, Any], spec: SearchSpec) -> dict[str, A
 
 
 def _misfit_notices(source: _Source, spec: SearchSpec) -> Iterator[str]:
-    """What a source gives that the space does not hold, one line a path."""
+    """Yield notices about given values that are outside the space, one line per path."""
     for parameter in spec.parameters:
         path, within = parameter.path, range_of(parameter.distribution)
         moved = [(c.place, c.point.moved[path]) for c in source.candidates if path in c.point.moved]
@@ -300,7 +300,7 @@ def _misfit_notices(source: _Source, spec: SearchSpec) -> Iterator[str]:
 
 
 def _first_points(sources: Sequence[_Source], spec: SearchSpec, notices: list[str]) -> list[FirstPoint]:
-    """The best candidates that differ from one another and from the default trial, as many as are to be tried."""
+    """Return the best candidates that differ from each other and from the default trial, `first_points` at most."""
     default = spec.default_values()
     tried = [{p.path: default[p.path] for p in spec.parameters if p.path in default and p.active({}, spec.config)}]
     found: list[FirstPoint] = []
@@ -324,7 +324,7 @@ def _first_points(sources: Sequence[_Source], spec: SearchSpec, notices: list[st
 
 
 def _in_turn(sources: Sequence[_Source]) -> Iterator[_Candidate]:
-    """The best of every group, then the second of each, and so on; in a group those without a score come last."""
+    """Yield the best candidate of every group, then the second of each, and so on; those without a score come last."""
     groups: dict[tuple[int, str], list[_Candidate]] = {}
     for index, source in enumerate(sources):
         for candidate in source.candidates:
