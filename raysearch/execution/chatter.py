@@ -1,4 +1,4 @@
-"""What Ray, libraries and workers have to say goes into the run's log instead of between our lines."""
+"""Diverts the output of Ray, libraries and workers to the run's log."""
 
 import logging
 import os
@@ -11,15 +11,15 @@ from typing import Any, TextIO
 _STDOUT, _STDERR = 1, 2
 
 _WARNINGS = "py.warnings"
-"""The logger that Python sends captured warnings to."""
+"""Name of the logger to which Python sends captured warnings."""
 
 _worker_log = logging.getLogger("raysearch.worker")
 
 
 def capture_warnings() -> None:
-    """Send the warnings of libraries to a logger that writes nowhere until `logging_to` gives it a file.
+    """Send the warnings of libraries to a logger that discards them until `logging_to` gives it a file.
 
-    They name places in code that the user did not write; what the user should know is said in sentences of ours.
+    Such warnings refer to code that the user did not write. Messages of our own contain what the user must know.
     """
     logging.captureWarnings(True)
     logger = logging.getLogger(_WARNINGS)
@@ -29,7 +29,7 @@ def capture_warnings() -> None:
 
 @contextmanager
 def logging_to(path: Path) -> Iterator[None]:
-    """Write Ray's own lines, what workers print, the warnings of libraries and the tracebacks of trials to a file."""
+    """Log Ray's own lines, output of workers, warnings of libraries and tracebacks of trials to a file."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [logging.getLogger(name) for name in ("ray", "raysearch", _WARNINGS)]
@@ -47,7 +47,7 @@ def logging_to(path: Path) -> Iterator[None]:
 
 
 def log_workers() -> None:
-    """What workers print is logged instead of printed; for a Ray that was started with `log_to_driver`."""
+    """Log the output of workers instead of printing it, for a Ray that was started with `log_to_driver`."""
     from ray._private.ray_logging import global_worker_stdstream_dispatcher as dispatcher
 
     dispatcher.remove_handler("ray_print_logs")
@@ -56,7 +56,7 @@ def log_workers() -> None:
 
 
 def _log_batch(batch: dict[str, Any]) -> None:
-    """Log a batch of lines as Ray hands them over: of one process, with its name where it is an actor's."""
+    """Log a batch of lines of one process as Ray delivers it, with the name of its actor if it has one."""
     if batch.get("pid") == "autoscaler":
         return  # the state of the nodes, a screenful every five seconds
     who = batch.get("actor_name") or f"process {batch.get('pid')} on {batch.get('ip')}"
@@ -66,10 +66,10 @@ def _log_batch(batch: dict[str, Any]) -> None:
 
 @contextmanager
 def output_diverted(log: Path) -> Iterator[TextIO]:
-    """All that this process and those it starts write to stdout and stderr, from C++ too, is appended to a file.
+    """Append everything that this process and its children write to stdout and stderr, from C++ too, to a file.
 
     Yields:
-        Where stdout led before.
+        A stream to the former stdout.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -80,7 +80,7 @@ def output_diverted(log: Path) -> Iterator[TextIO]:
     os.close(file)
     try:
         if not _is_stdout(sys.stdout):
-            yield sys.stdout  # something has taken it over already
+            yield sys.stdout  # something else already replaced it
         else:
             with os.fdopen(os.dup(before[_STDOUT]), "w", encoding=sys.stdout.encoding, errors="replace") as stdout:
                 yield stdout

@@ -1,4 +1,4 @@
-"""Connects to Ray: to a local one of the search's own, or to the cluster at a given address."""
+"""Connection to Ray: a local Ray of the search's own, or the cluster at a given address."""
 
 import logging
 import os
@@ -23,19 +23,19 @@ from raysearch.execution.machine import num_fitting
 from raysearch.space.settings import ResourceSettings
 
 ANSWER_TIMEOUT_S = 30.0
-"""Seconds in which a cluster must answer; a healthy one takes less than a second, and Python a few to start."""
+"""Seconds in which a cluster must answer; a healthy one takes less than one, and Python takes a few to start."""
 
 _LISTEN_TIMEOUT_S = 10.0
-"""Seconds in which the machine of a cluster must take a connection."""
+"""Seconds in which the machine of a cluster must accept a connection."""
 
 _SOCKET = f"session_2026-01-31_23-59-59_999999_{os.getpid()}/sockets/plasma_store"
-"""The longest path that Ray gives a Unix socket, below its folder for temporary files."""
+"""Longest path of a Unix socket that Ray creates below its folder for temporary files."""
 
 _MAX_SOCKET_BYTES = 107
-"""Bytes that Linux allows in the path of a Unix socket."""
+"""Largest number of bytes in the path of a Unix socket on Linux."""
 
 _REFUSED = "refused"
-"""First word of what the asking process prints where the cluster does not take its token."""
+"""First word that the asking process prints if the cluster rejects its token."""
 
 _TOKEN_FIX = (
     "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the token or RAY_AUTH_TOKEN_PATH to a file that holds it "
@@ -44,23 +44,23 @@ _TOKEN_FIX = (
 
 
 class Cluster:
-    """A connection to Ray, for a `with` statement; where this process is connected already, that connection stays."""
+    """A connection to Ray, as a context manager; an existing connection of this process is kept."""
 
     dashboard: str
-    """Where Ray's dashboard is, in words."""
+    """Description of where Ray's dashboard is."""
     concurrent: int
-    """Number of trials that run at once."""
+    """Number of trials that run at the same time."""
     share: float
-    """Fraction of a machine's memory that one of them may use."""
+    """Fraction of a machine's memory that one trial may use."""
 
     def __init__(self, address: str | None, resources: ResourceSettings) -> None:
-        """Connect to the cluster at `address`, or start a Ray of our own on this machine where it is None.
+        """Connect to the cluster at `address`, or start a Ray on this machine if it is None.
 
-        Neither RAY_ADDRESS nor a Ray that somebody started on this machine takes the place of our own.
+        RAY_ADDRESS and a Ray that somebody else started on this machine are ignored in that case.
 
         Raises:
-            InputError: nothing answers at the address, the cluster asks for a token, or no machine of it has the
-                resources of a trial; or TMPDIR is too long for Ray.
+            InputError: the address does not answer, the cluster requires a token, no machine has the resources of a
+                trial, or TMPDIR is too long for Ray.
             WorkError: Ray cannot start on this machine.
         """
         self._ours = not ray.is_initialized()
@@ -76,7 +76,7 @@ class Cluster:
         self.dashboard = f"http://{url} (while the search runs)" if url else "none (Ray was started without one)"
 
     def close(self) -> None:
-        """Leave the cluster, and end it if it is our own; closing twice changes nothing."""
+        """Disconnect, and shut Ray down if this process started it; closing twice has no further effect."""
         if self._ours:
             self._ours = False
             ray.shutdown()
@@ -91,10 +91,10 @@ class Cluster:
 
 
 def _room(resources: ResourceSettings) -> tuple[int, float]:
-    """Return how many trials run at once, and one's share of its machine.
+    """Return the number of trials that run at the same time, and the share of its machine for each.
 
     Raises:
-        InputError: no node has what one trial asks for.
+        InputError: no node has the resources of a trial.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     fits = [num_fitting(resources, cpus=node.get("CPU", 0.0), gpus=node.get("GPU", 0.0)) for node in nodes]
@@ -124,7 +124,7 @@ def _start_local() -> None:
 
 def _join(address: str) -> None:
     where = f"--address {address}"
-    given = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address  # as Ray reads it
+    given = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address  # as Ray resolves it
     if "://" in given:
         what = f"{given} is an address of Ray Client or of its job server, through which a search cannot run"
         raise InputError([Fault(where, what, "on a machine of the cluster, give HOST:PORT, such as HEAD:6379")])
@@ -138,7 +138,7 @@ def _join(address: str) -> None:
     except ValueError:
         fix = "give HOST:PORT, such as HEAD:6379, or auto"
         raise InputError([Fault(where, "is not the address of a Ray cluster", fix)]) from None
-    except OSError as error:  # Ray's ConnectionError, where nothing runs for `auto`, is one
+    except OSError as error:  # includes Ray's ConnectionError without a Ray for `auto`
         fix = "start one by `ray start --head --port=6379` and give HOST:6379, or leave --address out for a local Ray"
         reason = "no Ray cluster runs on this machine" if address == given == "auto" else _one_line(error)
         raise InputError([Fault(where, f"no Ray cluster can be reached ({reason})", fix)]) from None
@@ -153,10 +153,10 @@ def _join(address: str) -> None:
 
 
 def _check_answer(address: str, where: str) -> None:
-    """Ask the cluster for its name in a process of its own, since Ray's client waits for minutes or ends its process.
+    """Ask the cluster for its name in a separate process, because Ray's client may wait for minutes or exit.
 
     Raises:
-        InputError: no Ray cluster answers, or it does not take our token.
+        InputError: no Ray cluster answers, or it rejects our token.
     """
     command = [sys.executable, "-m", "raysearch.execution.cluster", address]
     try:
@@ -174,7 +174,7 @@ def _check_answer(address: str, where: str) -> None:
 
 
 def _ask(address: str) -> None:
-    """Ask a cluster for its name, and say on standard output how that failed."""
+    """Ask a cluster for its name, and print the reason if that fails."""
     try:
         if address == "auto":
             tokens.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
@@ -189,7 +189,7 @@ def _ask(address: str) -> None:
 
 
 def _init(address: str) -> None:
-    """Connect, and give SIGTERM back, which Ray takes for itself."""
+    """Connect to Ray, and restore the SIGTERM handler, which Ray replaces."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(

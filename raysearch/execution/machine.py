@@ -1,4 +1,4 @@
-"""What this machine has, and how many trials it holds side by side."""
+"""The resources of this machine, and the number of trials that fit on it."""
 
 import contextlib
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ from raysearch.space.settings import ResourceSettings
 
 @dataclass(frozen=True)
 class Machine:
-    """CPUs, GPUs and memory, as a local Ray would find them."""
+    """CPUs, GPUs and memory as a local Ray sees them."""
 
     cpus: float
     gpus: int
     memory_bytes: int
-    """Of the machine, or of the container."""
+    """Memory of the machine or of the container."""
     free_bytes: int
-    """What of it nothing else uses now."""
+    """Part of the memory that is currently free."""
     gpu_memory_bytes: int | None
-    """Of the smallest GPU; None without one."""
+    """Memory of the smallest GPU; None without a GPU."""
 
     @property
     def words(self) -> str:
-        """The same in words."""
+        """Description of the machine."""
         gpus = ""
         if self.gpus and self.gpu_memory_bytes is not None:
             gpus = f", {self.gpus} GPU{'s' if self.gpus > 1 else ''} of {gigabytes(self.gpu_memory_bytes)}"
@@ -34,7 +34,7 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """What is here; the GPUs are those that CUDA_VISIBLE_DEVICES leaves."""
+    """Return the resources of this machine; its GPUs are those in CUDA_VISIBLE_DEVICES."""
     import torch  # late: it takes seconds
 
     sizes = [torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())]
@@ -49,13 +49,13 @@ def this_machine() -> Machine:
 
 
 def num_fitting(resources: ResourceSettings, *, cpus: float, gpus: float) -> int:
-    """How many trials these CPUs and GPUs are enough for."""
+    """Return the number of trials for which these CPUs and GPUs suffice."""
     wanted = ((resources.cpu, cpus), (resources.gpu, gpus))
     return min(int((there + 1e-9) // each) for each, there in wanted if each > 0)
 
 
 def gigabytes(num_bytes: float) -> str:
-    """Bytes in GB of 2^30, the unit of `resources.memory_gb`."""
+    """Return bytes as text in GB of 2^30 bytes, the unit of `resources.memory_gb`."""
     return f"{num_bytes / 2**30:.{1 if num_bytes < 100 * 2**30 else 0}f} GB"
 
 

@@ -1,6 +1,6 @@
-"""Memory where a trial runs, in bytes: what it may take, what it took, and how far beyond it asked.
+"""Memory of a trial in bytes: its limit, its peak, and the amount missing if it runs out of memory.
 
-Of the GPU where the process uses one, else of the process itself.
+This is GPU memory if the process uses a GPU, else memory of the process.
 """
 
 import contextlib
@@ -21,28 +21,28 @@ _ALLOWED = re.compile(rf"{_SIZE} allowed")
 
 
 class Shortage(NamedTuple):
-    """How far an allocation that failed went beyond what there was."""
+    """The size of a failed allocation relative to the available memory."""
 
     needed_bytes: int
-    """All that the process held, and what it asked for on top: the training needs at least as much."""
+    """Memory held by the process plus the failed request: the training needs at least this much."""
     excess: float
-    """What was lacking, relative to what the process could have had; greater than 0."""
+    """Missing memory as a fraction of the memory that the process could use; greater than 0."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out, of the machine or of a GPU."""
+    """Return True if the exception means that the host or the GPU ran out of memory."""
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return True
-    # torch has no exception of its own for the memory of the machine.
+    # torch has no exception of its own for host memory.
     return isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def shortage(error: BaseException, limit_bytes: int | None) -> Shortage | None:
-    """What an out-of-memory error tells in numbers; None where it tells none, or none that explain it.
+    """Return the numbers in an out-of-memory error; None if it has none or they do not explain the failure.
 
-    torch names what it tried to allocate, on a GPU also what was free there and what `cap_gpu` allowed; NumPy names
-    what it tried. On the machine `limit_bytes` is what there was.
+    torch reports the size of the request, and on a GPU also the free memory and the limit set by `cap_gpu`. NumPy
+    reports the size of the request. For host memory, `limit_bytes` is what was available.
     """
     tried = _size(_TRIED, error)
     if tried is None:
@@ -58,11 +58,11 @@ def shortage(error: BaseException, limit_bytes: int | None) -> Shortage | None:
 
 
 def limit_bytes(gpus: float, share: float) -> int:
-    """What one trial may take: its share of a GPU where it uses one, else of the machine (or the container).
+    """Return the memory limit of one trial: its share of a GPU if it uses one, else of the machine or the container.
 
     Args:
         gpus: GPUs of one trial; below 1 it shares one.
-        share: Of the machine, for a trial without a GPU.
+        share: Fraction of the machine's memory that a CPU-only trial may use.
     """
     cuda = _cuda_in_use()
     if cuda is not None:
@@ -72,7 +72,7 @@ def limit_bytes(gpus: float, share: float) -> int:
 
 
 def cap_gpu(limit_bytes: int) -> None:
-    """Make torch refuse what this process asks of a GPU beyond a limit, as if the GPU were no larger."""
+    """Make torch reject allocations of this process beyond a limit, as if the GPU were that small."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return
@@ -82,17 +82,17 @@ def cap_gpu(limit_bytes: int) -> None:
 
 
 def release() -> None:
-    """Give memory that nothing uses any more back to the system, so that it does not count as a later trial's."""
+    """Return unused memory to the system, so that it does not count for a later trial."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
-    with contextlib.suppress(AttributeError):  # a C library other than glibc keeps nothing back, or has no such call
+    with contextlib.suppress(AttributeError):  # other C libraries than glibc hold nothing back or lack this call
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def reset_peak() -> None:
-    """Begin to measure anew."""
+    """Start a new measurement of peak memory."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     torch = sys.modules.get("torch")
@@ -101,13 +101,13 @@ def reset_peak() -> None:
 
 
 def peak_bytes() -> int | None:
-    """The most that was held since `reset_peak`; None where nothing tells."""
+    """Return the peak memory since `reset_peak`; None if the system does not report it."""
     cuda = _cuda_in_use()
     return int(cuda.max_memory_reserved()) if cuda is not None else _of_process("VmHWM")
 
 
 def on_gpu() -> bool:
-    """Whether the memory of this process is counted on a GPU."""
+    """Return True if this process's memory is measured on a GPU."""
     return _cuda_in_use() is not None
 
 

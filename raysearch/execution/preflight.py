@@ -1,4 +1,4 @@
-"""Everything that can fail before a trial starts and that the space file alone does not tell."""
+"""Checks before the first trial that need more than the space file."""
 
 from typing import Any
 
@@ -19,10 +19,10 @@ from trainables.protocol import ChecksCombinations
 
 
 def preflight(spec: SearchSpec) -> list[str]:
-    """What is worth knowing before anything starts, one line each.
+    """Return notices about the trainable and the sources of a warm start, one line each.
 
     Raises:
-        InputError: every fault of the data, the choices and what the search is to take over.
+        InputError: the data, the choices or the sources of a warm start have faults.
     """
     notices: list[str] = []
     faults: list[Fault] = []
@@ -37,7 +37,7 @@ def preflight(spec: SearchSpec) -> list[str]:
 
 
 def faults_of_config(trainable: LoadedTrainable, config: dict[str, Any]) -> list[Fault]:
-    """What is wrong with a base config by its data and its network, as far as its other values let them be seen."""
+    """Return the faults of a base config that its data and its network reveal, as far as its other values permit."""
     if trainable.preflight is None:
         return []
     model = trainable.config_model
@@ -49,10 +49,10 @@ def faults_of_config(trainable: LoadedTrainable, config: dict[str, Any]) -> list
 
 
 def trainable_notices(spec: SearchSpec) -> list[str]:
-    """Return what the trainable itself has to say, of the config and of every choice in the space.
+    """Return the notices of the trainable about the config and about every choice in the space.
 
     Raises:
-        InputError: every fault of the data, of the weights, and of the choices.
+        InputError: the data, the weights or the choices have faults.
     """
     loaded = spec.trainable
     if isinstance(loaded.target, type) and not issubclass(loaded.target, tune.Trainable):
@@ -72,7 +72,7 @@ def trainable_notices(spec: SearchSpec) -> list[str]:
             try:
                 loaded.preflight(loaded.config_model.model_validate(with_values(spec.config, values)))
             except ValidationError:
-                continue  # together with the base alone; the survey of the space found a config that takes it
+                continue  # invalid with the base config alone; the survey found a valid config
             except InputError as error:
                 for fault in error.faults:
                     what = fault.what if fault.where == parameter.path else f"{fault.where}: {fault.what}"
@@ -84,7 +84,7 @@ def trainable_notices(spec: SearchSpec) -> list[str]:
 
 
 def _faults_of_combinations(spec: SearchSpec) -> list[Fault]:
-    """The first combination of searched values that the trainable refuses, with the number of all such ones."""
+    """Return the first combination of searched values that the trainable rejects, with the number of all such ones."""
     target: Any = spec.trainable.target
     model = spec.trainable.config_model
     if not isinstance(target, ChecksCombinations) or model is None:
@@ -97,7 +97,7 @@ def _faults_of_combinations(spec: SearchSpec) -> list[Fault]:
         try:
             config = model.model_validate(with_values(spec.config, values))
         except ValidationError:
-            continue  # the survey of the space tells
+            continue  # the survey of the space reports this
         tried += 1
         try:
             target.check_combination(config)
@@ -113,10 +113,10 @@ def _faults_of_combinations(spec: SearchSpec) -> list[Fault]:
 
 
 def _faults_of_test_images(spec: SearchSpec) -> list[Fault]:
-    """What would keep the finished search from being confirmed on the test images, where it is to be."""
+    """Return the faults of the test images, if the search will be confirmed on them."""
     if spec.search.confirm is None or spec.search.confirm.split != "test":
         return []
-    data = Config.model_validate(spec.config).data  # a search with another config is not confirmed
+    data = Config.model_validate(spec.config).data  # only a search with this config can be confirmed
     try:
         inspect(data, data.augmentation.crop_size, ("test",))
     except InputError as error:

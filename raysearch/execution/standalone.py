@@ -1,4 +1,4 @@
-"""Trains, scores and predicts with one config outside a search: what an exported config is for."""
+"""Trains, scores and predicts with one config outside a search, such as an exported one."""
 
 import json
 from collections.abc import Callable
@@ -29,26 +29,27 @@ Say = Callable[[str], None]
 
 
 def _unseen(done: int, total: int) -> None:
-    """Progress that nobody watches."""
+    """Ignore the progress."""
 
 
 def metric_of(path: Path) -> str:
-    """The metric that the search chose a config file by; mIoU for a config written by hand."""
+    """Return the metric by which a search selected a config file; mIoU for a config written by hand."""
     document, _ = read_mapping(path.expanduser(), str(path))
     origin = document.get("raysearch")
     return str(origin.get("metric", "miou")) if isinstance(origin, dict) else "miou"
 
 
 def train(config: Config, out: Path, *, metric: str = "miou", say: Say = print, progress: Progress = _unseen) -> float:
-    """Train a config to its full budget; a training that was cut off in `out` goes on from its last report.
+    """Train a config to its full budget; an interrupted training in `out` resumes from its last report.
 
-    Writes `config.json`, `results.parquet` and `checkpoint/` into `out`, at every report. `progress` takes iterations.
+    At every report, `config.json`, `results.parquet` and `checkpoint/` are written to `out`, and `progress` receives
+    the iterations.
 
     Returns:
         The value of the metric at the last report.
 
     Raises:
-        InputError: `out` holds another training, or the dataset or the network's weights are wrong.
+        InputError: `out` holds another training, or the dataset or the network's weights have faults.
     """
     for notice in preflight(config):
         say(f"note: {notice}")
@@ -90,12 +91,12 @@ def score(
     say: Say = print,
     progress: Progress = _unseen,
 ) -> ConfusionMatrix:
-    """Score a checkpoint's network on a split, of the config's own dataset or of another folder of the layout.
+    """Score a checkpoint's network on a split of the config's own dataset or of another dataset folder.
 
-    `progress` takes images.
+    `progress` receives the number of images.
 
     Raises:
-        InputError: there is no checkpoint, it does not fit the config, or the dataset is wrong.
+        InputError: there is no checkpoint, it does not fit the config, or the dataset has faults.
     """
     if folder is not None:
         data = config.data.model_copy(update={"dir": str(folder.expanduser().absolute())})
@@ -116,22 +117,22 @@ def predict(
     with_overlay: bool = False,
     progress: Progress = _unseen,
 ) -> int:
-    """Write what a checkpoint's network predicts for every image of a folder, as `predict_images` does.
+    """Write the predictions of a checkpoint's network for every image of a folder, as `predict_images` does.
 
     Args:
-        config: The config that the checkpoint was trained with.
-        checkpoint: Its folder.
+        config: Config with which the checkpoint was trained.
+        checkpoint: Folder of the checkpoint.
         images: Folder of images.
-        out: A folder that is absent or empty; it is there once it is whole.
-        ids: What the pixels of the written labels are.
-        with_overlay: Write the classes in colour over each image too.
-        progress: Takes the number of images that are done, and of all.
+        out: Absent or empty folder; it only appears when it is complete.
+        ids: Meaning of the pixels in the written labels.
+        with_overlay: Also write the classes in colour over each image.
+        progress: Function that receives the number of finished images and the number of all images.
 
     Returns:
         The number of images.
 
     Raises:
-        InputError: there is no checkpoint, it does not fit the config, an image cannot be read, or `out` is taken.
+        InputError: there is no checkpoint, it does not fit the config, an image cannot be read, or `out` is not empty.
     """
     with new_folder(out, images) as folder:
         paths = readable_images(images, config.data)
@@ -143,7 +144,7 @@ def predict(
 
 
 def load_network(config: Config, checkpoint: Path) -> tuple[Segmenter, torch.device]:
-    """A checkpoint's network on the device of its config, in the process set up as for its training.
+    """Return a checkpoint's network on the device of its config, in a process set up as for its training.
 
     Raises:
         InputError: there is no checkpoint, it does not fit the config, or there is no such device.

@@ -1,4 +1,4 @@
-"""All that a search leaves behind, written from its journal: tables, best config, checkpoint, report."""
+"""Writes all results of a search from its journal: tables, best config, checkpoint, report."""
 
 import shlex
 from collections import Counter
@@ -30,61 +30,61 @@ class ParetoPoint:
 
     trial: int
     values: tuple[float, ...]
-    """By objective."""
+    """Value of each objective."""
     config: Path
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found, and where it lies."""
+    """The results of a search and their paths."""
 
     run_dir: Path
     metric: str
     best_value: float | None
-    """The best value of the objective; None when no trial reported one."""
+    """Best value of the objective; None if no trial has reported."""
     best_trial: int | None
     best_config: Path | None
     best_checkpoint: Path | None
-    """None where the trainable writes no checkpoints."""
+    """Folder of the best checkpoint; None if the trainable writes no checkpoints."""
     default_value: float | None
-    """The value of the config as it stands in the space file; None where the trainable has no `Config`."""
+    """Value of the default config; None if the trainable has no `Config`."""
     num_trials: int
     iterations_shared: tuple[int, int]
-    """Training iterations that no trial had to train again, and iterations of all trials."""
+    """Number of iterations that another trial had trained already, and number of iterations of all trials."""
     finished: bool
-    """False when the search or its confirmation was interrupted; `resume` goes on."""
+    """False if the search or its confirmation was interrupted; `resume` continues it."""
     interrupted_by: int | None = None
-    """The signal that interrupted it."""
+    """Signal that interrupted the search."""
     confirmed: Confirmation | None = None
-    """Where configs of the search were confirmed, the best of them is the best config."""
+    """Confirmation, if there was one; its best config is then the best config of the search."""
     misleading: str | None = None
-    """What the rung audit says, where early scores mislead."""
+    """Conclusion of the rung audit if early scores mislead."""
     objectives: tuple[str, ...] = ()
-    """The metrics of a search for several objectives."""
+    """Metrics of a search for several objectives."""
     pareto_set: tuple[ParetoPoint, ...] = ()
-    """What no other trial beats in all of them, the best by the first first."""
+    """Trials that no other trial dominates, the best by the first objective first."""
     mostly_failed: str | None = None
-    """What to say where more than half of the trials failed, those aside that were run again."""
+    """Message if more than half of the trials failed, not counting those that were retried."""
     broken: tuple[str, ...] = ()
-    """Constraints on what is reported that the best trial breaks, since no trial holds all of them."""
+    """Constraints on metrics that the best trial violates; empty if some trial satisfies all of them."""
     default_lost: str | None = None
-    """How the trial of the default config ended, where it was infeasible or failed."""
+    """How the default trial ended if it was infeasible or failed."""
 
     @property
     def trials(self) -> "pd.DataFrame":
-        """A row a trial: `trials.parquet` as it is now; see `records.trials_table` for its columns."""
+        """Table with one row per trial, read from `trials.parquet`; `history.tables.trials_table` lists its columns."""
         frame: pd.DataFrame = pq.read_table(RunDir(self.run_dir).trials_table).to_pandas()
         return frame
 
     @property
     def results(self) -> "pd.DataFrame":
-        """A row a trial and iteration: `results.parquet` as it is now; see `records.results_table`."""
+        """Table with one row per trial and iteration, read from `results.parquet`."""
         frame: pd.DataFrame = pq.read_table(RunDir(self.run_dir).results_table).to_pandas()
         return frame
 
 
 def write_outcome(history: History, spec: SearchSpec, run_dir: RunDir) -> None:
-    """Write every file of the run's folder that a reader opens; the journal and `confirmed.parquet` alone are read."""
+    """Write all result files of a run's folder; only the journal and `confirmed.parquet` are read."""
     write_tables(history, run_dir)
     write_best(history, spec, run_dir)
     write_pareto_set(history, spec, run_dir)
@@ -93,7 +93,7 @@ def write_outcome(history: History, spec: SearchSpec, run_dir: RunDir) -> None:
 
 
 def search_result(history: History, spec: SearchSpec, run_dir: RunDir, interrupted_by: int | None) -> SearchResult:
-    """The outcome as values."""
+    """Return the results as values."""
     winner = history.best_trial()
     best = winner.best(history.mode) if winner else None
     default = next((trial for trial in history.trials if trial.is_default), None)
