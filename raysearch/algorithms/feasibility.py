@@ -1,4 +1,4 @@
-"""Which points to avoid because their nearest neighbours were infeasible; no model is fitted."""
+"""Points to avoid because their nearest neighbours were infeasible; no model is fitted."""
 
 import math
 from collections.abc import Mapping

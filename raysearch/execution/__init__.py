@@ -1,1 +1,1 @@
-"""Where trials run: the worker around a trainable, Ray Tune, memory, the machine, logs."""
+"""Execution of trials: the worker around a trainable, Ray Tune, memory, the machine, logs."""

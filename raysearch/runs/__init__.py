@@ -1,1 +1,1 @@
-"""A whole run: start, resume, confirm, and what it leaves behind."""
+"""A whole run: start, resume, confirmation, results."""

@@ -68,7 +68,7 @@ class SearchResult:
     broken: tuple[str, ...] = ()
     """Constraints on metrics that the best trial violates; empty if some trial satisfies all of them."""
     default_lost: str | None = None
-    """How the default trial ended if it was infeasible or failed."""
+    """Ending of the default trial if it was infeasible or failed."""
 
     @property
     def trials(self) -> "pd.DataFrame":

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 
 class Decision(enum.Enum):
-    """What a trial does after a report."""
+    """The action of a trial after a report."""
 
     CONTINUE = "continue"
     STOP = "stop"

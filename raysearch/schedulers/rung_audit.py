@@ -1,4 +1,4 @@
-"""How far early scores can be trusted: rank correlation of the scores at each rung with those at the full budget."""
+"""Audit of early scores: rank correlation of the scores at each rung with those at the full budget."""
 
 import math
 from collections.abc import Sequence

@@ -1,1 +1,1 @@
-"""The search itself: what to start, what a report means, how a trial ends; what it starts from; how long it takes."""
+"""The search: proposals, decisions on reports, endings of trials, sources to start from, expected length."""

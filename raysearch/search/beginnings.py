@@ -1,4 +1,4 @@
-"""Which trials of a search can share their first iterations, as far as the space tells."""
+"""Trials of a search that can share their first iterations, judged by the space alone."""
 
 import math
 from collections.abc import Iterable, Mapping

@@ -1,1 +1,1 @@
-"""The space file: its settings, the searched values, constraints, and the checked spec they make."""
+"""The space file: its settings, searched values and constraints, and the checked spec that results from them."""

@@ -231,7 +231,7 @@ def _check_values(constraint: Constraint, names: _Names, faults: FaultList) -> N
 
 
 def _check_possible(constraint: Constraint, names: _Names, faults: FaultList) -> None:
-    """Record a fault if a constraint never holds, or if the config as it stands violates it."""
+    """Record a fault if a constraint never holds, or if the base config violates it."""
     if constraint.is_on_reports:
         return
     place = ("constraints",)

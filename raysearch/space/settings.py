@@ -50,7 +50,7 @@ class Objective(Section):
 
 
 class SearchSettings(Section):
-    """How configs are proposed, and how many."""
+    """Settings of the search: how configs are proposed, how many, and from which sources."""
 
     algorithm: (
         Literal["tpe", "random", "qmc", "grid", "cmaes", "gp", "nsga2", "curve_gp", "auto"]
@@ -76,11 +76,11 @@ class SearchSettings(Section):
     confirm: Annotated[
         ConfirmSettings | None, BeforeValidator(_switch, json_schema_input_type=bool | ConfirmSettings | None)
     ] = None
-    """How to confirm the search as soon as it has finished; `true` uses the defaults, `false` does not confirm."""
+    """Settings of a confirmation after the search has finished; `true` uses the defaults, `false` means none."""
 
 
 class SchedulerSettings(Section):
-    """When trials are stopped early; each scheduler is a file of `raysearch/schedulers`, which names its source."""
+    """Settings of early stopping; each scheduler is a file of `raysearch/schedulers`, which names its source."""
 
     name: Literal["asha", "hyperband", "pasha", "median", "none"] = "asha"
     """`asha`: asynchronous successive halving (arXiv 1810.05934); `hyperband`: several of them with different first
@@ -89,8 +89,8 @@ class SchedulerSettings(Section):
     budget.
     """
     form: Literal["stopping", "promotion"] = "stopping"
-    """What a rung of `asha` does with a trial that is not among the best: `stopping` stops it for good; `promotion`
-    pauses it and resumes it from its checkpoint once it is among the best.
+    """Treatment of trials that are not among the best at a rung of `asha`: `stopping` stops them for good; `promotion`
+    pauses them and resumes them from their checkpoints once they are among the best.
     """
     grace_iters: Count | Literal["auto"] | None = None
     """Iterations of the first rung, before which no trial is stopped. `auto`: the first iteration at which the order of
@@ -110,8 +110,8 @@ class SchedulerSettings(Section):
     max_iters: Count | None = None
     """Full budget in iterations; absent: that of the config."""
     by: Literal["first", "nondominated_rank"] = "first"
-    """How a rung of `asha` ranks trials with several objectives: by the first objective alone, or by non-dominated
-    rank.
+    """Criterion by which a rung of `asha` ranks trials with several objectives: the first objective alone, or the
+    non-dominated rank.
     """
     audit_fraction: Annotated[float, Field(ge=0, le=1), NotBool] = 0.05
     """Share of trials, drawn with the seed, that continue past every stop, so that early stopping can be audited."""

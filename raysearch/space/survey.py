@@ -1,4 +1,4 @@
-"""A survey of a space by the config model: which searched values are valid, which are used, and the budgets."""
+"""A survey of a space by the config model: valid values, used values, and budgets."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
