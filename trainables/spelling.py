@@ -23,6 +23,6 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     last = name.lower().rpartition(".")[2]
     if close := closest(name.lower(), spelt):
         return f"did you mean {spelt[close]}?"
-    if close := closest(last, by_last, cutoff=0.8):  # right but for the section it was put in
+    if close := closest(last, by_last, cutoff=0.8):  # right except for the section
         return f"did you mean {by_last[close]}?"
     return f"valid are {', '.join(names)}" if 0 < len(names) <= 20 else ""

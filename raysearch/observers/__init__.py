@@ -17,25 +17,25 @@ _log = logging.getLogger("raysearch")
 
 
 class Observer:
-    """A listener that is told about a search.
+    """A listener that is notified of the events of a search.
 
-    The history that it begins with holds what a resumed search did before.
+    If the search is resumed, the history passed to `begin` contains everything so far.
     """
 
     name: str
     """Name of the observer in messages."""
 
     def begin(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
-        """Take note that a search begins or resumes; `history` grows with it."""
+        """Prepare for a search that starts or resumes; `history` is updated while it runs."""
 
     def update(self, changed: Sequence[TrialHistory]) -> None:
-        """Take in the trials that have a new line in the journal since the last call; called several times a second."""
+        """Handle the trials that have new lines in the journal since the last call; called several times a second."""
 
     def rest(self) -> None:
-        """Take note that no trial runs any more; tables, report and a confirmation may follow."""
+        """Handle the end of the last trial; tables, report and a confirmation may follow."""
 
     def end(self) -> None:
-        """Take note that the run is over, however it ended."""
+        """Handle the end of the run, for any reason."""
 
 
 class Lines(Observer):
@@ -47,7 +47,7 @@ class Lines(Observer):
         self._say = say
 
     def begin(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
-        """Begin with the trials that are still running; those that have ended were already reported."""
+        """Prepare for a search; trials that have already ended were reported before."""
         self._spec, self._history = spec, history
         self._leader = Leader(history)
         self._told = {trial.number for trial in history.trials if trial.status != "running"}
@@ -69,7 +69,7 @@ class Lines(Observer):
         self._say(line)
 
     def _find_first_rung(self) -> None:
-        """Print where the first rung lies, once the pilot trials have shown it."""
+        """Print the first rung once pilot trials have found it."""
         spec = self._spec
         self._first_rung = first_rung(spec, self._history)
         if self._first_rung is None:
@@ -91,23 +91,23 @@ class Observers(Observer):
         self._say = say
 
     def begin(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
-        """Tell all of them, in order.
+        """Notify all observers in order.
 
         Raises:
-            InputError: one of them cannot do what the space file asks for.
+            InputError: an observer cannot do what the space file asks for.
         """
         self._tell(lambda observer: observer.begin(spec, history, run_dir))
 
     def update(self, changed: Sequence[TrialHistory]) -> None:
-        """Tell all of them, in order."""
+        """Notify all observers in order."""
         self._tell(lambda observer: observer.update(changed))
 
     def rest(self) -> None:
-        """Tell all of them, in order."""
+        """Notify all observers in order."""
         self._tell(lambda observer: observer.rest())
 
     def end(self) -> None:
-        """Tell all of them, the first one last, because the others may print through it."""
+        """Notify all observers in reverse order, because the others may print through the first one."""
         self._observers.reverse()
         self._tell(lambda observer: observer.end())
 

@@ -39,7 +39,7 @@ class Gauges(Observer):
     name = "the export of metrics"
 
     def begin(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
-        """Count what the history holds."""
+        """Count the trials in the history."""
         self._name, self._history = spec.name, history
         self._count = ProgressCount(spec, history)
         self._gauges: dict[str, Any] = {}

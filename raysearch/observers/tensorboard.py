@@ -29,7 +29,7 @@ class TensorBoard(Observer):
     name = "the writer of TensorBoard's files"
 
     def begin(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
-        """Bring the folder up to date with the history."""
+        """Update the folder to the state of the history."""
         self._root = run_dir.tensorboard
         self._scalars, self._metric = ReportScalars(spec), spec.objectives[0].metric
         self._files: dict[int, _EventFile] = {}

@@ -58,7 +58,7 @@ class Tracker(Protocol):
         ...
 
     def deliver(self, trial: TrialHistory, points: Sequence[Point], *, is_over: bool) -> None:
-        """Deliver what is new of a trial, which may be new itself; `is_over` means that the trial has ended."""
+        """Deliver the new part of a trial, which may be new itself; `is_over` means that the trial has ended."""
         ...
 
     def finish(self, best_config: Path | None, best: float | None, *, is_over: bool) -> None:
@@ -89,7 +89,7 @@ class Delivery(Observer):
         self._thread.start()
 
     def update(self, changed: Sequence[TrialHistory]) -> None:
-        """Hand over the trials that have changed."""
+        """Pass the trials that have changed to the thread."""
         if changed:
             with self._news:
                 self._changed.update((trial.number, trial) for trial in changed)
@@ -101,7 +101,7 @@ class Delivery(Observer):
             )
 
     def end(self) -> None:
-        """Wait for a limited time until everything is delivered, and report what is not."""
+        """Wait for a limited time until everything is delivered, and report what is missing."""
         if self._thread is None:
             return
         with self._news:
