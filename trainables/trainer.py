@@ -107,7 +107,7 @@ class Trainer:
         self._recent_losses = torch.empty(0, 3, dtype=torch.float64)
         """(n, 3) loss and its two terms in each iteration since the last report."""
         self._recent_effects = torch.empty(0, len(LIMITS), dtype=torch.bool)
-        """(n, limits) bool, whether each limit of the contrast had an effect in each of these iterations."""
+        """(n, limits) bool: effect of each limit of the contrast loss in each iteration since the last report."""
         self.last_iteration: LastIteration | None = None
         """Observable effects of the last iteration; None before the first one in this process."""
         self._build(config.beginning())

@@ -29,7 +29,7 @@ MAX_CLASSES = 40
 
 @dataclass(frozen=True)
 class ClassScore:
-    """One class."""
+    """IoU of one class."""
 
     name: str
     winner: float | None

@@ -50,11 +50,11 @@ class Progress:
     """State of a search when its best value improved."""
 
     iterations: int
-    """Iterations that all trials had trained by then."""
+    """Iterations trained by all trials up to this improvement."""
     hours: float
-    """Hours that trials had run by then; trials that run in parallel are added up."""
+    """Hours of all trials up to this improvement; parallel trials are added up."""
     value: float
-    """Best value from then on."""
+    """Best value from this improvement on."""
 
 
 def write_comparison(folders: Sequence[Path], out: Path) -> Path:

@@ -38,7 +38,7 @@ Range = FloatDistribution | IntDistribution
 
 @dataclass(frozen=True)
 class ContourPoint:
-    """One trial."""
+    """One trial in the plane of the two values."""
 
     number: int
     x: float

@@ -18,7 +18,7 @@ class StatusCost:
     status: Status
     num_trials: int
     iterations: int
-    """Iterations that they trained themselves."""
+    """Iterations that these trials trained themselves."""
     hours: float
     """Device hours."""
 
@@ -38,7 +38,7 @@ class CostInfo:
     known budget.
     """
     saved_by_sharing: float
-    """Hours that shared iterations would have taken at the pace of the trials that took them up."""
+    """Hours that shared iterations would have taken at the pace of the trials that reused them."""
     iterations_shared: int
     num_stopped: int
     statuses: tuple[StatusCost, ...]

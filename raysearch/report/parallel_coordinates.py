@@ -60,7 +60,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Line:
-    """One trial."""
+    """The line of one trial."""
 
     number: int
     status: Status
