@@ -57,7 +57,7 @@ def predict_images(
     """Write the prediction for each image to `out/NAME.png`, at the image's own size, and yield each path.
 
     Args:
-        network: On its device.
+        network: A network on its device.
         images: Image files with distinct names.
         out: An existing folder.
         config: Determines how the images are scaled and predicted, and the raw values of the classes.
@@ -124,7 +124,11 @@ def score_label_images(predicted: Path, labels: Path, config: DataConfig, ids: I
 
 
 def _compared(predicted: Path, label: Path, config: DataConfig, ids: Ids) -> tuple[Pixels, Pixels, NDArray[np.int64]]:
-    """Return predicted and true classes (H, W), and (256,) pixels of each raw value of the label; raise InputError."""
+    """Return predicted and true classes (H, W), and (256,) pixels of each raw value of the label.
+
+    Raises:
+        InputError: see `score_label_images`.
+    """
     read: list[Pixels] = []
     faults: list[Fault] = []
     for path in (predicted, label):

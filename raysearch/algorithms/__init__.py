@@ -73,7 +73,7 @@ def suggest_with_notes(spec: SearchSpec, history: History, number: int) -> Sugge
     draws again until its draw may be started and is not suspect; a draw near an infeasible trial is suspect
     (`feasibility.py`).
 
-    If all draws are suspect, the least suspect one is tried as long as the search has lost few trials to memory. This
+    If all draws are suspect, the least suspect one is tried as long as few trials of the search were infeasible. This
     lets the search find an optimum right at the edge. Otherwise the first draw is replaced by the nearest values that
     may be started and are not suspect (`nearby.py`). A finite space is searched to its last values. Grid search does
     not use nearby values.

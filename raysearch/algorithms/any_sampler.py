@@ -41,7 +41,7 @@ class AnySampler:
         try:
             trial = self._study.ask()
             values = draw(self._space, trial)
-        except Exception as error:  # A class of the user's own may raise anything.
+        except Exception as error:  # a class of the user's own may raise anything
             message = " ".join(f"{type(error).__name__}: {error}".split())
             what = f"{self._study.sampler} failed to propose trial {self._number}: {message}"
             raise InputError([Fault("search.algorithm", what, "mend it, and resume the run")]) from error

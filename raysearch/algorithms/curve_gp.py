@@ -100,7 +100,7 @@ def log_augmented_improvement(expected: Array, deviation: Array, lowest: float, 
 def log_expected_improvement(expected: Array, deviation: Array, lowest: float) -> Array:
     """Return the logarithm of the expected amount by which normal variables fall below `lowest`, (m,).
 
-    Far below, where phi(z) + z Phi(z) is lost to rounding, its leading term phi(z) / z^2 is used instead.
+    For z far below 0, phi(z) + z Phi(z) is lost to rounding, and its leading term phi(z) / z^2 is used instead.
 
     Args:
         expected: (m,) means.

@@ -37,8 +37,8 @@ def point(question: Question, search_seed: int) -> dict[str, Any] | None:
     space, index = question.space, question.number + question.redraw - question.num_rejected
     rng = np.random.default_rng([search_seed, question.num_rejected])
     sequence = qmc.Sobol(len(space.parameters), scramble=True, rng=rng)
-    skipped = 0 if space.constraints else index  # Without constraints every point counts.
-    if skipped > 0:  # SciPy's Sobol sequence cannot be forwarded by 0.
+    skipped = 0 if space.constraints else index  # without constraints every point counts
+    if skipped > 0:  # SciPy's Sobol sequence cannot be forwarded by 0
         sequence.fast_forward(skipped)
     points = (_values(space, sequence.random(1)[0]) for _ in range(_MAX_POINTS))
     return next(itertools.islice(filter(space.allows, points), index - skipped, None), None)

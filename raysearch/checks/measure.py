@@ -66,7 +66,7 @@ def measure(
     """
     from ray import cloudpickle  # as Ray does it: the module of a user's file need not be found by the process
 
-    context = replace(TrialContext.of(spec), memory_bytes=None)  # The memory of a trial is to be measured, not limited.
+    context = replace(TrialContext.of(spec), memory_bytes=None)  # the memory of a trial is to be measured, not limited
     deadline = time.monotonic() + timeout_s
     found: dict[int, Measurement | NotMeasured] = {}
     waiting = deque(range(len(configs)))
@@ -114,14 +114,14 @@ def _start(payload: bytes) -> tuple[Connection, SpawnProcess]:
 
 def _measure(payload: bytes, messages: Connection) -> None:
     """Measure a config in a new process, which then ends at once, whatever threads the trainable has left running."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent handles Ctrl-C and ends this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):  # Output of a trainable does not belong to the check.
+    for stream in (1, 2):  # output of a trainable does not belong to the check
         os.dup2(nowhere, stream)
     context, config = pickle.loads(payload)
-    os.environ["OMP_NUM_THREADS"] = str(max(1, int(context.cpu)))  # As Ray sets it.
-    os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"  # As the driver sets it.
+    os.environ["OMP_NUM_THREADS"] = str(max(1, int(context.cpu)))  # as Ray sets it
+    os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"  # as the driver sets it
     with tempfile.TemporaryDirectory() as folder:
         try:
             found = _measured(context, config, Path(folder))

@@ -156,7 +156,7 @@ def _failing_in_one_message(what: str, folder: Path | None = None) -> Iterator[N
         raise
     except FloatingPointError as error:
         raise WorkError(f"{error}; a smaller optim.lr may help") from None
-    except Exception as error:  # The trainer runs the code of many libraries, each of which may raise anything.
+    except Exception as error:  # the trainer runs the code of many libraries, each of which may raise anything
         from raysearch.execution.memory import is_out_of_memory
 
         place = folder if folder is not None and folder.is_dir() else None

@@ -86,7 +86,7 @@ def read_document(
     if found in (None, wanted, also) or 2 * num_own >= len(document):
         return document, faults
     if own_keys is None and not (found is Kind.SPACE and {"space", "objective"} <= document.keys()):
-        return document, faults  # The config of a trainable without a model may have any of these keys.
+        return document, faults  # the config of a trainable without a model may have any of these keys
     raise InputError([_wrong_kind(path, source, wanted, found)])
 
 

@@ -31,7 +31,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-for _class in (_Loader, _Dumper):  # The dumper needs it too: it must quote text that looks like a number.
+for _class in (_Loader, _Dumper):  # the dumper needs it too: it must quote text that looks like a number
     _class.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
 
 
@@ -139,7 +139,7 @@ def _parse(text: str) -> tuple[Any, list[tuple[int, str]]]:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise _YamlError(line, f"holds the character {error.character!r}, which YAML does not allow") from None
-    except ValueError as error:  # The text does not fit its explicit tag, as in `!!int x`.
+    except ValueError as error:  # the text does not fit its explicit tag, as in `!!int x`
         raise _YamlError(None, str(error)) from None
     except RecursionError:
         raise _YamlError(None, "is nested too deeply") from None

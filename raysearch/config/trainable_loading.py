@@ -86,7 +86,7 @@ def load_module(reference: str, base_dir: Path, kind: str) -> tuple[ModuleType, 
 def _import(reference: str, load: Callable[[], ModuleType]) -> ModuleType:
     try:
         return load()
-    except (Exception, SystemExit) as error:  # The user's module may raise anything.
+    except (Exception, SystemExit) as error:  # the user's module may raise anything
         message = " ".join(f"{type(error).__name__}: {error}".split())
         raise _fault(reference, f"cannot be imported: {message}", "") from error
 
@@ -101,7 +101,7 @@ def _module_of_file(path: Path) -> ModuleType:
     assert spec is not None, "a .py file always has a loader"
     assert spec.loader is not None, "a .py file always has a loader"
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # Dataclasses and pydantic look up their own module during execution.
+    sys.modules[name] = module  # dataclasses and pydantic look up their own module during execution
     try:
         spec.loader.exec_module(module)
     except BaseException:

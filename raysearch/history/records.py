@@ -199,7 +199,7 @@ def _started_line(event: Started) -> dict[str, Any]:
         extra["retry_of"] = event.retry_of
     if event.notes is not None and event.notes.of_study:
         extra["sampler_notes"] = dict(event.notes.of_study)
-    if choices:  # Optuna's own field cannot hold lists: it holds their text.
+    if choices:  # Optuna's own field cannot hold lists: it holds their text
         extra["choices"] = choices
     return _record(
         Operation.CREATE_TRIAL,
@@ -223,7 +223,7 @@ def _started(record: Mapping[str, Any], extra: Mapping[str, Any]) -> Started:
         distributions=distributions,
         values=extra["values"],
         is_default=extra["is_default"],
-        is_audited=extra.get("is_audited", False),  # Journals of version 0.1 have no audit.
+        is_audited=extra.get("is_audited", False),  # journals of version 0.1 have no audit
         origin=record["user_attrs"].get("origin"),
         memory_estimate=tuple(extra["memory_estimate"]) if extra.get("memory_estimate") else None,
         retry_of=extra.get("retry_of"),
@@ -259,7 +259,7 @@ def _report(record: Mapping[str, Any], extra: Mapping[str, Any]) -> Report:
         checkpoint=extra["checkpoint"],
         seconds=extra["seconds"],
         done=extra["done"],
-        violations=extra.get("violations", {}),  # Journals of version 0.1 lack violations, limits and workers.
+        violations=extra.get("violations", {}),  # journals of version 0.1 lack violations, limits and workers
         peak_memory_bytes=extra["peak_memory_bytes"],
         memory_limit_bytes=extra.get("memory_limit_bytes"),
         worker=extra.get("worker"),

@@ -105,7 +105,7 @@ def _tree_shares(tree: Any, num_dims: int) -> Floats | None:
     """Return the shares in one tree, (d,); None for a tree that is constant."""
     low, high = np.zeros((tree.node_count, num_dims)), np.ones((tree.node_count, num_dims))
     for node, (left, right) in enumerate(zip(tree.children_left, tree.children_right, strict=True)):
-        if left >= 0:  # Parents come before their children.
+        if left >= 0:  # parents come before their children
             low[left] = low[right] = low[node]
             high[left] = high[right] = high[node]
             high[left, tree.feature[node]] = low[right, tree.feature[node]] = tree.threshold[node]

@@ -292,7 +292,7 @@ def _divergences(sample: "_Sample", paths: Sequence[str], losses: Floats) -> Flo
     present = [path for path in paths if any(path in trial.params for trial in sample.drawn)]
     evaluator = PedAnovaImportanceEvaluator(target_quantile=BEST)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # The intervals already show that few trials say little.
+        warnings.simplefilter("ignore")  # the intervals already show that few trials say little
         found = evaluator.evaluate(sample, present, target=lambda trial: float(losses[trial.number]))
     return np.array([found.get(path, 0.0) for path in paths])
 

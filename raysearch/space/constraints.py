@@ -178,7 +178,7 @@ class _Names:
             case _:
                 return [fixed]
         assert parameter is not None
-        return [*values, fixed] if parameter.when else values  # An inactive parameter keeps the config's value.
+        return [*values, fixed] if parameter.when else values  # an inactive parameter keeps the config's value
 
     def _is_path(self, name: str) -> bool:
         if self.tree.model is not None:

@@ -196,7 +196,7 @@ def _budget(
 ) -> tuple[int | None, int | None]:
     """Return the full budget and the iteration of the first rung."""
     if scheduler is None or trainable is None or (trainable.config_model is not None and survey is None):
-        return None, None  # The faults that make them unknown are already recorded.
+        return None, None  # the faults that make them unknown are already recorded
     own = survey.budget if survey is not None else None
     warmup_end = survey.warmup_end if survey is not None else 0
     max_iters = scheduler.max_iters or own

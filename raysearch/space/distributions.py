@@ -71,7 +71,7 @@ def _domain_words(domain: Any, sample: Any) -> dict[str, Any]:
             return {"type": "categorical", "choices": list(domain.categories)}
         case sample.Integer() if log and quantum not in (None, 1):
             raise _Unsayable(f"tune.qlograndint with q = {quantum}: {_NO_STEPS[0]}", _NO_STEPS[1])
-        case sample.Integer() if quantum in (None, 1):  # Ray Tune excludes the upper end of integer ranges.
+        case sample.Integer() if quantum in (None, 1):  # Ray Tune excludes the upper end of integer ranges
             return _number("int", domain.lower, domain.upper - 1, log, None)
         case sample.Integer():
             low, high = -(-domain.lower // quantum) * quantum, domain.upper // quantum * quantum

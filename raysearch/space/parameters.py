@@ -79,6 +79,7 @@ WORDS: dict[str, type[_FloatWords | _IntWords | _CategoricalWords]] = {
     "int": _IntWords,
     "categorical": _CategoricalWords,
 }
+"""Models of the words of a range, such as `low` and `high` in `{type: float, low: 1e-3, high: 0.1}`, by its type."""
 
 
 _FLOAT, _INT = "{type: float, low: …, high: …}", "{type: int, low: …, high: …}"
@@ -132,7 +133,7 @@ def conditions_hold(
                         what = f"when: {gate} is never {show(value)}"
                         faults.add(place, what, f"it is searched over {range_of(by_path[gate].distribution)}")
             elif gate in searched:
-                continue  # The gate's own fault is already recorded.
+                continue  # the gate's own fault is already recorded
             elif fixed is ABSENT:
                 faults.add(place, f"when: the config has no {gate}", nearest(gate, searched))
             elif not _holds(fixed, allowed):
@@ -172,7 +173,7 @@ def with_gates_open(
             if gate in values:
                 waiting.append(by_path[gate])
     kept: dict[str, Any] = {}
-    for other in parameters:  # Gates come first, so their values are known.
+    for other in parameters:  # gates come first, so their values are known
         if other.path in values and other.active(kept, base):
             kept[other.path] = values[other.path]
     return kept
@@ -352,7 +353,7 @@ def _can_take(gate: Parameter, value: Any, fixed: Any) -> bool:
                 taken = abs(steps - round(steps)) < 1e-8
         case _:
             raise AssertionError(gate.distribution)
-    return taken or (bool(gate.when) and _same(fixed, value))  # An inactive gate keeps the value of the base config.
+    return taken or (bool(gate.when) and _same(fixed, value))  # an inactive gate keeps the value of the base config
 
 
 def _holds_mapping(choice: Any) -> bool:

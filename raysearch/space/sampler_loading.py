@@ -89,6 +89,6 @@ def check_sampler(reference: str, arguments: Mapping[str, Any], faults: FaultLis
         return
     try:
         build_sampler(reference, arguments, seed=0)
-    except Exception as error:  # A class of the user's own may raise anything.
+    except Exception as error:  # a class of the user's own may raise anything
         message = " ".join(f"{type(error).__name__}: {error}".split())
         faults.add(_ARGS, f"{target.__name__} does not take them: {message}", "give the arguments that it documents")

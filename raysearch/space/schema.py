@@ -114,7 +114,7 @@ def _reported_lists(model: type[BaseModel] | None) -> list[str]:
     """Return the names of reported lists whose entries have names in the default config."""
     try:
         config = None if model is None else model()
-    except ValidationError:  # A value has no default.
+    except ValidationError:  # a value has no default
         return []
     return sorted(config.metric_entries()) if isinstance(config, HasMetricEntries) else []
 

@@ -21,7 +21,7 @@ class Searched:
     """The searched values of a space file."""
 
     words: dict[str, Any]
-    """Content of `space:` by path; aliases are replaced by the field's name."""
+    """Words of each searched path, such as `{type: int, low: 1, high: 8}`; aliases are replaced by the field's name."""
     parameters: Sequence[Parameter]
     """Parameters without faults."""
     origins: Mapping[Place, str]

@@ -89,7 +89,7 @@ class SearchSpec:
         try:
             config = model.model_validate(with_values(self.config, values), by_name=True)
         except ValidationError:
-            return None  # The trial itself reports the fault.
+            return None  # the trial itself reports the fault
         name, amount = config.memory_estimate()
         return name, float(amount)
 

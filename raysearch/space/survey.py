@@ -63,7 +63,7 @@ def survey_space(model: type[BaseModel], base: dict[str, Any], parameters: Seque
             for words, value in probes(parameter.distribution):
                 values = with_gates_open(state, parameter, value, parameters, base)
                 if parameter.path not in values:
-                    continue  # The parameter's conditions exclude each other.
+                    continue  # the parameter's conditions exclude each other
                 survey.active |= set(values)
                 nested = with_values(base, values)
                 try:

@@ -152,7 +152,7 @@ def _python_dict(path: Path, name: str, source: str) -> Mapping[str, Any]:
         raise InputError([Fault(source, f"there is no file {path}", "check the path")])
     try:
         names = runpy.run_path(str(path))
-    except (Exception, SystemExit) as error:  # The user's file may raise anything.
+    except (Exception, SystemExit) as error:  # the user's file may raise anything
         message = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError([Fault(source, f"cannot be run: {message}", "")]) from error
     if not isinstance(names.get(name), Mapping):
@@ -374,7 +374,7 @@ def _num_trials(sweep: Mapping[str, Any], making: _Making) -> dict[str, Any]:
     if sweep.get("method") == "grid":
         sizes = [len(words["choices"]) for words in making.searched.values() if "choices" in words]
         if len(sizes) == len(making.searched):
-            return {"trials": math.prod(sizes) + 1}  # The config as it stands is one more trial.
+            return {"trials": math.prod(sizes) + 1}  # the config as it stands is one more trial
     making.notes.append("there is no run_cap, and a search has an end: search.trials is 32")
     return {"trials": 32}
 
