@@ -74,7 +74,8 @@ def memory_gib(config: Mapping[str, Any]) -> float:
     outputs = 3 * 4 * train["batch_size"] * pixels // 16 * (4 + 64)
     anchors = 6 * 4 * config["contrast"]["max_samples"] * 64
     drawn = zlib.crc32(repr((network, train["batch_size"], config["optim"]["lr"])).encode()) / 2**32
-    return (FIXED_GIB[network] + (activations + outputs + anchors) / 2**30) * (0.95 + 0.1 * drawn)
+    gib: float = FIXED_GIB[network] + (activations + outputs + anchors) / 2**30
+    return gib * (0.95 + 0.1 * drawn)
 
 
 def value(config: Mapping[str, Any]) -> float:
@@ -110,8 +111,9 @@ def search(algorithm: str, seed: int) -> Outcome:
             if needed > LIMIT_GIB:
                 lost.append(number)
                 least = min(needed, 1.1 * LIMIT_GIB)  # an allocation fails before everything was requested
-                size = {"needed_memory_bytes": int(least * 2**30), "excess": least / LIMIT_GIB - 1}
-                search.take(number, Ended("infeasible", "out of memory", **size))
+                needed_bytes, excess = int(least * 2**30), least / LIMIT_GIB - 1
+                ended = Ended("infeasible", "out of memory", needed_memory_bytes=needed_bytes, excess=excess)
+                search.take(number, ended)
                 continue
             values.append(value(proposal.config))
             search.take(

@@ -13,6 +13,7 @@ import argparse
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -264,7 +265,7 @@ def pilots(scores: Scores) -> None:
             outcome = _stopped(
                 columns,
                 scores.iterations,
-                lambda n=num_pilots, b=build: AfterPilots(n, smallest=smallest, max_iters=full, build=b),
+                partial(AfterPilots, num_pilots, smallest=smallest, max_iters=full, build=build),
             )
             shares = ", ".join(f"{rung}: {found.count(rung) / len(found):.0%}" for rung in scores.iterations)
             print(f"| {num_pilots}, {name} | {shares} | {outcome} |")

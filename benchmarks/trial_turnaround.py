@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import optuna
 import ray
@@ -69,7 +69,7 @@ class TimedTrainer:
 class TimedSegmentation(ContrastiveSegmentation):
     def setup(self, config: dict[str, Any]) -> None:
         super().setup(config)
-        self._trainer = TimedTrainer(self._trainer)
+        self._trainer = cast(Trainer, TimedTrainer(self._trainer))  # which passes on what it does not time
 
 
 def timed_segmentation(config: dict[str, Any]) -> None:

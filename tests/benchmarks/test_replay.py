@@ -238,8 +238,8 @@ def test_a_search_trains_and_names_what_it_saw(name: str, surrogate: Surrogate) 
     assert not outcome.reached
     assert outcome.num_trials >= 10
     assert incumbent is not None
-    for parameter in TASK.parameters:
-        assert parameter.distribution.low <= incumbent[parameter.path] <= parameter.distribution.high
+    for path, words in TASK.space.items():
+        assert words["low"] <= incumbent[path] <= words["high"]
     assert World(surrogate, 0).regret(incumbent) < 0.05
 
 

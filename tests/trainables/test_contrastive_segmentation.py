@@ -35,11 +35,8 @@ def trainable(config: Config) -> ContrastiveSegmentation:
 
 
 def test_it_declares_all_that_a_search_can_check() -> None:
-    assert isinstance(ContrastiveSegmentation, DeclaresConfig)
-    assert isinstance(ContrastiveSegmentation, DeclaresMetrics)
-    assert isinstance(ContrastiveSegmentation, HasPreflight)
-    assert isinstance(ContrastiveSegmentation, Evaluates)
-    assert isinstance(ContrastiveSegmentation, ChecksSplit)
+    for capability in (DeclaresConfig, DeclaresMetrics, HasPreflight, Evaluates, ChecksSplit):
+        assert isinstance(ContrastiveSegmentation, capability)
     assert ContrastiveSegmentation.Config is Config
     assert ContrastiveSegmentation.METRICS == METRICS
 

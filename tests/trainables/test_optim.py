@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -46,7 +48,8 @@ def test_one_step_of_sgd_is_the_formula(network: Segmenter) -> None:
     config = OptimConfig(lr=0.1, nbb_mult=3.0, weight_decay=0.01)
     optimizer = build_optimizer(config, network)
     set_learning_rate(optimizer, 0.5)
-    weight = network.head[-1].weight
+    head: Any = network.head
+    weight = head[-1].weight
     before = weight.detach().clone()
     weight.grad = torch.ones_like(weight)
     optimizer.step()

@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from tests.trainables.losses.contrast_reference import contrast_reference
 from tests.trainables.tiny import comparable, differing, remaining_reports, state_of, tiny
@@ -20,12 +19,13 @@ from trainables.data import TrainBatches, evaluation_samples, open_split, strati
 from trainables.dotted_paths import with_values
 from trainables.errors import InputError
 from trainables.losses import build_contrast_loss, build_segmentation_loss
+from trainables.metrics import ImageConfusion
 from trainables.models import build_model, warm_model
 from trainables.optim import build_optimizer
 from trainables.protocol import TOOK_EFFECT
 from trainables.trainer import CONFIG_FILE, METRICS, MODEL_FILE, TRAINER_FILE, Trainer, pick_device
 
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "sgd": {},
     "adamw": {"optim.name": "adamw", "optim.lr": 1e-3},
     "sgd, memory": {"contrast.memory": True, "contrast.memory_size": 5},
@@ -121,7 +121,7 @@ def run_out_of_memory_in_the_score(trainer: Trainer, monkeypatch: pytest.MonkeyP
         raise torch.OutOfMemoryError("simulated")
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluation.ImageConfusion, "update", out_of_memory)
+        patch.setattr(ImageConfusion, "update", out_of_memory)
         with pytest.raises(torch.OutOfMemoryError):
             trainer.run_to_report()
 
@@ -449,7 +449,8 @@ class TestBatchInParts:
     def test_takes_batch_statistics_up_once_a_part(self) -> None:
         trainer = Trainer(tiny({**BATCH_IN_PARTS, "train.freeze_norm": False, "train.micro_batch_size": 2}))
         trainer.train_to(1)
-        taken = [int(norm.num_batches_tracked) for norm in trainer.network.modules() if isinstance(norm, _BatchNorm)]
+        buffers = dict(trainer.network.named_buffers())
+        taken = [int(count) for name, count in buffers.items() if name.endswith("num_batches_tracked")]
         assert len(taken) > 5
         assert set(taken) == {3}
 
@@ -650,7 +651,9 @@ class TestAwkwardInputs:
     def test_bf16(self) -> None:
         trainer = Trainer(tiny({"train.precision": "bf16", **self.MEMORY}))
         dtypes: set[torch.dtype] = set()
-        trainer.network.head[0].register_forward_hook(lambda _module, _inputs, output: dtypes.add(output.dtype))
+        trainer.network.get_submodule("head.0").register_forward_hook(
+            lambda _module, _inputs, output: dtypes.add(output.dtype)
+        )
         assert trainer.contrast_loss is not None
         trainer.contrast_loss.register_forward_pre_hook(
             lambda _, inputs: dtypes.add(torch.complex64) if inputs[0].dtype != torch.float32 else None

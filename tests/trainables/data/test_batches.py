@@ -29,8 +29,11 @@ def batches(
     images: list[int] | None = None,
 ) -> list[tuple[Tensor, Tensor]]:
     config = config or drawn_config()
-    split, options = open_split(config, "train"), {"batch_size": batch_size, "seed": seed, "images": images}
-    return list(TrainBatches(split, config, **options, start_iteration=start, max_iters=stop))
+    split = open_split(config, "train")
+    drawn = TrainBatches(
+        split, config, batch_size=batch_size, seed=seed, images=images, start_iteration=start, max_iters=stop
+    )
+    return list(drawn)
 
 
 def assert_equal(left: list[tuple[Tensor, Tensor]], right: list[tuple[Tensor, Tensor]]) -> None:

@@ -14,6 +14,7 @@ from trainables.config import DataConfig, DrawnConfig
 from trainables.data import decoded
 from trainables.data.decoded import DecodedSplit, class_pixel_counts, open_split
 from trainables.data.drawn import draw_split
+from trainables.data.image_files import ImageTraits
 from trainables.errors import InputError
 from trainables.file_locks import locked
 
@@ -54,7 +55,7 @@ def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     reads: list[int] = []
     image = decoded._Files.image
 
-    def counted(self: decoded._Files, i: int) -> Pixels:
+    def counted(self: decoded._Files, i: int) -> tuple[Pixels, ImageTraits]:
         reads.append(i)
         return image(self, i)
 
@@ -199,7 +200,7 @@ def test_class_pixel_counts(dataset: Path) -> None:
     assert counts.dtype == np.int64
     split = open_split(config, "train")
     of_images = [class_pixel_counts(split, config, [i]) for i in range(len(split))]
-    assert sum(of_images).tolist() == counts.tolist() != of_images[0].tolist()
+    assert np.sum(of_images, axis=0).tolist() == counts.tolist() != of_images[0].tolist()
     reduced = config_of(dataset, label_class_ids=(128, 0, 9), reduce_zero_label=True)
     assert class_pixel_counts(open_split(reduced, "train"), reduced).tolist() == [(labels == 0).sum(), 0]
 

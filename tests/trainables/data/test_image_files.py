@@ -1,6 +1,7 @@
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -66,6 +67,7 @@ class TestOrientation:
             Image.fromarray(deep).save(path := tmp_path / "a.png", exif=exif)
             expected = np.dstack([GREY] * 3)
         else:
+            options: dict[str, Any]
             options = {"lossless": True} if kind == "webp" else {"compression": "tiff_lzw"} if "lzw" in kind else {}
             if kind == "xmp png":
                 text = PngInfo()

@@ -120,7 +120,7 @@ class TestStratified:
         assert not set(of_image[chosen["train"]]) & set(of_image[chosen["val"]])
         num_with = sum(presence[of_image == group].any(axis=0).astype(int) for group in range(9))
         for indices in chosen.values():
-            assert presence[indices].any(axis=0)[num_with >= 3].all()
+            assert presence[np.ix_(indices, num_with >= 3)].any(axis=0).all()
 
     def test_groups_are_exchanged_where_no_move_alone_helps(self) -> None:
         images = np.array([[7, 7], [7, 7], [6, 6], [5, 5], [5, 5]])  # of five groups

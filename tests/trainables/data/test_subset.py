@@ -69,7 +69,7 @@ def test_a_rare_class_is_in_it() -> None:
 
 def test_classes_have_their_share_of_images_and_of_pixels() -> None:
     rng = np.random.default_rng(2)
-    errors = {"stratified": [], "random": []}
+    errors: dict[str, list[float]] = {"stratified": [], "random": []}
     for _ in range(20):
         pixels = rng.lognormal(3, 1.2, (100, 6)).astype(int) * (rng.random((100, 6)) < [1, 0.9, 0.6, 0.4, 0.2, 0.1])
         choices = {"stratified": chosen_of(pixels, 25), "random": rng.permutation(100)[:25].tolist()}

@@ -1,4 +1,4 @@
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -257,10 +257,9 @@ def test_groups_shorter_than_the_views_go_round_under_replacement(strategy: str)
     predictions = labels.clone()
     predictions[0, 1] = 1
     predictions[0, 3:23] = 0
-    options: dict[str, int | str] = {"strategy": strategy, "max_views": 10}
-    without, drawn = _sample(labels, predictions, **options)
+    without, drawn = _sample(labels, predictions, strategy=strategy, max_views=10)
     assert drawn[0, :2].tolist() == [3, 10]
-    anchors, drawn = _sample(labels, predictions, **options, replacement=True)
+    anchors, drawn = _sample(labels, predictions, strategy=strategy, max_views=10, replacement=True)
     assert drawn[0, :2].tolist() == [10, 10]
     assert anchors.num_groups == without.num_groups == 2
     # Three rounds of all three pixels, and a fourth that starts with the hard one.
@@ -321,7 +320,7 @@ def test_a_limit_without_effect_can_be_lifted(
         ({"max_samples": 40, "max_views": 20, "min_pixels": 11}, {"min_pixels"}),
     ],
 )
-def test_which_limits_took_effect(options: dict[str, int], expected: set[str]) -> None:
+def test_which_limits_took_effect(options: dict[str, Any], expected: set[str]) -> None:
     """The image has 4 pixels of class 0 and 10 of class 1."""
     anchors, _ = _sample(torch.tensor([[0] * 4 + [1] * 10]), **options)
     assert anchors.took_effect == expected

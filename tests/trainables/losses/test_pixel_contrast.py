@@ -2,6 +2,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given, settings
@@ -288,7 +289,7 @@ LIMITED_CASES = {
 
 def pairs_drawn(
     case: Case, labels: Array, key_labels: Array, max_positives: int = 99, negative_ratio: float = 99.0
-) -> Array:
+) -> npt.NDArray[np.bool_]:
     """Return the pairs that take part, (N, M) bool, by plain loops with a row of random numbers for each anchor.
 
     Anchors are ordered by class. If positives are left out, the row has a number for each key of the class. If
@@ -407,8 +408,9 @@ def test_limits_beyond_what_there_is_change_no_bit_and_draw_nothing(name: str) -
     anchors, labels, keys, key_labels = case.tensors(torch.float32)
     inputs = (anchors.requires_grad_(), keys.requires_grad_())
     plain = pixel_contrast_loss(anchors, labels, keys, key_labels, **case.options())
-    wide = {"max_positives": 100, "negative_ratio": 100.0, "generator": None}
-    limited = pixel_contrast_loss(anchors, labels, keys, key_labels, **case.options(), **wide)
+    limited = pixel_contrast_loss(
+        anchors, labels, keys, key_labels, **case.options(), max_positives=100, negative_ratio=100.0, generator=None
+    )
     assert limited.item() == plain.item()
     for one, other in zip(torch.autograd.grad(limited, inputs), torch.autograd.grad(plain, inputs), strict=True):
         assert one.equal(other)
@@ -416,9 +418,10 @@ def test_limits_beyond_what_there_is_change_no_bit_and_draw_nothing(name: str) -
 
 def test_an_anchor_without_positives_stays_out_of_a_limited_mean() -> None:
     anchors, labels = torch.ones(4, 3, requires_grad=True), torch.tensor([0, 0, 0, 1])
-    options = {"temperature": 0.5, "keys_are_anchors": True, "max_positives": 1}
     generator = torch.Generator().manual_seed(0)
-    loss = pixel_contrast_loss(anchors, labels, anchors, labels, **options, generator=generator)
+    loss = pixel_contrast_loss(
+        anchors, labels, anchors, labels, temperature=0.5, keys_are_anchors=True, max_positives=1, generator=generator
+    )
     loss.backward()
     assert loss.item() == pytest.approx(math.log(2)), "one negative, and three anchors that count"
     assert anchors.grad is not None

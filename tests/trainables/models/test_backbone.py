@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -119,7 +120,8 @@ class TestBilinearFusion:
     def test_is_the_fusion_written_out(self) -> None:
         torch.manual_seed(0)
         backbone = build_backbone(ModelConfig(backbone="hrnet_w18_small", hrnet_fuse="bilinear")).eval()
-        module = backbone.network.stage4[-1]
+        stage: Any = backbone.network.stage4
+        module = stage[-1]
         maps = [torch.randn(1, 16 * 2**i, 24 // 2**i, 16 // 2**i) for i in range(4)]
         with torch.inference_mode():
             branches = [branch(m) for branch, m in zip(module.branches, maps, strict=True)]

@@ -92,7 +92,7 @@ class TestOCR:
         features = torch.randn(1, 6, 4, 4)
         before = head([features])
         with torch.no_grad():  # change the split into regions, but nothing on the pixel's own path
-            head.aux[1].weight.mul_(-5.0)
+            head.get_parameter("aux.1.weight").mul_(-5.0)
         after = head([features])
         assert not torch.allclose(before.logits, after.logits)
 
@@ -139,8 +139,8 @@ class TestDeepLabV3:
         views: list[torch.Tensor] = []
         pyramid.fuse.register_forward_hook(lambda _module, args, _out: views.append(args[0]))
         pyramid(features)
-        weight, bias = pyramid.whole_image[1].weight[:, :, 0, 0], pyramid.whole_image[1].bias
-        expected = (features.mean(dim=(2, 3)) @ weight.T + bias).relu()
+        weight, bias = (pyramid.get_parameter(f"whole_image.1.{name}") for name in ("weight", "bias"))
+        expected = (features.mean(dim=(2, 3)) @ weight[:, :, 0, 0].T + bias).relu()
         torch.testing.assert_close(views[0][:, -3:], expected[:, :, None, None].expand(-1, -1, 3, 50))
 
     def test_auxiliary_logits_come_from_the_map_before(self) -> None:

@@ -168,8 +168,9 @@ def test_embeddings_are_computed_only_where_they_are_wanted() -> None:
 def test_head_is_as_wide_as_the_features_unless_told() -> None:
     wide = build_model(ModelConfig(backbone="test_resnet", head_channels=None), num_classes=3, proj_dim=None, seed=0)
     channels = sum(wide.backbone.channels)
-    assert wide.head[0].weight.shape == (channels, channels, 3, 3)
-    assert build_model(TINY, num_classes=3, proj_dim=None, seed=0).head[0].weight.shape == (8, channels, 3, 3)
+    assert wide.get_parameter("head.0.weight").shape == (channels, channels, 3, 3)
+    narrow = build_model(TINY, num_classes=3, proj_dim=None, seed=0)
+    assert narrow.get_parameter("head.0.weight").shape == (8, channels, 3, 3)
 
 
 def test_projection_is_float32_and_of_unit_length_under_autocast() -> None:

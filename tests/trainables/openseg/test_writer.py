@@ -131,7 +131,7 @@ class TestWrite:
 
     @pytest.mark.parametrize("path", ALTERNATIVES)
     def test_every_field_changed_alone_comes_back(self, path: str) -> None:
-        basis = [
+        basis: list[dict[str, Any]] = [
             {},
             {"contrast.loss_weight": 0.0},
             {"model.head": "ocr", "model.backbone": "hrnet_w48", "data.dir": "/d", "contrast.memory": True},
