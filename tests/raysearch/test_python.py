@@ -24,7 +24,7 @@ def test_the_tables_of_a_run_are_frames(tmp_path: Path) -> None:
     result = search_result(history, spec, RunDir(tmp_path), None)
     assert list(result.trials.nlargest(1, "value")["trial"]) == [2]
     by_iteration = result.results.pivot(index="iteration", columns="trial", values="value")
-    assert by_iteration.loc[2].tolist() == pytest.approx([0.0, 0.1, 0.2])
+    assert list(by_iteration.loc[2]) == pytest.approx([0.0, 0.1, 0.2])
 
 
 def test_a_dict_may_hold_ranges_of_ray_tune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

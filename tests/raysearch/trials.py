@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel
@@ -14,7 +15,7 @@ from ray import tune
 class Curve(tune.Trainable):
     """A trainable that approaches 1 - x; `ends` decides how it ends."""
 
-    def setup(self, config):
+    def setup(self, config: dict[str, Any]) -> None:
         self.x, self.ends, self.pause = config["x"], config.get("ends", "well"), config.get("pause", 0.0)
         self.marker = Path(config["marker"]) if "marker" in config else None
         self.t = 0
@@ -22,7 +23,7 @@ class Curve(tune.Trainable):
         if self.ends == "memory in setup":
             raise MemoryError("no room for the model")
 
-    def step(self):
+    def step(self) -> dict[str, Any]:
         self.t += 1
         time.sleep(self.pause)
         score = 1 - self.x - 1 / self.t
@@ -40,7 +41,7 @@ class Curve(tune.Trainable):
                     return {"score": score, "config_used": {"x": self.x + 1}}
                 case "no metric":
                     return {"accuracy": score}
-                case "killed once" if not self.marker.exists():
+                case "killed once" if self.marker and not self.marker.exists():
                     self.marker.touch()
                     os.kill(os.getpid(), signal.SIGKILL)
                 case "killed always":
@@ -53,13 +54,13 @@ class Curve(tune.Trainable):
             "worker": os.getpid(),
         }
 
-    def save_checkpoint(self, checkpoint_dir):
-        if self.ends == "disk full once" and self.t == 3 and not self.marker.exists():
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+        if self.ends == "disk full once" and self.t == 3 and self.marker and not self.marker.exists():
             self.marker.touch()
             raise OSError(28, "No space left on device")
         return {"t": self.t}
 
-    def load_checkpoint(self, checkpoint):
+    def load_checkpoint(self, checkpoint: Any) -> None:
         self.t = checkpoint["t"]
 
 
@@ -71,7 +72,7 @@ class Folder(tune.Trainable):
 
     METRICS = frozenset({"loss"})
 
-    def setup(self, config):
+    def setup(self, config: dict[str, Any]) -> None:
         assert not hasattr(self, "left_over"), "an attribute of the trial before"
         assert "LEFT_OVER" not in os.environ, "a variable of the trial before"
         self.start_draw = float(np.random.rand())
@@ -79,7 +80,7 @@ class Folder(tune.Trainable):
         self.left_over = True
         self.x, self.t = config["x"], 0
 
-    def step(self):
+    def step(self) -> dict[str, Any]:
         self.t += 10
         return {
             "loss": (self.x - 0.3) ** 2 + 1 / self.t,
@@ -88,20 +89,20 @@ class Folder(tune.Trainable):
             "done": self.t == 60,
         }
 
-    def save_checkpoint(self, checkpoint_dir):
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
         (Path(checkpoint_dir) / "t.txt").write_text(str(self.t))
 
-    def load_checkpoint(self, checkpoint_dir):
-        self.t = int((Path(checkpoint_dir) / "t.txt").read_text())
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        self.t = int((Path(checkpoint) / "t.txt").read_text())
 
 
-def function(config):
+def function(config: dict[str, Any]) -> None:
     """Report five times."""
     for t in range(1, 6):
         tune.report({"score": 1 - config["x"] - 1 / t})
 
 
-def function_with_checkpoint(config):
+def function_with_checkpoint(config: dict[str, Any]) -> None:
     """Count in a checkpoint, and die once on the way."""
     import tempfile
 
@@ -121,7 +122,7 @@ def function_with_checkpoint(config):
             )
 
 
-def hungry_function(config):
+def hungry_function(config: dict[str, Any]) -> None:
     """Run out of memory for x > 0.5."""
     for t in range(1, 4):
         if t == 2 and config["x"] > 0.5:
@@ -129,17 +130,17 @@ def hungry_function(config):
         tune.report({"score": config["x"] + t})
 
 
-def silent(config):
+def silent(config: dict[str, Any]) -> None:
     """Report nothing."""
 
 
 class Waiting(tune.Trainable):
     """A trainable that reports five times a second until a file appears, at most ten times if x is 0."""
 
-    def setup(self, config):
+    def setup(self, config: dict[str, Any]) -> None:
         self.x, self.marker, self.t = config["x"], Path(config["marker"]), 0
 
-    def step(self):
+    def step(self) -> dict[str, Any]:
         self.t += 1
         time.sleep(0.2)
         done = self.marker.exists() or (self.x == 0 and self.t == 10)

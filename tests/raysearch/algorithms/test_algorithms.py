@@ -9,7 +9,7 @@ from optuna.samplers import TPESampler
 from raysearch.algorithms import suggest
 from raysearch.algorithms.optuna_samplers import _NUM_BEST, _NUM_OTHERS, _as_tpe_learns, _study, window
 from raysearch.algorithms.unit_cube import from_unit, to_unit
-from raysearch.history.events import Report
+from raysearch.history.events import Report, Status
 from raysearch.history.history import History, TrialHistory
 from raysearch.space.spec import SearchSpec
 from tests.raysearch.toy import facts, run_search, toy_spec
@@ -214,7 +214,7 @@ def test_the_window_holds_the_best_the_running_and_a_seeded_rest(tmp_path: Path)
 def test_tpe_is_told_curves_with_their_steps_and_excesses_as_they_were_measured(tmp_path: Path) -> None:
     spec = toy_spec(tmp_path, space={"x": {"type": "float", "low": 0.0, "high": 1.0}})
     history = History()
-    endings = [
+    endings: list[tuple[Status, dict[int, float]]] = [
         ("completed", {1: 0.1, 8: 0.5}),
         ("stopped", {1: 0.4, 2: 0.3}),
         ("infeasible", {1: 0.2}),

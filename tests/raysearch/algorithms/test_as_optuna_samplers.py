@@ -6,7 +6,7 @@ from functools import partial
 
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.samplers import BaseSampler
 from optuna.testing.pytest_samplers import (
     BasicSamplerTestCase,
@@ -71,7 +71,9 @@ def noisy_bowl(trial: optuna.Trial) -> float:
 
 
 @pytest.mark.parametrize("make", [CurveGPSampler, StatelessCmaEsSampler, SobolSampler])
-def test_a_study_built_from_trials_goes_on_as_the_study_itself(make: type[BaseSampler]) -> None:
+def test_a_study_built_from_trials_goes_on_as_the_study_itself(
+    make: Callable[..., BaseSampler],
+) -> None:
     """No sampler keeps state, neither in itself nor in the study."""
     whole = optuna.create_study(sampler=make(seed=1))
     whole.optimize(noisy_bowl, n_trials=14)
@@ -104,17 +106,19 @@ def test_every_combination_is_proposed_once_by_an_optuna_study() -> None:
 
 def test_parents_of_the_steady_state_are_chosen_anew() -> None:
     """The parents of a later trial are among the best of all earlier trials, not only of the first generation."""
-    study = optuna.create_study(sampler=SteadyStateNSGAIISampler(seed=0, population_size=4))
+    sampler = SteadyStateNSGAIISampler(seed=0, population_size=4)
+    study = optuna.create_study(sampler=sampler)
     study.optimize(noisy_bowl, n_trials=60)
     ended = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
-    parents = study.sampler.get_parent_population(study, 1)
-    assert sorted(trial.value for trial in parents) == sorted(trial.value for trial in ended)[:4]
+    parents = sampler.get_parent_population(study, 1)
+    best_first = sorted(ended, key=lambda trial: trial.values)
+    assert sorted(trial.values for trial in parents) == [trial.values for trial in best_first[:4]]
 
 
 def test_what_is_told_of_a_trial_of_a_study() -> None:
     """A final value replaces the best report; violated constraints, infinite values and curves count as in a search."""
     study = optuna.create_study()
-    x = {"x": FloatDistribution(0.0, 1.0)}
+    x: dict[str, BaseDistribution] = {"x": FloatDistribution(0.0, 1.0)}
     tell = partial(optuna.create_trial, params={"x": 0.5}, distributions=x)
     study.add_trials(
         [

@@ -41,7 +41,7 @@ def test_a_stopped_trial_is_expected_to_gain_what_completed_ones_gained() -> Non
     assert [o.trial.number for o in found] == [0, 1, 2, 3, 4]
     # The gains are 0.10, 0.06 and 0.12; below are their mean and their variance.
     np.testing.assert_allclose([o.loss for o in found], [-0.30, -0.30, -0.34, -0.21 - 0.28 / 3, -0.25 - 0.28 / 3])
-    spread = np.var([0.10, 0.06, 0.12], ddof=1)
+    spread = float(np.var([0.10, 0.06, 0.12], ddof=1))
     np.testing.assert_allclose([o.variance for o in found], [0.0, 0.0, 0.0, spread, spread], atol=1e-15)
 
 

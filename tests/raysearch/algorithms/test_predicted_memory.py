@@ -67,7 +67,7 @@ def search(spec: SearchSpec, journal: Path, limit_gib: float = 8.0, measured: bo
                 continue
             if measured:
                 memory = {"peak_memory_bytes": int(needed * GIB), "memory_limit_bytes": limit}
-            common = {"metrics": {}, "checkpoint": None, "seconds": 1.0, "done": True}
+            common: dict[str, Any] = {"metrics": {}, "checkpoint": None, "seconds": 1.0, "done": True}
             search.take(proposal.number, Report(iteration=1, value=needed, **common, **memory))
         assert search.finished
     return read_history(journal)
@@ -244,7 +244,7 @@ def test_the_search_waits_for_what_is_running_before_it_ends(tmp_path: Path) -> 
         for proposal in proposals[:3]:
             assert proposal is not None
             peak = int(GIB * (10 + proposal.config["n"]))
-            memory = {"peak_memory_bytes": peak, "memory_limit_bytes": 11 * GIB}
+            memory: dict[str, Any] = {"peak_memory_bytes": peak, "memory_limit_bytes": 11 * GIB}
             search.take(proposal.number, Report(iteration=1, value=0.0, **common, **memory))
         with mock.patch("raysearch.algorithms.PredictedMemory.fits", return_value=False):
             assert search.propose() is None

@@ -95,7 +95,7 @@ class TestMeasure:
         objective = {"metric": "score", "mode": "max"}
         space = {"x": {"type": "float", "low": 0.0, "high": 1.0}}
         spec = spec_of(tmp_path, space, trainable=trainable, config={}, objective=objective, scheduler=scheduler)
-        configs = [{"x": 0.5}, {"x": 0.5, "ends": "killed always"}]
+        configs: list[dict[str, Any]] = [{"x": 0.5}, {"x": 0.5, "ends": "killed always"}]
         well, killed = measure(spec, configs, side_by_side=2, timeout_s=200)
         assert isinstance(well, Measurement)
         assert killed == NotMeasured("the system ended its process, as it does where memory runs out", is_fault=False)

@@ -78,10 +78,14 @@ def test_every_layout_and_kind_of_label_gives_a_file_that_loads(
     tmp_path: Path, options: dict[str, object], config: str | None, ids: list[int], num_classes: int
 ) -> None:
     known = None if config is None else PRESETS[config]
-    data = known and DataConfig(
-        label_class_ids=known.label_class_ids,
-        reduce_zero_label=known.reduce_zero_label,
-        class_names=known.class_names,
+    data = (
+        None
+        if known is None
+        else DataConfig(
+            label_class_ids=known.label_class_ids,
+            reduce_zero_label=known.reduce_zero_label,
+            class_names=known.class_names,
+        )
     )
     spec = spec_of(write_dataset(tmp_path / "my data 数据", **options), tmp_path / "space.yaml", config=data)
     assert spec.config["data"]["label_class_ids"] == ids

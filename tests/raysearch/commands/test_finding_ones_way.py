@@ -1,11 +1,13 @@
 """Tests of help, completion and suggestions, which guide users who do not know the command line."""
 
 import shlex
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 from rich.text import Text
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from raysearch.commands import cli
@@ -24,6 +26,7 @@ def all_commands() -> dict[str, list[str]]:
     """Return the examples in the help of every command."""
     found = {}
     root = get_command(cli.app)
+    assert isinstance(root, TyperGroup)
     for name, command in root.commands.items():
         for full, one in [(f"{name} {sub}", c) for sub, c in getattr(command, "commands", {}).items()] or [
             (name, command)
@@ -65,7 +68,7 @@ def completed(words: str, shell: str, monkeypatch: pytest.MonkeyPatch, capsys: p
     """Return the completions that a shell would offer at the end of a command line."""
     typed = words.split(" ")
     monkeypatch.setattr(sys, "argv", ["raysearch"])
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setenv("_RAYSEARCH_COMPLETE", f"complete_{shell}")
     monkeypatch.setenv("COMP_WORDS", words)
     monkeypatch.setenv("COMP_CWORD", str(len(typed) - 1))
@@ -111,7 +114,7 @@ def test_the_script_that_a_shell_wants_is_shown(
     shell: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["raysearch"])
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setenv("_RAYSEARCH_COMPLETE", f"source_{shell}")
     with pytest.raises(SystemExit):
         cli.main()
@@ -148,7 +151,7 @@ def test_what_is_nearly_right_is_told_what_is_right(
 ) -> None:
     (place / "a.json").write_text("{}")
     monkeypatch.setattr(sys, "argv", ["raysearch", *words])
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit) as left:
         cli.main()

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -27,7 +28,7 @@ class Commands:
 
     def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         self._capsys, self._monkeypatch = capsys, monkeypatch
-        monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+        monkeypatch.setattr(signal, "signal", lambda *_: None)
 
     def __call__(self, *words: str | Path) -> tuple[int, str, str]:
         self._monkeypatch.setattr(sys, "argv", ["raysearch", *map(str, words)])
@@ -114,7 +115,7 @@ def test_a_terminal_sees_a_bar_and_a_file_sees_none(
         if words[0] == "train":  # lines are printed above the progress bar
             assert "iteration 2/2" in seen.getvalue()
             assert "iteration 2/2" not in printed
-        assert words[0] in seen.getvalue()
+        assert str(words[0]) in seen.getvalue()
         assert whole in seen.getvalue()
     monkeypatch.setattr(console, "err", Console(file=(seen := io.StringIO()), width=80))
     command("evaluate", config, "--checkpoint", checkpoint)

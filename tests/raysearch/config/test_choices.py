@@ -102,7 +102,7 @@ def test_the_journal_is_one_that_optuna_and_its_dashboard_read(tmp_path: Path) -
     assert {trial.params["scales"] for trial in trials} == {None, "[0.5, 2.0]"}
     _, union, _, _ = get_cached_extra_study_property(InMemoryCache(), 0, trials)
     shown = {one["name"]: one["distribution"] for one in serialize_search_space(union)}
-    sizes = {choice["value"] for choice in shown["size"]["choices"]}  # type: ignore[typeddict-item]
+    sizes = {choice["value"] for choice in shown["size"]["choices"]}
     assert sizes == {"[64, 64]", "[128, 256]", "[512, 512]"}
 
 

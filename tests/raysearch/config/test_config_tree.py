@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
@@ -30,7 +31,7 @@ class Model(BaseModel):
 
 
 def test_lookup_assign_and_copies() -> None:
-    config = {"a": {"b": 1}, "c": None}
+    config: dict[str, Any] = {"a": {"b": 1}, "c": None}
     assert (lookup(config, "a.b"), lookup(config, "c"), lookup(config, "a.b.c"), lookup(config, "x")) == (
         1,
         None,

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,9 +125,9 @@ def test_a_token_is_asked_for(
     tmp_path: Path, silent: int, monkeypatch: pytest.MonkeyPatch, mode: str | None, what: str
 ) -> None:
     def asked(*_: Any, **__: Any) -> Any:
-        return cluster.subprocess.CompletedProcess([], 1, stdout="refused\n", stderr="")
+        return subprocess.CompletedProcess([], 1, stdout="refused\n", stderr="")
 
-    monkeypatch.setattr(cluster.subprocess, "run", asked)
+    monkeypatch.setattr(subprocess, "run", asked)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     if mode:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def test_a_folder_is_tried_by_writing_into_it(tmp_path: Path) -> None:
     assert "Not a directory" in halt.what
 
 
-def alike(folder: Path, rows: list[tuple[dict[str, Any], str | None]]) -> list[bool]:
+def alike(folder: Path, rows: Sequence[tuple[dict[str, Any], str | None]]) -> list[bool]:
     """Return whether the search halts after each trial, given its values and its error if it failed."""
     spec, history = toy_spec(folder), History()
     counted = FailuresAlike(spec, history)

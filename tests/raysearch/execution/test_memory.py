@@ -33,8 +33,8 @@ def test_what_an_allocation_asked_for_counts_on_top_of_what_is_held(
     error = raised(allocate)
     monkeypatch.setattr(memory, "_held_bytes", lambda: 3 * GIB)
     assert memory.is_out_of_memory(error)
-    short = memory.shortage(error, 8 * GIB)
-    assert short == memory.Shortage(asked + 3 * GIB, pytest.approx((asked + 3 * GIB) / (8 * GIB) - 1))
+    needed = asked + 3 * GIB
+    assert memory.shortage(error, 8 * GIB) == (needed, pytest.approx(needed / (8 * GIB) - 1))
 
 
 def test_a_gpu_says_what_was_free(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,14 +42,14 @@ def test_a_gpu_says_what_was_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_held_bytes", lambda: 35 * GIB)
     error = torch.OutOfMemoryError(CUDA)
     assert memory.is_out_of_memory(error)
-    assert memory.shortage(error, 80 * GIB) == memory.Shortage(55 * GIB, pytest.approx(15 / 40))
+    assert memory.shortage(error, 80 * GIB) == (55 * GIB, pytest.approx(15 / 40))
 
 
 def test_what_a_capped_gpu_allows_is_what_there_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """7 GiB held, 20 more requested, 8 allowed although 5 more were free: 19 of 8 were missing."""
     capped = CUDA.replace("Of the allocated memory", "8.00 GiB allowed; Of the allocated memory")
     monkeypatch.setattr(memory, "_held_bytes", lambda: 7 * GIB)
-    assert memory.shortage(torch.OutOfMemoryError(capped), 8 * GIB) == memory.Shortage(27 * GIB, pytest.approx(19 / 8))
+    assert memory.shortage(torch.OutOfMemoryError(capped), 8 * GIB) == (27 * GIB, pytest.approx(19 / 8))
 
 
 def test_the_cap_of_a_gpu_is_a_share_of_it(monkeypatch: pytest.MonkeyPatch) -> None:

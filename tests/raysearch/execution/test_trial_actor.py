@@ -165,7 +165,8 @@ def checkpoints(folder: Path) -> list[str]:
 def test_a_checkpoint_is_on_the_disk_before_the_search_hears_of_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started, calls, fsync, rename = actor(folder), [], os.fsync, os.rename
+    started, fsync, rename = actor(folder), os.fsync, os.rename
+    calls: list[str | Path] = []
 
     def noted_sync(file: int) -> None:
         calls.append(Path(os.readlink(f"/proc/self/fd/{file}")))
@@ -258,6 +259,7 @@ def test_a_trial_that_takes_more_than_the_space_file_allows_is_infeasible(folder
     assert first.value == 1.0
     assert isinstance(second, Ended)
     assert second.status == "infeasible"
+    assert second.needed_memory_bytes is not None
     assert second.peak_memory_bytes == second.needed_memory_bytes > limit
     assert second.excess == pytest.approx(second.needed_memory_bytes / limit - 1)
     told = f"it took {second.needed_memory_bytes / 2**30:.3f} GB of memory"

@@ -106,6 +106,7 @@ class Prometheus:
         scrape = {"job_name": "ray", "scrape_interval": "1s", "static_configs": [{"targets": [target]}]}
         (folder / "prometheus.yml").write_text(json.dumps({"scrape_configs": [scrape]}))
         self._url = f"http://{address}/api/v1/query?query="
+        assert PROMETHEUS is not None
         command = [PROMETHEUS, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
         with (folder / "log").open("w") as log:
             self.process = subprocess.Popen([*command, f"--web.listen-address={address}"], stdout=log, stderr=log)

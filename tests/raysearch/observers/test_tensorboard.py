@@ -3,6 +3,7 @@
 import math
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tensorboardX.proto.event_pb2 import Event
@@ -19,7 +20,8 @@ from raysearch.space.spec import SearchSpec
 from tests.raysearch.report.histories import history_of, trial
 from tests.raysearch.toy import run_trial, toy_spec
 
-Curves = dict[str, list[tuple[int, float]]]
+Curves = dict[str, list[tuple[int, Any]]]
+"""Steps and values, which are compared approximately."""
 
 
 def events(folder: Path) -> list[Event]:

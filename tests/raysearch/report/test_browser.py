@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 from PIL import Image
@@ -13,6 +14,9 @@ from raysearch.report.view import SearchView
 from raysearch.results.predictions import PredictedImage, Predictions
 from tests.raysearch.report.histories import rich_view
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync"]
@@ -21,7 +25,7 @@ playwright = pytest.importorskip("playwright.sync_api")
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
+def browser() -> Iterator["Browser"]:
     if not CHROMIUM.exists():
         pytest.skip("there is no Chromium")
     with playwright.sync_playwright() as started:
@@ -66,7 +70,7 @@ FITTED = """[...document.querySelectorAll(".plot")].every(
   (plot) => !plot.firstChild || plot.firstChild.offsetWidth <= plot.offsetWidth)"""
 
 
-def _wait_until(page, expression: str) -> None:
+def _wait_until(page: "Page", expression: str) -> None:
     """Wait in this process, because the page's policy forbids Playwright's own waiting."""
     for _ in range(200):
         if page.evaluate(expression):
@@ -76,7 +80,9 @@ def _wait_until(page, expression: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_is_whole_at_every_width_in_both_schemes(browser, scheme: str, tmp_path: Path) -> None:
+def test_the_page_is_whole_at_every_width_in_both_schemes(
+    browser: "Browser", scheme: Literal["light", "dark"], tmp_path: Path
+) -> None:
     view = replace(rich_view(40), predictions=_pictures(tmp_path))
     path = tmp_path / "report.html"
     path.write_text(render_page(view, "a search with a name"), encoding="utf-8")

@@ -106,7 +106,7 @@ def test_another_dataset_is_said_plainly(tmp_path: Path) -> None:
 
 
 def test_configs_differ_by_path() -> None:
-    configs = [{"a": {"b": 1, "c": 0.1}}, {"a": {"b": 2, "c": 0.1}, "d": None}]
+    configs: list[dict[str, Any]] = [{"a": {"b": 1, "c": 0.1}}, {"a": {"b": 2, "c": 0.1}, "d": None}]
     assert differences(configs) == [("a.b", ("1", "2")), ("d", ("—", "null"))]
 
 

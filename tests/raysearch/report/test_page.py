@@ -175,7 +175,11 @@ def test_rungs_come_from_the_space_file(run: tuple[SearchSpec, RunDir], tmp_path
     view = search_view(history, spec, run_dir)
     assert (view.rungs, view.max_iters, view.metric) == ((2, 4), 8, "score")
     assert view.best is not None
-    assert view.best["raysearch"]["value"] == history.best_trial().best("max").value
+    winner = history.best_trial()
+    assert winner is not None
+    best = winner.best("max")
+    assert best is not None
+    assert view.best["raysearch"]["value"] == best.value
     unstopped = toy_spec(tmp_path, scheduler={"name": "none", "max_iters": 8})
     assert search_view(history, unstopped, run_dir).rungs == ()
 

@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from raysearch.history.events import Status
 from raysearch.history.history import History
 from raysearch.report.page import PANELS
 from raysearch.report.parts import Code, Facts, Grid, Plot, Table, Text
@@ -12,6 +13,8 @@ from raysearch.report.view import SearchView
 from tests.raysearch.report.histories import history_of, trial
 
 BEST = {"optim": {"lr": 0.1}, "raysearch": {"versions": {"python": "3.11"}}}
+
+STATUSES: tuple[Status, ...] = ("completed", "stopped", "stopped", "infeasible", "failed")
 
 
 def _large() -> History:
@@ -21,7 +24,7 @@ def _large() -> History:
         memory = rng.random() < 0.5
         values = {"optim.lr": 10 ** rng.uniform(-3, -1), "views": rng.randint(0, 10), "memory": memory}
         values |= {"memory_size": rng.randint(100, 1000)} if memory else {}
-        status = rng.choice(["completed", "stopped", "stopped", "infeasible", "failed"])
+        status = rng.choice(STATUSES)
         curve = [] if status == "failed" else [rng.random() for _ in range(10 if status == "completed" else 3)]
         trials.append(trial(values, curve, status, error="out of memory" if status == "infeasible" else None))
     return history_of(*trials)
@@ -72,6 +75,6 @@ def test_every_panel_has_something_plain_to_say_of_every_search(title: str, sear
                 json.dumps(part.figure.to_dict(), allow_nan=False)
                 assert part.description
                 assert all(len(trace.x) == len(trace.y) > 0 for trace in part.figure.data)
-            case Grid(plots=plots):
-                assert plots
+            case Grid():
+                assert part.plots
     assert repr(parts) == repr(panel(SearchView(history, "miou", rungs=(1, 3), max_iters=10, best=best)))

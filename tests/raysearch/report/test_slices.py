@@ -2,6 +2,7 @@ from itertools import pairwise
 
 import pytest
 
+from raysearch.history.events import Mode
 from raysearch.report.parts import Grid, Text
 from raysearch.report.slices import MAX_TRIALS, slices_info, slices_parts
 from raysearch.report.view import SearchView
@@ -38,7 +39,7 @@ def test_a_value_without_a_place_on_its_axis_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])
-def test_of_very_many_trials_the_best_half_is_drawn_and_the_others_thinned(mode) -> None:
+def test_of_very_many_trials_the_best_half_is_drawn_and_the_others_thinned(mode: Mode) -> None:
     history = history_of(*(trial({"views": n % 10}, [float(n)]) for n in range(1000)), mode=mode)
     view = SearchView(history, "miou")
     view.__dict__["paths_by_importance"] = ("views",)

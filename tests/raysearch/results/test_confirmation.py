@@ -2,6 +2,7 @@ import json
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -210,7 +211,7 @@ class TestConfirmation:
         assert entry["difference_to_default"] == 0.5
 
     def test_test_images_give_the_figure_and_choose_nothing(self, tmp_path: Path) -> None:
-        def row(number: int, seed: int, value: float, val_value: float) -> dict[str, float | str]:
+        def row(number: int, seed: int, value: float, val_value: float) -> dict[str, Any]:
             figures = {"value": value, "split": "test", "val_value": val_value}
             return {"trial": number, "seed": seed, "iteration": 10, **figures}
 

@@ -68,7 +68,8 @@ class TestFanova:
 
     def test_leaves_to_an_interaction_what_no_value_decides_by_itself(self) -> None:
         points = np.random.default_rng(0).random((600, 2))
-        either = fanova(points, (points[:, 0] > 0.5) ^ (points[:, 1] > 0.5), num_trees=16, seed=0)
+        values = ((points[:, 0] > 0.5) ^ (points[:, 1] > 0.5)).astype(float)
+        either = fanova(points, values, num_trees=16, seed=0)
         assert max(either) < 0.05
 
     def test_is_that_of_optuna(self) -> None:

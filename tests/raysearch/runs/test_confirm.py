@@ -117,7 +117,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def start(training: confirming.Training, metric: str, gpu: str | None) -> tuple[Any, Any]:
         receiver, sender = multiprocessing.Pipe(duplex=False)
-        confirming._train(training, metric, gpu, sender)  # type: ignore[arg-type]
+        confirming._train(training, metric, gpu, sender)
         sender.close()
         return receiver, SimpleNamespace(exitcode=0, join=lambda: None, kill=lambda: None)
 

@@ -14,6 +14,7 @@ import raysearch
 from raysearch.errors import InputError, WorkError
 from raysearch.history.history import History, read_history
 from raysearch.runs import driver
+from raysearch.runs.outcome import SearchResult
 from raysearch.space.parsing import parse_space
 from tests.raysearch.toy import facts
 
@@ -28,7 +29,7 @@ def cluster() -> Iterator[None]:
     ray.shutdown()
 
 
-def search(out: Path, trainable: str, space: dict[str, Any], **sections: Any) -> tuple[driver.SearchResult, History]:
+def search(out: Path, trainable: str, space: dict[str, Any], **sections: Any) -> tuple[SearchResult, History]:
     document = {
         "name": "test",
         "trainable": f"trials.py:{trainable}",

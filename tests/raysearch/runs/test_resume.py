@@ -44,7 +44,7 @@ def begun(folder: Path, endings: list[str | None], **sections: Any) -> tuple[Run
         for number, error in enumerate(endings):
             assert search.propose() is not None
             if error is None:
-                report = {"value": 0.5, "metrics": {}, "checkpoint": None, "seconds": 1.0, "done": True}
+                report: dict[str, Any] = {"value": 0.5, "metrics": {}, "checkpoint": None, "seconds": 1.0, "done": True}
                 search.take(number, Report(iteration=4, **report))
             else:
                 search.take(number, Ended("failed", error))
@@ -103,8 +103,8 @@ def test_a_finished_search_needs_no_data(tmp_path: Path) -> None:
     del space["config"]["data"]["drawn"]
     run_dir.space.write_text(yaml.safe_dump(space))
     said: list[str] = []
-    for words in ({}, {"retry_failed": True}):
-        assert driver.resume(run_dir.root, say=said.append, **words).finished
+    for retry_failed in (False, True):
+        assert driver.resume(run_dir.root, say=said.append, retry_failed=retry_failed).finished
         assert "has finished" in said[0]
 
 
@@ -145,7 +145,7 @@ def test_a_search_that_mostly_failed_says_so(tmp_path: Path, endings: list[str |
         for _ in search.retry_failed():
             proposal = search.propose()
             assert proposal is not None
-            report = {"value": 0.5, "metrics": {}, "checkpoint": None, "seconds": 1.0, "done": True}
+            report: dict[str, Any] = {"value": 0.5, "metrics": {}, "checkpoint": None, "seconds": 1.0, "done": True}
             search.take(proposal.number, Report(iteration=4, **report))
     assert search_result(read_history(run_dir.journal), spec, run_dir, None).mostly_failed is None
 

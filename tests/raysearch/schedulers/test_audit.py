@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,7 @@ def test_an_audited_trial_still_enters_the_rungs(tmp_path: Path) -> None:
         search = Search(spec, journal)
         for _ in range(through + 3):
             search.propose()
-        common = {"metrics": {}, "checkpoint": None, "seconds": 1.0, "done": False}
+        common: dict[str, Any] = {"metrics": {}, "checkpoint": None, "seconds": 1.0, "done": False}
         search.take(0, Report(iteration=2, value=0.5, **common))
         assert search.take(through, Report(iteration=2, value=0.1, **common)) is Decision.CONTINUE, (
             "last of two, let through"

@@ -141,7 +141,7 @@ def test_trials_that_ran_beside_the_pilots_pause_from_their_next_report_on(tmp_p
         for number in range(6):
             assert report(number, 2, NEARLY[number]) is Decision.CONTINUE
             assert report(number, 8, IN_ORDER[number]) is Decision.STOP
-        assert isinstance(search._scheduler._rule, PromotingHalving)
+        assert isinstance(search._scheduler._rule, PromotingHalving)  # type: ignore[attr-defined]
         assert report(6, 3, 0.0) is Decision.CONTINUE, "it passed the rung at 2 before there was one"
         assert report(6, 4, 0.0) is Decision.PAUSE
         assert search.propose() is None

@@ -6,6 +6,7 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.storages.journal import JournalFileBackend
 
 from raysearch.algorithms.optuna_samplers import _as_tpe_learns as as_tpe_learns
 from raysearch.algorithms.optuna_samplers import _study
@@ -64,10 +65,10 @@ def test_a_trial_pauses_is_let_on_and_ends_as_stopped(tmp_path: Path) -> None:
         assert report(search, 0, 4, 0.0) is Decision.CONTINUE
         assert report(search, 0, 8, 0.0) is Decision.STOP
         assert search.propose() is None, "trial 4 may still change what is let on"
-        assert not search.finished
+        finished = [search.finished]
         search.take(4, Ended("failed", "a bug"))
         assert search.propose() is None
-        assert search.finished
+        assert [*finished, search.finished] == [False, True]
         assert [t.status for t in search.history.trials] == ["completed", "completed", "stopped", "stopped", "failed"]
         assert [t.end_order for t in search.history.trials] == [3, 2, 0, 1, 4], "2 and 3 by when they first paused"
 
@@ -181,9 +182,7 @@ def test_a_paused_trial_is_told_as_a_stopped_one(tmp_path: Path) -> None:
 def test_optuna_opens_the_journal_of_a_search_with_pauses(tmp_path: Path) -> None:
     spec = promotion(tmp_path, search={"algorithm": "random", "trials": 8, "seed": 3})
     run_search(spec, tmp_path / "study.journal")
-    storage = optuna.storages.JournalStorage(
-        optuna.storages.journal.JournalFileBackend(str(tmp_path / "study.journal"))
-    )
+    storage = optuna.storages.JournalStorage(JournalFileBackend(str(tmp_path / "study.journal")))
     (study,) = optuna.get_all_study_summaries(storage)
     assert study.n_trials == 8
     trials = optuna.load_study(study_name=study.study_name, storage=storage).trials

@@ -251,7 +251,7 @@ def search_with_floor(folder: Path, floor: str, losses: list[list[float]], algor
             for iteration, (score, loss) in enumerate(zip(curve[::2], curve[1::2], strict=True), start=1):
                 metrics = {"loss": loss} if loss else {}
                 done = 2 * iteration == len(curve)
-                common = {"checkpoint": None, "seconds": 1.0, "done": done}
+                common: dict[str, Any] = {"checkpoint": None, "seconds": 1.0, "done": done}
                 search.take(number, Report(iteration=iteration, value=score, metrics=metrics, **common))
     return read_history(folder / "study.journal")
 
@@ -320,7 +320,7 @@ def test_model_based_search_keeps_to_a_floor(algorithm: str, tmp_path: Path) -> 
         search = Search(spec, journal)
         while (proposal := search.propose()) is not None:
             x = proposal.config["x"]
-            common = {"checkpoint": None, "seconds": 1.0, "done": True}
+            common: dict[str, Any] = {"checkpoint": None, "seconds": 1.0, "done": True}
             search.take(proposal.number, Report(iteration=8, value=x, metrics={"loss": x}, **common))
         history = search.history
     late = history.trials[trials // 2 :]
