@@ -12,6 +12,8 @@ import math
 import numpy as np
 from scipy.stats import t
 
+from benchmarks import record
+from benchmarks.record import Figure
 from raysearch.results.confirmation import CONFIDENCE, tukey_half_width
 
 SETTINGS = ((3, 3), (3, 5), (6, 3), (6, 5))
@@ -41,8 +43,10 @@ def _paired(differences: np.ndarray) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--simulations", type=int, default=4000)
+    record.add_option(parser)
     arguments = parser.parse_args()
     rng = np.random.default_rng(0)
+    figures: dict[str, Figure] = {}
     print("| configs and the default | seeds | false claims: Tukey | plain paired t |\n|---|---|---|---|")
     for num_configs, num_seeds in SETTINGS:
         false = np.zeros(2)
@@ -51,6 +55,10 @@ def main() -> None:
             false += claims(own + rng.standard_normal(num_seeds))
         ours, plain = false / arguments.simulations
         print(f"| {num_configs} + 1 | {num_seeds} | {ours:.1%} | {plain:.1%} |", flush=True)
+        for interval, share in (("Tukey", ours), ("plain paired t", plain)):
+            name = f"{num_configs} + 1 configs, {num_seeds} seeds: false claims, {interval}"
+            figures[name] = Figure(100 * share, "%", "lower")
+    record.write("confirmed_claims", arguments, figures)
 
 
 if __name__ == "__main__":

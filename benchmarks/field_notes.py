@@ -18,6 +18,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from benchmarks import record
+from benchmarks.record import Figure
 from trainables.config import Config
 from trainables.dotted_paths import with_values
 from trainables.trainer import Trainer
@@ -116,6 +118,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/field-notes.jsonl"), help="results, one line each")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--processes", type=int, default=1)
+    record.add_option(parser)
     arguments = parser.parse_args()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     known = _read(arguments.out)
@@ -140,6 +143,19 @@ def main() -> None:
     for question, arms in QUESTIONS.items():
         print(f"\n### {question}\n\n{_table(arms, arguments.seeds, known)}")
     print(f"\nload average {os.getloadavg()[0]:.1f}")
+    record.write("field_notes", arguments, figures_of(known, arguments.seeds))
+
+
+def figures_of(known: Mapping[str, Mapping[str, Any]], seeds: Sequence[int]) -> dict[str, Figure]:
+    """Return the mIoU of every answer, in points of 100: the mean over the seeds, with one standard deviation."""
+    figures = {}
+    for question, arms in QUESTIONS.items():
+        for answer, values in arms.items():
+            scores = [100 * known[_key(values, seed)]["miou"] for seed in seeds]
+            deviation = stdev(scores) if len(scores) > 1 else 0.0
+            spread = (mean(scores) - deviation, mean(scores) + deviation)
+            figures[f"{question} {answer}"] = Figure(mean(scores), "mIoU x 100", "higher", spread)
+    return figures
 
 
 def _train(data_dir: Path, values: Values, seed: int) -> dict[str, Any]:

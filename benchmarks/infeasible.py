@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from statistics import median
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -24,6 +23,8 @@ import optuna
 from optuna.trial import TrialState
 from pydantic import BaseModel
 
+from benchmarks import record
+from benchmarks.record import Figure
 from raysearch.history.events import Ended, Report
 from raysearch.history.journal import Journal
 from raysearch.search.search import Search
@@ -191,27 +192,31 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    record.add_option(parser)
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     print(f"{NUM_TRIALS} trials, seeds 0 to {arguments.seeds - 1}; median (lowest to highest)\n")
     print("| problem, algorithm | side | infeasible | best found, of the optimum | ms a trial |")
     print("|---|---|---|---|---|")
+    figures: dict[str, Figure] = {}
     for problem in arguments.problems:
         for algorithm in arguments.algorithms:
             for side in arguments.sides:
                 run = SIDES[side]
                 outcomes = [run(problem, algorithm, seed) for seed in range(arguments.seeds)]
-                lost = _spread([outcome.num_infeasible for outcome in outcomes], "d")
-                best = _spread([outcome.best for outcome in outcomes], ".1%")
-                cost = median(outcome.seconds for outcome in outcomes) / NUM_TRIALS * 1000
-                print(f"| {problem}, {algorithm} | {side} | {lost} | {best} | {cost:.0f} |", flush=True)
+                lost = Figure.of([outcome.num_infeasible for outcome in outcomes], "trials", "lower")
+                best = Figure.of([100 * outcome.best for outcome in outcomes], "%", "higher")
+                cost = Figure.of([1000 * outcome.seconds / NUM_TRIALS for outcome in outcomes], "ms", "lower")
+                cells = f"{_spread(lost, '.0f')} | {_spread(best, '.1f')} % | {cost.value:.0f}"
+                print(f"| {problem}, {algorithm} | {side} | {cells} |", flush=True)
+                for name, figure in (("infeasible", lost), ("best found, of the optimum", best), ("a trial", cost)):
+                    figures[f"{problem}, {algorithm}, {side}: {name}"] = figure
+    record.write("infeasible", arguments, figures)
 
 
-def _spread(values: list[float] | list[int], form: str) -> str:
-    middle = median(values)
-    if form == "d":
-        middle = int(middle)
-    return f"{middle:{form}} ({min(values):{form}} to {max(values):{form}})"
+def _spread(figure: Figure, form: str) -> str:
+    low, high = figure.spread or (figure.value, figure.value)
+    return f"{figure.value:{form}} ({low:{form}} to {high:{form}})"
 
 
 if __name__ == "__main__":

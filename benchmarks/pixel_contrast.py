@@ -14,7 +14,7 @@ import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks import record
+from benchmarks.record import Figure
 from trainables.config import IGNORE_INDEX, ContrastConfig
 from trainables.losses.anchor_sampling import sample_anchors
 from trainables.losses.pixel_contrast import pixel_contrast_loss
@@ -269,7 +271,7 @@ def plain_pool(num_keys: int) -> tuple[float, Tensor]:
     return total, keys.grad
 
 
-def compare_pool(num_keys: int) -> None:
+def compare_pool(num_keys: int) -> dict[str, Figure]:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=context, max_tasks_per_child=1) as fresh_process:
         measured = fresh_process.submit(measure_pool, num_keys).result()
@@ -284,15 +286,23 @@ def compare_pool(num_keys: int) -> None:
         f"  loss {measured.loss:.8f}; the formula in float64 {expected:.8f}: differs by "
         f"{abs(measured.loss - expected) / expected:.1e}, its gradient by {of_grad:.1e} of the largest entry"
     )
+    return {
+        "forward and backward": Figure(measured.seconds, "s", "lower"),
+        "peak memory beyond the keys": Figure(measured.peak_bytes / 2**20, "MiB", "lower"),
+        "relative error of the loss": Figure(abs(measured.loss - expected) / expected, "", "lower"),
+        "relative error of the gradient": Figure(of_grad, "", "lower"),
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--keys", type=int, help="measure a pool of so many keys instead")
-    num_keys = parser.parse_args().keys
-    if num_keys is not None:
-        compare_pool(num_keys)
+    record.add_option(parser)
+    arguments = parser.parse_args()
+    if arguments.keys is not None:
+        record.write("pixel_contrast --keys", arguments, compare_pool(arguments.keys))
         return
+    figures: dict[str, Figure] = {}
     print(f"contrast term, 1 CPU thread, D = {NUM_DIMS}, float32, T = {TEMPERATURE}, torch {torch.__version__}")
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; above about 1 the times are inflated")
     context = multiprocessing.get_context("spawn")
@@ -316,7 +326,23 @@ def main() -> None:
                 f"backward {theirs.backward_s / mine.backward_s:.1f}, both {both:.1f}, "
                 f"peak memory {theirs.peak_bytes / mine.peak_bytes:.1f}"
             )
+            figures |= figures_of(case, by_side)
     print("\nours computes the gradient in closed form with the loss: its share of it is in the forward figure.")
+    record.write("pixel_contrast", arguments, figures)
+
+
+def figures_of(case: Case, by_side: Mapping[str, Measured]) -> dict[str, Figure]:
+    """Return times and memory of both sides, and how many times those of the loop are larger."""
+    theirs, mine = by_side["loop"], by_side["ours"]
+    figures = {}
+    for side, measured in by_side.items():
+        figures[f"{case}, {side}: forward"] = Figure(1000 * measured.forward_s, "ms", "lower")
+        figures[f"{case}, {side}: backward"] = Figure(1000 * measured.backward_s, "ms", "lower")
+        figures[f"{case}, {side}: peak memory"] = Figure(measured.peak_bytes / 2**20, "MiB", "lower")
+    both = (theirs.forward_s + theirs.backward_s) / (mine.forward_s + mine.backward_s)
+    figures[f"{case}: loop / ours, time"] = Figure(both, "", "higher")
+    figures[f"{case}: loop / ours, memory"] = Figure(theirs.peak_bytes / mine.peak_bytes, "", "higher")
+    return figures
 
 
 def _compare_with_known(measured: Measured, speed: MemorySpeed) -> None:

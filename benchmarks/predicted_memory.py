@@ -19,6 +19,8 @@ from unittest import mock
 
 import torch
 
+from benchmarks import record
+from benchmarks.record import Figure
 from raysearch.history.events import Ended, Report
 from raysearch.history.journal import Journal
 from raysearch.search.search import Search
@@ -141,8 +143,9 @@ def search_without(algorithm: str, seed: int) -> Outcome:
 SIDES = {"without prediction": search_without, "with prediction": search}
 
 
-def measure() -> None:
+def measure() -> dict[str, Figure]:
     """Print the bytes that a forward pass saves for the backward pass, per pixel of an image."""
+    figures: dict[str, Figure] = {}
     for network in BYTES_PER_PIXEL:
         for height, width in ((96, 96), (128, 192)):
             saved: dict[int, int] = {}
@@ -155,7 +158,10 @@ def measure() -> None:
             model = build_model(ModelConfig(backbone=network), 4, 64, 0).train()
             with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
                 model(torch.zeros(2, 3, height, width), with_embeddings=True)
-            print(f"{network} at {height}x{width}: {sum(saved.values()) / (2 * height * width):.0f} bytes a pixel")
+            per_pixel = sum(saved.values()) / (2 * height * width)
+            print(f"{network} at {height}x{width}: {per_pixel:.0f} bytes a pixel")
+            figures[f"{network} at {height}x{width}"] = Figure(per_pixel, "bytes a pixel", "lower")
+    return figures
 
 
 def main() -> None:
@@ -163,10 +169,12 @@ def main() -> None:
     parser.add_argument("--algorithms", nargs="+", choices=ALGORITHMS, default=["tpe"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--measure", action="store_true", help="measure the bytes per pixel of the networks instead")
+    record.add_option(parser)
     arguments = parser.parse_args()
     if arguments.measure:
-        measure()
+        record.write("predicted_memory --measure", arguments, measure())
         return
+    figures: dict[str, Figure] = {}
     print(f"{NUM_TRIALS} trials, seeds 0 to {arguments.seeds - 1}; median (lowest to highest)\n")
     print("| algorithm | side | lost | of them after trial 15 | best found, of the optimum |")
     print("|---|---|---|---|---|")
@@ -179,6 +187,12 @@ def main() -> None:
             best = [outcome.best for outcome in outcomes]
             spread = f"{median(best):.1%} ({min(best):.1%} to {max(best):.1%})"
             print(f"| {algorithm} | {side} | {_spread(lost)} | {_spread(late)} | {spread} |", flush=True)
+            figures[f"{algorithm}, {side}: lost"] = Figure.of(lost, "trials", "lower")
+            figures[f"{algorithm}, {side}: lost after trial 15"] = Figure.of(late, "trials", "lower")
+            figures[f"{algorithm}, {side}: best found"] = Figure.of(
+                [100 * b for b in best], "% of the optimum", "higher"
+            )
+    record.write("predicted_memory", arguments, figures)
 
 
 def _spread(counts: list[int]) -> str:

@@ -11,17 +11,19 @@ of the images are stored.
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks import record
+from benchmarks.record import Figure
 from raysearch.schedulers import Decision, NeverStop, Observation, Scheduler
 from raysearch.schedulers.pilots import AfterPilots
 from raysearch.schedulers.rung import Slack
@@ -157,45 +159,57 @@ class Scores:
         return len(self.average["miou"])
 
 
-def correlations(scores: Scores) -> None:
-    """Print the rank correlation of every rung with the final score of the same weights on all images."""
+def correlations(scores: Scores) -> dict[str, Figure]:
+    """Print and return the rank correlation of every rung with the final score of the same weights on all images."""
     print(
         f"\nRank correlation with the final score, {len(scores)} trials (95 % interval); random: mean of {NUM_RANDOM}\n"
     )
     print(f"| scored at the rung | {' | '.join(map(str, scores.rungs))} |\n|---|{'---|' * len(scores.rungs)}")
+    rungs = range(len(scores.rungs))
+    rows: dict[str, list[Figure]] = {}
     for name, columns in (("weights", scores.raw), ("moving average", scores.average)):
         final = columns["miou"][:, -1]
-        print(_line(f"{name}, all images", [_rho(columns["miou"][:, r], final) for r in range(len(scores.rungs))]))
+        rows[f"{name}, all images"] = [_correlation(columns["miou"][:, r], final) for r in rungs]
         for size in SIZES:
-            part = columns[f"stratified_{size}"]
-            print(_line(f"{name}, {size} stratified", [_rho(part[:, r], final) for r in range(len(scores.rungs))]))
-            random = columns[f"random_{size}"]
-            rhos = [[_correlation(random[:, r, k], final) for k in range(NUM_RANDOM)] for r in range(len(scores.rungs))]
-            cells = [f"{np.mean(rho):.2f} ({min(rho):.2f} to {max(rho):.2f})" for rho in rhos]
-            print(_line(f"{name}, {size} random", cells))
+            part, random = columns[f"stratified_{size}"], columns[f"random_{size}"]
+            rows[f"{name}, {size} stratified"] = [_correlation(part[:, r], final) for r in rungs]
+            rows[f"{name}, {size} random"] = [_mean_correlation(random[:, r], final) for r in rungs]
+    for name, row in rows.items():
+        print(_line(name, [f"{f.value:.2f} ({f.spread[0]:.2f} to {f.spread[1]:.2f})" for f in row if f.spread]))
+    return _by_rung(scores, "rank correlation", rows)
 
 
-def _correlation(first: Floats, second: Floats) -> float:
+def _correlation(first: Floats, second: Floats) -> Figure:
+    """Return the correlation of two columns, (T,), with its interval."""
     found = spearman(first.tolist(), second.tolist())
     assert found is not None
-    return found[0]
+    return Figure(found[0], "", "higher", found[1])
 
 
-def _rho(first: Floats, second: Floats) -> str:
-    found = spearman(first.tolist(), second.tolist())
-    assert found is not None
-    return f"{found[0]:.2f} ({found[1][0]:.2f} to {found[1][1]:.2f})"
+def _mean_correlation(parts: Floats, final: Floats) -> Figure:
+    """Return the mean correlation of several columns, (T, P), with another, and the lowest and the highest."""
+    found = [_correlation(parts[:, k], final).value for k in range(NUM_RANDOM)]
+    return Figure(float(np.mean(found)), "", "higher", (min(found), max(found)))
+
+
+def _by_rung(scores: Scores, what: str, rows: Mapping[str, Sequence[Figure]]) -> dict[str, Figure]:
+    return {
+        f"{what}, {name}, rung {rung}": figure
+        for name, row in rows.items()
+        for rung, figure in zip(scores.rungs, row, strict=True)
+    }
 
 
 def _line(name: str, cells: Sequence[str]) -> str:
     return f"| {name} | {' | '.join(cells)} |"
 
 
-def noise(scores: Scores) -> None:
-    """Print the noise of a score and of a difference, against the differences on which a rung decides."""
+def noise(scores: Scores) -> dict[str, Figure]:
+    """Print and return the noise of a score and of a difference, against the differences on which a rung decides."""
     print(f"\nNoise in 0.001 mIoU of the moving average, medians; the cut lets one in {ETA} on\n")
     print(f"| | {' | '.join(map(str, scores.rungs))} |\n|---|{'---|' * len(scores.rungs)}")
     miou = scores.average["miou"]
+    rows: dict[str, list[Figure]] = {}
     for size in (None, *reversed(SIZES)):
         draws = scores.average["draws" if size is None else f"draws_{size}"]
         images = "all images" if size is None else f"{size} stratified"
@@ -207,6 +221,8 @@ def noise(scores: Scores) -> None:
             paired.append(np.median((draws[others, r] - draws[cut, r]).std(axis=1, ddof=1)))
         print(_line(f"standard error of a score, {images}", _thousandths(alone)))
         print(_line(f"... of its difference to the cut, {images}", _thousandths(paired)))
+        for name, errors in (("score", alone), ("difference to the cut", paired)):
+            rows[f"{name}, {images}"] = [Figure(1000 * float(error), "0.001 mIoU", "lower") for error in errors]
         expected = scores.expected_noise[size or max(scores.expected_noise)]
         print(_line("... as expected from the labels alone", _thousandths([expected] * len(scores.rungs))))
     gaps, changes = [], []
@@ -218,6 +234,7 @@ def noise(scores: Scores) -> None:
         changes.append(np.median(np.abs(change)))
     print(_line("difference to the cut", _thousandths(gaps)))
     print(_line("change of that difference until the end", _thousandths(changes)))
+    return _by_rung(scores, "standard error", rows)
 
 
 def _cut(values: Floats) -> int:
@@ -228,18 +245,22 @@ def _thousandths(values: Sequence[Any]) -> list[str]:
     return [f"{1000 * value:.1f}" for value in values]
 
 
-def slack(scores: Scores) -> None:
-    """Print the share of the finally best trials that a rung with slack stops, and its cost."""
+def slack(scores: Scores) -> dict[str, Figure]:
+    """Print and return the share of the finally best trials that a rung with slack stops, and its cost."""
     top = max(1, round(TOP * len(scores)))
     print(f"\nOne rung that lets one in {ETA} on, {NUM_ORDERS} orders: share of the final best {top} that it stops,")
     print("and iterations of the search relative to full trials; moving average, all images\n")
     print(f"| slack | {' | '.join(map(str, scores.rungs))} |\n|---|{'---|' * len(scores.rungs)}")
     slacks: tuple[Slack, ...] = (0.0, 0.003, 0.01, "auto")
-    for given in slacks:
-        cells = [_stopped(scores.average, scores.iterations, _halving(rung, scores, given)) for rung in scores.rungs]
-        print(_line(str(given), cells))
-    cells = [_stopped(scores.raw, scores.iterations, _halving(rung, scores, 0.0)) for rung in scores.rungs]
-    print(_line("0.0, weights as they are", cells))
+    rules = {str(given): (scores.average, given) for given in slacks}
+    rules["0.0, weights as they are"] = (scores.raw, 0.0)
+    figures: dict[str, Figure] = {}
+    for name, (columns, given) in rules.items():
+        row = [_stopped(columns, scores.iterations, _halving(rung, scores, given)) for rung in scores.rungs]
+        print(_line(name, [str(stopped) for stopped in row]))
+        for rung, stopped in zip(scores.rungs, row, strict=True):
+            figures |= stopped.figures(f"slack {name}, rung {rung}")
+    return figures
 
 
 def _halving(rung: int, scores: Scores, slack: Slack) -> Callable[[], Scheduler]:
@@ -247,11 +268,12 @@ def _halving(rung: int, scores: Scores, slack: Slack) -> Callable[[], Scheduler]
     return lambda: SuccessiveHalving(grace_iters=rung, max_iters=full, reduction_factor=ETA, slack=slack)
 
 
-def pilots(scores: Scores) -> None:
-    """Print the first rung that pilot trials find, and what the search then loses and saves."""
+def pilots(scores: Scores) -> dict[str, Figure]:
+    """Print the first rung that pilot trials find; print and return what the search then loses and saves."""
     full, smallest = scores.iterations[-1], scores.iterations[0]
     print(f"\n`grace_iters: auto` over {NUM_ORDERS} orders; the earliest rung there may be is {smallest}\n")
     print("| pilots, weights | first rung: share of the orders | best stopped; iterations |\n|---|---|---|")
+    figures: dict[str, Figure] = {}
     for name, columns in (("weights", scores.raw), ("moving average", scores.average)):
         for num_pilots in (6, 12):
             found: list[int] = []
@@ -269,9 +291,29 @@ def pilots(scores: Scores) -> None:
             )
             shares = ", ".join(f"{rung}: {found.count(rung) / len(found):.0%}" for rung in scores.iterations)
             print(f"| {num_pilots}, {name} | {shares} | {outcome} |")
+            figures |= outcome.figures(f"{num_pilots} pilots, {name}")
+    return figures
 
 
-def _stopped(columns: dict[str, Floats], iterations: Sequence[int], build: Callable[[], Scheduler]) -> str:
+class Stopped(NamedTuple):
+    """Cost and gain of a rule, averaged over the orders of the trials."""
+
+    share: float
+    """Share of the finally best trials that it stops."""
+    iterations: float
+    """Iterations that it spends, relative to full trials."""
+
+    def __str__(self) -> str:
+        return f"{self.share:.0%}; {self.iterations:.0%}"
+
+    def figures(self, rule: str) -> dict[str, Figure]:
+        return {
+            f"{rule}: best stopped": Figure(100 * self.share, "%", "lower"),
+            f"{rule}: iterations": Figure(100 * self.iterations, "%", "lower"),
+        }
+
+
+def _stopped(columns: dict[str, Floats], iterations: Sequence[int], build: Callable[[], Scheduler]) -> Stopped:
     """Return the share of the finally best trials that a rule stops, and its iterations relative to full trials."""
     miou, draws = columns["miou"], columns["draws"]
     top = set(np.argsort(-miou[:, -1], kind="stable")[: max(1, round(TOP * len(miou)))].tolist())
@@ -285,20 +327,24 @@ def _stopped(columns: dict[str, Floats], iterations: Sequence[int], build: Calla
                     num_stopped += trial in top
                     break
             spent += iteration
-    share = num_stopped / NUM_ORDERS / len(top)
-    return f"{share:.0%}; {spent / NUM_ORDERS / len(miou) / iterations[-1]:.0%}"
+    return Stopped(num_stopped / NUM_ORDERS / len(top), spent / NUM_ORDERS / len(miou) / iterations[-1])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reduce", type=Path, metavar="FOLDER")
-    folder = parser.parse_args().reduce
-    if folder is not None:
-        reduce(folder)
+    record.add_option(parser)
+    arguments = parser.parse_args()
+    if arguments.reduce is not None:
+        if arguments.json is not None:
+            parser.error("--reduce writes the table and measures nothing; give --json without it")
+        reduce(arguments.reduce)
         return
     scores = Scores.read()
+    figures: dict[str, Figure] = {}
     for table in (correlations, noise, slack, pilots):
-        table(scores)
+        figures |= table(scores)
+    record.write("rung_audit", arguments, figures)
 
 
 if __name__ == "__main__":

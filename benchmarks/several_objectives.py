@@ -15,6 +15,8 @@ from typing import Any
 
 import optuna
 
+from benchmarks import record
+from benchmarks.record import Figure
 from raysearch.history.events import Report
 from raysearch.history.journal import Journal
 from raysearch.search.search import Search
@@ -84,15 +86,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=11)
     parser.add_argument("--trials", type=int, default=60)
+    record.add_option(parser)
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     print("| algorithm | hypervolume, median (lowest to highest) | of random's |\n|---|---|---|")
     base = math.nan
+    figures: dict[str, Figure] = {}
     for algorithm in ALGORITHMS:
         found = [search(algorithm, seed, arguments.trials) for seed in range(arguments.seeds)]
         base = median(found) if algorithm == "random" else base
         ratio = median(found) / base
         print(f"| {algorithm} | {median(found):.2f} ({min(found):.2f} to {max(found):.2f}) | {ratio:.2f} |", flush=True)
+        figures[f"{algorithm}: hypervolume"] = Figure.of(found, "", "higher")
+    record.write("several_objectives", arguments, figures)
 
 
 if __name__ == "__main__":

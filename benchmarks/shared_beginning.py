@@ -20,6 +20,8 @@ from typing import Any
 
 from scipy.stats import t as student
 
+from benchmarks import record
+from benchmarks.record import Figure
 from raysearch.algorithms.optuna_samplers import suggest_at_random
 from raysearch.space.parsing import load_space
 from raysearch.space.spec import SearchSpec
@@ -69,7 +71,9 @@ def train(data: str, shared_iters: int, trial: int, seed: int) -> dict[str, Any]
     return {"shared_iters": shared_iters, "trial": trial, "seed": seed, "miou": miou, "seconds": seconds}
 
 
-def print_savings(data: str) -> None:
+def print_savings(data: str) -> dict[str, Figure]:
+    """Print the iterations that each form of sharing saves, and return them in percent."""
+    figures: dict[str, Figure] = {}
     print(
         f"\n{NUM_TRIALS} trials of 480 iterations\n\n| shared | trials that share | iterations saved |\n|---|---|---|"
     )
@@ -84,6 +88,7 @@ def print_savings(data: str) -> None:
             name = f"form 2, {name}"
         num_sharing, num_saved = saved_iterations(configs)
         print(f"| {name} | {num_sharing} of {NUM_TRIALS - 1} | {num_saved} of {whole} ({num_saved / whole:.1%}) |")
+        figures[f"{name}: iterations saved"] = Figure(100 * num_saved / whole, "%", "higher")
     spec = space(data, 0)
     contrast = [p.path for p in spec.parameters if p.path.startswith("contrast.")]
     configs = []
@@ -94,9 +99,13 @@ def print_savings(data: str) -> None:
     whole = sum(config.train.max_iters for config in configs)
     cells = f"{num_sharing} of {NUM_TRIALS - 1} | {num_saved} of {whole} ({num_saved / whole:.1%})"
     print(f"| form 1, contrast alone searched | {cells} |")
+    figures["form 1, contrast alone searched: iterations saved"] = Figure(100 * num_saved / whole, "%", "higher")
+    return figures
 
 
-def print_scores(results: list[dict[str, Any]]) -> None:
+def print_scores(results: list[dict[str, Any]]) -> dict[str, Figure]:
+    """Print the scores of each form, and return their means over all configs and seeds."""
+    figures: dict[str, Figure] = {}
     by_key = {(row["shared_iters"], row["trial"], row["seed"]): row["miou"] for row in results}
     trials, seeds = (sorted({row[name] for row in results}) for name in ("trial", "seed"))
     print(
@@ -111,6 +120,12 @@ def print_scores(results: list[dict[str, Any]]) -> None:
         differences = [100 * (shared - alone) for shared, alone in pairs]
         told = "" if shared_iters == 0 else f"{mean(differences):+.2f} ± {_half_width(differences):.2f} (95 %)"
         print(f"| {name} | " + " | ".join(f"{value:.2f}" for value in means) + f" | {told} |")
+        figures[f"{name}: score"] = Figure(mean(means), "mIoU x 100", "higher")
+        if shared_iters:
+            middle, half_width = mean(differences), _half_width(differences)
+            spread = (middle - half_width, middle + half_width)
+            figures[f"{name}: difference to no sharing"] = Figure(middle, "mIoU x 100", "higher", spread)
+    return figures
 
 
 def _half_width(values: Sequence[float]) -> float:
@@ -125,8 +140,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--shared-iters", type=int, nargs="+", default=[0, 60])
     parser.add_argument("--processes", type=int, default=os.cpu_count())
+    record.add_option(parser)
     arguments = parser.parse_args()
-    print_savings(arguments.data)
+    figures = print_savings(arguments.data)
     results = json.loads(arguments.results.read_text()) if arguments.results.exists() else []
     done = {(row["shared_iters"], row["trial"], row["seed"]) for row in results}
     wanted = [
@@ -140,7 +156,8 @@ def main() -> None:
         for future in as_completed(running):
             results.append(future.result())
             arguments.results.write_text(json.dumps(results))
-    print_scores([row for row in results if (row["shared_iters"], row["trial"], row["seed"]) in set(wanted)])
+    rows = [row for row in results if (row["shared_iters"], row["trial"], row["seed"]) in set(wanted)]
+    record.write("shared_beginning", arguments, figures | print_scores(rows))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ checkpoints equally often, and runs in new processes. Ray has started before the
 timed inside the trainer in the same way on every side, and subtracted.
 """
 
+import argparse
 import contextlib
 import io
 import logging
@@ -14,7 +15,7 @@ import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from statistics import median
@@ -26,6 +27,8 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
+from benchmarks import record
+from benchmarks.record import Figure
 from raysearch.space.parsing import load_space
 from raysearch.space.spec import SearchSpec
 from trainables.config import Config
@@ -199,6 +202,9 @@ def measure(side: str) -> Measured:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    record.add_option(parser)
+    arguments = parser.parse_args()
     num_reports = MAX_ITERS // REPORT_ITERS
     print(f"{NUM_TRIALS} trials of {num_reports} reports, one at a time, 1 CPU thread, Ray {ray.__version__}")
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores before the start", flush=True)
@@ -210,6 +216,16 @@ def main() -> None:
                 measured.append(fresh_process.submit(measure, side).result())
     print(f"load average {os.getloadavg()[0]:.1f} at the end, this benchmark's own share included\n")
     _print_table(runs)
+    record.write("trial_turnaround", arguments, figures_of(runs))
+
+
+def figures_of(runs: Mapping[str, Sequence[Measured]]) -> dict[str, Figure]:
+    """Return the seconds of every side that are measured beyond its training."""
+    return {
+        f"{side}: {name.replace('_', ' ')}": Figure.of([getattr(one, name) for one in measured], "s a trial", "lower")
+        for side, measured in runs.items()
+        for name in ("whole_search", "first_trial", "further_trial")
+    }
 
 
 def _print_table(runs: dict[str, list[Measured]]) -> None:

@@ -16,6 +16,8 @@ import numpy as np
 import optuna
 import pandas as pd
 
+from benchmarks import record
+from benchmarks.record import Figure
 from raysearch.history.events import Report
 from raysearch.history.journal import Journal
 from raysearch.history.run_dir import RunDir
@@ -103,12 +105,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=15)
     parser.add_argument("--trials", type=int, default=24)
+    record.add_option(parser)
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     found = zip(*(best_by_side(seed, arguments.trials) for seed in range(arguments.seeds)), strict=True)
     print("| begins with | best true value, median (lowest to highest) |\n|---|---|")
+    figures: dict[str, Figure] = {}
     for side, values in zip(SIDES, found, strict=True):
         print(f"| {side} | {median(values):.2f} ({min(values):.2f} to {max(values):.2f}) |", flush=True)
+        figures[f"begins with {side}: best true value"] = Figure.of(values, "", "higher")
+    record.write("warm_start", arguments, figures)
 
 
 if __name__ == "__main__":
