@@ -13,8 +13,10 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+from benchmarks import record
+from benchmarks.record import Figure
 from benchmarks.replay import table as tables
-from benchmarks.replay.comparison import jobs_of, run_all, table_lines
+from benchmarks.replay.comparison import figures_of, jobs_of, run_all, table_lines
 from benchmarks.replay.simulator import Outcome, Setting
 from benchmarks.replay.surrogate import Surrogate
 from benchmarks.replay.tools import TOOLS
@@ -32,6 +34,7 @@ def main() -> None:
     parser.add_argument("--max-iterations", type=int, default=160_000)
     parser.add_argument("--startup-s", type=float, default=5.0)
     parser.add_argument("--processes", type=int, default=2)
+    record.add_option(parser)
     arguments = parser.parse_args()
     began = time.perf_counter()
     table = tables.read(arguments.table)
@@ -44,13 +47,16 @@ def main() -> None:
         for num_workers in arguments.workers
     }
     found = run_all([job for jobs in groups.values() for job in jobs], surrogate, arguments.processes)
+    figures: dict[str, Figure] = {}
     for num_workers, jobs in groups.items():
         outcomes: dict[str, list[Outcome]] = {}
         for job, outcome in islice(found, len(jobs)):
             outcomes.setdefault(job.tool, []).append(outcome)
         print(f"\n{num_workers} workers, {time.perf_counter() - began:.0f} s\n")
         print("\n".join(table_lines(outcomes, reference=next(iter(outcomes)))), flush=True)
+        figures |= figures_of(outcomes, num_workers)
     print(f"\nload average {os.getloadavg()[0]:.1f}")
+    record.write("replay", arguments, figures)
 
 
 def _error_lines(surrogate: Surrogate) -> list[str]:

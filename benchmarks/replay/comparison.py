@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.record import Figure
 from benchmarks.replay.simulator import Outcome, Setting, Simulation
 from benchmarks.replay.surrogate import Curve, Surrogate, World
 from benchmarks.replay.table import Task
@@ -101,6 +102,22 @@ def table_lines(outcomes: Mapping[str, Sequence[Outcome]], reference: str) -> li
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def figures_of(outcomes: Mapping[str, Sequence[Outcome]], num_workers: int) -> dict[str, Figure]:
+    """Return the medians of every side with their quartiles, and its searches that failed."""
+    figures = {}
+    for side, found in outcomes.items():
+        name = f"{num_workers} workers, {side}"
+        figures[f"{name}: iterations"] = _median(_iterations(found), "")
+        figures[f"{name}: virtual time"] = _median(_hours(found), "h")
+        figures[f"{name}: failed"] = Figure(sum(not outcome.reached for outcome in found), "searches", "lower")
+    return figures
+
+
+def _median(values: npt.NDArray[np.float64], unit: str) -> Figure:
+    low, middle, high = (float(quantile) for quantile in np.quantile(values, [0.25, 0.5, 0.75]))
+    return Figure(middle, unit, "lower", (low, high))
 
 
 def _iterations(outcomes: Sequence[Outcome]) -> npt.NDArray[np.float64]:

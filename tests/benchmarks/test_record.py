@@ -27,7 +27,7 @@ from benchmarks import (
 )
 from benchmarks.record import Figure, Record
 
-NOT_BENCHMARKS = {"record", "compare", "replay"}
+NOT_BENCHMARKS = {"record", "compare"}
 NAMES = sorted({module.name for module in pkgutil.iter_modules(benchmarks.__path__)} - NOT_BENCHMARKS)
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from scipy.stats import qmc
 
+from benchmarks.record import Figure
 from benchmarks.replay import table as tables
-from benchmarks.replay.comparison import Remembered, ratio, table_lines
+from benchmarks.replay.comparison import Remembered, figures_of, ratio, table_lines
 from benchmarks.replay.simulator import Outcome, Setting, Simulation, Start
 from benchmarks.replay.surrogate import Curve, Surrogate, World
 from benchmarks.replay.table import Task, TrialRow
@@ -246,6 +247,10 @@ def test_a_search_trains_and_names_what_it_saw(name: str, surrogate: Surrogate) 
 def test_ratios_of_medians_with_their_interval() -> None:
     assert ratio(np.full(5, 2.0), np.full(5, 4.0)) == "0.50 (0.50 to 0.50)"
     outcomes = {"a": [Outcome(100.0, 3600.0, True, 1)] * 3, "b": [Outcome(300.0, 1800.0, False, 4)] * 3}
+    figures = figures_of(outcomes, 8)
+    assert len(figures) == 6
+    assert figures["8 workers, a: virtual time"] == Figure(1.0, "h", "lower", (1.0, 1.0))
+    assert figures["8 workers, b: failed"] == Figure(3, "searches", "lower")
     assert table_lines(outcomes, "a")[-1] == (
         "| b | 300 (300 to 300) | 0.50 (0.50 to 0.50) | 4 | 3 of 3 | 3.00 (3.00 to 3.00) | 0.50 (0.50 to 0.50) |"
     )
