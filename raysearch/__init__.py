@@ -1,7 +1,7 @@
 """Hyperparameter search for a trainer: from a space file to the best config."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from raysearch.errors import InputError, WorkError
 from raysearch.space.parsing import load_space, parse_space
@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 __all__ = ["InputError", "SearchSpec", "WorkError", "load_space", "open_run", "parse_space", "run"]
 
 
-def run(spec: "SearchSpec | Path | str | Mapping[str, Any]", out: "Path | str | None" = None) -> "SearchResult":
+def run(
+    spec: "SearchSpec | Path | str | Mapping[str, Any]",
+    out: "Path | str | None" = None,
+    *,
+    executor: Literal["ray", "local"] = "ray",
+) -> "SearchResult":
     """Search for the best config; in a notebook, also show a live view of the search.
 
     Args:
@@ -23,6 +28,7 @@ def run(spec: "SearchSpec | Path | str | Mapping[str, Any]", out: "Path | str | 
             `parse_space`. Ranges in a dict may be those of Ray Tune or Optuna, and its relative paths refer to the
             working directory.
         out: Folder of the run; absent: `runs/NAME-TIMESTAMP`.
+        executor: Where trials run: on Ray, or in this process (`local`), one at a time.
 
     Returns:
         Paths of all files, the best value, the default config's value, and the tables as pandas frames.
@@ -41,7 +47,7 @@ def run(spec: "SearchSpec | Path | str | Mapping[str, Any]", out: "Path | str | 
     else:
         loaded = spec if isinstance(spec, SearchSpec) else load_space(Path(spec))
     show = NotebookView() if is_notebook() else None
-    return driver.run(loaded, None if out is None else Path(out), show=show)
+    return driver.run(loaded, None if out is None else Path(out), executor=executor, show=show)
 
 
 def open_run(folder: "Path | str") -> "SearchResult":

@@ -1,13 +1,16 @@
-"""Virtual workers that train in virtual time: an event queue between a search and a world of learning curves."""
+"""Virtual workers that train in a world of learning curves, for a search of any make."""
 
-import heapq
-import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks.replay.surrogate import Curve
+from raysearch.history.events import Ended, Halted, Report
+from raysearch.schedulers import Decision
+from raysearch.search.simulated import Leg, SimulatedExecutor
+from raysearch.search.work import Assignment
 
 
 class World(Protocol):
@@ -72,14 +75,10 @@ class Outcome:
     num_trials: int
 
 
-@dataclass
-class _Leg:
-    """A worker's training up to the next report of its trial."""
+@dataclass(frozen=True)
+class _Way:
+    """The way of a trial to its next report."""
 
-    trial: int
-    values: Mapping[str, Any]
-    report: int
-    """Index of the next report."""
     iterations: int
     began: float
     ends: float
@@ -89,49 +88,90 @@ class _Leg:
         return self.iterations * (min(max((now - self.began) / span, 0.0), 1.0) if span > 0 else 1.0)
 
 
+class _Over(BaseException):
+    """The incumbent is good enough, or the budget is spent."""
+
+
 class Simulation:
-    """One search in one world."""
+    """One search in one world, as the work of an executor in virtual time and as the world where it trains."""
 
     def __init__(self, tool: Tool, world: World, setting: Setting, *, shared_iters: int = 0) -> None:
-        """Create the workers; the first `shared_iters` iterations are trained once, by the first trial."""
+        """Set the search up; the first `shared_iters` are trained once, by the first trial, and then cost nothing."""
         self._tool = tool
         self._world = world
         self._setting = setting
         self._shared_iters = shared_iters
         self._shared_from: float | None = None
-        """Time from which trials can start after the shared iterations; None if no trial has begun them."""
+        """When the shared beginning can be started from; None: nobody has begun it."""
+        self._executor = SimulatedExecutor(self, setting.num_workers)
         self._trained = 0.0
-        """Iterations of completed legs."""
-        self._legs: dict[int, _Leg] = {}
-        self._queue: list[tuple[float, int, int]] = []
-        """End time of a leg, running number, worker."""
-        self._order = itertools.count()
+        """Iterations of the ways that are over."""
+        self._starts: dict[int, Start] = {}
+        """What every trial was last started with."""
+        self._ways: dict[int, _Way] = {}
+        """Where trials are now."""
+        self._reported: dict[int, int] = {}
+        """Place of the last report of every trial, or of the one that it is on the way to."""
         self._num_trials = 0
 
     def run(self) -> Outcome:
         """Train until the incumbent is good enough or the budget is spent."""
-        idle = list(range(self._setting.num_workers))
-        now = 0.0
-        while True:
-            idle = [worker for worker in idle if not self._start(worker, now)]
-            if not self._queue:
-                return self._outcome(now, reached=False)
-            now, _, worker = heapq.heappop(self._queue)
-            if not self._end_leg(worker, now):
-                idle.append(worker)
-            incumbent = self._tool.incumbent()
-            if incumbent is not None and self._world.regret(incumbent) <= self._setting.tolerance:
-                return self._outcome(now, reached=True)
-            if self._trained_at(now) >= self._setting.max_iterations:
-                return self._outcome(now, reached=False)
+        reached = False
+        try:
+            self._executor.run(self)
+        except _Over:
+            reached = self._is_good_enough
+        return Outcome(self._trained_by_now, self._executor.now, reached, self._num_trials)
 
-    def _start(self, worker: int, now: float) -> bool:
+    @property
+    def _is_good_enough(self) -> bool:
+        incumbent = self._tool.incumbent()
+        return incumbent is not None and self._world.regret(incumbent) <= self._setting.tolerance
+
+    @property
+    def _trained_by_now(self) -> float:
+        return self._trained + sum(way.trained_at(self._executor.now) for way in self._ways.values())
+
+    # The work
+
+    @property
+    def finished(self) -> bool:
+        """Return False: `run` ends a search."""
+        return False
+
+    def next(self) -> Assignment | None:
+        """Let the tool propose a trial."""
         start = self._tool.propose()
         if start is None:
-            return False
+            return None
         self._num_trials += start.iteration == 0
-        ready = now + self._setting.startup_s
-        iteration = start.iteration
+        self._starts[start.trial] = start
+        return Assignment(start.trial, title="", config={}, folder=Path(), shared_folder=None, reports=())
+
+    def take(self, number: int, event: Report | Ended | Halted) -> Decision:
+        """Let the tool decide on a report."""
+        assert isinstance(event, Report), "nothing else happens in a world"
+        way = self._ways.pop(number)
+        self._trained += way.iterations
+        goes_on = self._tool.report(number, event.iteration, event.value, event.seconds)
+        is_over = math.isnan(event.value) or event.iteration == self._world.iterations[-1]
+        return Decision.CONTINUE if goes_on and not is_over else Decision.STOP
+
+    def lost(self, number: int, error: str, *, out_of_memory: bool = False) -> None:
+        """Fail: no worker is lost in a world."""
+        raise AssertionError(error)
+
+    def tick(self) -> None:
+        """End the search if it is over."""
+        if self._is_good_enough or self._trained_by_now >= self._setting.max_iterations:
+            raise _Over
+
+    # The world
+
+    def begin(self, assignment: Assignment, now: float) -> Leg:
+        """Start a worker, and train from where the trial stands or from the end of the shared beginning."""
+        start = self._starts[assignment.number]
+        iteration, ready = start.iteration, now + self._setting.startup_s
         if iteration == 0 and self._shared_iters:
             if self._shared_from is None:
                 seconds = self._world.curve(start.values).seconds_per_iteration
@@ -139,30 +179,19 @@ class Simulation:
             else:
                 iteration = self._shared_iters
                 ready = max(ready, self._shared_from)
-        self._begin_leg(worker, start.trial, start.values, iteration, ready)
-        return True
-
-    def _begin_leg(self, worker: int, trial: int, values: Mapping[str, Any], iteration: int, began: float) -> None:
         report = next(i for i, reported in enumerate(self._world.iterations) if reported > iteration)
+        return self._leg(assignment.number, report, iteration, ready)
+
+    def go_on(self, number: int, now: float) -> Leg:
+        """Train to the next report."""
+        report = self._reported[number] + 1
+        return self._leg(number, report, self._world.iterations[report - 1], now)
+
+    def _leg(self, number: int, report: int, iteration: int, began: float) -> Leg:
+        curve = self._world.curve(self._starts[number].values)
         iterations = self._world.iterations[report] - iteration
-        ends = began + iterations * self._world.curve(values).seconds_per_iteration
-        self._legs[worker] = _Leg(trial, values, report, iterations, began, ends)
-        heapq.heappush(self._queue, (ends, next(self._order), worker))
-
-    def _end_leg(self, worker: int, now: float) -> bool:
-        """Report a score and return True if the worker continues with the trial."""
-        leg = self._legs.pop(worker)
-        self._trained += leg.iterations
-        score = self._world.curve(leg.values).scores[leg.report]
-        iteration = self._world.iterations[leg.report]
-        goes_on = self._tool.report(leg.trial, iteration, score, leg.ends - leg.began)
-        if not goes_on or math.isnan(score) or iteration == self._world.iterations[-1]:
-            return False
-        self._begin_leg(worker, leg.trial, leg.values, iteration, now)
-        return True
-
-    def _trained_at(self, now: float) -> float:
-        return self._trained + sum(leg.trained_at(now) for leg in self._legs.values())
-
-    def _outcome(self, now: float, *, reached: bool) -> Outcome:
-        return Outcome(self._trained_at(now), now, reached, self._num_trials)
+        ends = began + iterations * curve.seconds_per_iteration
+        self._ways[number] = _Way(iterations, began, ends)
+        self._reported[number] = report
+        reached = self._world.iterations[report]
+        return Leg(ends, Report(reached, curve.scores[report], {}, f"checkpoint-{reached}", ends - began, done=False))

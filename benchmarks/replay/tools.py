@@ -29,7 +29,9 @@ from raysearch.history.events import Report
 from raysearch.history.journal import Journal
 from raysearch.results.expectation import Expectation, expectations
 from raysearch.schedulers import Decision
-from raysearch.search.search import Search
+from raysearch.search.loop import SearchLoop
+from raysearch.search.search import Proposal, Search
+from raysearch.search.work import Assignment
 from raysearch.space.spec import SearchSpec
 
 METRIC = "miou"
@@ -43,29 +45,20 @@ class Ours:
 
     def __init__(self, search: Search) -> None:
         self._search = search
+        self._loop = SearchLoop(search, _assignment, watch=lambda changed: None)
         self._num_completed = 0
         self._expected: Expectation | None = None
 
     def propose(self) -> Start | None:
-        proposal = self._search.propose()
-        if proposal is None:
+        assignment = self._loop.next()
+        if assignment is None:
             return None
-        values = self._search.history.trials[proposal.number].values
-        return Start(proposal.number, values, max((r[0] for r in proposal.restorable), default=0))
+        values = self._search.history.trials[assignment.number].values
+        return Start(assignment.number, values, max((r[0] for r in assignment.reports), default=0))
 
     def report(self, trial: int, iteration: int, score: float, seconds: float) -> bool:
-        decision = self._search.take(
-            trial,
-            Report(
-                iteration=iteration,
-                value=score,
-                metrics={},
-                checkpoint=f"checkpoint-{iteration}",
-                seconds=seconds,
-                done=False,
-            ),
-        )
-        return decision is Decision.CONTINUE
+        report = Report(iteration, score, {}, f"checkpoint-{iteration}", seconds, done=False)
+        return self._loop.take(trial, report) is Decision.CONTINUE
 
     def incumbent(self) -> Mapping[str, Any] | None:
         """Return the config that `confirm` would retrain first: the best expected score, or else the best score."""
@@ -75,6 +68,10 @@ class Ours:
             self._expected = next(iter(expectations(self._search.spec, self._search.history)), None)
         best = self._expected.trial if self._expected else self._search.history.best_trial()
         return None if best is None else best.values
+
+
+def _assignment(proposal: Proposal) -> Assignment:
+    return Assignment(proposal.number, "", {}, Path(), None, proposal.restorable)
 
 
 class OursByScore(Ours):

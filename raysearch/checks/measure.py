@@ -16,9 +16,8 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from ray.train._internal.storage import StorageContext
-
 from raysearch.execution import memory
+from raysearch.execution.local_executor import LocalStorage
 from raysearch.execution.trial_actor import EVENT, TrialContext, wrap
 from raysearch.history.events import Ended, Halted, Report
 from raysearch.space.spec import SearchSpec
@@ -157,7 +156,7 @@ def _by_reports(context: TrialContext, config: dict[str, Any], folder: Path) -> 
     """
     given = {"config": config, "title": "check", "reports": []}
     given |= {"folder": str(folder / "trial"), "shared_folder": str(folder / "shared")}
-    actor = wrap(context)(config=given, storage=_Storage(folder, "tune", trial_dir_name="trial"))
+    actor = wrap(context)(config=given, storage=LocalStorage(folder, "tune", trial_dir_name="trial"))
     reports: list[Report] = []
     first_came = math.inf
     while len(reports) <= _REPORTS_TIMED and time.monotonic() - first_came < _LONGEST_S:
@@ -178,13 +177,6 @@ def _by_reports(context: TrialContext, config: dict[str, Any], folder: Path) -> 
     seconds = sum(report.seconds for report in counted)
     cost = TrialCost(seconds / num_iters, 0.0, max(1, num_iters // len(counted)))
     return Measurement(cost, reports[-1].peak_memory_bytes, memory.on_gpu())
-
-
-class _Storage(StorageContext):
-    """The storage of a trial without Ray, where Tune would ask a Ray session for a folder."""
-
-    def _get_session_path(self) -> str:
-        return str(self.storage_fs_path)
 
 
 def _end_with_parent() -> None:

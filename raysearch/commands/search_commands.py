@@ -49,6 +49,10 @@ Out = Annotated[Path | None, typer.Option("--out", help="Folder to write.", show
 Address = Annotated[
     str | None, typer.Option("--address", help="Of a Ray cluster; a local one otherwise.", show_default=False)
 ]
+Executor = Annotated[
+    Literal["ray", "local"],
+    typer.Option("--executor", help="Where trials run: on Ray, or in this process, one at a time, for debugging."),
+]
 _MAX_PARETO_ROWS = 12
 
 
@@ -62,7 +66,12 @@ _MAX_PARETO_ROWS = 12
     ),
 )
 def run(
-    space: SpaceFile, pairs: Pairs = None, set_values: SetValues = None, out: Out = None, address: Address = None
+    space: SpaceFile,
+    pairs: Pairs = None,
+    set_values: SetValues = None,
+    out: Out = None,
+    address: Address = None,
+    executor: Executor = "ray",
 ) -> None:
     """Search for the best config; prints where everything is."""
     from raysearch.execution.preflight import faults_of_config
@@ -74,7 +83,7 @@ def run(
     for notice in spec.notices:
         note(notice)
     screen = Screen()
-    _finish(driver.run(spec, out, address=address, say=screen.say, show=screen))
+    _finish(driver.run(spec, out, address=address, executor=executor, say=screen.say, show=screen))
 
 
 @app.command(
@@ -92,6 +101,7 @@ def resume(
         bool, typer.Option("--retry-failed", help="Run failed trials again, each as a new trial with the same values.")
     ] = False,
     address: Address = None,
+    executor: Executor = "ray",
 ) -> None:
     """Go on with a search after a stop or a kill, extend one that has finished, or run its failed trials again."""
     from raysearch.observers.live_view import Screen
@@ -99,7 +109,13 @@ def resume(
 
     screen = Screen()
     result = driver.resume(
-        run_dir, add_trials=add_trials, retry_failed=retry_failed, address=address, say=screen.say, show=screen
+        run_dir,
+        add_trials=add_trials,
+        retry_failed=retry_failed,
+        address=address,
+        executor=executor,
+        say=screen.say,
+        show=screen,
     )
     _finish(result)
 

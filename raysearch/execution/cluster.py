@@ -19,7 +19,7 @@ from ray._raylet import GcsClient  # type: ignore[attr-defined]
 
 from raysearch.errors import Fault, InputError, WorkError
 from raysearch.execution.chatter import log_workers
-from raysearch.execution.machine import num_fitting
+from raysearch.execution.machine import room
 from raysearch.space.settings import ResourceSettings
 
 ANSWER_TIMEOUT_S = 30.0
@@ -68,7 +68,9 @@ class Cluster:
             _start_local() if address is None or address == "local" else _join(address)
             log_workers()
         try:
-            self.concurrent, self.share = _room(resources)
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            machines = [(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes]
+            self.concurrent, self.share = room(resources, machines)
         except InputError:
             self.close()
             raise
@@ -88,24 +90,6 @@ class Cluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _room(resources: ResourceSettings) -> tuple[int, float]:
-    """Return the number of trials that run at the same time, and the share of its machine for each.
-
-    Raises:
-        InputError: no node has the resources of a trial.
-    """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    fits = [num_fitting(resources, cpus=node.get("CPU", 0.0), gpus=node.get("GPU", 0.0)) for node in nodes]
-    if max(fits, default=0) < 1:
-        has = "; ".join(f"{node.get('CPU', 0):g} CPU, {node.get('GPU', 0):g} GPU" for node in nodes)
-        asked = f"a trial asks for {resources.cpu:g} CPU and {resources.gpu:g} GPU"
-        fix = "ask for less in resources.cpu and resources.gpu"
-        raise InputError([Fault("resources", f"{asked}, and no node has that ({has})", fix)])
-    wish = resources.concurrent
-    concurrent = sum(fits) if wish == "auto" else min(int(wish), sum(fits))
-    return concurrent, 1.0 / min(concurrent, max(fits))
 
 
 def _start_local() -> None:

@@ -1,12 +1,14 @@
 """The resources of this machine, and the number of trials that fit on it."""
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ray._common.utils import get_system_memory
 from ray._private.utils import get_num_cpus
 
+from raysearch.errors import Fault, InputError
 from raysearch.space.settings import ResourceSettings
 
 
@@ -46,6 +48,27 @@ def this_machine() -> Machine:
         free_bytes=min(memory_bytes, _free_bytes() or memory_bytes),
         gpu_memory_bytes=min(sizes, default=None),
     )
+
+
+def room(resources: ResourceSettings, machines: Sequence[tuple[float, float]]) -> tuple[int, float]:
+    """Return how many trials run at once on some machines, and one's share of its machine.
+
+    Args:
+        resources: What one trial asks for.
+        machines: CPUs and GPUs of every machine.
+
+    Raises:
+        InputError: no machine has what one trial asks for.
+    """
+    fits = [num_fitting(resources, cpus=cpus, gpus=gpus) for cpus, gpus in machines]
+    if max(fits, default=0) < 1:
+        has = "; ".join(f"{cpus:g} CPU, {gpus:g} GPU" for cpus, gpus in machines)
+        asked = f"a trial asks for {resources.cpu:g} CPU and {resources.gpu:g} GPU"
+        fix = "ask for less in resources.cpu and resources.gpu"
+        raise InputError([Fault("resources", f"{asked}, and no node has that ({has})", fix)])
+    wish = resources.concurrent
+    concurrent = sum(fits) if wish == "auto" else min(int(wish), sum(fits))
+    return concurrent, 1.0 / min(concurrent, max(fits))
 
 
 def num_fitting(resources: ResourceSettings, *, cpus: float, gpus: float) -> int:

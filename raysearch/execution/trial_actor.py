@@ -32,9 +32,11 @@ from ray.tune.trainable import FunctionTrainable, wrap_function
 from ray.tune.utils import flatten_dict
 
 from raysearch.errors import InputError
-from raysearch.execution import environment, memory
+from raysearch.execution import memory
 from raysearch.history.events import Ended, Halted, Mode, Report
 from raysearch.history.metric_names import Entry, with_entries
+from raysearch.search import environment
+from raysearch.search.work import Assignment
 from raysearch.space.spec import SearchSpec
 from trainables.atomic_files import put_folder
 from trainables.protocol import CONFIG_USED, ITERATION, SharesBeginning
@@ -122,6 +124,25 @@ def wrap(context: TrialContext) -> type["TrialActor"]:
     return type(name, (TrialActor,), {"context": context, "__module__": TrialActor.__module__})
 
 
+def checkpoint_name(iteration: int) -> str:
+    """Return the name of the checkpoint that is written at an iteration."""
+    return f"checkpoint-{iteration:08d}"
+
+
+def actor_config(assignment: Assignment) -> dict[str, Any]:
+    """Return an assignment as the config that the wrapper takes, in plain values that any worker can read."""
+    shared = assignment.shared_folder
+    return {
+        "number": assignment.number,
+        "title": assignment.title,
+        "config": dict(assignment.config),
+        "folder": str(assignment.folder),
+        "shared_folder": None if shared is None else str(shared),
+        "reports": [list(report) for report in assignment.reports],
+        "seed": assignment.seed,
+    }
+
+
 class TrialActor(tune.Trainable):
     """Runs one trial after another, each in a trainable of its own."""
 
@@ -172,7 +193,8 @@ class TrialActor(tune.Trainable):
         if self.context.memory_bytes is not None and self.context.gpu > 0:
             memory.cap_gpu(self.context.memory_bytes)
         memory.reset_peak()
-        self._defaults.restore(self.context.seed)
+        seed = config.get("seed")
+        self._defaults.restore(self.context.seed if seed is None else seed)
         try:
             self._trainable = _build(self.context.trainable, self._given, self._storage)
             self._restore(config["reports"])
@@ -318,7 +340,7 @@ class TrialActor(tune.Trainable):
 
     def _save(self, iteration: int) -> str | None:
         """Write a checkpoint under a temporary name and rename it into place."""
-        name = f"checkpoint-{iteration:08d}"
+        name = checkpoint_name(iteration)
         part = self._folder / f".{name}.part"
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)

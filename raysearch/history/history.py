@@ -21,8 +21,9 @@ from raysearch.history.events import (
     TakenUp,
     WorkerLost,
 )
+from raysearch.history.journal import read_facts
 from raysearch.history.metric_names import PEAK_MEMORY
-from raysearch.history.records import Fact, fact_of, read_facts
+from raysearch.history.records import Fact, fact_of
 from trainables.protocol import ITERATIONS_SHARED
 
 
@@ -266,12 +267,14 @@ class History:
 
     def values_at(self, trial: TrialHistory, report: Report) -> tuple[float, ...]:
         """Return a trial's objectives at one of its reports; peak memory is always that of the whole trial."""
+        if not self.further:
+            return (report.value,)
         measured: dict[str, Any] = {**report.metrics, PEAK_MEMORY: trial.peak_memory_bytes}
         return (report.value, *(float(measured[metric]) for metric, _ in self.further))
 
     def losses(self, values: Sequence[float]) -> tuple[float, ...]:
         """Return the objectives as losses, that is, with the sign for which smaller is better."""
-        return tuple(value if mode == "min" else -value for value, mode in zip(values, self.modes, strict=True))
+        return tuple([value if mode == "min" else -value for value, mode in zip(values, self.modes, strict=True)])
 
     def is_admissible(self, trial: TrialHistory) -> bool:
         """Return True if a trial can win and satisfies every constraint on reported metrics."""

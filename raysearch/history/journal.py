@@ -5,13 +5,49 @@ Rungs, the samplers' studies, tables and the report are functions of these lines
 
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from raysearch.errors import Fault, InputError
+from raysearch.history.events import Event
+from raysearch.history.records import Fact, fact_of, lines_of
 from trainables.file_locks import try_lock
+
+
+class Record(Protocol):
+    """The record of a search, which holds its events in their order."""
+
+    def facts(self) -> Iterable[Fact]:
+        """Return everything that is recorded."""
+        ...
+
+    def write(self, event: Event, trial: int | None = None) -> Iterable[Fact]:
+        """Record an event, and return it as it is recorded.
+
+        Args:
+            event: What happened.
+            trial: Number of the running trial to which it happened.
+        """
+        ...
+
+
+class MemoryRecord:
+    """A record that no file holds, of a search that is simulated or whose results are kept in another way."""
+
+    def __init__(self, facts: Iterable[Fact] = ()) -> None:
+        """Begin with some facts."""
+        self._facts = list(facts)
+
+    def facts(self) -> Iterable[Fact]:
+        """Return what the record began with."""
+        return self._facts
+
+    def write(self, event: Event, trial: int | None = None) -> Iterable[Fact]:
+        """Return the event with the time of day; the search holds what it needs of it."""
+        return (Fact(event, trial, time.time()),)
 
 
 class Journal:
@@ -55,6 +91,20 @@ class Journal:
         """Close the file and release the lock."""
         os.close(self._file)
 
+    def facts(self) -> Iterator[Fact]:
+        """Yield what the file records; see `read_facts`."""
+        return read_facts(self.path)
+
+    def write(self, event: Event, trial: int | None = None) -> list[Fact]:
+        """Append the lines of an event, and return what they record once they are on disk.
+
+        Raises:
+            OSError: the disk is full or fails; the file then holds none of these lines.
+        """
+        records = lines_of(event, trial)
+        self.append(records)
+        return [fact for record in records if (fact := fact_of(record)) is not None]
+
     def append(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Write records, one line each, and return when they are on disk.
 
@@ -96,6 +146,15 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
                     [Fault(f"{path}: line {number}", "is not a line of a search", "restore the file from a copy")]
                 )
             yield record
+
+
+def read_facts(path: Path) -> Iterator[Fact]:
+    """Yield what a journal records, in order.
+
+    Raises:
+        InputError: there is no journal, or a line in it is damaged.
+    """
+    return (fact for record in read_records(path) if (fact := fact_of(record)) is not None)
 
 
 def _length_of_whole_lines(path: Path) -> int:

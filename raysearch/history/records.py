@@ -7,11 +7,10 @@ ignores.
 
 import enum
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from optuna.distributions import distribution_to_json, json_to_distribution
 from optuna.study import StudyDirection
@@ -35,7 +34,6 @@ from raysearch.history.events import (
     TakenUp,
     WorkerLost,
 )
-from raysearch.history.journal import read_records
 
 
 class Operation(enum.IntEnum):
@@ -67,8 +65,7 @@ _STATE_OF_STATUS: dict[Status, TrialState] = {
 """State of an ended trial in Optuna; an infeasible trial also carries a violated constraint."""
 
 
-@dataclass(frozen=True)
-class Fact:
+class Fact(NamedTuple):
     """An event as the journal records it."""
 
     event: Event
@@ -104,15 +101,6 @@ def fact_of(record: Mapping[str, Any]) -> Fact | None:
     """Return the fact that a line records; None for a line that only Optuna needs."""
     event = _event_of(record)
     return None if event is None else Fact(event, record.get("trial_id"), record.get("raysearch", {}).get("time", 0.0))
-
-
-def read_facts(path: Path) -> Iterator[Fact]:
-    """Yield the facts that a journal records, in order.
-
-    Raises:
-        InputError: there is no journal, or a line in it is damaged.
-    """
-    return (fact for record in read_records(path) if (fact := fact_of(record)) is not None)
 
 
 def lines_of_trials(

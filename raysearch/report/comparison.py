@@ -12,7 +12,8 @@ from raysearch.durations import duration
 from raysearch.errors import Fault, InputError
 from raysearch.history.events import Report
 from raysearch.history.history import History, read_history
-from raysearch.history.records import Fact, read_facts
+from raysearch.history.journal import read_facts
+from raysearch.history.records import Fact
 from raysearch.history.run_dir import RunDir
 from raysearch.report.page import page_of
 from raysearch.report.parts import MISSING, Part, Plot, Table, Text, counted, new_figure, shown

@@ -3,25 +3,32 @@
 A rung promotes one trial in eta whatever the scores are, so this share is known. Two things are not known: how fast the
 search learns (later trials that are better pass more often), and how well early scores predict final ones (which
 decides the first rung that pilots find, and which of the early trials passed too easily). Every simulation draws both
-anew, over the whole range from nothing to everything. Trials then get random scores, and the search's own scheduler
-decides on them, with as many parallel trials as in the search.
+anew, over the whole range from nothing to everything. Trials then get random scores, and the search itself decides on
+them, with as many parallel trials as there are in the search.
 """
 
-import heapq
 import math
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import norm
 
-from raysearch.history.events import Mode
+from raysearch.history.events import Begun, Ended, Mode, Paused, Report, Started, TakenUp
 from raysearch.history.history import History, TrialHistory
-from raysearch.schedulers import Decision, Observation, Scheduler, build_scheduler, first_rung, rungs_of
-from raysearch.schedulers.audit import is_audited
+from raysearch.history.journal import MemoryRecord
+from raysearch.history.records import Fact
+from raysearch.schedulers import first_rung, rungs_of
 from raysearch.search.beginnings import num_values, shared_beginnings
+from raysearch.search.candidates import Candidate
+from raysearch.search.loop import SearchLoop
+from raysearch.search.search import Search
+from raysearch.search.simulated import Leg, SimulatedExecutor
+from raysearch.search.work import Assignment
+from raysearch.space.settings import Objective
 from raysearch.space.spec import SearchSpec
 from trainables.config import Config
 
@@ -31,7 +38,7 @@ QUANTILES = (0.1, 0.5, 0.9)
 
 _MAX_SIMULATED = 150
 """Largest number of trials in a simulation; further trials are assumed to be like the later half of these."""
-_MAX_COMPARED = 12
+_MAX_COMPARED = 5
 """Number of drawn reports of a trial, if a scheduler also uses reports between rungs."""
 _LEARNING_TRIALS = 12.0
 """Number of trials after which a search has made 1 - 1/e of its gain."""
@@ -41,8 +48,10 @@ _EXPONENTS = (0.03, 3.0)
 """Smallest and largest k of `_Scores`."""
 _FEW = 2
 """Number of trials at which the observed level of a search weighs as much as the prior level of 0."""
-_LOST = 0
-"""Stands for the iteration of a report that never comes."""
+_SCORE, _SECOND = "score", "second"
+"""Metrics of simulated trials."""
+_NOWHERE = Path()
+"""Folder of trials that write nothing."""
 _MIN_FOR_SPREAD = 3
 """Least number of trials for a standard deviation of their scores."""
 _SPEED_SPREAD = 0.1
@@ -90,7 +99,7 @@ def estimate_search(spec: SearchSpec, history: History | None = None, *, concurr
     if plan is None:
         return None
     sequence = np.random.SeedSequence([spec.search.seed, len(history.trials)])
-    outcomes = [_Simulation(plan, np.random.default_rng(seed)).run() for seed in sequence.spawn(NUM_SIMULATIONS)]
+    outcomes = [_simulate(plan, np.random.default_rng(seed)) for seed in sequence.spawn(NUM_SIMULATIONS)]
     columns = np.array(outcomes).T
     iterations, elapsed, full = (Interval(*np.quantile(column, QUANTILES).tolist()) for column in columns)
     trainings = _num_confirmations(spec, plan.num_known + plan.num_new)
@@ -108,7 +117,9 @@ class _Plan:
     places: tuple[int, ...]
     """Iterations at which trials are compared; the last one is the full budget."""
     known: tuple[TrialHistory, ...]
-    """Trials so far in the order in which they ended, running ones last; only some if very many have ended."""
+    """Trials so far in the order in which they ended, running ones last. If very many have ended, only some are kept,
+    and these are numbered anew.
+    """
     num_known: int
     """Number of all trials so far."""
     num_full: int
@@ -143,11 +154,12 @@ def _plan(spec: SearchSpec, history: History, concurrent: int) -> _Plan | None:
     target = history.target_trials or spec.search.trials
     shared_iters, num_groups = shared_beginnings(spec)
     lost = [trial for trial in ended if trial.status in ("failed", "infeasible")]
-    step = max(1, len(ended) // _MAX_SIMULATED)
+    kept = [*ended[:: max(1, len(ended) // _MAX_SIMULATED)], *running]
+    numbers = {number: index for index, number in enumerate(sorted(trial.number for trial in kept))}
     return _Plan(
         spec=spec,
         places=tuple(i for i in _places(spec, history, max_iters) if i > shared_iters),
-        known=(*ended[::step], *running),
+        known=tuple(replace(trial, number=numbers[trial.number]) for trial in kept),
         num_known=len(history.trials),
         num_full=num_full,
         num_new=max(0, int(min(target, _num_configs(spec))) - len(history.trials)),
@@ -205,114 +217,110 @@ def _num_confirmations(spec: SearchSpec, num_trials: int) -> int:
     return 0 if settings is None else min(settings.top + 1, num_trials) * settings.seeds
 
 
-class _Simulation:
-    """One simulated continuation of a search, with time in iterations of a single trial."""
+def _simulate(plan: _Plan, rng: np.random.Generator) -> tuple[float, float, float]:
+    """Let one search go on from where it stands, and count.
+
+    The decisions are those of the search itself; its trials train in a world of random scores.
+
+    Returns:
+        Iterations, iterations along the clock, and trials that reach the full budget.
+    """
+    spec = _simulated_spec(plan, rng)
+    world = _World(plan, rng)
+    search = Search(spec, MemoryRecord(world.facts(spec)), _candidates)
+    executor = SimulatedExecutor(world, plan.concurrent)
+    executor.run(SearchLoop(search, lambda proposal: _assignment(proposal.number), watch=lambda changed: None))
+    return world.counted(executor.now)
+
+
+def _candidates(spec: SearchSpec, history: History) -> Candidate:
+    """Return a trial whose values nobody looks at."""
+    return Candidate({}, is_default=not history.trials and spec.trainable.config_model is not None)
+
+
+def _assignment(number: int) -> Assignment:
+    return Assignment(number, title="", config={}, folder=_NOWHERE, shared_folder=None, reports=())
+
+
+class _World:
+    """Trials with random scores, in iterations of one trial; those so far stand where they are."""
 
     def __init__(self, plan: _Plan, rng: np.random.Generator) -> None:
         self._plan, self._rng = plan, rng
-        self._rule = _simulated_rule(plan, rng)
         self._scores = _Scores(plan, rng)
         self._reached = {trial.number: trial.last.iteration if trial.last else 0 for trial in plan.known}
+        """Iteration of the last report by trial."""
         self._speeds: dict[int, float] = {}
-        self._waiting = [
-            trial.number
-            for trial in plan.known
-            if trial.status == "running" and not trial.is_paused and self._reached[trial.number] < plan.places[-1]
-        ]
-        self._paused = [trial.number for trial in plan.known if trial.is_paused]
-        self._new = range(plan.num_known, plan.num_known + min(plan.num_new, _MAX_SIMULATED))
-        self._num_started = 0
         num_lost = len(plan.lost)
         self._lost_share = rng.beta(num_lost, plan.num_ended - num_lost + 1) if num_lost else 0.0
         self._groups_ready: dict[int, float] = dict.fromkeys(range(min(plan.num_groups or 0, plan.num_known)), 0.0)
         self._trained: dict[int, float] = dict.fromkeys(self._reached, 0.0)
-        """Iterations trained by each trial from now on."""
+        """Iterations by trial, from here on."""
         self._num_full = plan.num_full
+
+    def facts(self, spec: SearchSpec) -> Iterator[Fact]:
+        """Yield what a search has on record that stands where this one does, with scores of this world."""
+        plan = self._plan
+        target = len(plan.known) + min(plan.num_new, _MAX_SIMULATED)
+        further = tuple((objective.metric, objective.mode) for objective in spec.objectives[1:])
+        yield Fact(Begun(spec.name, "max", target, further=further), None, 0.0)
+        for trial in sorted(plan.known, key=lambda trial: trial.number):
+            yield Fact(Started({}, {}, {}, trial.is_default, trial.is_audited), None, 0.0)
         for trial in plan.known:
-            for iteration in plan.places:
-                if iteration <= self._reached[trial.number]:
-                    self._observe(trial.number, iteration)
+            reached = [place for place in plan.places if place <= self._reached[trial.number]]
+            for place in reached:
+                yield Fact(self._report(trial.number, place), trial.number, 0.0)
+            if trial.is_paused:
+                yield Fact(Paused(), trial.number, 0.0)
+            elif trial.status != "running" or len(reached) == len(plan.places):
+                yield Fact(Ended("stopped"), trial.number, 0.0)
+            else:
+                yield Fact(TakenUp(), trial.number, 0.0)  # whatever its scores would mean here, it goes on
 
-    def run(self) -> tuple[float, float, float]:
-        """Return the iterations, the wall-clock duration in iterations, and the number of trials at the full budget."""
-        now = 0.0
-        legs: list[tuple[float, int, int]] = []
-        """End time of each leg, its trial, and the iteration that it reports."""
-        while True:
-            while len(legs) < self._plan.concurrent and (number := self._next(is_idle=not legs)) is not None:
-                heapq.heappush(legs, self._leg(number, now))
-            if not legs:
-                return self._with_rest(now)
-            now, number, iteration = heapq.heappop(legs)
-            if self._goes_on(number, iteration):
-                heapq.heappush(legs, self._leg(number, now))
+    def begin(self, assignment: Assignment, now: float) -> Leg:
+        """Train to the first report, or to where a new trial is lost."""
+        number = assignment.number
+        if number not in self._reached and self._rng.random() < self._lost_share:
+            self._trained[number] = lost_after = float(self._rng.choice(self._plan.lost))
+            return Leg(now + lost_after, Ended("infeasible"))
+        return self.go_on(number, now)
 
-    def _next(self, *, is_idle: bool) -> int | None:
-        """Return the next trial as `Search.propose` does: an interrupted one, else a promoted one, else a new one."""
-        if self._waiting:
-            return self._waiting.pop(0)
-        number = self._rule.promotable(self._paused)
-        if number is None and self._num_started < len(self._new):
-            self._num_started += 1
-            return self._new[self._num_started - 1]
-        if number is None and is_idle:
-            number = self._rule.promotable(self._paused, at_least=1)
-        if number is not None:
-            self._paused.remove(number)
-        return number
-
-    def _leg(self, number: int, now: float) -> tuple[float, int, int]:
-        """Return the leg of a trial to its next report, or to the point where it is lost."""
-        plan, is_new = self._plan, number not in self._reached
-        if is_new and self._rng.random() < self._lost_share:
-            self._trained[number] = lost_after = float(self._rng.choice(plan.lost))
-            return now + lost_after, number, _LOST
+    def go_on(self, number: int, now: float) -> Leg:
+        """Train to the next report."""
+        plan = self._plan
         start = self._reached.setdefault(number, 0)
         self._trained.setdefault(number, 0.0)
-        speed = self._speeds.setdefault(number, math.exp(self._rng.normal(0.0, _SPEED_SPREAD)))
+        if number not in self._speeds:
+            self._speeds[number] = math.exp(self._rng.normal(0.0, _SPEED_SPREAD))
+        speed = self._speeds[number]
         if start == 0 and plan.shared_iters and plan.num_groups is not None:
             group = int(self._rng.integers(plan.num_groups))
             if group in self._groups_ready:
                 start, now = plan.shared_iters, max(now, self._groups_ready[group])
             else:
                 self._groups_ready[group] = now + plan.shared_iters * speed
-        end = next(iteration for iteration in plan.places if iteration > start)
+        end = plan.places[bisect_right(plan.places, start)]
         self._trained[number] += end - start
-        return now + (end - start) * speed, number, end
+        self._reached[number] = end
+        self._num_full += end == plan.places[-1]
+        return Leg(now + (end - start) * speed, self._report(number, end))
 
-    def _goes_on(self, number: int, iteration: int) -> bool:
-        """Return True if a trial continues after a report, as `Search.report` decides."""
-        if iteration == _LOST:
-            return False
-        self._reached[number] = iteration
-        stop = self._observe(number, iteration)
-        if iteration == self._plan.places[-1]:
-            self._num_full += 1
-            return False
-        spec = self._plan.spec
-        is_default = number == 0 and spec.trainable.config_model is not None
-        if not stop or is_default or is_audited(spec.search.seed, number, spec.scheduler.audit_fraction):
-            return True
-        if self._rule.promotable([*self._paused, number]) == number:
-            return True
-        self._paused.append(number)  # for good, unless the scheduler promotes the trial
-        return False
+    def _report(self, number: int, iteration: int) -> Report:
+        second = {_SECOND: self._scores.second(number)} if self._plan.spec.scheduler.by == "nondominated_rank" else {}
+        score = self._scores.at(number, iteration)
+        return Report(iteration, score, second, checkpoint=None, seconds=0.0, done=False)
 
-    def _observe(self, number: int, iteration: int) -> bool:
-        losses = [-self._scores.at(number, iteration)]
-        if self._plan.spec.scheduler.by == "nondominated_rank":
-            losses.append(self._scores.second(number))
-        return self._rule.observe(Observation(number, iteration, losses)) is not Decision.CONTINUE
-
-    def _with_rest(self, now: float) -> tuple[float, float, float]:
-        """Return the results of `run` with the trials added that were too many to simulate."""
-        trained, rest = sum(self._trained.values()), self._plan.num_new - len(self._new)
+    def counted(self, now: float) -> tuple[float, float, float]:
+        """Count, with the trials that were too many to be simulated, what was trained by the end."""
+        plan = self._plan
+        trained, rest = sum(self._trained.values()), plan.num_new - min(plan.num_new, _MAX_SIMULATED)
         full: float = self._num_full
         if rest > 0:
-            later = self._new[len(self._new) // 2 :]
+            first = len(plan.known) + _MAX_SIMULATED // 2
+            later = range(first, len(plan.known) + _MAX_SIMULATED)
             more = rest * float(np.mean([self._trained.get(number, 0.0) for number in later]))
-            full += rest * float(np.mean([self._reached.get(number, 0) == self._plan.places[-1] for number in later]))
-            trained, now = trained + more, now + more / self._plan.concurrent
+            full += rest * float(np.mean([self._reached.get(number, 0) == plan.places[-1] for number in later]))
+            trained, now = trained + more, now + more / plan.concurrent
         return trained, now, full
 
 
@@ -338,16 +346,20 @@ class _Scores:
         }
         self._second: dict[int, float] = {}
         self._own = {place: _normal_scores(_values_at(plan.known, place, sign)) for place in plan.places}
-        later = plan.num_known // 2
+        self._num_left_out = plan.num_known - len(plan.known)
+        """Difference between the number of a new trial in the search and its number here."""
+        later = len(plan.known) // 2
         self._level = _level(self._quality, later) if learns else 0.0
         self._own_levels = {place: _level(own, later) if learns else 0.0 for place, own in self._own.items()}
         """Level that the later half of the trials so far has reached, at which new trials start."""
-        self._gained = float(np.mean(self._gain_at(np.arange(later, max(1, plan.num_known)))))
+        so_far = np.arange(plan.num_known // 2, max(1, plan.num_known))
+        self._gained = float(np.mean(self._gain * (1.0 - np.exp(-so_far / _LEARNING_TRIALS))))
 
     def at(self, number: int, iteration: int) -> float:
         """Return a trial's score at one of the places; larger is better."""
         if number not in self._quality:
-            self._quality[number] = self._rng.normal() + self._level + float(self._gain_at(number)) - self._gained
+            gain = self._gain * (1.0 - math.exp(-(number + self._num_left_out) / _LEARNING_TRIALS)) - self._gained
+            self._quality[number] = self._rng.normal() + self._level + gain
         if number not in self._own[iteration]:
             self._own[iteration][number] = self._rng.normal() + self._own_levels[iteration]
         own = self._own[iteration][number]
@@ -362,15 +374,20 @@ class _Scores:
         """Return a trial's loss by a second objective, which is random."""
         return self._second.setdefault(number, self._rng.normal())
 
-    def _gain_at(self, numbers: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        return np.asarray(self._gain * (1.0 - np.exp(-np.asarray(numbers) / _LEARNING_TRIALS)), np.float64)
 
-
-def _simulated_rule(plan: _Plan, rng: np.random.Generator) -> Scheduler:
-    """Return the search's scheduler for scores in standard deviations, of which larger ones are better."""
+def _simulated_spec(plan: _Plan, rng: np.random.Generator) -> SearchSpec:
+    """Return the search for scores of which large ones are good, in standard deviations."""
     slack = rng.uniform(0.0, 1.0) if plan.slack is None else plan.slack
-    scheduler = plan.spec.scheduler.model_copy(update={"slack": slack})
-    return build_scheduler(replace(plan.spec, scheduler=scheduler))
+    objectives = [Objective(metric=_SCORE, mode="max")]
+    if plan.spec.scheduler.by == "nondominated_rank":
+        objectives.append(Objective(metric=_SECOND, mode="min"))
+    return replace(
+        plan.spec,
+        scheduler=plan.spec.scheduler.model_copy(update={"slack": slack}),
+        objectives=tuple(objectives),
+        constraints=(),
+        max_iters=plan.places[-1],
+    )
 
 
 def _values_at(trials: Sequence[TrialHistory], iteration: int, sign: float) -> dict[int, float]:

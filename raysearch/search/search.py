@@ -5,32 +5,28 @@ written a moment or a month ago. Every fact is written before it is acted on.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from raysearch.algorithms import suggest_with_notes
-from raysearch.algorithms.predicted_memory import PredictedMemory
 from raysearch.history.events import (
     Begun,
     Ended,
     Event,
     Extended,
-    FirstPoint,
     Paused,
     Report,
     Started,
-    Status,
     TakenUp,
     TrialEvent,
     WorkerLost,
 )
 from raysearch.history.history import History, TrialHistory
-from raysearch.history.journal import Journal
+from raysearch.history.journal import Record
 from raysearch.history.metric_names import PEAK_MEMORY
-from raysearch.history.records import Fact, fact_of, lines_of, read_facts
+from raysearch.history.records import Fact
 from raysearch.schedulers import Decision, Observation, build_scheduler
 from raysearch.schedulers.audit import is_audited
+from raysearch.search.candidates import Candidates, next_candidate
 from raysearch.search.warm_start import read_prior
 from raysearch.space.spec import SearchSpec
 from trainables.protocol import DRAWS
@@ -41,39 +37,59 @@ MAX_WORKERS_LOST = 3
 
 @dataclass(frozen=True)
 class Proposal:
-    """A trial to start, or to take up again where it stood."""
+    """A trial to start, or to continue where it stood."""
 
-    number: int
-    config: dict[str, Any]
-    """The nested config of the trial."""
-    restorable: tuple[tuple[int, float, str], ...]
-    """Iteration, value and checkpoint of every report: the newest that is still there is where the trial goes on."""
+    trial: TrialHistory
+    spec: SearchSpec
+
+    @property
+    def number(self) -> int:
+        """Number of the trial."""
+        return self.trial.number
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The nested config of the trial."""
+        return self.spec.trial_config({} if self.trial.is_default else self.trial.values)
+
+    @property
+    def restorable(self) -> tuple[tuple[int, float, str], ...]:
+        """Iteration, value and checkpoint of every report; the trial goes on from the newest that is still there."""
+        reports = self.trial.reports.values()
+        return tuple((r.iteration, r.value, r.checkpoint) for r in reports if r.checkpoint is not None)
 
 
 class Search:
     """Proposes trials, takes their reports, and ends them."""
 
-    def __init__(self, spec: SearchSpec, journal: Journal) -> None:
-        """Open a search on its journal; an empty one is begun.
+    def __init__(self, spec: SearchSpec, record: Record, candidates: Candidates = next_candidate) -> None:
+        """Open a search on its record; an empty one is begun.
+
+        Args:
+            spec: The search.
+            record: What it is recorded in: its journal, or the memory of a simulation.
+            candidates: Returns what new trials train with.
 
         Raises:
             InputError: a line of the journal is damaged; or a new search cannot read what it is to take over.
         """
         self.spec = spec
         self.history = History()
-        self._journal = journal
+        self._record = record
+        self._candidates = candidates
         self._scheduler = build_scheduler(spec)
+        self._draws = f"{spec.objectives[0].metric}{DRAWS}"
+        self._running: dict[int, TrialHistory] = {}
         self._changed: set[int] = set()
-        """Numbers of trials with a line that `take_changed` has not told of."""
-        self._verdicts: dict[int, Status] = {}
-        self._to_pause: set[int] = set()
+        """Numbers of the trials that have a new line since the last call of `take_changed`."""
+        self._decided: dict[int, Ended | Paused] = {}
+        """What the reports imply for a trial and is not written yet."""
         self._exhausted = False
         """No further values were found, and no trial has ended since."""
-        facts = list(read_facts(journal.path))
-        if facts:
-            for fact in facts:
-                self._apply(fact)
-        else:
+        facts = list(record.facts())
+        for fact in facts:
+            self._apply(fact)
+        if not facts:
             self._begin()
         self._do_what_was_decided()
         self._waiting = [trial.number for trial in self.running if not trial.is_paused]
@@ -94,7 +110,7 @@ class Search:
     @property
     def running(self) -> list[TrialHistory]:
         """The trials that were started and have not ended."""
-        return [trial for trial in self.history.trials if trial.status == "running"]
+        return list(self._running.values())
 
     @property
     def _paused(self) -> list[int]:
@@ -155,32 +171,26 @@ class Search:
         return self._proposal(number)
 
     def _start(self) -> Proposal | None:
-        """A new trial; None when the space holds nothing untried."""
+        """Start a new trial; return None if the space holds nothing untried."""
         number = len(self.history.trials)
-        failed = self.history.trials[self.history.to_retry[0]] if self.history.to_retry else None
-        is_default = number == 0 and self.spec.trainable.config_model is not None
-        first = self._first_point()
-        origin = suggestion = None
-        values: Mapping[str, Any] | None
-        if failed is not None:
-            values, origin, is_default = failed.values, f"retry of trial {failed.number}", failed.is_default
-        elif is_default:
-            values, origin = self.spec.default_values(), "default config"
-        elif first is not None:
-            values, origin = first.values, first.origin
-        else:
-            suggestion = suggest_with_notes(self.spec, self.history, number)
-            values = None if suggestion is None else suggestion.values
-        if values is None:
+        found = self._candidates(self.spec, self.history)
+        if found is None:
             self._exhausted = True
             return None
         distributions = {parameter.path: parameter.distribution for parameter in self.spec.parameters}
-        params = {path: value for path, value in values.items() if _contains(distributions[path], value)}
-        is_audited = self._is_audited(number, is_default)
-        estimate = self.spec.memory_estimate({} if is_default else values)
-        retry_of = None if failed is None else failed.number
-        notes = None if suggestion is None else suggestion.notes
-        self._write(Started(params, distributions, values, is_default, is_audited, origin, estimate, retry_of, notes))
+        self._write(
+            Started(
+                params={p: v for p, v in found.values.items() if p in distributions and _contains(distributions[p], v)},
+                distributions=distributions,
+                values=found.values,
+                is_default=found.is_default,
+                is_audited=self._is_audited(number, found.is_default),
+                origin=found.origin,
+                memory_estimate=found.memory_estimate,
+                retry_of=found.retry_of,
+                notes=found.notes,
+            )
+        )
         return self._proposal(number)
 
     def take(self, number: int, event: TrialEvent) -> Decision:
@@ -209,13 +219,10 @@ class Search:
                 return self._end(trial, Ended("failed", error))
             if not math.isfinite(told):
                 return self._end(trial, Ended("infeasible", f"{metric} is {told} at iteration {report.iteration}"))
-        reported = {
-            **report.metrics,
-            PEAK_MEMORY: report.peak_memory_bytes,
-            self.spec.objectives[0].metric: report.value,
-        }
-        violations = self.spec.violations(trial.values, reported)
-        self._write(replace(report, violations=violations), trial.number)
+        if self.spec.constraints:
+            reported = {**self._measured(report), self.spec.objectives[0].metric: report.value}
+            report = replace(report, violations=self.spec.violations(trial.values, reported))
+        self._write(report, trial.number)
         return self._do_what_was_decided()
 
     def _take_loss(self, trial: TrialHistory, lost: WorkerLost) -> None:
@@ -237,21 +244,13 @@ class Search:
 
     def _objectives_told(self, report: Report) -> list[tuple[str, Any]]:
         """Return metric and value of every objective, as a report has them."""
-        measured = {**report.metrics, PEAK_MEMORY: report.peak_memory_bytes}
-        first, *others = (objective.metric for objective in self.spec.objectives)
-        return [(first, report.value), *((metric, measured.get(metric)) for metric in others)]
+        first, *others = self.spec.objectives
+        measured = self._measured(report) if others else {}
+        return [(first.metric, report.value), *((other.metric, measured.get(other.metric)) for other in others)]
 
-    def _first_point(self) -> FirstPoint | None:
-        """What the next trial tries instead of a proposal, unless it is predicted not to fit into memory.
-
-        A default trial comes before all first points; retries take the place of none.
-        """
-        num_started = sum(trial.retry_of is None for trial in self.history.trials)
-        index = num_started - (self.spec.trainable.config_model is not None)
-        if not 0 <= index < len(self.history.first_points):
-            return None
-        point = self.history.first_points[index]
-        return point if PredictedMemory(self.spec, self.history).fits(point.values) else None
+    @staticmethod
+    def _measured(report: Report) -> dict[str, Any]:
+        return {**report.metrics, PEAK_MEMORY: report.peak_memory_bytes}
 
     def _is_audited(self, number: int, is_default: bool) -> bool:
         """Whether a stop will be passed over; the default trial runs through anyway, and without a rule all do."""
@@ -260,29 +259,28 @@ class Search:
         return may_be_stopped and is_audited(self.spec.search.seed, number, settings.audit_fraction)
 
     def _proposal(self, number: int) -> Proposal:
-        trial = self.history.trials[number]
-        reports = trial.reports.values()
-        restorable = tuple((r.iteration, r.value, r.checkpoint) for r in reports if r.checkpoint is not None)
-        return Proposal(number, self.spec.trial_config({} if trial.is_default else trial.values), restorable)
+        return Proposal(self.history.trials[number], self.spec)
 
     def _write(self, event: Event, number: int | None = None) -> None:
-        records = lines_of(event, number)
-        self._journal.append(records)
-        for record in records:
-            if (fact := fact_of(record)) is not None:
-                self._apply(fact)
+        for fact in self._record.write(event, number):
+            self._apply(fact)
 
     def _apply(self, fact: Fact) -> None:
         """Take in what one line records; everything this object knows comes through here."""
         num_known = len(self.history.trials)
         self.history.apply(fact)
-        self._changed.update(range(num_known, len(self.history.trials)))
         if fact.trial is None:
+            for trial in self.history.trials[num_known:]:
+                self._running[trial.number] = trial
+                self._changed.add(trial.number)
             return
         self._changed.add(fact.trial)
         match fact.event:
-            case Paused():
-                self._to_pause.discard(fact.trial)
+            case Paused() | TakenUp():
+                self._decided.pop(fact.trial, None)
+            case Ended():
+                self._decided.pop(fact.trial, None)
+                self._running.pop(fact.trial, None)
             case Report() as report:
                 self._judge(fact.trial, report)
 
@@ -291,24 +289,26 @@ class Search:
         trial = self.history.trials[number]
         max_iters = self.spec.max_iters
         losses = self.history.losses(self.history.values_at(trial, report))
-        draws = report.metrics.get(f"{self.spec.objectives[0].metric}{DRAWS}", ())
+        draws = report.metrics.get(self._draws, ())
         decision = self._scheduler.observe(Observation(number, report.iteration, losses, draws))
         if report.done or (max_iters is not None and report.iteration >= max_iters):
-            self._verdicts[number] = "completed"
+            self._decided[number] = Ended("completed")
         elif trial.is_default or trial.is_audited:
             return
         elif decision is Decision.STOP:
-            self._verdicts[number] = "stopped"
+            self._decided[number] = Ended("stopped")
         elif decision is Decision.PAUSE and self._scheduler.promotable([*self._paused, number]) != number:
-            self._to_pause.add(number)  # else it would be promoted at once
+            self._decided[number] = Paused()  # else it would be promoted at once
 
     def _do_what_was_decided(self) -> None:
         """Write what the reports so far imply of endings and pauses, and a kill may have kept from being written."""
-        for trial in self.running:
-            if trial.number in self._verdicts:
-                self._end(trial, Ended(self._verdicts[trial.number]))
-            elif trial.number in self._to_pause:
-                self._write(Paused(), trial.number)
+        if not self._decided:
+            return
+        for number, event in sorted(self._decided.items(), key=lambda item: item[0]):
+            if isinstance(event, Paused):
+                self._write(event, number)
+            elif number in self._running:
+                self._end(self.history.trials[number], event)
 
 
 def _contains(distribution: Any, value: Any) -> bool:

@@ -1,15 +1,17 @@
-"""A search without Ray: a trainable that is a formula, and a loop that runs trials one after another."""
+"""A search without Ray: a trainable that is a formula, in virtual time."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from raysearch.history.events import Report
 from raysearch.history.history import History
 from raysearch.history.journal import Journal
-from raysearch.schedulers import Decision
+from raysearch.search.loop import SearchLoop
 from raysearch.search.search import Proposal, Search
+from raysearch.search.simulated import Leg, SimulatedExecutor
+from raysearch.search.work import Assignment
 from raysearch.space.parsing import parse_space
 from raysearch.space.spec import SearchSpec
 
@@ -53,7 +55,7 @@ def toy_spec(folder: Path, **sections: Any) -> SearchSpec:
     return parse_space(document, folder, "toy.yaml")
 
 
-def score(config: dict[str, Any], iteration: int) -> float:
+def score(config: Mapping[str, Any], iteration: int) -> float:
     """NaN beyond x = 0.8 from iteration 4 on, as a diverging training."""
     if config["x"] > 0.8 and iteration >= 4 and config["n"] != 3:
         return math.nan
@@ -61,36 +63,71 @@ def score(config: dict[str, Any], iteration: int) -> float:
     return 1 - (config["x"] - 0.6) ** 2 - 0.01 * abs(math.log(config["n"] / 20)) + bonus - 0.5 / iteration
 
 
-def cost(config: dict[str, Any]) -> float:
+def cost(config: Mapping[str, Any]) -> float:
     """Grows with x, and so is at odds with the score."""
     return float(config["x"] ** 2 + (0.1 if config["kind"] == "b" else 0.0))
 
 
+class ToyWorld:
+    """Trials that train by the formula; every report takes half a second."""
+
+    def __init__(self) -> None:
+        self._configs: dict[int, Mapping[str, Any]] = {}
+        self._reached: dict[int, int] = {}
+
+    def begin(self, assignment: Assignment, now: float) -> Leg:
+        self._configs[assignment.number] = assignment.config
+        self._reached[assignment.number] = max((iteration for iteration, _, _ in assignment.reports), default=0)
+        return self.go_on(assignment.number, now)
+
+    def go_on(self, number: int, now: float) -> Leg:
+        config = self._configs[number]
+        self._reached[number] = iteration = self._reached[number] + 1
+        assert iteration <= 8, "the space file has no max_iters"
+        report = Report(
+            iteration=iteration,
+            value=score(config, iteration),
+            metrics={"loss": 1.0 / iteration, "cost": cost(config)},
+            checkpoint=f"checkpoint-{iteration}",
+            seconds=0.5,
+            done=False,
+        )
+        return Leg(now + 0.5, report)
+
+
+def toy_assignment(proposal: Proposal) -> Assignment:
+    number = proposal.number
+    return Assignment(number, f"trial {number}", proposal.config, Path(str(number)), None, proposal.restorable)
+
+
+def toy_loop(search: Search, after_report: Callable[[], None] = lambda: None) -> SearchLoop:
+    """The loop of a search, as every executor runs it."""
+    return SearchLoop(search, toy_assignment, watch=lambda changed: after_report())
+
+
+class _OneTrial(SearchLoop):
+    """The loop with a single trial to assign."""
+
+    def __init__(self, search: Search, proposal: Proposal, after_report: Callable[[], None]) -> None:
+        super().__init__(search, toy_assignment, watch=lambda changed: None)
+        self._left, self._after_report = [proposal], after_report
+
+    def next(self) -> Assignment | None:
+        return toy_assignment(self._left.pop()) if self._left else None
+
+    def tick(self) -> None:
+        self._after_report()  # what has changed is left to the test
+
+
 def run_trial(search: Search, proposal: Proposal, after_report: Callable[[], None] = lambda: None) -> None:
     """Run one trial from the newest checkpoint the journal knows to where the search stops it."""
-    first = max((iteration for iteration, _, _ in proposal.restorable), default=0) + 1
-    for iteration in range(first, 9):
-        decision = search.take(
-            proposal.number,
-            Report(
-                iteration=iteration,
-                value=score(proposal.config, iteration),
-                metrics={"loss": 1.0 / iteration, "cost": cost(proposal.config)},
-                checkpoint=f"checkpoint-{iteration}",
-                seconds=0.5,
-                done=False,
-            ),
-        )
-        after_report()
-        if decision is not Decision.CONTINUE:
-            return
+    SimulatedExecutor(ToyWorld(), num_workers=1).run(_OneTrial(search, proposal, after_report))
 
 
 def run_search(spec: SearchSpec, journal: Path, after_report: Callable[[], None] = lambda: None) -> History:
     with Journal(journal) as opened:
         search = Search(spec, opened)
-        while (proposal := search.propose()) is not None:
-            run_trial(search, proposal, after_report)
+        SimulatedExecutor(ToyWorld(), num_workers=1).run(toy_loop(search, after_report))
         assert search.finished
         return search.history
 

@@ -21,9 +21,9 @@ from raysearch.history.events import (
     TakenUp,
     WorkerLost,
 )
-from raysearch.history.journal import Journal, read_records
+from raysearch.history.journal import Journal, read_facts, read_records
 from raysearch.history.pareto import pareto_set
-from raysearch.history.records import Operation, fact_of, lines_of, read_facts
+from raysearch.history.records import Operation, fact_of, lines_of
 from tests.raysearch.toy import SCORE_AND_COST, run_search, toy_spec
 
 

@@ -7,8 +7,7 @@ from raysearch.commands import search_commands
 from raysearch.errors import InputError
 from raysearch.history.events import Ended, Report
 from raysearch.history.history import read_history
-from raysearch.history.journal import Journal
-from raysearch.history.records import read_facts
+from raysearch.history.journal import Journal, read_facts
 from raysearch.history.run_dir import RunDir
 from raysearch.report.comparison import (
     Progress,

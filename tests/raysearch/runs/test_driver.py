@@ -15,7 +15,8 @@ from raysearch.errors import InputError, WorkError
 from raysearch.history.history import History, read_history
 from raysearch.runs import driver
 from raysearch.runs.outcome import SearchResult
-from raysearch.space.parsing import parse_space
+from raysearch.space.parsing import load_space, parse_space
+from tests.raysearch.runs.test_local import values
 from tests.raysearch.toy import facts
 
 HERE = Path(__file__).parents[1]
@@ -78,6 +79,16 @@ def test_a_search_leaves_tables_config_and_checkpoint(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "best_checkpoint").is_dir()
     kept = [sorted(p.name for p in folder.iterdir()) for folder in sorted((tmp_path / "run" / "trials").iterdir())]
     assert all(len(names) == 1 for names in kept), "the best checkpoint alone remains"
+
+
+def test_the_local_executor_records_the_same_search(tmp_path: Path) -> None:
+    search(tmp_path / "ray", "Curve", X)
+    driver.resume(tmp_path / "ray", add_trials=2, say=lambda line: None)
+    spec = load_space(tmp_path / "ray" / "space.yaml")
+    driver.run(spec, tmp_path / "local", executor="local", say=lambda line: None)
+    driver.resume(tmp_path / "local", add_trials=2, executor="local", say=lambda line: None)
+    on_ray, here = (read_history(tmp_path / name / "study.journal") for name in ("ray", "local"))
+    assert values(here) == values(on_ray)
 
 
 def test_one_actor_runs_all_trials_and_nothing_crosses_from_one_to_the_next(tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 import pytest
 
 from raysearch.execution.trial_actor import EVENT
-from raysearch.execution.tune_adapters import JournalScheduler, SearchHalted
+from raysearch.execution.tune_executor import _Events
 from raysearch.history.events import Ended, Halted, Report
 from raysearch.history.journal import Journal
+from raysearch.search.loop import SearchHalted
 from raysearch.search.search import Search
-from tests.raysearch.toy import toy_spec
+from tests.raysearch.toy import toy_loop, toy_spec
 
 PROMOTION = {
     "name": "asha",
@@ -28,7 +29,7 @@ def test_what_tune_says_of_a_leg_that_was_told_to_stop_changes_nothing(tmp_path:
         search = Search(toy_spec(tmp_path, scheduler=PROMOTION), journal)
         for _ in range(2):
             search.propose()
-        scheduler = JournalScheduler(search)
+        scheduler = _Events(toy_loop(search))
         leg = SimpleNamespace(trial_id="a", config={"number": 1}, pickled_error_file="/nowhere")
         result = {EVENT: Report(2, 0.5, {}, "c2", 0.0, False)}
         assert scheduler.on_trial_result(None, leg, result) == "STOP"
@@ -46,7 +47,7 @@ def test_a_halt_stops_the_search_and_leaves_the_trial_to_be_taken_up(tmp_path: P
         written = (tmp_path / "study.journal").read_bytes()
         leg = SimpleNamespace(trial_id="a", config={"number": 0})
         with pytest.raises(SearchHalted, match="the disk is full"):
-            JournalScheduler(search).on_trial_complete(None, leg, {EVENT: Halted("the disk is full", "make room")})
+            _Events(toy_loop(search)).on_trial_complete(None, leg, {EVENT: Halted("the disk is full", "make room")})
         assert (tmp_path / "study.journal").read_bytes() == written
         assert search.history.trials[0].status == "running"
 
@@ -61,7 +62,7 @@ def test_a_journal_that_cannot_be_written_stops_the_search_whatever_came(
     with Journal(tmp_path / "study.journal") as journal:
         search = Search(toy_spec(tmp_path), journal)
         search.propose()
-        scheduler = JournalScheduler(search)
+        scheduler = _Events(toy_loop(search))
         leg = SimpleNamespace(trial_id="a", config={"number": 0}, pickled_error_file=str(error_file))
         monkeypatch.setattr("os.fsync", lambda file: (_ for _ in ()).throw(OSError(28, "No space left")))
         if event is None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from raysearch.execution.environment import NUM_ALIKE, FailuresAlike, fault_of_error, fault_of_folder
 from raysearch.history.events import Halted, Report
 from raysearch.history.history import History, TrialHistory
+from raysearch.search.environment import NUM_ALIKE, FailuresAlike, fault_of_error, fault_of_folder
 from tests.raysearch.toy import toy_spec
 
 RUN = Path("/runs/potatoes")

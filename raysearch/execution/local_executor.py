@@ -1,0 +1,108 @@
+"""The executor in this process: one trial after the other, by the code that runs on Ray's workers, without a Ray.
+
+It is for debugging, tests and notebooks: a breakpoint in a trainable stops there, and nothing has to start first.
+"""
+
+import gc
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from tempfile import TemporaryDirectory
+
+from ray.train._internal.storage import StorageContext
+
+from raysearch.execution.trial_actor import EVENT, TrialActor, TrialContext, actor_config, wrap
+from raysearch.history.events import Ended, Halted, Report
+from raysearch.schedulers import Decision
+from raysearch.search.work import Assignment, Work
+
+
+class LocalStorage(StorageContext):
+    """The storage of a trial without Ray, where Tune would ask a Ray session for a folder."""
+
+    def _get_session_path(self) -> str:
+        return str(self.storage_fs_path)
+
+
+class LocalExecutor:
+    """Trains in this process, one trial at a time."""
+
+    def __init__(
+        self, context: TrialContext, training: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> None:
+        """Set the executor up.
+
+        Args:
+            context: What all trials have in common.
+            training: Entered while a trainable runs. A step may take minutes, and a signal may interrupt it there.
+        """
+        self._class = wrap(context)
+        self._cpu = context.cpu
+        self._training = training
+        self._actor: TrialActor | None = None
+        """The actor that every trial reuses, as on a worker."""
+
+    def run(self, work: Work) -> None:
+        """Train until the work has nothing more to start."""
+        with TemporaryDirectory() as folder, _as_on_a_worker(self._cpu):
+            try:
+                while (assignment := work.next()) is not None:
+                    self._train(assignment, work, LocalStorage(folder, "local", trial_dir_name="trial"))
+            finally:
+                if self._actor is not None:
+                    self._actor.cleanup()
+                    self._actor = None
+                gc.unfreeze()  # an actor freezes what it finds in its process
+
+    def _train(self, assignment: Assignment, work: Work, storage: LocalStorage) -> None:
+        """Train a trial until it ends or its worker is needed no more."""
+        events = self._events(assignment, storage)
+        decision = Decision.CONTINUE
+        while decision is Decision.CONTINUE:
+            try:
+                event = next(events, None)
+            except (Exception, SystemExit) as error:
+                traceback.print_exc()
+                self._actor = None  # as a worker that died: the next one is a new one
+                lines = str(error).strip().splitlines() or [type(error).__name__]
+                work.lost(assignment.number, lines[-1])
+                event = None
+            if event is not None:
+                decision = work.take(assignment.number, event)
+            work.tick()
+            if event is None:
+                return
+
+    def _events(self, assignment: Assignment, storage: LocalStorage) -> Iterator[Report | Ended | Halted]:
+        """Yield what happens to a trial, until it is over."""
+        given = actor_config(assignment)
+        with self._training():
+            if self._actor is None:
+                self._actor = self._class(config=given, storage=storage)
+            else:
+                self._actor.reset_config(given)
+        is_over = False
+        while not is_over:
+            with self._training():
+                result = self._actor.step()
+            is_over = result["done"]
+            yield result[EVENT]
+
+
+@contextmanager
+def _as_on_a_worker(cpu: float) -> Iterator[None]:
+    """Let trials have as many threads as Ray gives them, and undo what they change in this process."""
+    environ, folder = dict(os.environ), os.getcwd()
+    torch = sys.modules.get("torch")
+    num_threads = None if torch is None else torch.get_num_threads()
+    os.environ["OMP_NUM_THREADS"] = str(max(1, int(cpu)))
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(environ)
+        os.chdir(folder)
+        if torch is not None:
+            torch.set_num_threads(num_threads)

@@ -1,0 +1,150 @@
+"""Searches in this process, by `--executor local`."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import torch
+
+from raysearch.errors import InputError
+from raysearch.execution.places import open_place
+from raysearch.history.history import History, read_history
+from raysearch.runs import driver
+from raysearch.runs.outcome import SearchResult
+from raysearch.space.parsing import parse_space
+from raysearch.space.settings import ResourceSettings
+from raysearch.space.spec import SearchSpec
+from tests.raysearch.toy import facts
+
+HERE = Path(__file__).parents[1]
+REPOSITORY = HERE.parents[1]
+X = {"x": {"type": "float", "low": 0.0, "high": 1.0}}
+
+
+def spec_of(trainable: str, **sections: Any) -> SearchSpec:
+    document = {
+        "name": "test",
+        "trainable": f"trials.py:{trainable}",
+        "space": X,
+        "objective": {"metric": "score", "mode": "max"},
+        "search": {"algorithm": "random", "trials": 6, "seed": 0},
+        "scheduler": {"name": "asha", "grace_iters": 2, "reduction_factor": 2, "max_iters": 8, "audit_fraction": 0},
+        "resources": {"cpu": 1},
+        **sections,
+    }
+    return parse_space(document, HERE)
+
+
+def search(out: Path, trainable: str, **sections: Any) -> tuple[SearchResult, History]:
+    result = driver.run(spec_of(trainable, **sections), out, executor="local", say=lambda line: None)
+    return result, read_history(out / "study.journal")
+
+
+def test_a_class_trains_here_one_trial_after_the_other(tmp_path: Path) -> None:
+    running_before = ray.is_initialized()
+    before = dict(os.environ), os.getcwd(), torch.get_num_threads()
+    result, history = search(tmp_path / "run", "Curve")
+    assert ray.is_initialized() == running_before
+    assert (dict(os.environ), os.getcwd(), torch.get_num_threads()) == before
+    assert result.finished
+    assert {t.status for t in history.trials} == {"completed", "stopped"}
+    reports = [report for trial in history.trials for report in trial.reports.values()]
+    assert {report.metrics["worker"] for report in reports} == {os.getpid()}
+    order = [number for trial in history.trials for number in [trial.number] * len(trial.reports)]
+    assert order == sorted(order)
+    assert (tmp_path / "run" / "best_checkpoint").is_dir()
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert not (tmp_path / "run" / "tune").exists(), "Tune leaves nothing"
+
+
+def test_a_class_with_a_config_finds_nothing_of_the_trial_before(tmp_path: Path) -> None:
+    objective = {"metric": "loss", "mode": "min"}
+    scheduler = {"name": "asha", "grace_iters": 10, "max_iters": 60}
+    _, history = search(tmp_path / "run", "Folder", objective=objective, scheduler=scheduler)
+    assert [trial.error for trial in history.trials] == [None] * 6
+    draws = {report.metrics["draw"] for trial in history.trials for report in trial.reports.values()}
+    assert len(draws) == 1, "every trial finds the same random state"
+    assert "LEFT_OVER" not in os.environ
+
+
+def test_a_function_trains_here(tmp_path: Path) -> None:
+    num_threads = threading.active_count()
+    result, history = search(tmp_path / "run", "function", scheduler={"name": "none", "max_iters": 5})
+    assert result.finished
+    assert [sorted(trial.reports) for trial in history.trials] == [[1, 2, 3, 4, 5]] * 6
+    assert threading.active_count() <= num_threads + 1, "the thread of a function ends with its trial"
+
+
+@pytest.mark.parametrize(
+    ("ends", "status", "error"),
+    [
+        ("memory", "infeasible", "out of memory: no room for the batch"),
+        ("memory in setup", "infeasible", "out of memory: no room for the model"),
+        ("nan", "infeasible", "score is nan at iteration 3"),
+        ("error", "failed", 'KeyError: "a bug of the user\'s"'),
+    ],
+)
+def test_trials_end_as_on_ray(tmp_path: Path, ends: str, status: str, error: str) -> None:
+    space = {"ends": {"type": "categorical", "choices": [ends, "well"]}}
+    trials = {"algorithm": "grid", "trials": 2}
+    _, history = search(tmp_path / "run", "Curve", space=space, config={"x": 0.5}, search=trials)
+    first, second = history.trials
+    assert (first.status, second.status) == (status, "completed")
+    assert error in (first.error or "")
+    assert ('raise KeyError("a bug' in (tmp_path / "run" / "raysearch.log").read_text()) == (ends == "error")
+
+
+@pytest.mark.parametrize("trainable", ["Curve", "function_with_checkpoint"])
+def test_a_killed_search_goes_on_to_the_same_end(tmp_path: Path, trainable: str) -> None:
+    """The trainable kills its process, and so the search, once."""
+    sections = {"config": {"ends": "killed once", "marker": str(tmp_path / "marker")}}
+    code = (
+        "from pathlib import Path; from tests.raysearch.runs.test_local import search; "
+        f"search(Path({str(tmp_path / 'run')!r}), {trainable!r}, **{sections!r})"
+    )
+    killed = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    before = read_history(tmp_path / "run" / "study.journal")
+    assert [trial.status for trial in before.trials] == ["running"]
+    assert before.trials[0].reports, "it had reported"
+    assert driver.resume(tmp_path / "run", executor="local", say=lambda line: None).finished
+    _, whole = search(tmp_path / "whole", trainable, **sections)
+    assert values(read_history(tmp_path / "run" / "study.journal")) == values(whole)
+
+
+def values(history: History) -> list[Any]:
+    """Everything of a history but times and processes."""
+    for trial in history.trials:
+        for iteration, report in trial.reports.items():
+            metrics = {name: value for name, value in report.metrics.items() if name not in ("pid", "worker")}
+            trial.reports[iteration] = replace(
+                report, metrics=metrics, seconds=0.0, worker=None, peak_memory_bytes=None, memory_limit_bytes=None
+            )
+    return facts(history)
+
+
+def test_a_signal_interrupts_a_step_that_takes_long(tmp_path: Path) -> None:
+    threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    began = time.monotonic()
+    result, history = search(tmp_path / "run", "Curve", config={"pause": 60.0})
+    assert time.monotonic() - began < 30
+    assert (result.finished, result.interrupted_by) == (False, signal.SIGINT)
+    assert [(trial.status, len(trial.reports)) for trial in history.trials] == [("running", 0)]
+
+
+def test_a_local_executor_joins_no_cluster() -> None:
+    with pytest.raises(InputError, match=r"--address head:6379: a local executor .* joins no cluster"):
+        open_place("local", "head:6379", ResourceSettings())
+
+
+def test_a_trial_that_asks_for_more_than_this_machine_has_is_wrong_input() -> None:
+    with pytest.raises(InputError, match="a trial asks for 4096 CPU and 0 GPU, and no node has that"):
+        open_place("local", None, ResourceSettings(cpu=4096))
