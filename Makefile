@@ -1,4 +1,4 @@
-.PHONY: check format lint types imports test
+.PHONY: check format lint types imports test coverage
 
 check: lint types imports test
 
@@ -18,3 +18,6 @@ imports:
 
 test:
 	python -m pytest
+
+coverage:
+	python -m pytest --cov
