@@ -14,8 +14,9 @@ from typer.cli import get_docs_for_click
 
 from raysearch.commands.cli import app
 from raysearch.space.parameters import WORDS
-from raysearch.space.settings import SECTIONS, OpensegReference
+from raysearch.space.settings import SECTIONS, reference_model
 from trainables.config import Config
+from trainables.openseg import Openseg
 
 _MARKER = re.compile(r"^<!-- generated: (.+) -->$", re.MULTILINE)
 
@@ -35,7 +36,7 @@ def space_file() -> str:
     """Return the plain sections of a space file and the words of `space:`."""
     parts = [_section(name, model, level=3) for name, model in SECTIONS.items()]
     words = [_section(f"type: {kind}", model, level=3) for kind, model in WORDS.items()]
-    reference = _section("config: {openseg: …}", OpensegReference, level=3)
+    reference = _section("config: {openseg: …}", reference_model(Openseg()), level=3)
     return "\n".join([*parts, reference, "## What can be searched\n", *words])
 
 

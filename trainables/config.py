@@ -5,11 +5,13 @@ without any value given: it trains on images that the package draws itself.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from trainables.dotted_paths import lookup, with_values
+from trainables.openseg import Openseg
+from trainables.protocol import Dialect
 
 IGNORE_INDEX = 255
 """Class index of pixels that count in neither the loss nor the score."""
@@ -405,6 +407,8 @@ class TrainConfig(_Section):
 class Config(_Section):
     """The whole config of one trial."""
 
+    DIALECT: ClassVar[Dialect] = Openseg()
+
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
@@ -564,6 +568,10 @@ class Config(_Section):
     def max_iters(self) -> int:
         """Return the full budget in iterations."""
         return self.train.max_iters
+
+    def report_iters(self) -> int:
+        """Return the number of iterations between two reports."""
+        return self.train.report_iters
 
     def warmup_end(self) -> int:
         """Return the iteration from which the whole config is in force, or 0 if it is from the start.

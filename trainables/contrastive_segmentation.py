@@ -1,7 +1,7 @@
 """The trainer as a Ray Tune trainable."""
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,12 +10,26 @@ from ray import tune
 from trainables.config import Config as TrialConfig
 from trainables.cost import measure_cost
 from trainables.data.preflight import inspect, notices
+from trainables.data_tables import describe_data
 from trainables.models import build_model, warm_model
+from trainables.onnx_file import check_libraries, write_onnx
+from trainables.openseg.writer import openseg_file
+from trainables.pictures import predict_pictures
 from trainables.preflight import check_batch, preflight
-from trainables.protocol import CONFIG_USED, ITERATIONS_SHARED, Progress, TrialCost
-from trainables.scoring import score
-from trainables.shared_beginning import take_up_beginning
-from trainables.trainer import METRICS, Trainer
+from trainables.protocol import (
+    CONFIG_USED,
+    ITERATIONS_SHARED,
+    DataDescription,
+    DialectFile,
+    OnnxFile,
+    PredictionPanel,
+    Progress,
+    Trained,
+    TrialCost,
+)
+from trainables.scoring import load_network, score, scores_of
+from trainables.shared_beginning import num_shared_iters, shared_key, take_up_beginning
+from trainables.trainer import METRICS, TRAINER_FILE, Trainer
 
 
 class ContrastiveSegmentation(tune.Trainable):
@@ -35,7 +49,9 @@ class ContrastiveSegmentation(tune.Trainable):
         }
     )
 
-    EVALUATED = frozenset({"miou", "pixel_accuracy", "iou"})
+    EVALUATED = frozenset({"miou", "pixel_accuracy"})
+    DIALECT_NAME = "openseg"
+    RESUME_FILES = frozenset({TRAINER_FILE})
 
     _holder: ClassVar[weakref.ref[Trainer] | None] = None
     """The last trainer that was given the warm network."""
@@ -64,6 +80,11 @@ class ContrastiveSegmentation(tune.Trainable):
         check_batch(config)
 
     @classmethod
+    def describe_data(cls, config: TrialConfig) -> DataDescription:
+        """Return the numbers of images and classes, the sizes of the images, and the share of every class."""
+        return describe_data(config)
+
+    @classmethod
     def measure_cost(cls, config: TrialConfig) -> TrialCost:
         """Train a config for a few iterations, discard the result, and return the measured cost."""
         return measure_cost(config)
@@ -90,12 +111,49 @@ class ContrastiveSegmentation(tune.Trainable):
         Raises:
             InputError: there is no checkpoint, it does not fit the config, or the dataset is wrong.
         """
-        confusion = score(config, checkpoint, split, progress)
-        return {
-            "miou": float(confusion.miou()),
-            "pixel_accuracy": float(confusion.pixel_accuracy()),
-            "iou": [float(iou) for iou in confusion.iou()],
-        }
+        return scores_of(score(config, checkpoint, split, progress))
+
+    @classmethod
+    def predict_pictures(cls, winner: Trained, default: Trained | None, folder: Path) -> PredictionPanel:
+        """Write the worst validation images of the winner with their labels and predictions, in colour.
+
+        Raises:
+            InputError: there is no checkpoint, it does not fit the config, or the dataset is wrong.
+        """
+        return predict_pictures(winner, default, folder)
+
+    @classmethod
+    def export_onnx(
+        cls, config: TrialConfig, checkpoint: Path, path: Path, origin: Mapping[str, Any] | None
+    ) -> OnnxFile:
+        """Write the network of a checkpoint as an ONNX file, as `write_onnx` does.
+
+        Raises:
+            InputError: a library is missing, there is no checkpoint, or it does not fit the config.
+            UnequalScoresError: the scores differ from the network's; the file is not written.
+        """
+        check_libraries()
+        network, _ = load_network(config, checkpoint)
+        return write_onnx(network.cpu(), config, path, origin)
+
+    @classmethod
+    def write_dialect(cls, config: TrialConfig) -> DialectFile:
+        """Return a config as a file of openseg and ContrastiveSeg.
+
+        Raises:
+            InputError: a scheme of class weights needs the dataset, and that cannot be read.
+        """
+        return openseg_file(config)
+
+    @classmethod
+    def num_shared_iters(cls, config: TrialConfig) -> int:
+        """Return the number of first iterations that a training may have in common with other configs."""
+        return num_shared_iters(config)
+
+    @classmethod
+    def shared_key(cls, config: TrialConfig) -> str:
+        """Return a hash that is equal for configs that train to the same bits in their shared iterations."""
+        return shared_key(config)
 
     def setup(self, config: dict[str, Any]) -> None:
         """Build the trainer; reuse the last network if it is free and its config was equal."""
@@ -110,6 +168,10 @@ class ContrastiveSegmentation(tune.Trainable):
     def share_beginning(self, folder: Path, owner: str) -> None:
         """Take up the iterations that other trials have already trained, or train them for the others."""
         self._iterations_shared = take_up_beginning(self._trainer, folder, owner)
+
+    def tell_iterations(self, tell: Callable[[int], None]) -> None:
+        """Call `tell` with the number of trained iterations after every iteration."""
+        self._trainer.after_iteration = tell
 
     def step(self) -> dict[str, Any]:
         """Train to the next report."""

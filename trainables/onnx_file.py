@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from trainables.data.batches import IMAGENET_MEAN, IMAGENET_STD, normalise
 from trainables.errors import Fault, InputError
 from trainables.evaluation import predict_scores
 from trainables.models import Segmenter
+from trainables.protocol import OnnxFile
 
 if TYPE_CHECKING:
     import onnx
@@ -31,15 +32,6 @@ TOLERANCE = 1e-3
 INPUT, OUTPUT = "images", "logits"
 _DIMENSIONS = ("batch", "height", "width")
 _NEEDED = ("onnx", "onnxruntime", "onnxscript")
-
-
-class OnnxFile(NamedTuple):
-    """Properties of a written file."""
-
-    difference: float
-    """Largest absolute difference between its scores and the network's."""
-    fixed: dict[str, int]
-    """Dimensions (batch, height, width) that the file takes in one size only, with that size; usually empty."""
 
 
 class UnequalScoresError(RuntimeError):

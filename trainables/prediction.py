@@ -15,12 +15,15 @@ from trainables.data import image_samples, label_table, raw_values
 from trainables.data.decoded import for_all
 from trainables.data.folder import at_most, scan_images, scan_predictions, shown
 from trainables.data.image_files import Pixels, read_image, read_label
+from trainables.data.output_folder import new_folder
 from trainables.data.preflight import UnlistedValue, unlisted_values
 from trainables.errors import Fault, InputError
 from trainables.evaluation import predictions
 from trainables.metrics import ConfusionMatrix
 from trainables.models import Segmenter
 from trainables.overlay import class_colors, overlay
+from trainables.protocol import Progress
+from trainables.scoring import load_network
 
 Ids = Literal["raw", "contiguous"]
 """Meaning of the pixels of a predicted label: the values of `label_class_ids`, or class indices from 0."""
@@ -84,6 +87,42 @@ def predict_images(
             if with_overlay:
                 Image.fromarray(overlay(sample.pixels, classes, colors)).save(out / OVERLAY_FOLDER / path.name)
             yield path
+
+
+def predict_folder(
+    config: Config,
+    checkpoint: Path,
+    images: Path,
+    out: Path,
+    *,
+    ids: Ids = "raw",
+    with_overlay: bool = False,
+    progress: Progress,
+) -> int:
+    """Write the predictions of a checkpoint's network for every image in a folder, as `predict_images` does.
+
+    Args:
+        config: The config that the checkpoint was trained with.
+        checkpoint: Folder of the checkpoint.
+        images: Folder of images.
+        out: An absent or empty folder; it appears only once it is complete.
+        ids: The meaning of the pixels of the written labels.
+        with_overlay: Also write the classes in colour over each image.
+        progress: Function that is called with the number of finished images and the number of all images.
+
+    Returns:
+        The number of images.
+
+    Raises:
+        InputError: there is no checkpoint, it does not fit the config, an image cannot be read, or `out` is taken.
+    """
+    with new_folder(out, images) as folder:
+        paths = readable_images(images, config.data)
+        network, device = load_network(config, checkpoint)
+        written = predict_images(network, paths, folder, config, device=device, ids=ids, with_overlay=with_overlay)
+        for done, _ in enumerate(written, start=1):
+            progress(done, len(paths))
+    return len(paths)
 
 
 class LabelScore(NamedTuple):

@@ -3,7 +3,7 @@
 import pickle
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -43,6 +43,15 @@ def _counted(samples: Iterable[Sample], total: int, progress: Progress) -> Itera
     for done, sample in enumerate(samples, start=1):
         yield sample
         progress(done, total)
+
+
+def scores_of(confusion: ConfusionMatrix) -> dict[str, Any]:
+    """Return `miou`, `pixel_accuracy`, and in `iou` the score of each class."""
+    return {
+        "miou": float(confusion.miou()),
+        "pixel_accuracy": float(confusion.pixel_accuracy()),
+        "iou": [float(iou) for iou in confusion.iou()],
+    }
 
 
 def load_network(config: Config, checkpoint: Path) -> tuple[Segmenter, torch.device]:

@@ -8,16 +8,15 @@ from optuna.distributions import CategoricalDistribution
 
 from raysearch.algorithms import suggest
 from raysearch.checks.measure import Measurement, NotMeasured, measure
+from raysearch.config.trainable_loading import DEFAULT_TRAINABLE
 from raysearch.errors import Fault, InputError
 from raysearch.execution.machine import Machine, gigabytes, num_fitting, this_machine
 from raysearch.execution.preflight import preflight
 from raysearch.history.history import History
 from raysearch.search.estimate import Interval, SearchEstimate, estimate_search
 from raysearch.space.parameters import Parameter, probes, with_gates_open
-from raysearch.space.settings import DEFAULT_TRAINABLE
 from raysearch.space.spec import SearchSpec
-from trainables.config import Config, DataConfig
-from trainables.data.preflight import SplitSummary, inspect
+from trainables.protocol import DataDescription, DescribesData, HasReportIters
 
 MEASURED_FOR_S = 40.0
 """Time limit of the measurement."""
@@ -44,9 +43,8 @@ class Check:
 
     spec: SearchSpec
     notices: tuple[str, ...]
-    data: DataConfig | None
-    """Dataset settings; None for a trainable with a config of its own."""
-    splits: Mapping[str, SplitSummary]
+    data: DataDescription | None
+    """None if the trainable does not describe its data."""
     machine: Machine
     concurrent: int
     """Number of trials that run at the same time."""
@@ -81,7 +79,9 @@ class Check:
 
     def with_spec(self, spec: SearchSpec) -> "Check":
         """Return the check of the same search with another budget, based on the existing measurements."""
-        report_iters = Config.model_validate(spec.config).train.report_iters if self.data is not None else None
+        config = spec.trainable.config_of(spec.config)
+        knows = isinstance(config, HasReportIters) and callable(config.report_iters)
+        report_iters = config.report_iters() if knows else None
         trials = tuple(replace(trial, found=_every(trial.found, report_iters)) for trial in self.trials)
         return replace(self, spec=spec, estimate=estimate_search(spec, concurrent=self.concurrent), trials=trials)
 
@@ -173,12 +173,11 @@ def check_search(spec: SearchSpec, *, timeout_s: float = MEASURED_FOR_S) -> Chec
         raise InputError(faults)
     wish = spec.resources.concurrent
     concurrent = fitting if wish == "auto" else min(int(wish), fitting)
-    data = Config.model_validate(spec.config).data if spec.trainable.config_model is Config else None
+    target: Any = spec.trainable.target
     check = Check(
         spec=spec,
         notices=tuple(notices),
-        data=data,
-        splits={} if data is None else inspect(data, data.augmentation.crop_size),
+        data=target.describe_data(spec.trainable.config_of(spec.config)) if isinstance(target, DescribesData) else None,
         machine=machine,
         concurrent=concurrent,
         estimate=estimate_search(spec, concurrent=concurrent),

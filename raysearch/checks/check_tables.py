@@ -8,8 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from raysearch.checks.check import Check, MeasuredTrial
-from raysearch.checks.data_tables import classes_table, folding_table, sizes_table
 from raysearch.checks.measure import NotMeasured
+from raysearch.checks.text_tables import folding_table, table_of
 from raysearch.config.strict_yaml import reads_as_text
 from raysearch.config.values import show
 from raysearch.durations import duration
@@ -17,20 +17,14 @@ from raysearch.execution.machine import gigabytes
 from raysearch.search.estimate import Interval, SearchEstimate, estimate_search
 from raysearch.space.parameters import Parameter, nearest_value, range_of
 from raysearch.space.spec import SearchSpec
-from trainables.config import Config
-from trainables.data.preflight import inspect
 from trainables.dotted_paths import ABSENT, lookup
+from trainables.protocol import DescribesData
 
 
 def tables(check: Check) -> list[Table]:
     """Return all tables in reading order."""
-    found = [space_table(check.spec)]
-    if check.data is not None:
-        found += [
-            sizes_table({name: summary.sizes for name, summary in check.splits.items()}),
-            classes_table(check.splits, check.data, with_pixels=False, with_weights=True),
-        ]
-    return [*found, cost_table(check)]
+    of_data = () if check.data is None else map(table_of, check.data.tables)
+    return [space_table(check.spec), *of_data, cost_table(check)]
 
 
 def space_table(spec: SearchSpec) -> Table:
@@ -85,11 +79,10 @@ def lines(check: Check) -> list[str]:
 def outlook(spec: SearchSpec) -> list[str]:
     """Return lines about a search that is about to start; nothing is measured, because its first trial starts soon."""
     found = []
-    if spec.trainable.config_model is Config:
-        data = Config.model_validate(spec.config).data
-        splits = inspect(data, data.augmentation.crop_size)
-        images = ", ".join(f"{summary.num_images} {name}" for name, summary in splits.items())
-        found.append(f"images:     {images}; {data.num_classes} classes")
+    target: Any = spec.trainable.target
+    if isinstance(target, DescribesData):
+        data = target.describe_data(spec.trainable.config_of(spec.config))
+        found.append(f"{f'{data.examples}:':<12}{data.summary}")
     estimate = estimate_search(spec)
     if estimate is not None:
         found.append(f"search:     {search_line(spec, estimate)}")

@@ -85,8 +85,9 @@ def inspect(
     folder: Folder, ids: Ids = None, preset: Preset = None, config: ConfigOption = None, as_json: Json = False
 ) -> None:
     """Say what a dataset holds and what is wrong with it: pairs, sizes, values, classes, shared images."""
-    from raysearch.checks.data_tables import classes_table, sizes_table
+    from raysearch.checks.text_tables import table_of
     from trainables.data.census import class_names, inspect_dataset
+    from trainables.data_tables import classes_table, sizes_table
 
     with progress() as begin:
         found = inspect_dataset(folder, data_config(ids, preset, config), begin)
@@ -102,10 +103,11 @@ def inspect(
         )
     else:
         num_faults = {name: len(census.faults) for name, census in found.splits.items()}
-        console.show(sizes_table({name: census.sizes_found() for name, census in found.splits.items()}, num_faults))
+        sizes = {name: census.sizes_found() for name, census in found.splits.items()}
+        console.show(table_of(sizes_table(sizes, num_faults)))
         if found.config is not None:
             summaries = {name: census.summary(found.config) for name, census in found.splits.items()}
-            console.show(classes_table(summaries, found.config))
+            console.show(table_of(classes_table(summaries, found.config)))
         for line in found.notices:
             note(line)
         if found.config is not None:
@@ -268,8 +270,8 @@ def weights(
     folder: Folder, ids: Ids = None, preset: Preset = None, config: ConfigOption = None, as_json: Json = False
 ) -> None:
     """Weigh the classes by their training pixels, by every scheme that loss.ce_weights knows."""
-    from raysearch.checks.data_tables import WEIGHT_POWER, share
     from trainables.data.census import class_names, take_census
+    from trainables.data_tables import WEIGHT_POWER, share
     from trainables.losses.class_weights import class_weights
 
     data = data_config(ids, preset, config)
@@ -356,8 +358,8 @@ def split(
 
     SRC is one {image,label} folder, or a dataset to be split anew. Without ids every label value but 255 is a class.
     """
-    from raysearch.checks.data_tables import share
     from trainables.data.splitting import split_dataset
+    from trainables.data_tables import share
 
     if train is not None and val is not None:
         fix = "give --train or --val, and the other one gets the rest"
@@ -465,7 +467,7 @@ def _numbers(option: str, text: str) -> list[int]:
 
 
 def _split_json(census: "Census", data: "DataConfig | None") -> dict[str, Any]:
-    from raysearch.checks.data_tables import by_frequency
+    from trainables.data_tables import by_frequency
 
     document: dict[str, Any] = {
         "pairs": len(census.pairs),

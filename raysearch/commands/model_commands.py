@@ -1,12 +1,13 @@
 """Commands on a single config outside a search: train, evaluate, predict, score."""
 
+import json
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
@@ -18,10 +19,10 @@ from raysearch.commands.console import note, say
 from raysearch.commands.data_commands import a_dataset
 from raysearch.commands.suggestions import SuggestingCommand
 from raysearch.errors import Fault, InputError, WorkError
+from trainables.protocol import HasMetricEntries
 
 if TYPE_CHECKING:
-    from trainables.config import DataConfig
-    from trainables.metrics import ConfusionMatrix
+    from raysearch.config.config_files import TrainedConfig
     from trainables.openseg.flags import Flags
 
 app = typer.Typer()
@@ -46,20 +47,28 @@ Ids = Annotated[
 )
 def train(config: ConfigFile, pairs: Pairs = None, out: Out = None) -> None:
     """Train one config to its full budget. The original trainer's --phase test --resume DIR scores a checkpoint."""
-    from raysearch.config.config_files import load_config
+    from raysearch.config.config_files import load_trained_config
     from raysearch.execution import standalone
-    from trainables.config import Config
     from trainables.openseg.flags import read_flags
 
     flags = read_flags(pairs or (), Path.cwd())
     if flags.asks_for_evaluation:
         _evaluate_as_flags_say(config, pairs or (), flags)
         return
-    loaded = load_config(config, Config, pairs or (), say=note)
-    metric = standalone.metric_of(config)
+    trained = load_trained_config(config, pairs or (), say=note)
+    metric = _metric(config, trained)
     folder = out or Path("runs") / f"train-{time.strftime('%Y%m%d-%H%M%S')}"
     with _failing_in_one_message("training", folder), console.bar("train") as progress:
-        value = standalone.train(loaded, folder, metric=metric, say=say, progress=progress)
+        value = standalone.train(
+            trained.trainable,
+            trained.config,
+            folder,
+            metric=metric,
+            seed=trained.origin.get("seed") or 0,
+            max_iters=trained.origin.get("max_iters"),
+            say=say,
+            progress=progress,
+        )
     say(f"{metric} {value:.4f}; everything is in {folder}")
 
 
@@ -82,14 +91,7 @@ def evaluate(
     mode: Mode = None,
 ) -> None:
     """Score a checkpoint: IoU of every class and their mean."""
-    from raysearch.config.config_files import load_config
-    from raysearch.execution import standalone
-    from trainables.config import Config
-
-    loaded = load_config(config, Config, [*(pairs or ()), *_mode_pair(mode)], say=note, tasks=("--phase",))
-    with _failing_in_one_message("evaluation"), console.bar("evaluate") as progress:
-        scores = standalone.score(loaded, checkpoint, split=split, folder=data, say=say, progress=progress)
-    _say_scores(scores, loaded.data)
+    _evaluate(config, checkpoint, [*(pairs or ()), *_data_pair(data), *_mode_pair(mode)], ("--phase",), split)
 
 
 @app.command(
@@ -113,14 +115,14 @@ def predict(
 ) -> None:
     """Write the predicted label of every image, as a PNG of the image's name and own size."""
     from raysearch.config.config_files import load_config
-    from raysearch.execution import standalone
+    from raysearch.config.documents import Kind, check_kind
     from trainables.config import Config
+    from trainables.prediction import predict_folder
 
     loaded = load_config(config, Config, [*(pairs or ()), *_mode_pair(mode)], tasks=("--phase",))
+    check_kind(checkpoint, str(checkpoint), Kind.CHECKPOINT)
     with _failing_in_one_message("prediction"), console.bar("predict") as progress:
-        num_images = standalone.predict(
-            loaded, checkpoint, images, out, ids=ids, with_overlay=overlay, progress=progress
-        )
+        num_images = predict_folder(loaded, checkpoint, images, out, ids=ids, with_overlay=overlay, progress=progress)
     say(f"{num_images} labels ({ids} ids) in {out}")
 
 
@@ -139,12 +141,14 @@ def score(
     from trainables.config import Config
     from trainables.data.preflight import unlisted_notices
     from trainables.prediction import score_label_images
+    from trainables.scoring import scores_of
 
-    data = load_config(config, Config).data
+    loaded = load_config(config, Config)
+    data = loaded.data
     scored = score_label_images(predictions, labels, data, ids)
     for notice in unlisted_notices(scored.unlisted):
         note(notice)
-    _say_scores(scored.confusion, data)
+    _say_scores(scores_of(scored.confusion), loaded)
 
 
 @contextmanager
@@ -171,32 +175,82 @@ def _failing_in_one_message(what: str, folder: Path | None = None) -> Iterator[N
 
 def _evaluate_as_flags_say(config: Path, pairs: Sequence[str], flags: "Flags") -> None:
     """Score the checkpoint of --resume on the validation images, as the original trainer does instead of training."""
-    from raysearch.config.config_files import load_config
-    from raysearch.execution import standalone
-    from trainables.config import Config
     from trainables.trainer import MODEL_FILE
 
-    loaded = load_config(config, Config, pairs, say=note, tasks=("--phase", "--resume"))
     if flags.resume is None:
         fix = "give --resume and the folder of a checkpoint, or --phase train"
         raise InputError([Fault(f"--phase {flags.phase}", "needs a checkpoint to score", fix)])
     checkpoint = Path(flags.resume).expanduser()
     if checkpoint.name == MODEL_FILE:
         checkpoint = checkpoint.parent
-    note(f"nothing is trained: {checkpoint} is scored on the validation images; predict writes label images")
+    told = f"nothing is trained: {checkpoint} is scored on the validation images; predict writes label images"
+    _evaluate(config, checkpoint, pairs, ("--phase", "--resume"), "val", told)
+
+
+def _evaluate(
+    config: Path, checkpoint: Path, pairs: Sequence[str], tasks: Sequence[str], split: str, told: str | None = None
+) -> None:
+    """Score a checkpoint, and print the scores.
+
+    Args:
+        config: File of the config.
+        checkpoint: Folder of the checkpoint.
+        pairs: Overrides and flags.
+        tasks: Flags for tasks that are performed here.
+        split: Name of the split.
+        told: A note that is printed once the config is read.
+    """
+    from raysearch.config.config_files import load_trained_config
+    from raysearch.execution import standalone
+
+    trained = load_trained_config(config, pairs, say=note, tasks=tasks)
+    if told is not None:
+        note(told)
     with _failing_in_one_message("evaluation"), console.bar("evaluate") as progress:
-        scores = standalone.score(loaded, checkpoint, say=say, progress=progress)
-    _say_scores(scores, loaded.data)
+        scores = standalone.evaluate(
+            trained.trainable, trained.config, checkpoint, split=split, say=say, progress=progress
+        )
+    _say_scores(scores, trained.config)
+
+
+def _metric(path: Path, trained: "TrainedConfig") -> str:
+    """Return the metric that the search chose a config by; for a config written by hand, the usual one.
+
+    Raises:
+        InputError: nothing says what the trainable reports.
+    """
+    if "metric" in trained.origin:
+        return str(trained.origin["metric"])
+    lists = trained.config.metric_entries() if isinstance(trained.config, HasMetricEntries) else {}
+    declared = sorted((trained.trainable.metrics or frozenset()) - {*lists})
+    if not declared:
+        fix = f'write it into {path}, as in "raysearch": {{"metric": "loss"}}'
+        raise InputError([Fault(trained.trainable.name, "does not say which metric it is scored by", fix)])
+    return "miou" if "miou" in declared else declared[0]
 
 
 def _mode_pair(mode: str | None) -> list[str]:
     return ["evaluation.mode", mode] if mode else []
 
 
-def _say_scores(confusion: "ConfusionMatrix", data: "DataConfig") -> None:
-    names = data.class_names or [str(i) for i in range(data.num_classes)]
-    table = Table("class", "IoU")
-    for name, iou in zip(names, confusion.iou(), strict=True):
-        table.add_row(escape(name), "absent" if iou != iou else f"{iou:.4f}")
-    console.show(table)
-    say(f"mIoU {float(confusion.miou()):.6f}  pixel accuracy {float(confusion.pixel_accuracy()):.6f}")
+def _data_pair(folder: Path | None) -> list[str]:
+    return [] if folder is None else ["data.dir", json.dumps(str(folder.expanduser().absolute()), ensure_ascii=False)]
+
+
+_TITLES = {"iou": "IoU", "miou": "mIoU", "pixel_accuracy": "pixel accuracy"}
+"""Usual names of metrics."""
+
+
+def _say_scores(scores: Mapping[str, Any], config: Any) -> None:
+    entries = config.metric_entries() if isinstance(config, HasMetricEntries) else {}
+    numbers = []
+    for metric, value in scores.items():
+        title = _TITLES.get(metric, metric)
+        if not isinstance(value, Sequence):
+            numbers.append(f"{title} {value:.6f}")
+            continue
+        table = Table("class", title)
+        for name, number in zip(entries.get(metric, map(str, range(len(value)))), value, strict=True):
+            table.add_row(escape(name), "absent" if number != number else f"{number:.4f}")
+        console.show(table)
+    say("  ".join(numbers))

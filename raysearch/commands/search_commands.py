@@ -258,13 +258,13 @@ def export(
 ) -> None:
     """Write the best config as JSON, or the best network as ONNX."""
     from raysearch.history.run_dir import RunDir
-    from raysearch.results.export import best_config_text, best_openseg
+    from raysearch.results.export import best_config_text, best_in_dialect
 
     if onnx is not None:
         _export_onnx(run_dir, onnx)
         return
     if format == "openseg":
-        exported = best_openseg(RunDir.open(run_dir))
+        exported = best_in_dialect(RunDir.open(run_dir), format)
         text = exported.text
         console.err.print(escape(f"note: the original trainer needs beside it: {exported.flags}"))
         if exported.unsaid:

@@ -62,8 +62,8 @@ def init(
     DIR is a dataset, or an export of COCO, CVAT, Label Studio, Supervisely, Pascal VOC or YOLO, which is converted into
     NAME_data beside the space file NAME.yaml. Nothing is ever written into DIR.
     """
-    from raysearch.checks.first_space import data_folder, first_space, first_space_of_export, format_of
     from raysearch.command_line import command_line
+    from raysearch.commands.first_space import data_folder, first_space, first_space_of_export, format_of
     from raysearch.execution.machine import this_machine
 
     file = out or Path(f"{folder.expanduser().absolute().name}.yaml")
@@ -99,9 +99,8 @@ def schema(
     ] = None,
 ) -> None:
     """Write a JSON Schema of the space file, with which an editor completes and checks it."""
-    from raysearch.config.trainable_loading import load_trainable
+    from raysearch.config.trainable_loading import DEFAULT_TRAINABLE, load_trainable
     from raysearch.space.schema import space_schema
-    from raysearch.space.settings import DEFAULT_TRAINABLE
 
     text = json.dumps(space_schema(load_trainable(trainable or DEFAULT_TRAINABLE, Path.cwd())), indent=2) + "\n"
     if out is None:

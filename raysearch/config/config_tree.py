@@ -19,8 +19,8 @@ from raysearch.config.model_fields import Models, fields_of, first_spelling, mod
 from raysearch.config.overrides import Override
 from raysearch.config.values import dumped, show
 from raysearch.errors import Fault
-from trainables.config import Config
 from trainables.dotted_paths import assign, leaves, lookup
+from trainables.protocol import Dialect, HasDialect
 from trainables.spelling import nearest
 
 
@@ -42,9 +42,9 @@ class ConfigTree:
         self._models: Models = [model] if model is not None else []
 
     @property
-    def takes_openseg(self) -> bool:
-        """True if files of the openseg dialect can be translated to this config."""
-        return self.model is not None and issubclass(self.model, Config)
+    def dialect(self) -> Dialect | None:
+        """The dialect whose files can be translated to this config, if there is one."""
+        return self.model.DIALECT if isinstance(self.model, HasDialect) else None
 
     @cached_property
     def paths(self) -> tuple[str, ...]:

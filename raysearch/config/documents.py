@@ -6,15 +6,17 @@ what was given and which command takes it.
 
 import json
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from raysearch.config.strict_yaml import read_mapping
+from raysearch.config.trainable_loading import DEFAULT_TRAINABLE, load_trainable
 from raysearch.errors import Fault, InputError
-from trainables.config import Config
-from trainables.openseg.dialect import is_openseg
+from trainables.protocol import HasDialect
 
 JOURNAL_FILE = "study.journal"
 """Name of the journal in the folder of a run."""
@@ -30,7 +32,7 @@ class Kind(StrEnum):
 
     SPACE = "a space file"
     CONFIG = "a trial config"
-    OPENSEG = "a config of openseg or ContrastiveSeg"
+    DIALECT = "a config of another program"
     SWEEP = "a W&B sweep"
     COCO = "a file of COCO annotations"
     YOLO = "the description of a YOLO dataset"
@@ -58,8 +60,21 @@ _BY_ENDING = {
 }
 
 
+ModelOf = Callable[[], type[BaseModel] | None]
+"""Function that returns the model of trial configs, or None if any config goes."""
+
+
+def _default_model() -> type[BaseModel] | None:
+    """Return the config model of the trainable that a space file without `trainable:` names."""
+    return load_trainable(DEFAULT_TRAINABLE, Path()).config_model
+
+
 def read_document(
-    path: Path, source: str, wanted: Kind, own_keys: Collection[str] | None, also: Kind | None = None
+    path: Path,
+    source: str,
+    wanted: Kind,
+    own_keys: Collection[str] | None,
+    model_of: ModelOf = _default_model,
 ) -> tuple[dict[Any, Any], list[Fault]]:
     """Return the mapping in a YAML or JSON file, and faults for keys that occur twice.
 
@@ -69,7 +84,8 @@ def read_document(
         wanted: The required kind.
         own_keys: Top-level keys of that kind. A document with at least half of its keys among them is accepted,
             whatever else it holds. None: documents of that kind may have any keys.
-        also: Another accepted kind.
+        model_of: Function that returns the model of trial configs. Where a trial config is wanted, a file of the
+            model's dialect is accepted too.
 
     Raises:
         InputError: the file cannot be read, has a syntax error, is not a mapping, or is of another kind.
@@ -78,16 +94,17 @@ def read_document(
     if found is not None and found is not wanted:
         raise InputError([_wrong_kind(path, source, wanted, found)])
     document, faults = read_mapping(path, source)
-    found = kind_of_document(document)
+    found = kind_of_document(document, model_of)
     if found is None and wanted is Kind.SPACE and document.keys().isdisjoint(SPACE_KEYS):
         what = f"is not a space file: it has none of the sections {', '.join(SPACE_KEYS)}"
         raise InputError([Fault(source, what, "`raysearch spaces demo` prints an example")])
     num_own = len(document.keys() & set(own_keys or ()))
-    if found in (None, wanted, also) or 2 * num_own >= len(document):
+    is_translated = wanted is Kind.CONFIG and found is Kind.DIALECT
+    if found in (None, wanted) or is_translated or 2 * num_own >= len(document):
         return document, faults
     if own_keys is None and not (found is Kind.SPACE and {"space", "objective"} <= document.keys()):
         return document, faults  # the config of a trainable without a model may have any of these keys
-    raise InputError([_wrong_kind(path, source, wanted, found)])
+    raise InputError([_wrong_kind(path, source, wanted, found, model_of)])
 
 
 def kind_at(path: Path) -> Kind | None:
@@ -99,22 +116,27 @@ def kind_at(path: Path) -> Kind | None:
     return _BY_ENDING.get(path.suffix.lower()) or (Kind.JOURNAL if _is_journal(path) else None)
 
 
-def kind_of_document(document: Mapping[Any, Any]) -> Kind | None:
-    """Return the kind of a YAML or JSON mapping by its keys, None if it is not recognised."""
+def kind_of_document(document: Mapping[Any, Any], model_of: ModelOf = _default_model) -> Kind | None:
+    """Return the kind of a YAML or JSON mapping by its keys, None if it is not recognised.
+
+    The model of trial configs is asked for only if the mapping is of no other kind: importing a trainable takes time.
+    """
     keys = document.keys()
-    if is_openseg(document):
-        return Kind.OPENSEG
     if _is_space(document):
         return Kind.SPACE
     if "parameters" in keys and len(keys & set(SWEEP_KEYS)) > 1:
         return Kind.SWEEP
-    if any(isinstance(document.get(name), Mapping) for name in ("raysearch", *Config.model_fields)):
-        return Kind.CONFIG
     if "names" in keys and not keys.isdisjoint(("train", "val", "nc")):
         return Kind.YOLO
     if isinstance(document.get("annotations"), list) and isinstance(document.get("images"), list):
         return Kind.COCO
-    return Kind.SCHEMA if "$schema" in keys or "$defs" in keys else None
+    if "$schema" in keys or "$defs" in keys:
+        return Kind.SCHEMA
+    model: Any = model_of()
+    if isinstance(model, HasDialect) and model.DIALECT.recognises(document):
+        return Kind.DIALECT
+    names = ("raysearch", *(model.model_fields if model is not None else ()))
+    return Kind.CONFIG if any(isinstance(document.get(name), Mapping) for name in names) else None
 
 
 def check_kind(path: Path, source: str, wanted: Kind) -> None:
@@ -133,9 +155,11 @@ def check_kind(path: Path, source: str, wanted: Kind) -> None:
         raise InputError([_wrong_kind(path, source, wanted, found)])
 
 
-def _wrong_kind(path: Path, source: str, wanted: Kind, found: Kind) -> Fault:
+def _wrong_kind(path: Path, source: str, wanted: Kind, found: Kind, model_of: ModelOf = _default_model) -> Fault:
     fixes = filter(None, (_in_its_place(path, source, wanted, found), _use(source, wanted, found)))
-    return Fault(source, f"is {found}, and {wanted} is needed here", "; ".join(fixes))
+    model: Any = model_of() if found is Kind.DIALECT else None
+    name = f"a config of {model.DIALECT.programs}" if isinstance(model, HasDialect) else str(found)
+    return Fault(source, f"is {name}, and {wanted} is needed here", "; ".join(fixes))
 
 
 def _is_space(document: Mapping[Any, Any]) -> bool:
@@ -207,7 +231,7 @@ def _use(source: str, wanted: Kind, found: Kind) -> str:
     match found:
         case Kind.SPACE:
             return f"`raysearch run {given}` searches it"
-        case Kind.CONFIG | Kind.OPENSEG:
+        case Kind.CONFIG | Kind.DIALECT:
             return f"`raysearch train {given}` trains it, and a space file with `config: {source}` searches around it"
         case Kind.SWEEP:
             return f"`raysearch convert {given} --out space.yaml` makes a space file of it"

@@ -5,7 +5,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +15,9 @@ from pydantic import BaseModel
 
 from raysearch.errors import Fault, InputError
 from trainables.spelling import closest
+
+DEFAULT_TRAINABLE = "trainables.contrastive_segmentation:ContrastiveSegmentation"
+"""Reference of the trainable of a space file that names none."""
 
 _FORMS = "write package.module:Name or file.py:Name"
 
@@ -32,8 +35,13 @@ class LoadedTrainable:
     """Its `METRICS`, the names of all reported metrics."""
     preflight: Callable[[Any], list[str]] | None
     is_function: bool
+    """True for a function, False for a class."""
     source_file: Path | None
     """File from which it was loaded; None if the reference names a package."""
+
+    def config_of(self, values: Mapping[str, Any]) -> Any:
+        """Return a nested config as the trainable's methods take it: as its `Config`, or as it is without one."""
+        return values if self.config_model is None else self.config_model.model_validate(values, by_name=True)
 
 
 def load_trainable(reference: str, base_dir: Path) -> LoadedTrainable:
@@ -48,10 +56,11 @@ def load_trainable(reference: str, base_dir: Path) -> LoadedTrainable:
     target = getattr(module, attribute, None)
     if not (inspect.isclass(target) or inspect.isfunction(target)):
         raise _wrong_name(reference, module, attribute)
+    model = _config_model(reference, target)
     return LoadedTrainable(
         name=reference,
         target=target,
-        config_model=_config_model(reference, target),
+        config_model=model,
         metrics=_metrics(reference, target),
         preflight=getattr(target, "preflight", None),
         is_function=not inspect.isclass(target),

@@ -12,10 +12,8 @@ from raysearch.errors import Fault, InputError
 from raysearch.search.warm_start import read_prior
 from raysearch.space.parameters import combinations, probes, with_gates_open
 from raysearch.space.spec import SearchSpec
-from trainables.config import Config
-from trainables.data.preflight import inspect
 from trainables.dotted_paths import with_values
-from trainables.protocol import ChecksCombinations
+from trainables.protocol import ChecksCombinations, ChecksSplit
 
 
 def preflight(spec: SearchSpec) -> list[str]:
@@ -116,9 +114,11 @@ def _faults_of_test_images(spec: SearchSpec) -> list[Fault]:
     """Return the faults of the test images, if the search will be confirmed on them."""
     if spec.search.confirm is None or spec.search.confirm.split != "test":
         return []
-    data = Config.model_validate(spec.config).data  # only a search with this config can be confirmed
+    target: Any = spec.trainable.target
+    if not isinstance(target, ChecksSplit):
+        return []
     try:
-        inspect(data, data.augmentation.crop_size, ("test",))
+        target.check_split(spec.trainable.config_of(spec.config), "test")
     except InputError as error:
         return [Fault(f"search.confirm.split: test: {fault.where}", fault.what, fault.fix) for fault in error.faults]
     return []

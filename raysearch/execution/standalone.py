@@ -1,153 +1,210 @@
-"""Trains, scores and predicts with one config outside a search, such as an exported one."""
+"""Trains and scores one config outside a search, for example an exported one."""
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow.parquet as pq
-import torch
+from pydantic import BaseModel
+from ray.train._internal.storage import StorageContext
+from ray.tune.result import RESULT_DUPLICATE
 
+from raysearch.config.config_files import ORIGIN
 from raysearch.config.documents import Kind, check_kind
-from raysearch.config.strict_yaml import read_mapping
-from raysearch.errors import Fault, InputError
+from raysearch.config.trainable_loading import DEFAULT_TRAINABLE, LoadedTrainable
+from raysearch.config.values import dumped
+from raysearch.errors import Fault, InputError, WorkError
+from raysearch.execution.built_trainable import build, finish, load, metrics_of, save, seed_process
 from raysearch.history.metric_names import entry_of, with_entries
+from raysearch.history.run_dir import STATE_FILE
 from raysearch.history.tables import write_reports
-from trainables import scoring
 from trainables.atomic_files import recover_folder, replaced_folder, write_text
-from trainables.config import Config
-from trainables.data.output_folder import new_folder
-from trainables.data.preflight import inspect, notices
-from trainables.metrics import ConfusionMatrix
-from trainables.models import Segmenter
-from trainables.prediction import Ids, predict_images, readable_images
-from trainables.preflight import preflight
-from trainables.protocol import Progress
-from trainables.trainer import METRICS, MODEL_FILE, Trainer
+from trainables.protocol import (
+    ITERATION,
+    ITERATIONS_SHARED,
+    ChecksSplit,
+    Evaluates,
+    HasBudget,
+    HasMetricEntries,
+    Progress,
+    TellsIterations,
+)
 
 Say = Callable[[str], None]
 
 
 def _unseen(done: int, total: int) -> None:
-    """Ignore the progress."""
+    """Do nothing, for work whose progress nobody watches."""
 
 
-def metric_of(path: Path) -> str:
-    """Return the metric by which a search selected a config file; mIoU for a config written by hand."""
-    document, _ = read_mapping(path.expanduser(), str(path))
-    origin = document.get("raysearch")
-    return str(origin.get("metric", "miou")) if isinstance(origin, dict) else "miou"
+class _LocalStorage(StorageContext):  # type: ignore[misc]
+    """The storage of a training without Ray, where Tune would ask a Ray session for a folder."""
+
+    def _get_session_path(self) -> str:
+        return str(self.storage_fs_path)
 
 
-def train(config: Config, out: Path, *, metric: str = "miou", say: Say = print, progress: Progress = _unseen) -> float:
-    """Train a config to its full budget; an interrupted training in `out` resumes from its last report.
+def train(
+    trainable: LoadedTrainable,
+    config: Any,
+    out: Path,
+    *,
+    metric: str,
+    seed: int = 0,
+    max_iters: int | None = None,
+    say: Say = print,
+    progress: Progress = _unseen,
+) -> float:
+    """Train a config to its full budget; an interrupted training in `out` continues from its last report.
 
-    At every report, `config.json`, `results.parquet` and `checkpoint/` are written to `out`, and `progress` receives
-    the iterations.
+    Writes `config.json`, `results.parquet` and `checkpoint/` into `out`, at every report.
+
+    Args:
+        trainable: What is trained.
+        config: The config, as the trainable's methods take it.
+        out: Folder to write.
+        metric: Name of the number that becomes `value` in the table.
+        seed: Seed of the process, for trainables that do not seed themselves.
+        max_iters: The full budget, if the config does not know it. Without one, the trainable ends the training.
+        say: Function that receives notices and a line for each report.
+        progress: Function that is called with the trained iterations and the full budget.
 
     Returns:
         The value of the metric at the last report.
 
     Raises:
-        InputError: `out` holds another training, or the dataset or the network's weights have faults.
+        InputError: `out` holds another training, the trainable reports no such metric, or its preflight found a fault.
+        WorkError: the trainable ended without a report.
     """
-    for notice in preflight(config):
-        say(f"note: {notice}")
-    config_file, results, checkpoint = out / "config.json", out / "results.parquet", out / "checkpoint"
-    text = json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
+    if trainable.preflight is not None:
+        for notice in trainable.preflight(config):
+            say(f"note: {notice}")
+    results, checkpoint = out / "results.parquet", out / "checkpoint"
+    values = dumped(config) if isinstance(config, BaseModel) else dict(config)
+    _claim(out, config_text(trainable, values))
+    lists = config.metric_entries() if isinstance(config, HasMetricEntries) else {}
+    entry = entry_of(metric, trainable.metrics, lists)
+    budget = max_iters if (own := own_budget(config)) is None else own
+    rows: list[dict[str, Any]] = []
+    state = {"iteration": 0, "num_reports": 0, "training_iteration": 0, "done": False}
+    seed_process(seed)
+    with TemporaryDirectory() as scratch:
+        built = build(trainable.target, values, _LocalStorage(scratch, "train", trial_dir_name="train"))
+        try:
+            recover_folder(checkpoint)
+            if checkpoint.is_dir() and results.exists():
+                rows = pq.read_table(results).to_pylist()
+                state = _state_of(checkpoint, rows)
+                load(built, checkpoint, state["training_iteration"])
+                rows = [row for row in rows if row["iteration"] <= state["iteration"]]
+                say(f"going on at iteration {state['iteration']}")
+            if isinstance(built, TellsIterations) and budget is not None:
+                built.tell_iterations(lambda iteration: progress(iteration, budget))
+            while not (state["done"] or (budget is not None and state["iteration"] >= budget)):
+                result = built.train()
+                if RESULT_DUPLICATE in result:
+                    break
+                report = with_entries(metrics_of(result), {} if entry is None else {metric: entry})
+                if metric not in report:
+                    reported = ", ".join(sorted(report)) or "nothing"
+                    raise InputError([Fault(metric, "is not reported", f"{trainable.name} reports {reported}")])
+                value = report.pop(metric)
+                report.pop(ITERATIONS_SHARED, None)
+                state["num_reports"] += 1
+                state |= {
+                    "iteration": int(report.pop(ITERATION, state["num_reports"])),
+                    "training_iteration": built._iteration,
+                    "done": bool(result.get("done", False)),
+                }
+                rows.append({"trial": 0, "iteration": state["iteration"], "value": value, **report})
+                write_reports(rows, results)
+                _write_checkpoint(built, checkpoint, state)
+                if budget is not None:
+                    progress(state["iteration"], budget)
+                of = "" if budget is None else f"/{budget}"
+                say(f"iteration {state['iteration']}{of}  {metric} {value:.4f}")
+        finally:
+            finish(built)
+    if not rows:
+        raise WorkError(f"{trainable.name} ended without a report")
+    return float(rows[-1]["value"])
+
+
+def own_budget(config: Any) -> int | None:
+    """Return the full budget that a config knows; a field of the same name does not count."""
+    return config.max_iters() if isinstance(config, HasBudget) and callable(config.max_iters) else None
+
+
+def config_text(trainable: LoadedTrainable, values: Mapping[str, Any]) -> str:
+    """Return the content of the `config.json` of a training, which names its trainable unless it is the default one."""
+    origin = {} if trainable.name == DEFAULT_TRAINABLE else {ORIGIN: {"trainable": trainable.name}}
+    return json.dumps({**values, **origin}, indent=2) + "\n"
+
+
+def _claim(out: Path, text: str) -> None:
+    """Write the config into the folder of a training, unless it is there.
+
+    Raises:
+        InputError: the folder holds something else.
+    """
+    config_file = out / "config.json"
     if not config_file.exists():
-        if results.exists() or checkpoint.exists():
+        if (out / "results.parquet").exists() or (out / "checkpoint").exists():
             raise InputError([Fault(str(out), "holds results of something else", "name another --out")])
         out.mkdir(parents=True, exist_ok=True)
         write_text(config_file, text)
     elif config_file.read_text(encoding="utf-8") != text:
         raise InputError([Fault(str(out), "holds the training of another config", "name another --out")])
-    entry = entry_of(metric, METRICS, config.metric_entries())
-    trainer = Trainer(config)
-    rows: list[dict[str, Any]] = []
-    recover_folder(checkpoint)
-    if (checkpoint / MODEL_FILE).exists() and results.exists():
-        trainer.load(checkpoint)
-        rows = [row for row in pq.read_table(results).to_pylist() if row["iteration"] <= trainer.iteration]
-        say(f"going on at iteration {trainer.iteration}")
-    trainer.after_iteration = lambda iteration: progress(iteration, config.train.max_iters)
-    while not trainer.done:
-        report = with_entries(trainer.run_to_report(), {} if entry is None else {metric: entry})
-        value = report.pop(metric)
-        rows.append({"trial": 0, "iteration": report.pop("iteration"), "value": value, **report})
-        write_reports(rows, results)
-        with replaced_folder(checkpoint) as part:
-            trainer.save(part)
-        say(f"iteration {trainer.iteration}/{config.train.max_iters}  {metric} {value:.4f}")
-    return float(rows[-1]["value"])
 
 
-def score(
-    config: Config,
+def _write_checkpoint(built: Any, checkpoint: Path, state: Mapping[str, Any]) -> None:
+    """Replace the checkpoint; there is none of a trainable that writes none."""
+    with replaced_folder(checkpoint) as part:
+        is_written = save(built, part)
+        if is_written:
+            (part / STATE_FILE).write_text(json.dumps(state), encoding="utf-8")
+    if not is_written:
+        shutil.rmtree(checkpoint)
+
+
+def _state_of(checkpoint: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return where a training stood at its checkpoint; before version 0.2 that was at the last row of the table."""
+    file = checkpoint / STATE_FILE
+    if file.is_file():
+        state: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return state
+    return {
+        "iteration": rows[-1]["iteration"],
+        "num_reports": len(rows),
+        "training_iteration": len(rows),
+        "done": False,
+    }
+
+
+def evaluate(
+    trainable: LoadedTrainable,
+    config: Any,
     checkpoint: Path,
     *,
     split: str = "val",
-    folder: Path | None = None,
     say: Say = print,
     progress: Progress = _unseen,
-) -> ConfusionMatrix:
-    """Score a checkpoint's network on a split of the config's own dataset or of another dataset folder.
-
-    `progress` receives the number of images.
+) -> Mapping[str, Any]:
+    """Return the scores of a checkpoint on a split; `progress` takes examples.
 
     Raises:
-        InputError: there is no checkpoint, it does not fit the config, or the dataset has faults.
+        InputError: the trainable cannot score a checkpoint, there is none, it does not fit the config, or the examples
+            cannot be read.
     """
-    if folder is not None:
-        data = config.data.model_copy(update={"dir": str(folder.expanduser().absolute())})
-        config = config.model_copy(update={"data": data})
-    for notice in notices(inspect(config.data, config.data.augmentation.crop_size, (split,)), config.data):
-        say(f"note: {notice}")
+    target: Any = trainable.target
+    if not isinstance(target, Evaluates):
+        fix = "declare evaluate (see the guide on your own trainer)"
+        raise InputError([Fault(trainable.name, "has no evaluate, so that it cannot score a checkpoint", fix)])
     check_kind(checkpoint, str(checkpoint), Kind.CHECKPOINT)
-    return scoring.score(config, checkpoint, split, progress)
-
-
-def predict(
-    config: Config,
-    checkpoint: Path,
-    images: Path,
-    out: Path,
-    *,
-    ids: Ids = "raw",
-    with_overlay: bool = False,
-    progress: Progress = _unseen,
-) -> int:
-    """Write the predictions of a checkpoint's network for every image of a folder, as `predict_images` does.
-
-    Args:
-        config: Config with which the checkpoint was trained.
-        checkpoint: Folder of the checkpoint.
-        images: Folder of images.
-        out: Absent or empty folder; it only appears when it is complete.
-        ids: Meaning of the pixels in the written labels.
-        with_overlay: Also write the classes in colour over each image.
-        progress: Function that receives the number of finished images and the number of all images.
-
-    Returns:
-        The number of images.
-
-    Raises:
-        InputError: there is no checkpoint, it does not fit the config, an image cannot be read, or `out` is not empty.
-    """
-    with new_folder(out, images) as folder:
-        paths = readable_images(images, config.data)
-        network, device = load_network(config, checkpoint)
-        written = predict_images(network, paths, folder, config, device=device, ids=ids, with_overlay=with_overlay)
-        for done, _ in enumerate(written, start=1):
-            progress(done, len(paths))
-    return len(paths)
-
-
-def load_network(config: Config, checkpoint: Path) -> tuple[Segmenter, torch.device]:
-    """Return a checkpoint's network on the device of its config, in a process set up as for its training.
-
-    Raises:
-        InputError: there is no checkpoint, it does not fit the config, or there is no such device.
-    """
-    check_kind(checkpoint, str(checkpoint), Kind.CHECKPOINT)
-    return scoring.load_network(config, checkpoint)
+    if isinstance(target, ChecksSplit):
+        for notice in target.check_split(config, split):
+            say(f"note: {notice}")
+    return target.evaluate(config, checkpoint, split, progress)

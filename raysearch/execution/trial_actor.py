@@ -5,13 +5,10 @@ process with its imports and caches but nothing of the trial before; it writes c
 turns every way a trial can end into a report, so that the actor survives.
 """
 
-import copy
 import gc
 import json
 import math
 import os
-import pickle
-import random
 import shutil
 import socket
 import sys
@@ -19,22 +16,19 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-from ray import cloudpickle, tune
-from ray.train._internal.session import get_session, shutdown_session
+from ray import tune
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 from ray.tune.result import RESULT_DUPLICATE
-from ray.tune.trainable import FunctionTrainable, wrap_function
-from ray.tune.utils import flatten_dict
 
 from raysearch.errors import InputError
 from raysearch.execution import memory
+from raysearch.execution.built_trainable import build, finish, load, metrics_of, save, seed_process
 from raysearch.history.events import Ended, Halted, Mode, Report
 from raysearch.history.metric_names import Entry, with_entries
+from raysearch.history.run_dir import STATE_FILE
 from raysearch.search import environment
 from raysearch.search.work import Assignment
 from raysearch.space.spec import SearchSpec
@@ -43,33 +37,6 @@ from trainables.protocol import CONFIG_USED, ITERATION, SharesBeginning
 
 EVENT = "raysearch"
 """Key of a Tune result under which the wrapper's event travels: a `Report`, an `Ended` or a `Halted`."""
-
-_STATE_FILE = "raysearch_state.json"
-_DICT_FILE = "checkpoint.pkl"
-
-_AUTO_FILLED = frozenset(
-    {
-        "checkpoint_dir_name",
-        "config",
-        "date",
-        "done",
-        "episodes_total",
-        "hostname",
-        "iterations_since_restore",
-        "node_ip",
-        "pid",
-        "should_checkpoint",
-        "time_since_restore",
-        "time_this_iter_s",
-        "time_total_s",
-        "timestamp",
-        "timesteps_since_restore",
-        "timesteps_total",
-        "training_iteration",
-        "trial_id",
-    }
-)
-"""Keys that Tune adds to every result."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +163,7 @@ class TrialActor(tune.Trainable):
         seed = config.get("seed")
         self._defaults.restore(self.context.seed if seed is None else seed)
         try:
-            self._trainable = _build(self.context.trainable, self._given, self._storage)
+            self._trainable = build(self.context.trainable, self._given, self._storage)
             self._restore(config["reports"])
             self._ending = self._beyond_limit()
         except Exception as error:
@@ -206,10 +173,7 @@ class TrialActor(tune.Trainable):
         trainable, self._trainable = self._trainable, None
         if trainable is not None:
             try:
-                if isinstance(trainable, FunctionTrainable):
-                    _finish_function()
-                else:
-                    trainable.cleanup()
+                finish(trainable)
             except Exception:
                 traceback.print_exc()
         del trainable
@@ -245,7 +209,7 @@ class TrialActor(tune.Trainable):
     def _take(self, result: dict[str, Any]) -> Report | Ended:
         metric, result = self.context.metric, with_entries(result, self.context.entries)
         if metric not in result:
-            reported = ", ".join(sorted(_metrics(result))) or "nothing"
+            reported = ", ".join(sorted(metrics_of(result))) or "nothing"
             return Ended("failed", f"it reported no {metric}, only {reported}")
         difference = _first_difference(self._given, result.get(CONFIG_USED))
         if difference is not None:
@@ -256,7 +220,7 @@ class TrialActor(tune.Trainable):
         self._num_reports += 1
         iteration = int(result.get(ITERATION, self._num_reports))
         value = float(result[metric])
-        metrics = {name: number for name, number in _metrics(result).items() if name not in (metric, ITERATION)}
+        metrics = {name: number for name, number in metrics_of(result).items() if name not in (metric, ITERATION)}
         if not math.isfinite(value):
             return Ended("infeasible", f"{metric} is {value} at iteration {iteration}")
         checkpoint = self._save(iteration)
@@ -345,23 +309,11 @@ class TrialActor(tune.Trainable):
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         assert self._trainable is not None
-        if isinstance(self._trainable, FunctionTrainable):
-            saved = self._trainable._last_training_result
-            if saved is None or saved.checkpoint is None:
-                shutil.rmtree(part)
-                return None
-            with saved.checkpoint.as_directory() as folder:
-                shutil.copytree(folder, part, dirs_exist_ok=True)
-        else:
-            try:
-                saved = self._trainable.save_checkpoint(str(part))
-            except NotImplementedError:
-                shutil.rmtree(part)
-                return None
-            if isinstance(saved, dict):
-                (part / _DICT_FILE).write_bytes(cloudpickle.dumps(saved))
+        if not save(self._trainable, part):
+            shutil.rmtree(part)
+            return None
         state = {"num_reports": self._num_reports, "training_iteration": self._trainable._iteration}
-        (part / _STATE_FILE).write_text(json.dumps(state))
+        (part / STATE_FILE).write_text(json.dumps(state))
         put_folder(part, self._folder / name)
         return name
 
@@ -371,7 +323,7 @@ class TrialActor(tune.Trainable):
         Nothing is deleted yet: Ray may set a trial up in a second actor, which never takes a step, while the first one
         already writes checkpoints.
         """
-        known = [report for report in reports if (self._folder / report[2] / _STATE_FILE).is_file()]
+        known = [report for report in reports if (self._folder / report[2] / STATE_FILE).is_file()]
         if not known:
             return
         _, _, self._last = max(known)
@@ -382,13 +334,7 @@ class TrialActor(tune.Trainable):
         state = _read_state(folder)
         self._num_reports = state["num_reports"]
         assert self._trainable is not None
-        self._trainable._iteration = state["training_iteration"]
-        if isinstance(self._trainable, FunctionTrainable):
-            get_session().loaded_checkpoint = tune.Checkpoint.from_directory(str(folder))
-        elif (folder / _DICT_FILE).is_file():
-            self._trainable.load_checkpoint(pickle.loads((folder / _DICT_FILE).read_bytes()))
-        else:
-            self._trainable.load_checkpoint(str(folder))
+        load(self._trainable, folder, state["training_iteration"])
 
     def _drop_superseded_checkpoints(self) -> None:
         """Keep the last and the best; called when the search has the last report on record."""
@@ -401,45 +347,8 @@ class TrialActor(tune.Trainable):
 
 
 def _read_state(folder: Path) -> dict[str, int]:
-    state: dict[str, int] = json.loads((folder / _STATE_FILE).read_text())
+    state: dict[str, int] = json.loads((folder / STATE_FILE).read_text())
     return state
-
-
-def _build(trainable: Any, config: dict[str, Any], storage: Any) -> tune.Trainable:
-    cls = trainable if isinstance(trainable, type) else wrap_function(trainable)
-    built: tune.Trainable = cls(config=copy.deepcopy(config), storage=storage)
-    return built
-
-
-def _finish_function() -> None:
-    """Let the thread of a function end; it waits inside its last report, or has returned."""
-    session = get_session()
-    if session is None:
-        return
-    try:
-        session.finish(timeout=None)
-    finally:
-        shutdown_session()
-
-
-def _metrics(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The numbers, and lists of numbers, that the trainable itself reported; nested ones joined by a slash."""
-    ours = {key: value for key, value in result.items() if key not in _AUTO_FILLED and key != CONFIG_USED}
-    return {key: _plain(value) for key, value in flatten_dict(ours).items() if _plain(value) is not None}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if isinstance(value, bool | np.bool_):
-        return bool(value)
-    if isinstance(value, Integral):
-        return int(value)
-    if isinstance(value, Real):
-        return float(value)
-    if isinstance(value, list | tuple) and value and all(isinstance(v, Real) for v in value):
-        return [float(v) for v in value]
-    return None
 
 
 def _first_difference(given: Any, used: Any, path: str = "") -> str | None:
@@ -471,12 +380,10 @@ class _ProcessDefaults:
         for name in set(os.environ) - set(self._environ):
             del os.environ[name]
         os.environ.update(self._environ)
-        random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002 - the global state is what a trainable may draw from
+        seed_process(seed)
         torch = sys.modules.get("torch")
         if torch is not None:
             torch.set_default_dtype(torch.float32)
             torch.set_grad_enabled(True)
             torch.use_deterministic_algorithms(False)
             torch.set_num_threads(int(self._environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
-            torch.manual_seed(seed)

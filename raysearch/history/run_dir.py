@@ -10,6 +10,9 @@ from pathlib import Path
 from raysearch.config.documents import JOURNAL_FILE, Kind, check_kind
 from raysearch.errors import Fault, InputError
 
+STATE_FILE = "raysearch_state.json"
+"""File that a checkpoint holds beside those of the trainable: where the training stood."""
+
 
 @dataclass(frozen=True)
 class RunDir:

@@ -56,7 +56,7 @@ from raysearch.results.predictions import read_predictions
 from raysearch.schedulers import rungs_of
 from raysearch.space.spec import SearchSpec
 from trainables.atomic_files import write_text
-from trainables.config import Config
+from trainables.protocol import Evaluates
 
 PANELS: tuple[tuple[str, Callable[[SearchView], list[Part]]], ...] = (
     ("Winner", winner.panel),
@@ -95,10 +95,6 @@ def write_report(history: History, spec: SearchSpec, run_dir: RunDir) -> Path:
 
 def search_view(history: History, spec: SearchSpec, run_dir: RunDir) -> SearchView:
     """Return the data that the panels are drawn from."""
-    commands = (
-        command_line("train", run_dir.best_config),
-        command_line("evaluate", run_dir.best_config, "--checkpoint", run_dir.best_checkpoint),
-    )
     confirmation = read_confirmation(run_dir, history)
     return SearchView(
         history=history,
@@ -106,7 +102,7 @@ def search_view(history: History, spec: SearchSpec, run_dir: RunDir) -> SearchVi
         rungs=rungs_of(spec, history),
         max_iters=spec.max_iters,
         best=best_document(history, spec, confirmation),
-        commands=commands if spec.trainable.config_model is Config else (),  # `train` accepts no other config
+        commands=_commands(spec, run_dir),
         confirmation=confirmation,
         entries=spec.metric_entries(),
         cpu=spec.resources.cpu,
@@ -117,14 +113,28 @@ def search_view(history: History, spec: SearchSpec, run_dir: RunDir) -> SearchVi
     )
 
 
+def _commands(spec: SearchSpec, run_dir: RunDir) -> tuple[str, ...]:
+    """Return the command lines that train the best config, and score its checkpoint if the trainable can do that."""
+    train = command_line("train", run_dir.best_config)
+    target: Any = spec.trainable.target
+    if not isinstance(target, Evaluates):
+        return (train,)
+    return (train, command_line("evaluate", run_dir.best_config, "--checkpoint", run_dir.best_checkpoint))
+
+
 def _hashes(run_dir: RunDir) -> tuple[tuple[str, str], ...]:
     """Return the hashes of the files that the run was made from, and of the best weights."""
     hashed = []
-    for path in (run_dir.space, run_dir.journal, run_dir.best_checkpoint / "model.pt"):
+    for path in (run_dir.space, run_dir.journal, *_weights(run_dir)):
         if path.is_file():
             with path.open("rb") as file:
                 hashed.append((str(path.relative_to(run_dir.root)), hashlib.file_digest(file, "sha256").hexdigest()))
     return tuple(hashed)
+
+
+def _weights(run_dir: RunDir) -> list[Path]:
+    """Return the files of the best checkpoint, without its config."""
+    return sorted(path for path in run_dir.best_checkpoint.rglob("*") if path.name != "config.json")
 
 
 def render_page(view: SearchView, name: str) -> str:

@@ -40,7 +40,8 @@ def reproduce_parts(info: ReproduceInfo | None) -> list[Part]:
         return [Text("There is no best config before the first report.")]
     parts: list[Part] = []
     if info.commands:
-        parts += [Text("Train the best config to its full budget, or score its checkpoint:")]
+        score = ", or score its checkpoint" if len(info.commands) > 1 else ""
+        parts += [Text(f"Train the best config to its full budget{score}:")]
         parts += [Code("\n".join(info.commands))]
     fixed = [("seed", info.seed), ("CPU threads", info.num_threads)]
     told = ", ".join(f"{name} {value}" for name, value in fixed if value is not None)

@@ -13,20 +13,20 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from raysearch.config.config_tree import ConfigTree
+from raysearch.config.config_files import ORIGIN
+from raysearch.config.seed_and_threads import seed_of, threads_of
+from raysearch.config.trainable_loading import DEFAULT_TRAINABLE
 from raysearch.errors import Fault, InputError
 from raysearch.history.events import Report
 from raysearch.history.history import History, TrialHistory, read_history
 from raysearch.history.pareto import pareto_set
-from raysearch.history.run_dir import RunDir
+from raysearch.history.run_dir import STATE_FILE, RunDir
 from raysearch.history.tables import pareto_table, write_table
 from raysearch.results.confirmation import Confirmation, confirmed_entry, read_confirmation, winning_trial
 from raysearch.space.parsing import load_space
 from raysearch.space.spec import SearchSpec
 from trainables.atomic_files import recover_folder, replaced_folder, write_text
-from trainables.config import Config
-from trainables.openseg.dialect import BLOCK
-from trainables.openseg.writer import command_line, write_openseg
+from trainables.protocol import HasBudget, NamesResumeFiles, WritesDialect
 
 _PACKAGES = ("raysearch", "ray", "optuna", "torch", "torchvision", "timm", "albumentations", "numpy")
 
@@ -48,7 +48,7 @@ def write_best(history: History, spec: SearchSpec, run_dir: RunDir) -> None:
         source = run_dir.trial(winner.number) / best.checkpoint
         if confirmation is not None and winner is not history.best_trial() and not source.is_dir():
             source = run_dir.confirm_training(winner.number, confirmation.seeds[0]) / "checkpoint"
-        _replace_folder(source, run_dir.best_checkpoint)
+        _replace_folder(source, run_dir.best_checkpoint, _resume_files(spec))
 
 
 def write_pareto_set(history: History, spec: SearchSpec, run_dir: RunDir) -> None:
@@ -101,57 +101,36 @@ def no_best(history: History, run_dir: RunDir) -> InputError:
 
 
 @dataclass(frozen=True)
-class OpensegExport:
-    """The best config of a run as a file of the openseg dialect."""
+class DialectExport:
+    """The best config of a run as a file of another program."""
 
     text: str
     flags: str
-    """Flags that the original trainer needs beside the file."""
+    """Flags that the other program needs beside the file."""
     unsaid: tuple[str, ...]
-    """Dotted paths of the values in use that the original trainer does not support."""
+    """Dotted paths of the values in use that the other program does not know."""
 
 
-def best_openseg(run_dir: RunDir) -> OpensegExport:
-    """Return the best config of a run as a JSON file for the trainer of openseg and ContrastiveSeg.
+def best_in_dialect(run_dir: RunDir, name: str) -> DialectExport:
+    """Return the best config of a run as a file of the dialect of this name.
 
     Raises:
-        InputError: the folder is not that of a run, no trial has reported yet, the run used another trainable, or its
-            dataset cannot be read, which the class weights need.
+        InputError: the folder is no run, no trial has reported yet, the run's config does not know the dialect, or
+            something that the file must hold cannot be read.
     """
     spec = load_space(run_dir.space)
-    if not ConfigTree(spec.trainable.config_model).takes_openseg:
-        what = f"{spec.trainable.name} has a config of its own, which an openseg file cannot hold"
+    target: Any = spec.trainable.target
+    if not isinstance(target, WritesDialect) or name != target.DIALECT_NAME:
+        what = f"{spec.trainable.name} has a config of its own, which an {name} file cannot hold"
         raise InputError([Fault(str(run_dir.root), what, "leave --format out")])
     history = read_history(run_dir.journal)
     document = best_document(history, spec, read_confirmation(run_dir, history))
     if document is None:
         raise no_best(history, run_dir)
-    origin = document.pop("raysearch")
-    config = Config.model_validate(document)
-    written = write_openseg(config, _class_weights(config))
-    block = written.pop(BLOCK, {})
-    unused = config.unused()
-    return OpensegExport(
-        text=json.dumps({**written, BLOCK: {**origin, **block}}, indent=2) + "\n",
-        flags=command_line(config),
-        unsaid=tuple(path for path in block if not any(f"{path}.".startswith(f"{other}.") for other in unused)),
-    )
-
-
-def _class_weights(config: Config) -> list[float] | None:
-    """Compute the weight of every class from the training pixels, as the trainer does; None if no scheme is used.
-
-    Raises:
-        InputError: the scheme needs the dataset, and it cannot be read.
-    """
-    from trainables.data import open_split, training_pixel_counts
-    from trainables.losses import cross_entropy_weights
-
-    if config.loss.ce_weight_power == 0.0 or isinstance(config.loss.ce_weights, tuple):
-        return None
-    counts = training_pixel_counts(open_split(config.data, "train"), config.data)
-    weights = cross_entropy_weights(config.loss, counts)
-    return None if weights is None else weights.tolist()
+    origin = document.pop(ORIGIN)
+    written = target.write_dialect(spec.trainable.config_of(document))
+    content = {**written.document, ORIGIN: {**origin, **written.document.get(ORIGIN, {})}}
+    return DialectExport(json.dumps(content, indent=2) + "\n", written.flags, written.unsaid)
 
 
 def best_document(
@@ -164,7 +143,7 @@ def best_document(
         return None
     document = _document(winner, best, history, spec)
     if confirmation is not None:
-        document["raysearch"]["confirmed"] = confirmed_entry(confirmation, spec.objectives[0].metric, history)
+        document[ORIGIN]["confirmed"] = confirmed_entry(confirmation, spec.objectives[0].metric, history)
     return document
 
 
@@ -173,26 +152,36 @@ def _document(trial: TrialHistory, best: Report, history: History, spec: SearchS
     config = spec.trial_config({} if trial.is_default else trial.values)
     default = next((trial for trial in history.trials if trial.is_default), None)
     default_best = default.best(history.mode) if default else None
-    train = config.get("train")
-    train = train if isinstance(train, dict) else {}
+    model = spec.trainable.config_model
+    seed, threads = seed_of(model, config), threads_of(model, config)
     metrics = [objective.metric for objective in spec.objectives]
     several = dict(zip(metrics, history.values_at(trial, best), strict=True)) if history.further else None
     return {
         **config,
-        "raysearch": {
+        ORIGIN: {
             "metric": metrics[0],
             "value": best.value,
             **({"objectives": several} if several else {}),
             "iteration": best.iteration,
             "trial": trial.number,
-            "seed": train.get("seed", spec.search.seed),
+            "seed": spec.search.seed if seed is None else seed.value,
             "default_value": default_best.value if default_best else None,
-            "num_threads": train.get("num_threads"),
+            "num_threads": None if threads is None else threads.value,
+            **_of_other_trainable(spec),
             "space_sha256": spec.sha256(),
             "versions": versions(),
             **({"breaks": broken} if (broken := list(trial.broken(history.mode))) else {}),
         },
     }
+
+
+def _of_other_trainable(spec: SearchSpec) -> dict[str, Any]:
+    """Return what `train` needs beside a config of another trainable than the default one."""
+    trainable = spec.trainable
+    if trainable.name == DEFAULT_TRAINABLE:
+        return {}
+    is_budget_known = trainable.config_model is not None and issubclass(trainable.config_model, HasBudget)
+    return {"trainable": trainable.name, **({} if is_budget_known else {"max_iters": spec.max_iters})}
 
 
 def versions() -> dict[str, str]:
@@ -206,13 +195,17 @@ def versions() -> dict[str, str]:
     return found
 
 
-_PRIVATE_FILES = shutil.ignore_patterns("trainer.pt", "raysearch_state.json")
+def _resume_files(spec: SearchSpec) -> frozenset[str]:
+    """Return the names of the files in a checkpoint that only a resumed training needs."""
+    target: Any = spec.trainable.target
+    of_trainable = target.RESUME_FILES if isinstance(target, NamesResumeFiles) else frozenset()
+    return of_trainable | {STATE_FILE}
 
 
-def _replace_folder(source: Path, target: Path) -> None:
+def _replace_folder(source: Path, target: Path, left_out: frozenset[str]) -> None:
     """Replace `target` by the weights of a checkpoint, without the files that only a resumed training needs."""
     recover_folder(target)
     if not source.is_dir():
         return
     with replaced_folder(target) as part:
-        shutil.copytree(source, part, ignore=_PRIVATE_FILES, dirs_exist_ok=True)
+        shutil.copytree(source, part, ignore=shutil.ignore_patterns(*left_out), dirs_exist_ok=True)

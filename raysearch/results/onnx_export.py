@@ -1,35 +1,32 @@
-"""The network of a search or of a single training as an ONNX file."""
+"""The network of a search or of a training as an ONNX file, which the trainable writes."""
 
-import json
 from pathlib import Path
+from typing import Any
 
-from raysearch.config.config_files import load_config
-from raysearch.config.config_tree import ConfigTree
+from raysearch.config.config_files import load_trained_config
 from raysearch.errors import Fault, InputError, WorkError
-from raysearch.execution.standalone import load_network
 from raysearch.history.history import read_history
 from raysearch.history.run_dir import RunDir
 from raysearch.results.export import no_best
-from raysearch.space.parsing import load_space
-from trainables.config import Config
-from trainables.onnx_file import OnnxFile, UnequalScoresError, check_libraries, write_onnx
+from trainables.protocol import ExportsOnnx, OnnxFile
 
 
 def export_onnx(folder: Path, out: Path) -> OnnxFile:
     """Write the best network of a run, or the network in a folder of `train`, as an ONNX file.
 
     Raises:
-        InputError: a library is missing, or the folder has no such network.
+        InputError: the folder has no such network, the trainable cannot write it, or a library is missing.
         WorkError: the file computes other scores than the network.
     """
-    check_libraries()
     config_file, checkpoint = _trained(folder.expanduser())
-    config = load_config(config_file, Config)
-    network, _ = load_network(config, checkpoint)
-    origin = json.loads(config_file.read_text(encoding="utf-8")).get("raysearch")
+    trained = load_trained_config(config_file)
+    target: Any = trained.trainable.target
+    if not isinstance(target, ExportsOnnx):
+        what = f"{trained.trainable.name} has networks of its own, which only it can load"
+        raise InputError([Fault(str(folder), what, "export it with torch.onnx.export, or declare export_onnx")])
     try:
-        return write_onnx(network.cpu(), config, out.expanduser(), origin)
-    except UnequalScoresError as error:
+        return target.export_onnx(trained.config, checkpoint, out.expanduser(), trained.origin or None)
+    except RuntimeError as error:
         raise WorkError(str(error)) from None
 
 
@@ -39,10 +36,6 @@ def _trained(folder: Path) -> tuple[Path, Path]:
     if config.is_file() and checkpoint.is_dir():
         return config, checkpoint
     run_dir = RunDir.open(folder)
-    trainable = load_space(run_dir.space).trainable
-    if not ConfigTree(trainable.config_model).takes_openseg:
-        what = f"{trainable.name} has networks of its own, which only it can load"
-        raise InputError([Fault(str(folder), what, "export it with torch.onnx.export")])
     if not run_dir.best_config.is_file():
         raise no_best(read_history(run_dir.journal), run_dir)
     return run_dir.best_config, run_dir.best_checkpoint

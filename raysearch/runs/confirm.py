@@ -26,6 +26,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 
+from raysearch.config.config_files import ORIGIN
+from raysearch.config.seed_and_threads import seed_of
+from raysearch.config.trainable_loading import LoadedTrainable, load_trainable
 from raysearch.errors import Fault, InputError, WorkError
 from raysearch.execution import standalone
 from raysearch.execution.chatter import capture_warnings
@@ -40,9 +43,7 @@ from raysearch.space.parsing import load_space
 from raysearch.space.settings import ResourceSettings
 from raysearch.space.spec import SearchSpec
 from trainables.atomic_files import write_text
-from trainables.config import Config
-from trainables.data.preflight import inspect
-from trainables.preflight import preflight
+from trainables.protocol import ChecksSplit
 
 Say = Callable[[str], None]
 
@@ -54,7 +55,12 @@ class Training:
     number: int
     """Of the trial."""
     seed: int
-    config: Config
+    trainable: str
+    """Reference of the trainable, which a fresh process loads again."""
+    config: dict[str, Any]
+    """The nested config."""
+    max_iters: int
+    """The full budget."""
     folder: Path
     split: Split
     """The images that it is scored on at its end; its own reports are of the validation images."""
@@ -84,13 +90,28 @@ class Training:
         config_file = self.folder / "config.json"
         if not config_file.is_file():
             return False
-        if Config.model_validate_json(config_file.read_text(encoding="utf-8")) != self.config:
+        trainable = self.load()
+        written = json.loads(config_file.read_text(encoding="utf-8"))
+        written.pop(ORIGIN, None)
+        if trainable.config_of(written) != trainable.config_of(self.config):
             raise InputError([Fault(str(self.folder), "holds the training of another config", "move it away")])
         if self.divergence.is_file():
             return True
         report = self.last_report()
-        finished = report is not None and report["iteration"] == self.config.train.max_iters
+        finished = report is not None and report["iteration"] >= self.max_iters
         return finished and (self.split == "val" or self.test_scores.is_file())
+
+    def load(self) -> LoadedTrainable:
+        """Return the trainable."""
+        return load_trainable(self.trainable, Path())
+
+    def train(self, metric: str, say: Say) -> None:
+        """Train in this process, from where the training stands."""
+        trainable = self.load()
+        config = trainable.config_of(self.config)
+        standalone.train(
+            trainable, config, self.folder, metric=metric, seed=self.seed, max_iters=self.max_iters, say=say
+        )
 
     def last_report(self) -> dict[str, Any] | None:
         """The last report so far."""
@@ -114,7 +135,7 @@ class Training:
             "trial": self.number,
             "seed": self.seed,
             "value": value if is_whole else None,
-            "iteration": self.config.train.max_iters,
+            "iteration": self.max_iters,
             "split": self.split,
             "val_value": val_value if is_whole else None,
         }
@@ -150,8 +171,8 @@ def confirm(
     _check_counts({"--top": top, "--seeds": seeds, "--jobs": 1 if jobs is None else jobs})
     run_dir = RunDir.open(folder)
     spec = load_space(run_dir.space)
-    is_seed_searched = any(parameter.path == "train.seed" for parameter in spec.parameters)
-    what = obstacle(spec.trainable.config_model, is_seed_searched, spec.objectives[0].metric, split)
+    searched = [parameter.path for parameter in spec.parameters]
+    what = obstacle(spec.trainable, spec.config, searched, spec.objectives[0].metric, split)
     if what is not None:
         raise InputError([Fault(str(run_dir.root), *what)])
     with Journal(run_dir.journal):  # no resumed search and no second confirmation beside this one
@@ -253,14 +274,31 @@ def _trainings(
 ) -> list[Training]:
     """Seed by seed, every config with the same ones: those that follow the search's own."""
     trainings = []
-    searched = int(spec.config["train"]["seed"])
+    own = seed_of(spec.trainable.config_model, spec.config)
+    assert own is not None, "nothing keeps the search from being confirmed"
+    searched = int(own.value or 0)
     for seed in range(searched + 1, searched + 1 + num_seeds):
         for trial in trials:
             values = {} if trial.is_default else trial.values
-            config = Config.model_validate(spec.trial_config({**values, "train.seed": seed}))
+            config = spec.trial_config({**values, own.path: seed})
             folder = run_dir.confirm_training(trial.number, seed)
-            trainings.append(Training(trial.number, seed, config, folder, split))
+            training = Training(trial.number, seed, spec.trainable.name, config, _budget(spec, config), folder, split)
+            trainings.append(training)
     return trainings
+
+
+def _budget(spec: SearchSpec, config: dict[str, Any]) -> int:
+    """Return the full budget of a config.
+
+    Raises:
+        InputError: neither the config nor the scheduler knows it.
+    """
+    own = standalone.own_budget(spec.trainable.config_of(config))
+    max_iters = spec.max_iters if own is None else own
+    if max_iters is None:
+        what = "neither the config nor the scheduler says how long a training is"
+        raise InputError([Fault("scheduler.max_iters", what, "give the full budget in iterations")])
+    return max_iters
 
 
 def _train_all(trainings: Sequence[Training], metric: str, gpus: Sequence[str | None], say: Say) -> None:
@@ -310,13 +348,17 @@ def _preflight(trainings: Sequence[Training]) -> list[str]:
     notices: list[str] = []
     faults: list[Fault] = []
     for training in {training.number: training for training in trainings}.values():
+        trainable = training.load()
+        target: Any = trainable.target
+        config = trainable.config_of(training.config)
         try:
-            notices += preflight(training.config)
+            if trainable.preflight is not None:
+                notices += trainable.preflight(config)
         except InputError as error:
             faults += error.faults
         try:
-            if training.split == "test":
-                inspect(training.config.data, training.config.data.augmentation.crop_size, ("test",))
+            if training.split == "test" and isinstance(target, ChecksSplit):
+                target.check_split(config, "test")
         except InputError as error:
             faults += error.faults
     if faults:
@@ -357,7 +399,7 @@ def _train(training: Training, metric: str, gpu: str | None, messages: Connectio
             messages.send(("line", line))
 
     try:
-        standalone.train(training.config, training.folder, metric=metric, say=say)
+        training.train(metric, say)
         if training.split == "test":
             _score_test_images(training, say)
     except FloatingPointError as error:
@@ -371,10 +413,12 @@ def _train(training: Training, metric: str, gpu: str | None, messages: Connectio
 
 def _score_test_images(training: Training, say: Say) -> None:
     """Score the finished network on the test images, once."""
-    confusion = standalone.score(training.config, training.folder / "checkpoint", split="test", say=say)
-    scores = {"miou": float(confusion.miou()), "pixel_accuracy": float(confusion.pixel_accuracy())}
-    write_text(training.test_scores, json.dumps(scores) + "\n")
-    say(f"test images: miou {scores['miou']:.4f}")
+    trainable = training.load()
+    config = trainable.config_of(training.config)
+    scores = standalone.evaluate(trainable, config, training.folder / "checkpoint", split="test", say=say)
+    numbers = {name: value for name, value in scores.items() if isinstance(value, int | float)}
+    write_text(training.test_scores, json.dumps(numbers) + "\n")
+    say("test images: " + "  ".join(f"{name} {value:.4f}" for name, value in list(numbers.items())[:1]))
 
 
 def _log(folder: Path) -> Path:

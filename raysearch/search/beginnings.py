@@ -9,8 +9,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from raysearch.errors import InputError
 from raysearch.space.parameters import Parameter, probes, with_gates_open
 from raysearch.space.spec import SearchSpec
-from trainables.config import Config
-from trainables.shared_beginning import num_shared_iters, shared_key
+from trainables.protocol import NamesBeginning
 
 
 def num_values(distribution: BaseDistribution) -> float:
@@ -27,16 +26,16 @@ def num_values(distribution: BaseDistribution) -> float:
 
 def shared_beginnings(spec: SearchSpec) -> tuple[int, int | None]:
     """Return the number of iterations that trials share, and the number of different beginnings in the space."""
-    if spec.trainable.config_model is not Config:
+    target: Any = spec.trainable.target
+    if not isinstance(target, NamesBeginning):
         return 0, None
-    base = Config.model_validate(spec.trial_config({}))
     num_groups = 1.0
     for parameter in spec.parameters_in_order:
-        if _changes_beginning(spec, parameter):
+        if _changes_beginning(spec, target, parameter):
             num_groups *= num_values(parameter.distribution)
     if not math.isfinite(num_groups):
         return 0, None
-    return num_shared_iters(base), int(num_groups)
+    return target.num_shared_iters(spec.trainable.config_of(spec.trial_config({}))), int(num_groups)
 
 
 def may_share_beginning(spec: SearchSpec, values: Mapping[str, Any], given: Iterable[Mapping[str, Any]] = ()) -> bool:
@@ -49,30 +48,31 @@ def may_share_beginning(spec: SearchSpec, values: Mapping[str, Any], given: Iter
         values: Searched values of the trial.
         given: Searched values of trials that are not drawn and may therefore be equal.
     """
-    if spec.trainable.config_model is not Config:
+    target: Any = spec.trainable.target
+    if not isinstance(target, NamesBeginning):
         return True  # only the trainable knows
-    if num_shared_iters(Config.model_validate(spec.trial_config(values))) == 0:
+    if target.num_shared_iters(spec.trainable.config_of(spec.trial_config(values))) == 0:
         return False
-    key = _key(spec, values)
-    if any(_key(spec, other) == key for other in given if other != values):
+    key = _key(spec, target, values)
+    if any(_key(spec, target, other) == key for other in given if other != values):
         return True
     continuous = [p for p in spec.parameters if p.path in values and math.isinf(num_values(p.distribution))]
-    keys = {_key(spec, {**values, p.path: value}) for p in continuous for _, value in probes(p.distribution)}
+    keys = {_key(spec, target, {**values, p.path: value}) for p in continuous for _, value in probes(p.distribution)}
     return keys <= {key, None}
 
 
-def _key(spec: SearchSpec, values: Mapping[str, Any]) -> str | None:
+def _key(spec: SearchSpec, target: NamesBeginning, values: Mapping[str, Any]) -> str | None:
     """Return the key of a trial's shared iterations; None if the values violate a rule of the config."""
     try:
-        return shared_key(Config.model_validate(spec.trial_config(values)))
+        return target.shared_key(spec.trainable.config_of(spec.trial_config(values)))
     except InputError:
         return None
 
 
-def _changes_beginning(spec: SearchSpec, parameter: Parameter) -> bool:
+def _changes_beginning(spec: SearchSpec, target: NamesBeginning, parameter: Parameter) -> bool:
     """Return True if another value of a parameter changes the first iterations."""
     keys = {
-        _key(spec, with_gates_open({}, parameter, value, spec.parameters_in_order, spec.config))
+        _key(spec, target, with_gates_open({}, parameter, value, spec.parameters_in_order, spec.config))
         for _, value in probes(parameter.distribution)
     }
     return len(keys - {None}) > 1  # None: invalid with the base config alone; the survey found a valid config

@@ -30,7 +30,7 @@ from raysearch.search.simulated import Leg, SimulatedExecutor
 from raysearch.search.work import Assignment
 from raysearch.space.settings import Objective
 from raysearch.space.spec import SearchSpec
-from trainables.config import Config
+from trainables.protocol import HasReportIters
 
 NUM_SIMULATIONS = 30
 QUANTILES = (0.1, 0.5, 0.9)
@@ -103,7 +103,7 @@ def estimate_search(spec: SearchSpec, history: History | None = None, *, concurr
     columns = np.array(outcomes).T
     iterations, elapsed, full = (Interval(*np.quantile(column, QUANTILES).tolist()) for column in columns)
     trainings = _num_confirmations(spec, plan.num_known + plan.num_new)
-    each = int(spec.config["train"]["max_iters"]) if trainings else 0
+    each = plan.places[-1] if trainings else 0
     rounds = math.ceil(trainings / concurrent)
     return SearchEstimate(iterations, elapsed, full, trainings * each, rounds * each)
 
@@ -186,8 +186,9 @@ def _places(spec: SearchSpec, history: History, max_iters: int) -> list[int]:
 
 def _report_iters(spec: SearchSpec, history: History) -> int:
     """Return the number of iterations between two reports."""
-    if spec.trainable.config_model is Config:
-        return int(spec.config["train"]["report_iters"])
+    config = spec.trainable.config_of(spec.config)
+    if isinstance(config, HasReportIters) and callable(config.report_iters):
+        return config.report_iters()
     return min((min(trial.reports) for trial in history.trials if trial.reports), default=1)
 
 

@@ -38,7 +38,7 @@ from raysearch.space.parameters import nearest_value, range_of
 from raysearch.space.parsing import load_space
 from raysearch.space.spec import SearchSpec
 from trainables.dotted_paths import ABSENT, leaves, lookup, with_values
-from trainables.openseg.flags import read_flags
+from trainables.protocol import DialectFlags
 
 _LEARNERS = ("auto", "tpe", "gp", "curve_gp", "cmaes", "nsga2")
 """Algorithms that learn from scores."""
@@ -159,7 +159,7 @@ def _read_table(path: Path, spec: SearchSpec) -> _Source:
 def _read_config(path: Path, spec: SearchSpec) -> _Source:
     faults = FaultList(str(path))
     tree = ConfigTree(spec.trainable.config_model)
-    file = read_config_file(path, str(path), tree, Beside((), read_flags((), path.parent), path.parent))
+    file = read_config_file(path, str(path), tree, Beside((), DialectFlags(), path.parent))
     faults.extend(file.faults)
     config = tree.prepare(plain(file.values, (), faults), path.parent, (), faults)
     faults.raise_any(file.values)

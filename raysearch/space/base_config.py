@@ -11,19 +11,18 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from raysearch.config.breaches import explain
-from raysearch.config.config_files import Beside, ConfigFile, misplaced, misplaced_tasks, read_config_file
+from raysearch.config.config_files import Beside, ConfigFile, misplaced, misplaced_tasks, read_beside, read_config_file
 from raysearch.config.config_tree import ConfigTree
 from raysearch.config.faults import FaultList, Place
 from raysearch.config.sections import read_section
 from raysearch.config.strict_yaml import kind_of
-from raysearch.config.trainable_loading import LoadedTrainable, load_trainable
+from raysearch.config.trainable_loading import DEFAULT_TRAINABLE, LoadedTrainable, load_trainable
 from raysearch.config.values import dumped, plain, show
 from raysearch.errors import InputError
 from raysearch.space.document import Document
-from raysearch.space.settings import DEFAULT_TRAINABLE, OpensegReference, ResourceSettings
+from raysearch.space.settings import DialectReference, ResourceSettings, reference_model
 from trainables.dotted_paths import assign, leaves
-from trainables.openseg.flags import Flags, read_flags
-from trainables.protocol import HasThreads
+from trainables.protocol import Dialect, DialectFlags, HasThreads
 
 
 @dataclass(frozen=True)
@@ -47,9 +46,12 @@ def read_base_config(document: Document, resources: ResourceSettings) -> tuple[B
     faults = FaultList(document.source, document.origins)
     trainable = _trainable(document, faults)
     tree = ConfigTree(trainable.config_model if trainable else None)
-    file = _raw_config(document, tree, faults)
+    beside = read_beside(document.trailing, tree, document.cwd, faults)
+    file = _raw_config(
+        document, tree, replace(beside, overrides=[*document.config_overrides, *beside.overrides]), faults
+    )
     for override in file.overrides:
-        tree.override(file.values, override, document.beside.cwd, ("config",), faults)
+        tree.override(file.values, override, document.cwd, ("config",), faults)
     values = _complete(file.values, tree, resources, faults)
     return BaseConfig(trainable, tree, file.values, values, file.notices, faults.origins), faults
 
@@ -72,15 +74,14 @@ def _trainable(document: Document, faults: FaultList) -> LoadedTrainable | None:
         return None
 
 
-def _raw_config(document: Document, tree: ConfigTree, faults: FaultList) -> ConfigFile:
+def _raw_config(document: Document, tree: ConfigTree, beside: Beside, faults: FaultList) -> ConfigFile:
     """Return the values under `config:` of the space file, or of the file that it names, with absolute paths."""
-    folder, beside = document.folders["config"], document.beside
-    values = document.values.get("config")
+    folder, values = document.folders["config"], document.values.get("config")
     if isinstance(values, str):
         return _config_in_file(values, folder, tree, beside, faults)
-    if isinstance(values, dict) and "openseg" in values and tree.takes_openseg:
-        return _openseg_config(values, folder, tree, beside, faults)
-    faults.extend(misplaced(beside.flags, "config"))
+    if isinstance(values, dict) and tree.dialect is not None and tree.dialect.name in values:
+        return _config_of_dialect(values, folder, tree, tree.dialect, beside, faults)
+    faults.extend(misplaced(beside.flags, tree, "config"))
     if values is None:
         values = {}
     if not isinstance(values, dict):
@@ -104,39 +105,45 @@ def _config_in_file(name: str, folder: Path, tree: ConfigTree, beside: Beside, f
     return file._replace(values=tree.prepare(values, path.parent, ("config",), faults))
 
 
-def _openseg_config(
-    values: dict[str, Any], folder: Path, tree: ConfigTree, beside: Beside, faults: FaultList
+def _config_of_dialect(
+    values: dict[str, Any], folder: Path, tree: ConfigTree, dialect: Dialect, beside: Beside, faults: FaultList
 ) -> ConfigFile:
-    """Return the config of an openseg file and its flags; other values beside `openseg` override it."""
-    named = {key: values[key] for key in OpensegReference.model_fields if key in values}
-    reference = read_section(named, ("config",), OpensegReference, faults)
+    """Return the config of a file of the dialect and its flags; other values beside the file override it."""
+    model = reference_model(dialect)
+    named = {key: values[key] for key in model.model_fields if key in values}
+    reference = read_section(named, ("config",), model, faults)
     if reference is None:
         return ConfigFile({}, beside.overrides)
-    flags = _flags_in_file(reference, folder, faults)
+    flags = _flags_in_file(reference, folder, dialect, faults)
     if flags is None:
         return ConfigFile({}, beside.overrides)
     own = tree.prepare({key: values[key] for key in values if key not in named}, folder, ("config",), faults)
-    joined = Flags(
+    joined = DialectFlags(
         given=(*flags.given, *beside.flags.given), passed_over=(*flags.passed_over, *beside.flags.passed_over)
     )
-    file = _config_in_file(reference.openseg, folder, tree, replace(beside, flags=joined), faults)
+    name = getattr(reference, dialect.name)
+    file = _config_in_file(name, folder, tree, replace(beside, flags=joined), faults)
     for path, value in leaves(own):
         faults.note_origin(("config", *path.split(".")), f"{faults.source}: config.{path}")
         assign(file.values, path, value)
     return file
 
 
-def _flags_in_file(reference: OpensegReference, folder: Path, faults: FaultList) -> Flags | None:
+def _flags_in_file(
+    reference: DialectReference, folder: Path, dialect: Dialect, faults: FaultList
+) -> DialectFlags | None:
     try:
         words = shlex.split(reference.flags) if isinstance(reference.flags, str) else reference.flags
     except ValueError as error:
         faults.add(("config", "flags"), f"{show(reference.flags)}: {error}", "close the quotation, or write a list")
         return None
-    flags = read_flags(words, folder)
+    flags = dialect.read_flags(words, folder)
     for fault in (*flags.faults, *misplaced_tasks(flags)):
         faults.add(("config", "flags"), f"{fault.where} {fault.what}", fault.fix)
     for word in flags.rest:
-        faults.add(("config", "flags"), f"{word} belongs to no flag", "write values of the config beside openseg")
+        faults.add(
+            ("config", "flags"), f"{word} belongs to no flag", f"write values of the config beside {dialect.name}"
+        )
     return flags
 
 

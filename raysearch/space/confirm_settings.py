@@ -1,14 +1,14 @@
 """Settings of a confirmation, and the conditions under which a search can be confirmed."""
 
+from collections.abc import Container, Mapping
 from typing import Any, Literal
 
 from raysearch.config.sections import Count, Section
-from trainables.config import Config
+from raysearch.config.seed_and_threads import seed_of
+from raysearch.config.trainable_loading import LoadedTrainable
+from trainables.protocol import Evaluates
 
 Split = Literal["val", "test"]
-
-TEST_METRICS = ("miou", "pixel_accuracy")
-"""Metrics that can be measured on the test images: those of a confusion matrix."""
 
 
 class ConfirmSettings(Section):
@@ -22,16 +22,33 @@ class ConfirmSettings(Section):
     """Images on which the score is measured. With `test`, validation images still choose the winner."""
 
 
-def obstacle(config_model: Any, is_seed_searched: bool, metric: str | None, split: Split) -> tuple[str, str] | None:
+def obstacle(
+    trainable: LoadedTrainable, config: Mapping[str, Any], searched: Container[str], metric: str | None, split: Split
+) -> tuple[str, str] | None:
     """Return the reason why a search cannot be confirmed and the fix; None if it can.
 
-    Only the config of the bundled trainable has a known seed, and a search must not vary that seed itself.
+    Args:
+        trainable: The trainable of the search, whose config must have a seed that a confirmation can set.
+        config: The nested base config.
+        searched: The searched paths. The seed must not be among them.
+        metric: The objective, if it is known.
+        split: The split on which the score is measured.
     """
-    if config_model is not Config:
-        what = "the trainable has a config of its own, which `train` cannot train and confirm cannot seed"
-        return what, "train the best config with seeds of your own"
-    if is_seed_searched:
-        return "train.seed is searched, and is what confirm sets", "search with a fixed train.seed"
-    if split == "test" and metric is not None and metric not in TEST_METRICS:
-        return f"{metric} cannot be had of the test images", f"confirm on val, or search by {' or '.join(TEST_METRICS)}"
+    seed = seed_of(trainable.config_model, config)
+    if seed is None:
+        what = f"the config of {trainable.name} has no with_seed, so that its seed cannot be set"
+        return what, "declare with_seed (see the guide on your own trainer), or train the best config with other seeds"
+    if seed.path in searched:
+        return f"{seed.path} is searched, and is what confirm sets", f"search with a fixed {seed.path}"
+    if split == "val" or metric is None:
+        return None
+    target: Any = trainable.target
+    if not isinstance(target, Evaluates):
+        return (
+            f"{trainable.name} has no evaluate, so no {split} score can be had",
+            "confirm on val, or declare evaluate",
+        )
+    if metric not in target.EVALUATED:
+        known = " or ".join(sorted(target.EVALUATED))
+        return f"{metric} cannot be had of the {split} images", f"confirm on val, or search by {known}"
     return None

@@ -52,7 +52,7 @@ def cross_check(
     if search is not None:
         _check_algorithm(search, space.parameters, faults)
         _check_several(objectives, search, scheduler, faults)
-        _check_confirm(search, config.trainable, space.words, objectives, faults)
+        _check_confirm(search, config, space.words, objectives, faults)
     survey = _survey(config, space, faults)
     max_iters, grace_iters = _budget(scheduler, config.trainable, survey, faults)
     constraints: tuple[Constraint, ...] = ()
@@ -178,15 +178,15 @@ def _check_several(
 
 def _check_confirm(
     search: SearchSettings,
-    trainable: LoadedTrainable | None,
+    config: BaseConfig,
     searched: Mapping[str, Any],
     objectives: Sequence[Objective],
     faults: FaultList,
 ) -> None:
-    if not search.confirm or trainable is None:
+    if not search.confirm or config.trainable is None or config.values is None:
         return
     metric = objectives[0].metric if objectives else None
-    found = obstacle(trainable.config_model, "train.seed" in searched, metric, search.confirm.split)
+    found = obstacle(config.trainable, config.values, searched, metric, search.confirm.split)
     if found is not None:
         faults.add(("search", "confirm"), *found)
 

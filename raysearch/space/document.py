@@ -2,21 +2,19 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from raysearch.config.config_files import Beside, misplaced_tasks
 from raysearch.config.faults import FaultList, Place
-from raysearch.config.overrides import Override, override_of, pairs_of
+from raysearch.config.overrides import Override, override_of
 from raysearch.config.strict_yaml import kind_of
 from raysearch.config.values import plain
 from raysearch.errors import Fault
 from raysearch.space.sampler_loading import absolute_reference
 from raysearch.space.settings import KEYS, SECTIONS
 from trainables.dotted_paths import with_values
-from trainables.openseg.flags import Flags, read_flags
 from trainables.spelling import nearest
 
 
@@ -27,7 +25,7 @@ class Given:
     set_values: Sequence[str]
     """`key=value` overrides of any section."""
     trailing: Sequence[str]
-    """`a.b.c value` overrides of the config, and flags of the original trainer."""
+    """`a.b.c value` overrides of the config, and flags of its dialect."""
     cwd: Path
     """Folder to which relative paths in them refer."""
 
@@ -41,8 +39,12 @@ class Document:
     values: Mapping[str, Any]
     folders: Mapping[str, Path]
     """Folders to which relative paths under a key refer, by key; the key `search` is for paths in `warm_start`."""
-    beside: Beside
+    cwd: Path
+    """Folder to which relative paths in overrides refer."""
+    config_overrides: Sequence[Override] = ()
     """Overrides that a later phase applies to the config."""
+    trailing: Sequence[str] = ()
+    """Further words that a later phase reads as overrides of the config, and as flags if it has a dialect."""
     space_overrides: Sequence[Override] = ()
     """Overrides that a later phase applies to the searched values."""
     origins: Mapping[Place, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -58,7 +60,7 @@ def read_values(raw: Mapping[str, Any], base_dir: Path, source: str, cwd: Path) 
             sweep = "it is a sweep's: `raysearch convert` makes a space file of it"
             faults.add((key,), "is not known here", sweep if key == "parameters" else nearest(key, KEYS))
     folders = dict.fromkeys(("trainable", "config", "space", "search", "algorithm"), base_dir)
-    return Document(source, values, folders, Beside((), Flags(), cwd)), faults
+    return Document(source, values, folders, cwd), faults
 
 
 def override_document(document: Document, given: Given) -> tuple[Document, FaultList]:
@@ -101,12 +103,19 @@ def override_document(document: Document, given: Given) -> tuple[Document, Fault
                 faults.note_origin((key, *rest.split(".")), text)
             else:
                 faults.extend([Fault(text, f"{key} is {kind_of(section)} in the file", f"set {key} as a whole")])
-    flags = read_flags(given.trailing, given.cwd)
-    faults.extend([*flags.faults, *misplaced_tasks(flags)])
     if "search" in values:
         values["search"] = _with_absolute_paths(values["search"], folders)
-    beside = Beside([*inner["config"], *pairs_of(flags.rest, faults)], flags, given.cwd)
-    return Document(document.source, values, folders, beside, inner["space"], faults.origins), faults
+    changed = replace(
+        document,
+        values=values,
+        folders=folders,
+        cwd=given.cwd,
+        config_overrides=inner["config"],
+        trailing=given.trailing,
+        space_overrides=inner["space"],
+        origins=faults.origins,
+    )
+    return changed, faults
 
 
 def _with_absolute_paths(search: Any, folders: Mapping[str, Path]) -> Any:

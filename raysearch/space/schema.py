@@ -13,10 +13,10 @@ from pydantic.json_schema import models_json_schema
 
 from raysearch.config.config_tree import ConfigTree
 from raysearch.config.model_fields import aliases, models_in
-from raysearch.config.trainable_loading import LoadedTrainable
+from raysearch.config.trainable_loading import DEFAULT_TRAINABLE, LoadedTrainable
 from raysearch.history.metric_names import PEAK_MEMORY
 from raysearch.space.parameters import WORDS
-from raysearch.space.settings import DEFAULT_TRAINABLE, SECTIONS, OpensegReference
+from raysearch.space.settings import SECTIONS, reference_model
 from trainables.protocol import HasMetricEntries
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -28,9 +28,10 @@ _VALUES = {"anyOf": [_VALUE, {"type": "array", "items": _LISTED}]}
 
 def space_schema(trainable: LoadedTrainable) -> dict[str, Any]:
     """Return the schema of space files; it knows the config paths of files that use this trainable."""
-    models: list[type[BaseModel]] = [*SECTIONS.values(), OpensegReference, *WORDS.values()]
-    if trainable.config_model is not None:
-        models.append(trainable.config_model)
+    dialect = ConfigTree(trainable.config_model).dialect
+    reference = None if dialect is None else reference_model(dialect)
+    optional = (model for model in (reference, trainable.config_model) if model is not None)
+    models: list[type[BaseModel]] = [*SECTIONS.values(), *WORDS.values(), *optional]
     references, document = models_json_schema([(model, "validation") for model in models], ref_template=_TEMPLATE)
     definitions: dict[str, Any] = document["$defs"]
     of = {model: references[model, "validation"] for model in models}
@@ -73,7 +74,7 @@ def space_schema(trainable: LoadedTrainable) -> dict[str, Any]:
         "required": ["space", "objective"],
         "additionalProperties": False,
         "if": named,
-        "then": {"properties": _known(trainable, of, definitions, searched)},
+        "then": {"properties": _known(trainable, reference, of, definitions, searched)},
         "else": {
             "properties": {
                 "config": {"type": ["object", "string"]},
@@ -85,7 +86,11 @@ def space_schema(trainable: LoadedTrainable) -> dict[str, Any]:
 
 
 def _known(
-    trainable: LoadedTrainable, of: Mapping[type[BaseModel], Any], definitions: dict[str, Any], searched: Any
+    trainable: LoadedTrainable,
+    reference: type[BaseModel] | None,
+    of: Mapping[type[BaseModel], Any],
+    definitions: dict[str, Any],
+    searched: Any,
 ) -> dict[str, Any]:
     """Return the parts of the schema that depend on the trainable: the paths of its config and its metrics."""
     known: dict[str, Any] = {"config": {"type": ["object", "string"]}, "space": {"additionalProperties": searched}}
@@ -94,11 +99,11 @@ def _known(
         _add_aliases(model, of[model], definitions)
         known["config"] = {"anyOf": [{"type": "string"}, of[model]]}
         tree = ConfigTree(model)
-        if tree.takes_openseg:
-            own = definitions[_name(of[OpensegReference])]["properties"]
+        if tree.dialect is not None and reference is not None:
+            own = definitions[_name(of[reference])]["properties"]
             whole = definitions[_name(of[model])]
             whole["properties"] = {**own, **whole["properties"]}
-            whole["dependentRequired"] = {"flags": ["openseg"]}
+            whole["dependentRequired"] = {"flags": [tree.dialect.name]}
         paths = {path: _described(searched, tree.resolve(path).field) for path in tree.paths}
         known["space"] = {"properties": paths, "additionalProperties": False}
     if trainable.metrics is not None:

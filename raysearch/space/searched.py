@@ -33,7 +33,7 @@ def read_searched(document: Document, config: BaseConfig) -> tuple[Searched, Fau
     faults = FaultList(document.source, config.origins)
     words = _raw_space(document, config.tree, faults)
     for override in document.space_overrides:
-        _override_space(words, override, document.beside.cwd, config.tree, faults)
+        _override_space(words, override, document.cwd, config.tree, faults)
     parameters = read_parameters(words, config.tree, faults)
     return Searched(words, parameters, faults.origins), faults
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, create_model
 
 from raysearch.config.sections import Count, NotBool, Section
 from raysearch.config.strict_yaml import kind_of
@@ -10,8 +10,7 @@ from raysearch.config.values import show
 from raysearch.space.confirm_settings import ConfirmSettings
 from raysearch.space.sampler_loading import is_reference
 from raysearch.space.track_settings import TrackSettings
-
-DEFAULT_TRAINABLE = "trainables.contrastive_segmentation:ContrastiveSegmentation"
+from trainables.protocol import Dialect
 
 
 def _grantable(value: float) -> float:
@@ -134,13 +133,22 @@ class SchedulerSettings(Section):
         return reasons
 
 
-class OpensegReference(Section):
-    """A JSON file of openseg or ContrastiveSeg as the config, with the flags of its scripts."""
+class DialectReference(Section):
+    """A file of another program as the config, with the flags of its scripts."""
 
-    openseg: str
-    """Path of the file."""
     flags: str | list[str] = ""
     """The flags as on a command line, or a list of its words."""
+
+
+def reference_model(dialect: Dialect) -> type[DialectReference]:
+    """Return the model of a reference to a file of a dialect, which names the file under the dialect's name."""
+    file: Any = (str, Field(description="Path of the file."))
+    return create_model(
+        f"{dialect.name.capitalize()}Reference",
+        __base__=DialectReference,
+        __doc__=f"A JSON file of {dialect.programs} as the config, with the flags of its scripts.",
+        **{dialect.name: file},
+    )
 
 
 class ResourceSettings(Section):

@@ -10,18 +10,21 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import ValidationError
+
 from raysearch.config.config_tree import ConfigTree
 from raysearch.config.documents import SWEEP_KEYS, Kind, read_document
 from raysearch.config.faults import FaultList, Place
 from raysearch.config.strict_yaml import dump, kind_of
-from raysearch.config.trainable_loading import load_trainable
+from raysearch.config.trainable_loading import DEFAULT_TRAINABLE, load_trainable
 from raysearch.config.values import plain, show
 from raysearch.errors import Fault, InputError
 from raysearch.space.distributions import split_entries
 from raysearch.space.parsing import parse_space
-from raysearch.space.settings import DEFAULT_TRAINABLE, KEYS
+from raysearch.space.settings import KEYS
 from raysearch.space.spec import SearchSpec
-from trainables.dotted_paths import ABSENT, assign, lookup
+from trainables.dotted_paths import assign
+from trainables.protocol import HasReportIters
 from trainables.spelling import nearest
 
 _ALGORITHMS = {"random": "random", "grid": "grid", "bayes": "auto"}
@@ -125,6 +128,18 @@ class _Making:
             fix = f"{wrong[1]}{also}" if wrong[1] else say
         self.faults.add(place, wrong[0], fix)
         return None
+
+    def report_iters(self) -> int:
+        """Return the number of iterations between two reports; 1 if the config does not know it."""
+        model = self.tree.model
+        if model is None or not issubclass(model, HasReportIters):
+            return 1
+        for values in (self.config, {}):
+            try:
+                return model.model_validate(values, by_name=True).report_iters()
+            except ValidationError:
+                continue  # What is wrong with the values is reported once the file is parsed.
+        return 1
 
     def fix(self, name: str, value: Any, place: Place) -> None:
         """Add a fixed value."""
@@ -387,11 +402,7 @@ def _scheduler(given: Any, making: _Making) -> dict[str, Any]:
     if not isinstance(given, Mapping) or given.get("type") != "hyperband":
         making.faults.add(place, f"{show(given)} is not known", "W&B has the type hyperband alone")
         return {}
-    eta, reports = given.get("eta", 3), lookup(making.config, "train.report_iters")
-    if making.tree.takes_openseg:
-        iters = making.tree.model.model_validate({}).train.report_iters if reports is ABSENT else reports  # type: ignore
-    else:
-        iters = 1
+    eta, iters = given.get("eta", 3), making.report_iters()
     if "min_iter" in given:
         first = given["min_iter"]
     elif "max_iter" in given and "s" in given:

@@ -320,7 +320,7 @@ def _train_here(trainings: Sequence[confirm.Training], metric: str, *_: Any) -> 
     """Run the trainings of a confirmation in this process."""
     for training in trainings:
         if not training.done:
-            standalone.train(training.config, training.folder, metric=metric, say=lambda line: None)
+            training.train(metric, lambda line: None)
 
 
 def _parse_benchmark(module: str, words: Sequence[str]) -> None:

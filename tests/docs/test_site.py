@@ -15,13 +15,14 @@ from pydantic.fields import FieldInfo
 from raysearch.commands.cli import app
 from raysearch.report.page import PANELS
 from raysearch.space.parameters import WORDS
-from raysearch.space.settings import SECTIONS, OpensegReference
+from raysearch.space.settings import SECTIONS, reference_model
 from tests.docs.blocks import README, README_ZH, REPOSITORY
 from trainables.config import Config
+from trainables.openseg import Openseg
 
 REFERENCE: dict[str, list[type[BaseModel]]] = {
     "commands": [],
-    "space-file": [*SECTIONS.values(), *WORDS.values(), OpensegReference],
+    "space-file": [*SECTIONS.values(), *WORDS.values(), reference_model(Openseg())],
     "trial-config": [Config],
 }
 """Models on each page that is generated from the code."""

@@ -14,6 +14,7 @@ from tests.trainables.tiny import differing, remaining_reports, state_of, tiny
 from trainables.losses import contrast as contrast_term
 from trainables.losses.anchor_sampling import sample_anchors
 from trainables.openseg import reader
+from trainables.protocol import DialectReading
 from trainables.trainer import Trainer
 
 CONTRAST_ON = {"contrast.memory": True, "contrast.memory_size": 8, "contrast.pixel_update_freq": 2}
@@ -76,7 +77,7 @@ def presence_of_the_key_switches_it_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask whether `with_memory` is present and ignore its value, as the original does."""
     read = reader.read_openseg
 
-    def by_presence(document: dict[str, Any], source: str) -> reader.Reading:
+    def by_presence(document: dict[str, Any], source: str) -> DialectReading:
         contrast = document["contrast"]
         return read({**document, "contrast": {**contrast, "with_memory": "with_memory" in contrast}}, source)
 

@@ -1,56 +1,36 @@
 """Read the flags of the original's scripts among the words of a command line."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from trainables.errors import Fault
+from trainables.protocol import DialectFlags, Given
 from trainables.spelling import closest
 
 
-class Given(NamedTuple):
-    """One value given beside a file, with its place in the dialect."""
-
-    text: str
-    """The flag and its value as the user wrote them."""
-    path: str
-    """Dotted path in the file."""
-    value: Any
-
-
 @dataclass(frozen=True)
-class Flags:
+class Flags(DialectFlags):
     """The original's flags among the words of a command line."""
 
-    given: tuple[Given, ...] = ()
     phase: str | None = None
     """The value of `--phase`."""
     resume: str | None = None
     """The value of `--resume`, a checkpoint."""
     resume_continue: bool = False
     """The value of `--resume_continue`."""
-    passed_over: tuple[str, ...] = ()
-    """Flags of the original that have no meaning here."""
-    rest: tuple[str, ...] = ()
-    """All other words, in order."""
-    faults: tuple[Fault, ...] = ()
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Names of all flags as they were written."""
-        return tuple(given.text.split()[0] for given in self.given) + self.passed_over
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """Names of the flags that ask for something other than training from the start."""
+    def tasks(self) -> Mapping[str, str]:
+        """The flags that ask for something other than a training from its beginning, with what to do instead."""
         asked = {
             "--phase": (self.phase or "train") != "train",
             "--resume": self.resume is not None,
             "--resume_continue": self.resume_continue,
         }
-        return tuple(name for name, is_asked in asked.items() if is_asked)
+        return {name: _INSTEAD[name] for name, is_asked in asked.items() if is_asked}
 
     @property
     def asks_for_evaluation(self) -> bool:
@@ -163,6 +143,12 @@ FLAGS = {
 }
 _ASKED = ("--phase", "--resume", "--resume_continue")
 """Flags that choose the task and set no value."""
+_INSTEAD = {
+    "--phase": "give it to raysearch train, with --resume, or use raysearch evaluate",
+    "--resume": "give raysearch evaluate or predict the checkpoint as --checkpoint",
+    "--resume_continue": "give raysearch train the same --out: it goes on where it was cut off",
+}
+"""What a user of raysearch does in place of each of them."""
 _PATHS = ("data.data_dir", "network.pretrained")
 _YES, _NO = ("yes", "true", "t", "y", "1"), ("no", "false", "f", "n", "0")
 

@@ -27,23 +27,11 @@ from trainables.openseg.dialect import (
     Loss,
     Network,
 )
-from trainables.openseg.flags import Given
+from trainables.protocol import DialectReading, Given
 from trainables.spelling import closest
 
 
-@dataclass(frozen=True)
-class Reading:
-    """The contents of a file, as values of the config."""
-
-    values: dict[str, Any]
-    """The nested config, not yet validated; it lacks the values that the file does not give."""
-    origins: dict[str, str]
-    """Dotted path of the config -> the file and place, or the flag, that the value comes from."""
-    notices: tuple[str, ...]
-    faults: tuple[Fault, ...]
-
-
-def read_openseg(document: Mapping[str, Any], source: str, given: Sequence[Given] = ()) -> Reading:
+def read_openseg(document: Mapping[str, Any], source: str, given: Sequence[Given] = ()) -> DialectReading:
     """Return the nested config that a file and the values given beside it describe.
 
     Messages name the file as `source`. Faults are part of the reading, so that the values that could be read can be
@@ -69,7 +57,7 @@ def read_openseg(document: Mapping[str, Any], source: str, given: Sequence[Given
     values: dict[str, Any] = {}
     for path, value in file.config.items():
         assign(values, path, value)
-    return Reading(values, file.origins, tuple(file.notices), tuple(file.faults))
+    return DialectReading(values, file.origins, tuple(file.notices), tuple(file.faults))
 
 
 def has_place(document: Mapping[str, Any], path: str) -> bool:

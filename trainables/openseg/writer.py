@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from trainables.config import Config
+from trainables.data import open_split, training_pixel_counts
 from trainables.dotted_paths import leaves, lookup
+from trainables.losses import cross_entropy_weights
 from trainables.openseg.dialect import (
     ALIGN_METHODS,
     BLOCK,
@@ -22,6 +24,7 @@ from trainables.openseg.dialect import (
     Network,
 )
 from trainables.openseg.reader import read_openseg
+from trainables.protocol import DialectFile
 
 
 def write_openseg(config: Config, class_weights: Sequence[float] | None = None) -> dict[str, Any]:
@@ -47,6 +50,34 @@ def write_openseg(config: Config, class_weights: Sequence[float] | None = None) 
     if "loss.ce_weights" in unsaid:  # without the power beside them, weights that are given count as they are
         unsaid["loss.ce_weight_power"] = loss.ce_weight_power
     return {**document, BLOCK: unsaid} if unsaid else document
+
+
+def openseg_file(config: Config) -> DialectFile:
+    """Return a config as a file of the dialect, with class weights computed from the training pixels.
+
+    Raises:
+        InputError: a scheme of class weights needs the dataset, and that cannot be read.
+    """
+    document = write_openseg(config, computed_class_weights(config))
+    unused, block = config.unused(), document.get(BLOCK, {})
+    return DialectFile(
+        document=document,
+        flags=command_line(config),
+        unsaid=tuple(path for path in block if not any(f"{path}.".startswith(f"{other}.") for other in unused)),
+    )
+
+
+def computed_class_weights(config: Config) -> list[float] | None:
+    """Compute the weight of every class from the training pixels, as the trainer does; None if no scheme does.
+
+    Raises:
+        InputError: a scheme needs the dataset, and that cannot be read.
+    """
+    if config.loss.ce_weight_power == 0.0 or isinstance(config.loss.ce_weights, tuple):
+        return None
+    counts = training_pixel_counts(open_split(config.data, "train"), config.data)
+    weights = cross_entropy_weights(config.loss, counts)
+    return None if weights is None else weights.tolist()
 
 
 def command_line(config: Config) -> str:

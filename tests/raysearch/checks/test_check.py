@@ -48,7 +48,7 @@ def measurement(seconds: float, gigabytes: float, on_gpu: bool = False) -> Measu
 def check_of(spec: SearchSpec, *found: Measurement | NotMeasured, machine: Machine = MACHINE) -> Check:
     estimate = SearchEstimate(Interval(600, 700, 800), Interval(150, 175, 200), Interval(3, 4, 5), 1200, 300)
     trials = tuple(MeasuredTrial({}, one) for one in found)
-    return Check(spec, (), None, {}, machine, 4, estimate, trials)
+    return Check(spec, (), None, machine, 4, estimate, trials)
 
 
 def printed(table: Any, width: int = 80) -> str:

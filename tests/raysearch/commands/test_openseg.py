@@ -12,15 +12,14 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from raysearch.commands.cli import app
-from raysearch.config.config_files import load_config
+from raysearch.config.config_files import load_config, load_trained_config
 from raysearch.errors import InputError
-from raysearch.execution import standalone
 from raysearch.history.events import Begun, Report, Started
 from raysearch.history.history import read_history
 from raysearch.history.journal import Journal
 from raysearch.history.records import lines_of
 from raysearch.history.run_dir import RunDir
-from raysearch.results.export import best_config_text, best_openseg
+from raysearch.results.export import best_config_text, best_in_dialect
 from raysearch.space.parsing import load_space, parse_space
 from raysearch.space.spec import SearchSpec
 from trainables.config import Config, DrawnConfig
@@ -208,19 +207,19 @@ class TestExport:
     def test_the_exported_file_is_the_best_config(self, tmp_path: Path) -> None:
         run_dir = run_of(tmp_path, self.CONFIG)
         best = json.loads(best_config_text(run_dir))
-        exported = best_openseg(run_dir)
+        exported = best_in_dialect(run_dir, "openseg")
         path = tmp_path / "exported.json"
         path.write_text(exported.text)
         origin = best.pop("raysearch")
         assert load(path, "")[0] == Config.model_validate(best)
-        assert standalone.metric_of(path) == "miou"
+        assert load_trained_config(path).origin["metric"] == "miou"
         block = json.loads(exported.text)["raysearch"]
         assert {key: block[key] for key in origin} == origin
         assert json.loads(exported.text)["contrast"]["temperature"] == 0.3
 
     def test_the_weights_of_a_scheme_are_those_of_the_training_pixels(self, tmp_path: Path) -> None:
         config = {**self.CONFIG, "loss": {"ce_weights": "max_over_count", "ce_weight_power": 0.5}}
-        exported = best_openseg(run_of(tmp_path, config))
+        exported = best_in_dialect(run_of(tmp_path, config), "openseg")
         written = json.loads(exported.text)["loss"]["params"]["ce_weight"]
         data = Config().data
         counts = class_pixel_counts(open_split(data, "train"), data)
@@ -232,10 +231,10 @@ class TestExport:
     def test_weights_that_cannot_be_computed_are_a_fault(self, tmp_path: Path) -> None:
         run_dir = run_of(tmp_path, {**self.CONFIG, "loss": {"ce_weight_power": 1}, "data": {"dir": "gone"}})
         with pytest.raises(InputError, match="gone"):
-            best_openseg(run_dir)
+            best_in_dialect(run_dir, "openseg")
 
     def test_it_says_what_the_original_needs_and_does_not_know(self, tmp_path: Path) -> None:
-        exported = best_openseg(run_of(tmp_path, self.CONFIG))
+        exported = best_in_dialect(run_of(tmp_path, self.CONFIG), "openseg")
         assert exported.flags == "--drop_last y --seed 0 --nbb_mult 10 --distributed"
         assert {"contrast.strategy", "model.backbone"} <= set(exported.unsaid)
         assert "contrast.memory_size" not in exported.unsaid
@@ -249,7 +248,7 @@ class TestExport:
         with Journal(run_dir.journal) as journal:
             journal.append([*lines_of(Begun("any", "max", 1)), *lines_of(Started({}, {}, {}, is_default=True))])
             journal.append(lines_of(Report(40, 0.75, {}, None, 1.0, False), 0))
-        exported = best_openseg(run_dir)
+        exported = best_in_dialect(run_dir, "openseg")
         assert "contrast.strategy" in json.loads(exported.text)["raysearch"]
         assert not [path for path in exported.unsaid if path.startswith("contrast.")]
 
@@ -257,7 +256,7 @@ class TestExport:
         (tmp_path / "mine.py").write_text("def train(config): ...\n")
         run_dir = run_of(tmp_path, {}, trainable="mine.py:train", scheduler={"name": "none"})
         with pytest.raises(InputError, match="has a config of its own, which an openseg file cannot hold"):
-            best_openseg(run_dir)
+            best_in_dialect(run_dir, "openseg")
 
     def test_before_the_first_report(self, tmp_path: Path) -> None:
         run_dir = run_of(tmp_path, {})
@@ -265,7 +264,7 @@ class TestExport:
         run_dir.journal.write_text(first)
         assert read_history(run_dir.journal).best_trial() is None
         with pytest.raises(InputError, match="no trial has reported yet"):
-            best_openseg(run_dir)
+            best_in_dialect(run_dir, "openseg")
 
 
 class TestCommands:
@@ -332,10 +331,10 @@ class TestCommands:
     def test_export_writes_json_alone_to_its_output(self, tmp_path: Path) -> None:
         run_dir = run_of(tmp_path, TestExport.CONFIG)
         done = CliRunner().invoke(app, ["export", str(run_dir.root), "--format", "openseg"])
-        assert json.loads(done.stdout) == json.loads(best_openseg(run_dir).text)
+        assert json.loads(done.stdout) == json.loads(best_in_dialect(run_dir, "openseg").text)
         assert "the original trainer needs beside it: --drop_last y" in done.stderr
         out = tmp_path / "best.json"
         CliRunner().invoke(app, ["export", str(run_dir.root), "--format", "openseg", "--out", str(out)])
-        assert out.read_text() == best_openseg(run_dir).text
+        assert out.read_text() == best_in_dialect(run_dir, "openseg").text
         plain = CliRunner().invoke(app, ["export", str(run_dir.root)])
         assert plain.stdout == best_config_text(run_dir)

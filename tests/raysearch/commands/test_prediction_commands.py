@@ -14,13 +14,16 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from raysearch.commands import cli, console
-from raysearch.execution import standalone
-from raysearch.results import onnx_export
-from tests.raysearch.execution.test_standalone import quiet, write_split
+from raysearch.commands import cli, console, model_commands
+from raysearch.config.config_files import load_trained_config
+from raysearch.errors import InputError
+from tests.raysearch.execution.test_standalone import write_split
+from tests.raysearch.ours import train
 from tests.trainables.tiny import tiny
-from trainables import onnx_file
+from trainables import contrastive_segmentation, onnx_file
 from trainables.config import Config
+from trainables.contrastive_segmentation import ContrastiveSegmentation
+from trainables.protocol import OnnxFile
 
 
 class Commands:
@@ -47,11 +50,9 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Provide a config, its checkpoint and a validation split on disk."""
-    from raysearch.execution import standalone
-
     folder = tmp_path_factory.mktemp("trained")
     config = tiny({"train.max_iters": 2, "train.num_threads": 1, "data.class_names": ["a", "b", "[red]c", "d"]})
-    standalone.train(config, folder / "out", say=quiet)
+    train(config, folder / "out")
     write_split(folder / "data", config, "val")
     write_split(folder / "data", config, "test")
     return folder
@@ -126,8 +127,8 @@ def test_a_training_becomes_an_onnx_file(
     trained: Path, command: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = []
-    found = onnx_file.OnnxFile(2e-7, {"height": 32})
-    monkeypatch.setattr(onnx_export, "write_onnx", lambda *args: written.append(args) or found)
+    found = OnnxFile(2e-7, {"height": 32})
+    monkeypatch.setattr(contrastive_segmentation, "write_onnx", lambda *args: written.append(args) or found)
     code, printed, _ = command("export", trained / "out", "--onnx", tmp_path / "best.onnx")
     assert code == 0
     assert printed == (
@@ -143,7 +144,7 @@ def test_a_training_becomes_an_onnx_file(
     def unequal(*_: object) -> None:
         raise onnx_file.UnequalScoresError("the ONNX file differs")
 
-    monkeypatch.setattr(onnx_export, "write_onnx", unequal)
+    monkeypatch.setattr(contrastive_segmentation, "write_onnx", unequal)
     code, _, err = command("export", trained / "out", "--onnx", tmp_path / "best.onnx")
     assert (code, err) == (1, "failed: the ONNX file differs\n")
     code, _, err = command("export", tmp_path, "--onnx", tmp_path / "best.onnx")
@@ -211,7 +212,7 @@ def test_whatever_the_trainer_raises_is_one_message_and_its_traceback_a_file(
             tmp_path / "p",
         ],
     }
-    monkeypatch.setattr(standalone, "preflight", lambda config: [])
+    monkeypatch.setattr(ContrastiveSegmentation, "preflight", classmethod(lambda cls, config: []))
     code, out, err = command(name, config, *options[name])
     printed = " ".join(err.split())
     assert code == 1
@@ -221,3 +222,25 @@ def test_whatever_the_trainer_raises_is_one_message_and_its_traceback_a_file(
     (file,) = (tmp_path / "new" if name == "train" else tmp_path).glob("traceback-*.log")
     assert str(file) in err.replace("\n", "")
     assert "in fail" in file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "metric"),
+    [
+        ("best_config.json", '{"raysearch": {"metric": "pixel_accuracy"}}', "pixel_accuracy"),
+        ("config.json", "{}", "miou"),
+        ("config.yaml", "train: {max_iters: 5}", "miou"),
+        ("config.json", '{"raysearch": null}', "miou"),
+        ("other.json", '{"rate": 1, "raysearch": {"trainable": "other.py:Declares"}}', "loss"),
+    ],
+)
+def test_a_training_is_judged_by_the_metric_of_the_search_or_by_the_usual_one(
+    name: str, text: str, metric: str, tmp_path: Path
+) -> None:
+    (tmp_path / "other.py").write_text("class Declares:\n    METRICS = {'loss', 'time'}\n\nclass Silent: ...\n")
+    (tmp_path / name).write_text(text)
+    assert model_commands._metric(tmp_path / name, load_trained_config(tmp_path / name)) == metric
+    if name == "other.json":
+        (tmp_path / name).write_text(text.replace("Declares", "Silent"))
+        with pytest.raises(InputError, match="Silent: does not say which metric it is scored by"):
+            model_commands._metric(tmp_path / name, load_trained_config(tmp_path / name))

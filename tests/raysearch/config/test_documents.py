@@ -12,11 +12,12 @@ from raysearch.commands.data_commands import a_dataset
 from raysearch.config.config_files import load_config
 from raysearch.config.documents import SPACE_KEYS
 from raysearch.errors import InputError
-from raysearch.execution.standalone import load_network
+from raysearch.execution import standalone
 from raysearch.history.run_dir import RunDir
 from raysearch.space.parsing import load_space
 from raysearch.space.settings import KEYS
 from raysearch.space.sweeps import Wish, convert
+from tests.raysearch.ours import OURS
 from trainables.config import Config
 
 SPACE = """
@@ -37,7 +38,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "a trial config": lambda path: load_config(path, Config),
     "a W&B sweep": lambda path: convert(str(path), Wish(), path.parent),
     "the folder of a run": RunDir.open,
-    "the folder of a checkpoint": lambda path: load_network(Config(), path),
+    "the folder of a checkpoint": lambda path: standalone.evaluate(OURS, Config(), path),
     "a dataset folder": a_dataset,
 }
 

@@ -11,12 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
+from raysearch.config.trainable_loading import LoadedTrainable, load_trainable
 from raysearch.errors import InputError
 from raysearch.execution import standalone
+from raysearch.space.shipped import FOLDER
+from tests.raysearch.ours import OURS, quiet, score, train
 from tests.trainables.tiny import comparable, differing, tiny
 from trainables.config import Config
 from trainables.data import draw_split
-from trainables.prediction import score_label_images
+from trainables.prediction import predict_folder, score_label_images
 from trainables.trainer import Trainer
 
 VALUES = {"contrast.memory": True, "model.dropout": 0.4, "train.report_iters": 1, "train.max_iters": 4}
@@ -27,8 +30,8 @@ class KilledError(BaseException):
     """A stand-in for a kill, which no code may catch."""
 
 
-def quiet(line: str) -> None:
-    """Discard a line."""
+def unseen(done: int, total: int) -> None:
+    """Watch no progress."""
 
 
 def rows(out: Path) -> list[dict[str, Any]]:
@@ -56,7 +59,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Provide a completed training."""
     torch.set_num_threads(1)
     out = tmp_path_factory.mktemp("trained") / "new" / "out"
-    standalone.train(CONFIG, out, say=quiet)
+    train(CONFIG, out, say=quiet)
     return out
 
 
@@ -77,7 +80,7 @@ class TestTrain:
     @pytest.mark.parametrize("metric", ["miou", "pixel_accuracy", "loss", "iou.0"])
     def test_returns_and_says_the_last_value_of_the_metric(self, metric: str, tmp_path: Path) -> None:
         said: list[str] = []
-        value = standalone.train(tiny({"train.report_iters": 3}), tmp_path, metric=metric, say=said.append)
+        value = train(tiny({"train.report_iters": 3}), tmp_path, metric=metric, say=said.append)
         table = pq.read_table(tmp_path / "results.parquet").to_pylist()
         assert table[-1]["value"] == value
         assert metric not in table[-1]
@@ -90,14 +93,14 @@ class TestTrain:
     def test_a_finished_training_is_not_trained_again(self, trained: Path, tmp_path: Path) -> None:
         out = Path(shutil.copytree(trained, tmp_path / "out"))
         said: list[str] = []
-        value = standalone.train(CONFIG, out, say=said.append)
+        value = train(CONFIG, out, say=said.append)
         assert value == rows(trained)[-1]["value"]
         assert said[-1] == "going on at iteration 4"
         assert_same_training(out, trained)
 
     def test_a_diverging_training_ends_in_the_error_of_its_iteration(self, tmp_path: Path) -> None:
         with pytest.raises(FloatingPointError, match="at iteration 2"):
-            standalone.train(tiny({"optim.lr": 1e30}), tmp_path, say=quiet)
+            train(tiny({"optim.lr": 1e30}), tmp_path, say=quiet)
 
 
 def kill_after_a_report(patch: pytest.MonkeyPatch, k: int) -> Callable[[str], None]:
@@ -182,9 +185,9 @@ class TestKilled:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         with monkeypatch.context() as patch, pytest.raises(KilledError):
-            standalone.train(CONFIG, tmp_path, say=kill(patch, k))
+            train(CONFIG, tmp_path, say=kill(patch, k))
         said: list[str] = []
-        standalone.train(CONFIG, tmp_path, say=said.append)
+        train(CONFIG, tmp_path, say=said.append)
         finished = k if kill in (kill_after_a_report, kill_before_the_old_checkpoint_goes) else k - 1
         assert len([line for line in said if line.startswith("iteration")]) == 4 - finished
         assert_same_training(tmp_path, trained)
@@ -192,16 +195,16 @@ class TestKilled:
     def test_twice_at_the_same_place(self, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for k in (3, 1):
             with monkeypatch.context() as patch, pytest.raises(KilledError):
-                standalone.train(CONFIG, tmp_path, say=kill_between_the_renames(patch, k))
-        standalone.train(CONFIG, tmp_path, say=quiet)
+                train(CONFIG, tmp_path, say=kill_between_the_renames(patch, k))
+        train(CONFIG, tmp_path, say=quiet)
         assert_same_training(tmp_path, trained)
 
     def test_while_it_writes_its_config(self, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patch:
             _kill_at_call(patch, os, "replace", 1, before=True)
             with pytest.raises(KilledError):
-                standalone.train(CONFIG, tmp_path, say=quiet)
-        standalone.train(CONFIG, tmp_path, say=quiet)
+                train(CONFIG, tmp_path, say=quiet)
+        train(CONFIG, tmp_path, say=quiet)
         assert_same_training(tmp_path, trained)
 
 
@@ -209,7 +212,7 @@ class TestOccupiedFolder:
     def test_another_config_is_refused_and_nothing_touched(self, trained: Path, tmp_path: Path) -> None:
         out = Path(shutil.copytree(trained, tmp_path / "out"))
         with pytest.raises(InputError, match="holds the training of another config; name another --out"):
-            standalone.train(tiny({**VALUES, "optim.lr": 0.02}), out, say=quiet)
+            train(tiny({**VALUES, "optim.lr": 0.02}), out, say=quiet)
         assert_same_training(out, trained)
 
     @pytest.mark.parametrize("kept", ["results.parquet", "checkpoint"])
@@ -219,14 +222,78 @@ class TestOccupiedFolder:
             if path.name != kept:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         with pytest.raises(InputError, match="holds results of something else; name another --out"):
-            standalone.train(CONFIG, out, say=quiet)
+            train(CONFIG, out, say=quiet)
         assert names(out) == {kept}
 
     def test_a_folder_with_other_things_in_it_is_used(self, trained: Path, tmp_path: Path) -> None:
         (tmp_path / "notes.txt").write_text("mine")
-        standalone.train(CONFIG, tmp_path, say=quiet)
+        train(CONFIG, tmp_path, say=quiet)
         assert rows(tmp_path) == rows(trained)
         assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+FUNCTION = """
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ray import tune
+
+def train(config):
+    start, checkpoint = 0, tune.get_checkpoint()
+    if checkpoint is not None:
+        with checkpoint.as_directory() as folder:
+            start = json.loads(Path(folder, "state.json").read_text())
+    for step in range(start, 4):
+        with TemporaryDirectory() as folder:
+            Path(folder, "state.json").write_text(json.dumps(step + 1))
+            tune.report({"loss": config["rate"] * step}, checkpoint=tune.Checkpoint.from_directory(folder))
+"""
+
+
+class TestOtherTrainables:
+    """Any class or function is trained alike; one without a config model takes a mapping."""
+
+    @pytest.fixture
+    def other(self, request: pytest.FixtureRequest, tmp_path: Path) -> tuple[LoadedTrainable, dict[str, Any]]:
+        if request.param == "class":
+            config = {"rate": 0.1, "method": "plain", "slope": 0.05}
+            return load_trainable("quadratic_trainable.py:Quadratic", FOLDER), config
+        (tmp_path / "f.py").write_text(FUNCTION)
+        return load_trainable("f.py:train", tmp_path), {"rate": 0.5}
+
+    @pytest.mark.parametrize("other", ["class", "function"], indirect=True)
+    def test_it_is_trained_to_the_budget_and_after_a_kill_as_if_it_had_never_stopped(
+        self, other: tuple[LoadedTrainable, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        trainable, config = other
+
+        def trained(out: Path, say: Callable[[str], None] = quiet) -> list[dict[str, Any]]:
+            value = standalone.train(trainable, config, out, metric="loss", max_iters=4, say=say)
+            table: list[dict[str, Any]] = pq.read_table(out / "results.parquet").to_pylist()
+            assert [row["iteration"] for row in table] == [1, 2, 3, 4]
+            assert table[-1]["value"] == value
+            return table
+
+        whole = trained(tmp_path / "whole")
+        for kill in (kill_after_a_report, kill_before_the_table, kill_after_the_table):
+            out = tmp_path / kill.__name__
+            with monkeypatch.context() as patch, pytest.raises(KilledError):
+                trained(out, kill(patch, 2))
+            assert trained(out) == whole
+        written = json.loads((tmp_path / "whole" / "config.json").read_text())
+        assert written == {**config, "raysearch": {"trainable": trainable.name}}
+
+    def test_a_metric_that_is_not_reported_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "f.py").write_text(FUNCTION)
+        function = load_trainable("f.py:train", tmp_path)
+        with pytest.raises(InputError, match=r"accuracy: is not reported; .*f.py:train reports loss"):
+            standalone.train(function, {"rate": 0.5}, tmp_path / "out", metric="accuracy")
+
+    def test_without_evaluate_nothing_is_scored(self, tmp_path: Path) -> None:
+        (tmp_path / "f.py").write_text(FUNCTION)
+        with pytest.raises(InputError, match="has no evaluate, so that it cannot score a checkpoint"):
+            standalone.evaluate(load_trainable("f.py:train", tmp_path), {}, tmp_path)
 
 
 def write_split(folder: Path, config: Config, split: str) -> None:
@@ -239,7 +306,7 @@ def write_split(folder: Path, config: Config, split: str) -> None:
 class TestScore:
     def test_equals_the_last_report_exactly(self, trained: Path) -> None:
         last = rows(trained)[-1]
-        confusion = standalone.score(CONFIG, trained / "checkpoint")
+        confusion = score(CONFIG, trained / "checkpoint")
         assert float(confusion.miou()) == last["value"]
         assert float(confusion.pixel_accuracy()) == last["pixel_accuracy"]
         assert [None if np.isnan(iou) else iou for iou in confusion.iou()] == last["iou"]
@@ -249,12 +316,12 @@ class TestScore:
     )
     def test_equals_the_report_of_the_same_evaluation(self, values: dict[str, Any], tmp_path: Path) -> None:
         config = tiny({**values, "contrast.loss_weight": 0.0, "train.num_threads": 1})
-        value = standalone.train(config, tmp_path, say=quiet)
-        assert float(standalone.score(config, tmp_path / "checkpoint").miou()) == value
+        value = train(config, tmp_path, say=quiet)
+        assert float(score(config, tmp_path / "checkpoint").miou()) == value
 
     def test_scores_all_images_whatever_the_reports_score(self, trained: Path) -> None:
         few = CONFIG.model_copy(update={"evaluation": CONFIG.evaluation.model_copy(update={"num_images": 1})})
-        confusion = standalone.score(few, trained / "checkpoint")
+        confusion = score(few, trained / "checkpoint")
         assert float(confusion.miou()) == rows(trained)[-1]["value"]
 
     def test_another_split_and_another_folder(self, trained: Path, tmp_path: Path) -> None:
@@ -262,7 +329,7 @@ class TestScore:
             write_split(tmp_path, CONFIG, split)
         checkpoint = trained / "checkpoint"
         counts = {
-            (split, folder): standalone.score(CONFIG, checkpoint, split=split, folder=folder).counts
+            (split, folder): score(CONFIG, checkpoint, split=split, folder=folder).counts
             for split in ("val", "test")
             for folder in (None, tmp_path)
         }
@@ -271,17 +338,17 @@ class TestScore:
         assert (counts["val", None] != counts["test", None]).any()
 
     def test_the_number_of_threads_is_that_of_the_config(self, trained: Path) -> None:
-        standalone.score(tiny({**VALUES, "train.num_threads": 2}), trained / "checkpoint")
+        score(tiny({**VALUES, "train.num_threads": 2}), trained / "checkpoint")
         assert torch.get_num_threads() == 2
 
     def test_the_weights_that_the_training_began_with_may_be_gone(self, trained: Path) -> None:
         config = tiny({**VALUES, "model.weights": "/nowhere/any.pth"})
-        assert float(standalone.score(config, trained / "checkpoint").miou()) == rows(trained)[-1]["value"]
+        assert float(score(config, trained / "checkpoint").miou()) == rows(trained)[-1]["value"]
 
     def test_a_split_that_is_not_there_is_wrong_input(self, trained: Path, tmp_path: Path) -> None:
         write_split(tmp_path, CONFIG, "val")
         with pytest.raises(InputError, match="test"):
-            standalone.score(CONFIG, trained / "checkpoint", split="test", folder=tmp_path)
+            score(CONFIG, trained / "checkpoint", split="test", folder=tmp_path)
 
 
 def write_pairs(folder: Path, split: str, *labels: np.ndarray) -> Path:
@@ -301,7 +368,7 @@ class TestSecondDataset:
     @pytest.mark.parametrize("split", ["val", "test"])
     def test_smaller_than_the_crop_and_of_all_sizes(self, split: str, mode: str, trained: Path, tmp_path: Path) -> None:
         labels = [np.full(size, 74) for size in ((1, 1), (9, 70), (31, 20), (33, 32), (70, 9))]
-        confusion = standalone.score(
+        confusion = score(
             tiny({**VALUES, "evaluation.mode": mode, "evaluation.scales": [0.5, 1.0]}),
             trained / "checkpoint",
             split=split,
@@ -315,7 +382,7 @@ class TestSecondDataset:
         label = np.zeros((40, 40))
         label[:3], label[3, :5], label[9] = 128, 7, 255
         folder = write_pairs(tmp_path, "val", label)
-        confusion = standalone.score(CONFIG, trained / "checkpoint", folder=folder, say=said.append)
+        confusion = score(CONFIG, trained / "checkpoint", folder=folder, say=said.append)
         assert confusion.counts.sum(axis=1).tolist() == [1600 - 120 - 5 - 40, 0, 120, 0]
         file = folder / "val" / "label" / "0.png"
         assert said == [
@@ -330,7 +397,7 @@ class TestSecondDataset:
     def test_with_other_label_values_is_wrong_input_not_a_score_of_nothing(self, trained: Path, tmp_path: Path) -> None:
         folder = write_pairs(tmp_path, "val", np.full((9, 9), 3))
         with pytest.raises(InputError, match=r"no label has a pixel of any class.*the labels hold the values 3"):
-            standalone.score(CONFIG, trained / "checkpoint", folder=folder, say=quiet)
+            score(CONFIG, trained / "checkpoint", folder=folder, say=quiet)
 
 
 class TestPredict:
@@ -345,7 +412,7 @@ class TestPredict:
         Image.fromarray(image).save(tmp_path / "val" / "image" / "10.png")
         Image.fromarray(label).save(tmp_path / "val" / "label" / "10.png")
         out, calls = tmp_path / "new" / "out", []
-        number = standalone.predict(
+        number = predict_folder(
             config,
             trained / "checkpoint",
             tmp_path / "val" / "image",
@@ -355,7 +422,7 @@ class TestPredict:
         )
         assert number == 5
         assert calls == [(done, 5) for done in range(1, 6)]
-        expected = standalone.score(config, trained / "checkpoint", folder=tmp_path, say=quiet)
+        expected = score(config, trained / "checkpoint", folder=tmp_path, say=quiet)
         scored = score_label_images(out, tmp_path / "val" / "label", config.data, ids)
         np.testing.assert_array_equal(scored.confusion.counts, expected.counts)
         assert scored.confusion.miou() == expected.miou()
@@ -370,13 +437,13 @@ class TestPredict:
         (taken / "mine.txt").write_text("mine")
         for out, what in ((taken, "is not empty"), (images, "which is only read"), (taken / "mine.txt", "is a file")):
             with pytest.raises(InputError, match=what):
-                standalone.predict(CONFIG, checkpoint, images, out)
-        with pytest.raises(InputError, match=r"is the folder of a training, and the folder of a checkpoint is needed"):
-            standalone.predict(CONFIG, trained, images, tmp_path / "out")
+                predict_folder(CONFIG, checkpoint, images, out, progress=unseen)
+        with pytest.raises(InputError, match=r"holds no model\.pt; name the folder of a checkpoint"):
+            predict_folder(CONFIG, trained, images, tmp_path / "out", progress=unseen)
         (images / "bad.png").touch()
         (images / "worse.png").write_text("no image")
         with pytest.raises(InputError) as caught:
-            standalone.predict(CONFIG, checkpoint, images, tmp_path / "out")
+            predict_folder(CONFIG, checkpoint, images, tmp_path / "out", progress=unseen)
         assert [fault.what for fault in caught.value.faults] == ["is empty (0 bytes)", "is no image that can be read"]
         assert names(tmp_path) == {"val", "taken"}
         assert names(taken) == {"mine.txt"}
@@ -395,7 +462,7 @@ class TestUnfitCheckpoint:
     )
     def test_of_another_network_is_named(self, values: dict[str, Any], tensor: str, trained: Path) -> None:
         with pytest.raises(InputError) as caught:
-            standalone.score(tiny({**VALUES, **values}), trained / "checkpoint")
+            score(tiny({**VALUES, **values}), trained / "checkpoint")
         message = str(caught.value)
         assert message.startswith(f"{trained / 'checkpoint' / 'model.pt'}: does not fit the config: ")
         assert f"of its tensors differ, such as {tensor}" in message
@@ -403,28 +470,12 @@ class TestUnfitCheckpoint:
 
     def test_without_weights_is_named(self, trained: Path, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"is the folder of a training, .* is needed here; give .*/checkpoint"):
-            standalone.score(CONFIG, trained)
+            standalone.evaluate(OURS, CONFIG, trained)
         with pytest.raises(InputError, match=r"holds no model\.pt; name the folder of a checkpoint"):
-            standalone.score(CONFIG, tmp_path)
+            score(CONFIG, tmp_path)
 
     @pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04 cut off"])
     def test_that_cannot_be_read_is_named(self, content: bytes, tmp_path: Path) -> None:
         (tmp_path / "model.pt").write_bytes(content)
         with pytest.raises(InputError, match=r"model\.pt: cannot be read as weights"):
-            standalone.score(CONFIG, tmp_path)
-
-
-class TestMetricOf:
-    def test_an_exported_config_names_its_metric(self, tmp_path: Path) -> None:
-        path = tmp_path / "best_config.json"
-        path.write_text(json.dumps({**CONFIG.model_dump(mode="json"), "raysearch": {"metric": "pixel_accuracy"}}))
-        assert standalone.metric_of(path) == "pixel_accuracy"
-
-    @pytest.mark.parametrize(
-        ("name", "text"),
-        [("config.json", "{}"), ("config.yaml", "train: {max_iters: 5}"), ("config.json", '{"raysearch": null}')],
-    )
-    def test_a_config_written_by_hand_is_judged_by_miou(self, name: str, text: str, tmp_path: Path) -> None:
-        path = tmp_path / name
-        path.write_text(text)
-        assert standalone.metric_of(path) == "miou"
+            score(CONFIG, tmp_path)

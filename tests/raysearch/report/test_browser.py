@@ -11,8 +11,9 @@ from PIL import Image
 
 from raysearch.report.page import PANELS, render_page
 from raysearch.report.view import SearchView
-from raysearch.results.predictions import PredictedImage, Predictions
+from raysearch.results.predictions import Predictions
 from tests.raysearch.report.histories import rich_view
+from trainables.protocol import PredictedPicture, PredictedRow, PredictionPanel
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -35,14 +36,13 @@ def browser() -> Iterator["Browser"]:
 
 
 def _pictures(folder: Path) -> Predictions:
-    paths = [folder / name for name in ("image.jpg", "truth.png", "winner.png", "default.png")]
-    for path in paths:
-        Image.new("RGB", (64, 48), (30, 90, 160)).save(path)
-    images = tuple(
-        PredictedImage(f"0016E5_{n:05d}", "worst" if n < 4 else "typical", 0.3, 0.2, *paths) for n in range(6)
-    )
-    classes = (("sky", "#000000"), ("a class of a very long name indeed", "#e69f00"))
-    return Predictions(45, 0, 101, 64, classes, images)
+    names = ("image.jpg", "truth.png", "winner.png", "default.png")
+    for name in names:
+        Image.new("RGB", (64, 48), (30, 90, 160)).save(folder / name)
+    pictures = tuple(PredictedPicture(name, f"{name} 0.300", name.endswith("png")) for name in names)
+    rows = tuple(PredictedRow(f"{'worst' if n < 4 else 'typical'}: 0016E5_{n:05d}", pictures) for n in range(6))
+    legend = (("sky", "#000000"), ("a class of a very long name indeed", "#e69f00"))
+    return Predictions(folder, PredictionPanel("The images that trial 45 is worst at.", rows, legend))
 
 
 # Returns what is wrong with a page, in words; empty if nothing is.

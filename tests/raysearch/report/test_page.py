@@ -18,9 +18,9 @@ from raysearch.report.parts import Code, Fact, Facts, Legend, Picture, Pictures,
 from raysearch.report.view import SearchView
 from raysearch.search.search import Search
 from raysearch.space.spec import SearchSpec
+from tests.raysearch.ours import OURS
 from tests.raysearch.report.histories import history_of, trial
 from tests.raysearch.toy import run_search, run_trial, toy_spec
-from trainables.config import Config
 
 TITLES = [
     "Winner",
@@ -184,10 +184,10 @@ def test_rungs_come_from_the_space_file(run: tuple[SearchSpec, RunDir], tmp_path
     assert search_view(history, unstopped, run_dir).rungs == ()
 
 
-def test_train_is_offered_for_the_configs_it_knows(run: tuple[SearchSpec, RunDir], tmp_path: Path) -> None:
+def test_evaluate_is_offered_for_trainables_that_can_score(run: tuple[SearchSpec, RunDir], tmp_path: Path) -> None:
     toy, run_dir = run
-    assert search_view(History(), toy, run_dir).commands == ()
-    known = replace(toy, trainable=replace(toy.trainable, config_model=Config), config={})
+    assert search_view(History(), toy, run_dir).commands == (f"python -m raysearch train {run_dir.best_config}",)
+    known = replace(toy, trainable=OURS, config={})
     spaced = RunDir(tmp_path / "a run")
     train, evaluate = search_view(History(), known, spaced).commands
     assert train == f"python -m raysearch train '{spaced.best_config}'"

@@ -7,36 +7,23 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from raysearch.execution import standalone
 from raysearch.history.history import History
 from raysearch.history.run_dir import RunDir
 from raysearch.report.parts import Legend, Pictures, Text
 from raysearch.report.predictions import predictions_info, predictions_parts
 from raysearch.report.view import SearchView
-from raysearch.results.predictions import IGNORED_COLOR, choose, read_predictions, write_predictions
+from raysearch.results.predictions import read_predictions, write_predictions
 from raysearch.runs.outcome import write_outcome
 from raysearch.space.parsing import parse_space
 from raysearch.space.spec import SearchSpec
+from tests.raysearch.ours import score
 from tests.raysearch.report.histories import history_of, trial
 from tests.trainables.tiny import tiny
 from trainables.config import Config
+from trainables.pictures import IGNORED_COLOR
 from trainables.trainer import Trainer
 
 Search = tuple[History, SearchSpec, RunDir]
-
-
-def test_the_worst_come_first_and_the_median_of_the_others_after_them() -> None:
-    scores = [0.9, None, 0.1, 0.8, 0.5, 0.3, 0.4, 0.7, 0.6, 0.2]
-    assert choose(scores) == [
-        ("worst", 2),
-        ("worst", 9),
-        ("worst", 5),
-        ("worst", 6),
-        ("typical", 8),
-        ("typical", 7),
-    ]
-    assert choose([0.2, 0.1]) == [("worst", 1), ("worst", 0)]
-    assert choose([None]) == []
 
 
 @pytest.fixture(scope="module")
@@ -68,23 +55,27 @@ def test_winner_and_default_predict_the_same_images(search: Search) -> None:
     assert read_predictions(run_dir, history.trials[0]) is None, "they are of another winner"
     found = read_predictions(run_dir, history.trials[1])
     assert found is not None
-    assert (found.winner, found.default, found.num_images, found.num_scored) == (1, 0, 8, 8)
-    assert [name for name, _ in found.classes] == ["0", "1", "2", "3"]
+    index = json.loads((run_dir.predictions / "index.json").read_text())
+    assert index["made_of"] == {"winner": [1, 6], "default": [0, 6]}
+    assert [name for name, _ in found.panel.legend] == ["0", "1", "2", "3", "ignored"]
     scores = pq.read_table(run_dir.predictions / "scores.parquet").to_pydict()
+    assert len(scores["image"]) == 8
     by_name = dict(zip(scores["image"], zip(scores["winner_miou"], scores["default_miou"], strict=True), strict=True))
-    shown = [(one.winner_miou, one.default_miou) for one in found.images]
-    assert shown == [by_name[one.name] for one in found.images]
-    assert [pair[0] for pair in shown[:4]] == sorted(scores["winner_miou"])[:4]
-    assert [one.kind for one in found.images] == ["worst"] * 4 + ["typical"] * 2
+    titles = [row.title.split(": ") for row in found.panel.rows]
+    assert [kind for kind, _ in titles] == ["worst"] * 4 + ["typical"] * 2
+    shown = [tuple(float(one.caption.split()[1]) for one in row.pictures[2:]) for row in found.panel.rows]
+    assert shown == [tuple(round(score, 3) for score in by_name[name]) for _, name in titles]
+    assert [by_name[name][0] for _, name in titles[:4]] == sorted(scores["winner_miou"])[:4]
 
     config = Config.model_validate(spec.trial_config(history.trials[1].values))
-    whole = standalone.score(config, run_dir.best_checkpoint, say=lambda line: None)
+    whole = score(config, run_dir.best_checkpoint)
     assert 0.0 < float(whole.miou()) < 1.0
-    for one in found.images:
-        assert one.default is not None
-        pictures = [np.asarray(Image.open(path).convert("RGB")) for path in (one.truth, one.winner, one.default)]
+    allowed = {bytes.fromhex(color[1:]) for _, color in found.panel.legend}
+    assert bytes(IGNORED_COLOR) in allowed
+    for row in found.panel.rows:
+        files = [found.folder / one.file for one in row.pictures]
+        pictures = [np.asarray(Image.open(path).convert("RGB")) for path in files[1:]]
         assert {picture.shape for picture in pictures} == {(32, 48, 3)}
-        allowed = {bytes.fromhex(color[1:]) for _, color in found.classes} | {bytes(IGNORED_COLOR)}
         assert {bytes(color) for picture in pictures for color in picture.reshape(-1, 3)} <= allowed
 
 

@@ -18,13 +18,18 @@ def checkpoint(folder: Path, text: str) -> Path:
 
 def test_the_best_checkpoint_is_the_old_or_the_new_one(tmp_path: Path) -> None:
     source, target, found = checkpoint(tmp_path / "source", "new"), tmp_path / "best_checkpoint", []
-    for _ in killed_at_every_call(lambda: export._replace_folder(source, target), lambda: checkpoint(target, "old")):
+
+    def replace() -> None:
+        export._replace_folder(source, target, frozenset({"trainer.pt"}))
+
+    for _ in killed_at_every_call(replace, lambda: checkpoint(target, "old")):
         recover_folder(target)
         found.append((target / "model.pt").read_text())
     assert (found[0], found[-1], set(found)) == ("old", "new", {"old", "new"})
+    assert not (target / "trainer.pt").exists()
 
 
 def test_the_old_one_comes_back_even_where_there_is_no_new_one(tmp_path: Path) -> None:
     checkpoint(tmp_path / ".best_checkpoint.before", "old")
-    export._replace_folder(tmp_path / "gone", tmp_path / "best_checkpoint")
+    export._replace_folder(tmp_path / "gone", tmp_path / "best_checkpoint", frozenset())
     assert (tmp_path / "best_checkpoint" / "model.pt").read_text() == "old"

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from raysearch.commands import search_commands
+from raysearch.config.trainable_loading import LoadedTrainable
 from raysearch.errors import InputError, WorkError
 from raysearch.execution import standalone
 from raysearch.execution.preflight import preflight
@@ -32,6 +33,7 @@ from raysearch.search.search import Search
 from raysearch.space.parsing import load_space, parse_space
 from raysearch.space.settings import ResourceSettings
 from raysearch.space.spec import SearchSpec
+from tests.raysearch.ours import score, train
 from tests.raysearch.toy import run_search, toy_spec
 from tests.trainables.tiny import tiny
 from trainables.config import Config
@@ -135,7 +137,7 @@ def made_up(in_process: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[Scor
     def use(score: Scores) -> list[str]:
         trained: list[str] = []
 
-        def train(config: Config, out: Path, *, metric: str, say: Callable[[str], None]) -> float:
+        def train(trainable: LoadedTrainable, config: Config, out: Path, *, metric: str, **options: Any) -> float:
             assert metric == "miou"
             trained.append(out.name)
             out.mkdir(parents=True, exist_ok=True)
@@ -420,7 +422,7 @@ class TestTestImages:
         for trial in by_test.trials:
             folder = run_dir.confirm_training(trial.number, 11)
             config = Config.model_validate_json((folder / "config.json").read_text())
-            confusion = standalone.score(config, folder / "checkpoint", split="test", say=lambda line: None)
+            confusion = score(config, folder / "checkpoint", split="test", say=lambda line: None)
             assert trial.values == (float(confusion.miou()),)
         assert any(line.startswith("miou of the test images at the full budget") for line in said)
         confirmed = block_of(run_dir)["confirmed"]
@@ -512,7 +514,7 @@ def test_killed_in_fresh_processes_it_goes_on_to_what_train_gives(in_process: No
     for number, seed, value, iteration in rows_of(run_dir):
         values = {} if number == 0 else history.trials[number].values
         config = Config.model_validate(spec.trial_config({**values, "train.seed": seed}))
-        expected = standalone.train(config, tmp_path / f"train-{number}", say=lambda line: None)
+        expected = train(config, tmp_path / f"train-{number}", say=lambda line: None)
         assert (seed, iteration, value) == (11, 4, expected)
 
 
@@ -553,7 +555,7 @@ class TestWrongInput:
         run_search(spec, run_dir.journal)
         with pytest.raises(
             InputError,
-            match="the trainable has a config of its own, which `train` cannot train and confirm cannot seed",
+            match="has no with_seed, so that its seed cannot be set",
         ) as caught:
             confirm(run_dir.root, top=1, seeds=1)
         assert len(caught.value.faults) == 1

@@ -11,7 +11,7 @@ from raysearch.history.events import Ended, Report
 from raysearch.history.history import read_history
 from raysearch.history.journal import Journal
 from raysearch.history.run_dir import RunDir
-from raysearch.results.export import best_config_text, best_openseg
+from raysearch.results.export import best_config_text, best_in_dialect
 from raysearch.runs import driver
 from raysearch.runs.outcome import search_result
 from raysearch.search.search import Search
@@ -152,7 +152,7 @@ def test_a_search_that_mostly_failed_says_so(tmp_path: Path, endings: list[str |
 
 def test_export_of_a_search_in_which_everything_failed_does_not_say_wait(tmp_path: Path) -> None:
     run_dir, _ = begun(tmp_path, ["no data"] * 4)
-    for export in (best_config_text, best_openseg):
+    for export in (best_config_text, lambda run_dir: best_in_dialect(run_dir, "openseg")):
         with pytest.raises(InputError) as caught:
             export(run_dir)
         (fault,) = caught.value.faults

@@ -7,7 +7,8 @@ from typing import Any
 
 from trainables.config import Config
 from trainables.openseg.flags import read_flags
-from trainables.openseg.reader import Reading, read_openseg
+from trainables.openseg.reader import read_openseg
+from trainables.protocol import DialectReading
 
 FLAGS = "--model_name hrnet_w48_contrast --backbone hrnet48 --loss_type contrast_ce_loss"
 
@@ -133,7 +134,7 @@ def changed(document: dict[str, Any], values: Mapping[str, Any]) -> dict[str, An
     return document
 
 
-def reading(document: Mapping[str, Any], words: str = "") -> Reading:
+def reading(document: Mapping[str, Any], words: str = "") -> DialectReading:
     flags = read_flags(words.split(), Path("/cwd"))
     assert not flags.faults
     return read_openseg(document, "F.json", flags.given)

@@ -81,7 +81,7 @@ class TestFlags:
     )
     def test_the_tasks_of_the_original(self, words: str, tasks: tuple[str, ...], evaluates: bool) -> None:
         flags = read_flags(words.split(), Path("/cwd"))
-        assert (flags.tasks, flags.asks_for_evaluation, flags.passed_over) == (tasks, evaluates, ())
+        assert (tuple(flags.tasks), flags.asks_for_evaluation, flags.passed_over) == (tasks, evaluates, ())
 
     def test_switches(self) -> None:
         for word, value in (("y", True), ("True", True), ("1", True), ("n", False), ("0", False), ("", True)):

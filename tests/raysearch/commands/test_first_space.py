@@ -11,9 +11,9 @@ import yaml
 from PIL import Image
 
 from raysearch.checks import check
-from raysearch.checks.first_space import first_space
 from raysearch.checks.measure import Measurement, NotMeasured
 from raysearch.commands import cli
+from raysearch.commands.first_space import first_space
 from raysearch.errors import InputError
 from raysearch.execution.machine import Machine
 from raysearch.execution.preflight import preflight

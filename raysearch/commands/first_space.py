@@ -13,7 +13,6 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from raysearch.checks import check
-from raysearch.checks.data_tables import WEIGHT_POWER, percent
 from raysearch.checks.measure import NotMeasured
 from raysearch.command_line import command_line
 from raysearch.errors import Fault, InputError
@@ -30,6 +29,7 @@ from trainables.data.folder import scan_pairs, shown
 from trainables.data.layouts import find_places
 from trainables.data.preflight import IMBALANCE_WORTH_WEIGHTS, SplitSummary, likely_bit_depth
 from trainables.data.presets import PRESETS
+from trainables.data_tables import WEIGHT_POWER, percent
 from trainables.losses.class_weights import class_weights
 
 _STRIDE = 32

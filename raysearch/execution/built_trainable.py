@@ -1,0 +1,132 @@
+"""A trainable that is built for one trial: one interface to the classes and functions of Ray Tune."""
+
+import copy
+import os
+import pickle
+import random
+import shutil
+import sys
+from collections.abc import Mapping
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ray import cloudpickle, tune
+from ray.train._internal.session import get_session, shutdown_session
+from ray.tune.trainable import FunctionTrainable, wrap_function
+from ray.tune.utils import flatten_dict
+
+from trainables.protocol import CONFIG_USED
+
+os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # Tune would change the working directory of this process.
+
+_DICT_FILE = "checkpoint.pkl"
+
+_AUTO_FILLED = frozenset(
+    {
+        "checkpoint_dir_name",
+        "config",
+        "date",
+        "done",
+        "episodes_total",
+        "hostname",
+        "iterations_since_restore",
+        "node_ip",
+        "pid",
+        "should_checkpoint",
+        "time_since_restore",
+        "time_this_iter_s",
+        "time_total_s",
+        "timestamp",
+        "timesteps_since_restore",
+        "timesteps_total",
+        "training_iteration",
+        "trial_id",
+    }
+)
+"""Keys that Tune adds to every result."""
+
+
+def build(trainable: Any, config: dict[str, Any], storage: Any) -> tune.Trainable:
+    """Return a trainable, class or function, that is set up with a config."""
+    cls = trainable if isinstance(trainable, type) else wrap_function(trainable)
+    built: tune.Trainable = cls(config=copy.deepcopy(config), storage=storage)
+    return built
+
+
+def seed_process(seed: int) -> None:
+    """Set every random state of the process, from which a trainable may draw that does not seed itself."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - the global state is what a trainable may draw from
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(seed)
+
+
+def save(built: tune.Trainable, folder: Path) -> bool:
+    """Write a checkpoint into an existing folder; return False if the trainable writes none."""
+    if isinstance(built, FunctionTrainable):
+        result = built._last_training_result
+        if result is None or result.checkpoint is None:
+            return False
+        with result.checkpoint.as_directory() as written:
+            shutil.copytree(written, folder, dirs_exist_ok=True)
+        return True
+    try:
+        saved = built.save_checkpoint(str(folder))
+    except NotImplementedError:
+        return False
+    if isinstance(saved, dict):
+        (folder / _DICT_FILE).write_bytes(cloudpickle.dumps(saved))
+    return True
+
+
+def load(built: tune.Trainable, folder: Path, training_iteration: int) -> None:
+    """Load a checkpoint that was written after this number of reports."""
+    built._iteration = training_iteration
+    if isinstance(built, FunctionTrainable):
+        get_session().loaded_checkpoint = tune.Checkpoint.from_directory(str(folder))
+    elif (folder / _DICT_FILE).is_file():
+        built.load_checkpoint(pickle.loads((folder / _DICT_FILE).read_bytes()))
+    else:
+        built.load_checkpoint(str(folder))
+
+
+def finish(built: tune.Trainable) -> None:
+    """End a trainable, so that another one can be built in the same process."""
+    if isinstance(built, FunctionTrainable):
+        _finish_function()
+    else:
+        built.cleanup()
+
+
+def metrics_of(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers, and lists of numbers, that the trainable itself reported; nested ones joined by a slash."""
+    ours = {key: value for key, value in result.items() if key not in _AUTO_FILLED and key != CONFIG_USED}
+    return {key: _plain(value) for key, value in flatten_dict(ours).items() if _plain(value) is not None}
+
+
+def _finish_function() -> None:
+    """Let the thread of a function end; it waits inside its last report, or has returned."""
+    session = get_session()
+    if session is None:
+        return
+    try:
+        session.finish(timeout=None)
+    finally:
+        shutdown_session()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    if isinstance(value, list | tuple) and value and all(isinstance(v, Real) for v in value):
+        return [float(v) for v in value]
+    return None

@@ -1,0 +1,37 @@
+"""The trainer that comes along, trained and scored outside a search."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from raysearch.config.trainable_loading import DEFAULT_TRAINABLE, load_trainable
+from raysearch.execution import standalone
+from trainables.config import Config
+from trainables.metrics import ConfusionMatrix
+from trainables.scoring import score as score_split
+
+OURS = load_trainable(DEFAULT_TRAINABLE, Path())
+
+
+def quiet(line: str) -> None:
+    """Print nothing."""
+
+
+def train(config: Config, out: Path, *, metric: str = "miou", say: Callable[[str], None] = quiet) -> float:
+    """Train as the command does."""
+    return standalone.train(OURS, config, out, metric=metric, say=say)
+
+
+def score(
+    config: Config,
+    checkpoint: Path,
+    *,
+    split: str = "val",
+    folder: Path | None = None,
+    say: Callable[[str], None] = quiet,
+) -> ConfusionMatrix:
+    """Return the whole confusion matrix of which the command prints the scores, after the same checks."""
+    if folder is not None:
+        config = config.model_copy(update={"data": config.data.model_copy(update={"dir": str(folder)})})
+    for notice in OURS.target.check_split(config, split):
+        say(f"note: {notice}")
+    return score_split(config, checkpoint, split, lambda done, total: None)
