@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from raysearch.config.capabilities import signature_faults
 from raysearch.errors import Fault, InputError
 from trainables.spelling import closest
 
@@ -57,6 +58,8 @@ def load_trainable(reference: str, base_dir: Path) -> LoadedTrainable:
     if not (inspect.isclass(target) or inspect.isfunction(target)):
         raise _wrong_name(reference, module, attribute)
     model = _config_model(reference, target)
+    if faults := [_fault(reference, *told).faults[0] for told in signature_faults(target, model)]:
+        raise InputError(faults)
     return LoadedTrainable(
         name=reference,
         target=target,
