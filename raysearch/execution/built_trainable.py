@@ -1,7 +1,6 @@
 """A trainable that is built for one trial: one interface to the classes and functions of Ray Tune."""
 
 import copy
-import os
 import pickle
 import random
 import shutil
@@ -18,8 +17,6 @@ from ray.tune.trainable import FunctionTrainable, wrap_function
 from ray.tune.utils import flatten_dict
 
 from trainables.protocol import CONFIG_USED
-
-os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # Tune would change the working directory of this process.
 
 _DICT_FILE = "checkpoint.pkl"
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 from pydantic import BaseModel
-from ray.train._internal.storage import StorageContext
 from ray.tune.result import RESULT_DUPLICATE
 
 from raysearch.config.config_files import ORIGIN
@@ -18,6 +17,7 @@ from raysearch.config.trainable_loading import DEFAULT_TRAINABLE, LoadedTrainabl
 from raysearch.config.values import dumped
 from raysearch.errors import Fault, InputError, WorkError
 from raysearch.execution.built_trainable import build, finish, load, metrics_of, save, seed_process
+from raysearch.execution.local_executor import LocalStorage
 from raysearch.history.metric_names import entry_of, with_entries
 from raysearch.history.run_dir import STATE_FILE
 from raysearch.history.tables import write_reports
@@ -38,13 +38,6 @@ Say = Callable[[str], None]
 
 def _unseen(done: int, total: int) -> None:
     """Do nothing, for work whose progress nobody watches."""
-
-
-class _LocalStorage(StorageContext):  # type: ignore[misc]
-    """The storage of a training without Ray, where Tune would ask a Ray session for a folder."""
-
-    def _get_session_path(self) -> str:
-        return str(self.storage_fs_path)
 
 
 def train(
@@ -92,7 +85,7 @@ def train(
     state = {"iteration": 0, "num_reports": 0, "training_iteration": 0, "done": False}
     seed_process(seed)
     with TemporaryDirectory() as scratch:
-        built = build(trainable.target, values, _LocalStorage(scratch, "train", trial_dir_name="train"))
+        built = build(trainable.target, values, LocalStorage(scratch, "train", trial_dir_name="train"))
         try:
             recover_folder(checkpoint)
             if checkpoint.is_dir() and results.exists():

@@ -6,6 +6,7 @@ from pathlib import Path
 from raysearch.config.trainable_loading import DEFAULT_TRAINABLE, load_trainable
 from raysearch.execution import standalone
 from trainables.config import Config
+from trainables.contrastive_segmentation import ContrastiveSegmentation
 from trainables.metrics import ConfusionMatrix
 from trainables.scoring import score as score_split
 
@@ -32,6 +33,6 @@ def score(
     """Return the whole confusion matrix of which the command prints the scores, after the same checks."""
     if folder is not None:
         config = config.model_copy(update={"data": config.data.model_copy(update={"dir": str(folder)})})
-    for notice in OURS.target.check_split(config, split):
+    for notice in ContrastiveSegmentation.check_split(config, split):
         say(f"note: {notice}")
     return score_split(config, checkpoint, split, lambda done, total: None)

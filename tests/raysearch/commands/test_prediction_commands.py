@@ -229,7 +229,7 @@ def test_whatever_the_trainer_raises_is_one_message_and_its_traceback_a_file(
     [
         ("best_config.json", '{"raysearch": {"metric": "pixel_accuracy"}}', "pixel_accuracy"),
         ("config.json", "{}", "miou"),
-        ("config.yaml", "train: {max_iters: 5}", "miou"),
+        ("config.yaml", "train: {max_iters: 50}", "miou"),
         ("config.json", '{"raysearch": null}', "miou"),
         ("other.json", '{"rate": 1, "raysearch": {"trainable": "other.py:Declares"}}', "loss"),
     ],

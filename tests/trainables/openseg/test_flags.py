@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from trainables.openseg.flags import Given, given_at, read_flags
+from trainables.openseg.flags import given_at, read_flags
+from trainables.protocol import Given
 
 
 class TestFlags:
