@@ -1,4 +1,4 @@
-"""What a new trial of a search trains with: a retry, the default config, a first point, or a proposal."""
+"""Values of a search's next new trial: a retry, the default config, a first point, or a proposal."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,31 +13,31 @@ from raysearch.space.spec import SearchSpec
 
 @dataclass(frozen=True)
 class Candidate:
-    """The values of a trial that may be started."""
+    """Values of a trial that may be started."""
 
     values: Mapping[str, Any]
     """Searched values by dotted path."""
     is_default: bool = False
-    """Whether the trial trains the config as it stands in the space file."""
+    """True if the trial uses the config of the space file without searched values."""
     origin: str | None = None
-    """Where the values come from, if no algorithm proposed them."""
+    """Description of where the values come from; None if an algorithm proposed them."""
     memory_estimate: tuple[str, float] | None = None
-    """What the config says that its memory grows with."""
+    """Name and size of the config's own estimate of its memory."""
     retry_of: int | None = None
     """Number of the failed trial whose values these are."""
     notes: SamplerNotes | None = None
-    """What the sampler noted, if one proposed the values."""
+    """Notes of the sampler that proposed the values; None if no sampler of Optuna did."""
 
 
 Candidates: TypeAlias = Callable[[SearchSpec, History], Candidate | None]
-"""Returns what the next new trial trains with; None while there is nothing to start."""
+"""Function that returns the values of the next new trial; None if there is nothing to start."""
 
 
 def next_candidate(spec: SearchSpec, history: History) -> Candidate | None:
-    """Return what the next new trial of a search trains with; None if the space holds nothing untried.
+    """Return the values of the next new trial; None if the space holds no untried values.
 
-    Failed trials that are to run again come first, then the default config, then the first points of other sources,
-    then the proposals of the search algorithm.
+    Failed trials to be retried come first, then the default config, then the first points from other sources, then the
+    proposals of the algorithm.
     """
     number = len(history.trials)
     failed = history.trials[history.to_retry[0]] if history.to_retry else None
@@ -67,9 +67,9 @@ def _candidate(
 
 
 def _first_point(spec: SearchSpec, history: History) -> FirstPoint | None:
-    """Return what the next trial tries instead of a proposal, unless it is predicted not to fit into memory.
+    """Return the first point of the next trial; None if there is none or it is predicted not to fit into memory.
 
-    A default trial comes before all first points; retries take the place of none.
+    The default trial comes before all first points, and retries do not use one up.
     """
     num_started = sum(trial.retry_of is None for trial in history.trials)
     index = num_started - (spec.trainable.config_model is not None)

@@ -1,7 +1,7 @@
-"""Tells a fault of the environment, which hits all trials alike, from one of a trial's own values.
+"""Distinguishes faults of the environment, which hit all trials, from faults of a trial's own values.
 
-A full disk or a lost mount would fail every trial that is still to come within seconds. Such a fault halts the search
-instead, and the trial that met it is one that `resume` takes up again.
+A full disk or a lost mount would fail all remaining trials within seconds. Such a fault halts the search instead, and
+`resume` continues the trial that met it.
 """
 
 import errno
@@ -14,7 +14,7 @@ from raysearch.history.history import History, TrialHistory
 from raysearch.space.spec import SearchSpec
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-"""The disk is full, or the quota used up: no trial can write."""
+"""Error numbers for a full disk or quota, which prevent every trial from writing."""
 
 _LOST = (
     errno.EROFS,
@@ -27,30 +27,30 @@ _LOST = (
     errno.ENODEV,
     errno.ENOTDIR,
 )
-"""The folder has become read-only, or what holds it is gone."""
+"""Error numbers for a folder that has become read-only or whose device is gone."""
 
 NUM_ALIKE = 5
-"""Trials that fail in a row by the same error before the search halts.
+"""Number of consecutive trials with the same error after which the search halts.
 
-Where values of a share p of the space raise an error, a run of five by chance has probability p^5: 0.1 % for a quarter
-of the space, 3 % for half of it. Five trials are also few enough to lose to a fault that is nobody's values'.
+If values in a share p of the space raise an error, a run of five by chance has probability p^5: 0.1 % for a quarter of
+the space, 3 % for half of it. Five trials are also few enough to lose to a fault of the environment.
 """
 
 _PROBE_BYTES = 1 << 16
 
 
 def fault_of_error(error: BaseException, folders: tuple[Path, ...]) -> Halted | None:
-    """Return what an exception says of the environment; None where it may be the trial's own.
+    """Return the fault of the environment that an exception shows; None if it may be the trial's own fault.
 
     Args:
-        error: What a trial raised; its causes count too.
-        folders: The search's own: a trial has no say in whether they can be read and written.
+        error: Exception that a trial raised; its causes are also examined.
+        folders: Folders of the search itself; a trial does not decide whether they can be read and written.
     """
     for one in _causes(error):
         place = _place(one)
         if isinstance(one, OSError) and one.errno in FULL:
             return Halted(f"{place or folders[0]}: {one.strerror}", "make room")
-        if any(os.strerror(number) in str(one) for number in FULL):  # as torch and C++ libraries say it
+        if any(os.strerror(number) in str(one) for number in FULL):  # the text in exceptions of torch and C++ libraries
             return Halted(f"{type(one).__name__}: {one}", "make room")
         is_ours = place is not None and any(place.is_relative_to(folder) for folder in folders)
         if isinstance(one, OSError) and one.errno in _LOST and is_ours:
@@ -59,7 +59,7 @@ def fault_of_error(error: BaseException, folders: tuple[Path, ...]) -> Halted | 
 
 
 def fault_of_folder(folder: Path) -> Halted | None:
-    """Write and delete a small file; return what keeps that from working."""
+    """Write and delete a small file; return the fault if that fails."""
     probe = folder / f".probe-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -76,25 +76,25 @@ def fault_of_folder(folder: Path) -> Halted | None:
 
 
 class FailuresAlike:
-    """Counts the trials that failed in a row by the same error, since the search was started or resumed.
+    """A count of consecutive trials that failed with the same error since the search was started or resumed.
 
-    They count for nothing while a searched value that all of them have, and no trial that reported, may be the cause:
-    where it is, others follow that do not have it.
+    The failures do not count if a searched value may be their cause: all of them have the value, and no trial that
+    reported has it. Later trials without the value may succeed.
     """
 
     def __init__(self, spec: SearchSpec, history: History) -> None:
-        """Begin with none."""
+        """Start with no failures."""
         self._paths = [parameter.path for parameter in spec.parameters]
         self._history = history
         self._error = ""
         self._failed: list[TrialHistory] = []
 
     def reset(self) -> None:
-        """Note that a trial ended otherwise."""
+        """Record that a trial ended in another way."""
         self._failed = []
 
     def add(self, trial: TrialHistory, error: str) -> Halted | None:
-        """Note that a trial failed; return why the search should halt, or None while it may go on."""
+        """Record that a trial failed; return why the search should halt, or None if it may continue."""
         if error != self._error:
             self._error, self._failed = error, []
         self._failed.append(trial)
@@ -114,7 +114,7 @@ class FailuresAlike:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The exception, and what led to it."""
+    """Yield the exception and the exceptions that led to it."""
     seen: set[int] = set()
     one: BaseException | None = error
     while one is not None and id(one) not in seen:

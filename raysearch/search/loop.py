@@ -1,6 +1,6 @@
-"""The loop of a search, in the form in which executors call it: it proposes, takes events, halts and ends.
+"""The loop of a search, as executors call it: it proposes trials, receives events, halts and ends.
 
-Whatever an executor does with threads, processes or virtual time, every decision is made here, once.
+All decisions are made here, whether an executor uses threads, processes or virtual time.
 """
 
 import logging
@@ -18,7 +18,7 @@ _log = logging.getLogger("raysearch")
 
 
 class SearchHalted(BaseException):
-    """The search cannot go on without losing what happens. It leaves any executor at once, past its own handlers."""
+    """The search cannot continue without losing data; the exception leaves any executor at once, past its handlers."""
 
     def __init__(self, halted: Halted) -> None:
         super().__init__(halted.what)
@@ -34,13 +34,13 @@ class SearchLoop:
         assign: Callable[[Proposal], Assignment],
         watch: Callable[[Sequence[TrialHistory]], None],
     ) -> None:
-        """Run what is left of a search.
+        """Prepare the rest of a search.
 
         Args:
             search: The search.
-            assign: Turns a proposal into what a worker needs.
-            watch: Called several times a second with the trials that have changed since the last call. It may raise to
-                end the loop.
+            assign: Function that turns a proposal into an assignment for a worker.
+            watch: Function that is called several times a second with the trials that have changed since the last call.
+                It may raise an exception to end the loop.
         """
         self._search = search
         self._assign = assign
@@ -49,11 +49,11 @@ class SearchLoop:
 
     @property
     def finished(self) -> bool:
-        """Return True once every trial that may start has ended."""
+        """True if every trial that may start has ended."""
         return self._search.finished
 
     def next(self) -> Assignment | None:
-        """Return the next trial; None while trials must end first, and at the end of the search."""
+        """Return the next trial; None if trials must end first, and at the end of the search."""
         try:
             proposal = self._search.propose()
         except OSError as error:
@@ -61,7 +61,7 @@ class SearchLoop:
         return None if proposal is None else self._assign(proposal)
 
     def take(self, number: int, event: Report | Ended | Halted) -> Decision:
-        """Record what happened to a trial and decide on it.
+        """Record an event of a trial and decide on the trial.
 
         Raises:
             SearchHalted: every other trial would fail for the same reason, or the journal cannot be written.
@@ -79,7 +79,7 @@ class SearchLoop:
         return decision
 
     def lost(self, number: int, error: str, *, out_of_memory: bool = False) -> None:
-        """Record that the worker of a trial died; the trial goes on with another one, a few times."""
+        """Record that the worker of a trial died; the trial continues on another worker, up to a limit."""
         trial = self._search.history.trials[number]
         if out_of_memory:
             self._record(number, Ended("infeasible", error, needed_memory_bytes=trial.peak_memory_bytes or 0))
@@ -89,11 +89,11 @@ class SearchLoop:
         self._record(number, WorkerLost(error))
 
     def tick(self) -> None:
-        """Tell the watcher which trials have changed."""
+        """Pass the trials that have changed to the watcher."""
         self._watch(self._search.take_changed())
 
     def _halt_where_alike(self, number: int, error: str) -> None:
-        """Halt before a trial is recorded as failed that fails as those before it did."""
+        """Halt the search before a trial is recorded as failed, if it failed for the same reason as those before it."""
         halted = self._alike.add(self._search.history.trials[number], error)
         if halted is not None:
             raise SearchHalted(halted)

@@ -1,7 +1,7 @@
-"""The search: what to start, what a report means, how a trial ends. A function of the journal; it knows no Ray.
+"""The search: which trial starts next, how reports decide on trials, how trials end. It does not depend on Ray.
 
-`Search` is opened on a journal, takes every line of it in, and stands where the lines leave it, whether they were
-written a moment or a month ago. Every fact is written before it is acted on.
+The state of a `Search` is a function of its journal: opening one applies all lines of the journal, however old they
+are. Every fact is written to the journal before the search acts on it.
 """
 
 import math
@@ -32,12 +32,12 @@ from raysearch.space.spec import SearchSpec
 from trainables.protocol import DRAWS
 
 MAX_WORKERS_LOST = 3
-"""Workers that may die under one trial before the trial itself is held to be the cause."""
+"""Number of workers that may die during one trial before the trial itself is assumed to be the cause."""
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A trial to start, or to continue where it stood."""
+    """A trial to start or to continue."""
 
     trial: TrialHistory
     spec: SearchSpec
@@ -54,24 +54,24 @@ class Proposal:
 
     @property
     def restorable(self) -> tuple[tuple[int, float, str], ...]:
-        """Iteration, value and checkpoint of every report; the trial goes on from the newest that is still there."""
+        """Iteration, value and checkpoint of every report; the trial continues from the newest existing checkpoint."""
         reports = self.trial.reports.values()
         return tuple((r.iteration, r.value, r.checkpoint) for r in reports if r.checkpoint is not None)
 
 
 class Search:
-    """Proposes trials, takes their reports, and ends them."""
+    """A search that proposes trials, receives their reports, and ends them."""
 
     def __init__(self, spec: SearchSpec, record: Record, candidates: Candidates = next_candidate) -> None:
-        """Open a search on its record; an empty one is begun.
+        """Open a search on its record; an empty record starts a new search.
 
         Args:
             spec: The search.
-            record: What it is recorded in: its journal, or the memory of a simulation.
-            candidates: Returns what new trials train with.
+            record: Record of the search: its journal, or the memory of a simulation.
+            candidates: Function that returns the values of new trials.
 
         Raises:
-            InputError: a line of the journal is damaged; or a new search cannot read what it is to take over.
+            InputError: a line of the journal is damaged, or a new search cannot read its sources.
         """
         self.spec = spec
         self.history = History()
@@ -81,11 +81,11 @@ class Search:
         self._draws = f"{spec.objectives[0].metric}{DRAWS}"
         self._running: dict[int, TrialHistory] = {}
         self._changed: set[int] = set()
-        """Numbers of the trials that have a new line since the last call of `take_changed`."""
+        """Numbers of the trials with new lines since the last call of `take_changed`."""
         self._decided: dict[int, Ended | Paused] = {}
-        """What the reports imply for a trial and is not written yet."""
+        """Endings and pauses that follow from the reports but are not written yet, by trial."""
         self._exhausted = False
-        """No further values were found, and no trial has ended since."""
+        """True if no further values were found and no trial has ended since."""
         facts = list(record.facts())
         for fact in facts:
             self._apply(fact)
@@ -104,12 +104,12 @@ class Search:
 
     @property
     def finished(self) -> bool:
-        """Every trial that may start has ended."""
+        """True if every trial that may start has ended."""
         return not self._waiting and not self.running and self._may_start == 0
 
     @property
     def running(self) -> list[TrialHistory]:
-        """The trials that were started and have not ended."""
+        """Trials that were started and have not ended."""
         return list(self._running.values())
 
     @property
@@ -121,22 +121,24 @@ class Search:
         return 0 if self._exhausted else max(0, self.history.target_trials - len(self.history.trials))
 
     def take_changed(self) -> list[TrialHistory]:
-        """The trials that the journal has a new line on since the last call."""
+        """Return the trials with new lines in the journal since the last call."""
         changed, self._changed = sorted(self._changed), set()
         return [self.history.trials[number] for number in changed]
 
     def extend(self, num_trials: int) -> None:
-        """Let the search start this many trials more, as if it had been longer from the start.
+        """Let the search start this many more trials, as if it had been longer from the start.
 
-        But where trials pause at rungs, those that the end of the shorter search took up or stopped stay as they are.
+        Exception: with `form: promotion`, trials that the shorter search promoted or stopped at its end keep that
+        decision.
         """
         self._write(Extended(self.history.target_trials + num_trials))
 
     def retry_failed(self) -> list[int]:
-        """Let every failed trial be run again, once; returns their numbers.
+        """Let every failed trial run again once, and return the numbers of the failed trials.
 
-        Optuna's format cannot reopen a trial that has ended, and its row stays in the tables. So the retry is a new
-        trial with the same values, which trains from the beginning, and the search may start that many trials more.
+        Optuna's format cannot reopen an ended trial, and the failed trial keeps its row in the tables. The retry is
+        therefore a new trial with the same values, which trains from the beginning, and the search may start that many
+        more trials.
         """
         numbers = [trial.number for trial in self.history.failed if trial.number not in self.history.to_retry]
         if numbers:
@@ -144,10 +146,11 @@ class Search:
         return numbers
 
     def propose(self) -> Proposal | None:
-        """The next trial: one that was interrupted, else one that a rung lets on, else a new one.
+        """Return the next trial: an interrupted one, else one that a rung promotes, else a new one.
 
         Returns:
-            None while there is nothing to start. When nothing runs either, the paused trials end as stopped.
+            The trial; None if there is nothing to start. If nothing is running either, the paused trials are ended as
+            stopped.
         """
         if self._waiting:
             return self._proposal(self._waiting.pop(0))
@@ -171,7 +174,7 @@ class Search:
         return self._proposal(number)
 
     def _start(self) -> Proposal | None:
-        """Start a new trial; return None if the space holds nothing untried."""
+        """Start a new trial; return None if the space holds no untried values."""
         number = len(self.history.trials)
         found = self._candidates(self.spec, self.history)
         if found is None:
@@ -194,9 +197,9 @@ class Search:
         return self._proposal(number)
 
     def take(self, number: int, event: TrialEvent) -> Decision:
-        """Take in what happened to a trial and decide on it; a trial that is over ends in the same breath.
+        """Record an event of a trial and decide on the trial; a trial that is finished is ended at once.
 
-        Whatever happens to a trial that has ended changes nothing.
+        Events of a trial that has already ended are ignored.
         """
         trial = self.history.trials[number]
         if trial.status == "running":
@@ -226,7 +229,7 @@ class Search:
         return self._do_what_was_decided()
 
     def _take_loss(self, trial: TrialHistory, lost: WorkerLost) -> None:
-        """Let the trial go on from its last checkpoint on another worker, a few times."""
+        """Let the trial continue from its last checkpoint on another worker, up to a limit."""
         self._write(replace(lost, times=trial.workers_lost + 1), trial.number)
         if trial.workers_lost >= MAX_WORKERS_LOST:
             error = f"its worker died {trial.workers_lost} times; the last time: {lost.error}"
@@ -238,12 +241,12 @@ class Search:
         if ended.status == "completed" and not trial.reports:
             error = f"it ended without reporting {self.spec.objectives[0].metric}"
             ended = replace(ended, status="failed", error=error)
-        self._exhausted = False  # what the trial tells of memory may let others fit
+        self._exhausted = False  # the trial's memory may show that others fit
         values, broken = self.history.values_of(trial), trial.broken(self.history.mode)
         self._write(replace(ended, values=values, broken=broken), trial.number)
 
     def _objectives_told(self, report: Report) -> list[tuple[str, Any]]:
-        """Return metric and value of every objective, as a report has them."""
+        """Return the metric and the value of every objective in a report."""
         first, *others = self.spec.objectives
         measured = self._measured(report) if others else {}
         return [(first.metric, report.value), *((other.metric, measured.get(other.metric)) for other in others)]
@@ -253,7 +256,7 @@ class Search:
         return {**report.metrics, PEAK_MEMORY: report.peak_memory_bytes}
 
     def _is_audited(self, number: int, is_default: bool) -> bool:
-        """Whether a stop will be passed over; the default trial runs through anyway, and without a rule all do."""
+        """Return True if the trial continues past every stop; the default trial always does, without being audited."""
         settings = self.spec.scheduler
         may_be_stopped = settings.name != "none" and not is_default
         return may_be_stopped and is_audited(self.spec.search.seed, number, settings.audit_fraction)
@@ -266,7 +269,7 @@ class Search:
             self._apply(fact)
 
     def _apply(self, fact: Fact) -> None:
-        """Take in what one line records; everything this object knows comes through here."""
+        """Apply one line of the record; all state of this object changes here."""
         num_known = len(self.history.trials)
         self.history.apply(fact)
         if fact.trial is None:
@@ -285,7 +288,7 @@ class Search:
                 self._judge(fact.trial, report)
 
     def _judge(self, number: int, report: Report) -> None:
-        """Let the rule see a report, and note what it implies for the trial."""
+        """Pass a report to the scheduler, and note the decision on its trial."""
         trial = self.history.trials[number]
         max_iters = self.spec.max_iters
         losses = self.history.losses(self.history.values_at(trial, report))
@@ -298,10 +301,10 @@ class Search:
         elif decision is Decision.STOP:
             self._decided[number] = Ended("stopped")
         elif decision is Decision.PAUSE and self._scheduler.promotable([*self._paused, number]) != number:
-            self._decided[number] = Paused()  # else it would be promoted at once
+            self._decided[number] = Paused()  # otherwise it would be promoted at once
 
     def _do_what_was_decided(self) -> None:
-        """Write what the reports so far imply of endings and pauses, and a kill may have kept from being written."""
+        """Write endings and pauses that follow from the reports and that a kill may have prevented."""
         if not self._decided:
             return
         for number, event in sorted(self._decided.items(), key=lambda item: item[0]):

@@ -1,4 +1,4 @@
-"""The executor in virtual time: workers train in a world of learning curves, so that a search of days takes seconds."""
+"""The executor in virtual time: trials follow learning curves, so that a search of days takes seconds."""
 
 import heapq
 import itertools
@@ -10,7 +10,7 @@ from raysearch.search.work import Assignment, Work
 
 
 class Leg(NamedTuple):
-    """The way of a trial to its next event."""
+    """The training of a trial up to its next event."""
 
     ends: float
     """Virtual time of the event."""
@@ -18,22 +18,22 @@ class Leg(NamedTuple):
 
 
 class World(Protocol):
-    """Where simulated trials train."""
+    """The source of simulated trainings."""
 
     def begin(self, assignment: Assignment, now: float) -> Leg:
-        """Start a trial, or continue one, on a worker that is free now."""
+        """Start or continue a trial on a free worker."""
         ...
 
     def go_on(self, number: int, now: float) -> Leg:
-        """Train a trial further after a report."""
+        """Continue a trial after a report."""
         ...
 
 
 class SimulatedExecutor:
-    """Trains in virtual time: an event queue around some workers."""
+    """An executor in virtual time: an event queue with some workers."""
 
     def __init__(self, world: World, num_workers: int) -> None:
-        """Set the workers up, at time 0."""
+        """Create the workers at time 0."""
         self._world = world
         self._num_workers = num_workers
         self.now = 0.0
@@ -43,7 +43,7 @@ class SimulatedExecutor:
         """Train until the work has nothing to start and nothing runs."""
         order = itertools.count()
         legs: list[tuple[float, int, int, Report | Ended]] = []
-        """When a leg ends, a running number, its trial, and the event there."""
+        """End time of each leg, a running number, its trial, and its event."""
 
         def push(number: int, leg: Leg) -> None:
             heapq.heappush(legs, (leg.ends, next(order), number, leg.event))

@@ -1,7 +1,7 @@
-"""The interface between what is to be trained and where: an executor runs the assignments of a piece of work.
+"""The interface between work and executors: what is trained, and where.
 
-The work decides, the executor trains. An executor asks for assignments while it has room, hands over every event of a
-trial, and obeys the decision. It knows neither the search nor its journal.
+The work decides, and the executor trains. An executor requests assignments while it has free workers, passes on every
+event of a trial, and follows the decision. It knows neither the search nor its journal.
 """
 
 from collections.abc import Mapping
@@ -15,47 +15,47 @@ from raysearch.schedulers import Decision
 
 @dataclass(frozen=True)
 class Assignment:
-    """A trial for a worker: to start, or to continue where it stood."""
+    """A trial for a worker, to start or to continue."""
 
     number: int
     """Number of the trial."""
     title: str
     """Line for the worker's log."""
     config: Mapping[str, Any]
-    """The nested config of the trial."""
+    """Nested config of the trial."""
     folder: Path
     """Folder of the trial's checkpoints."""
     shared_folder: Path | None
-    """Folder of the iterations that it may share with other trials; None if it can share none."""
+    """Folder of iterations that the trial may share with others; None if it cannot share any."""
     reports: tuple[tuple[int, float, str], ...]
-    """Iteration, value and checkpoint of every report; the trial goes on from the newest that is still there."""
+    """Iteration, value and checkpoint of every report; the trial continues from the newest existing checkpoint."""
     seed: int | None = None
     """Seed of the process, for trainables that do not seed themselves; None: the one that all trials have."""
 
 
 class Work(Protocol):
-    """What is to be trained: a search, or the trainings of a confirmation."""
+    """A source of assignments: a search, or the trainings of a confirmation."""
 
     @property
     def finished(self) -> bool:
-        """Return True once nothing is left to train and nothing is being trained."""
+        """True if nothing is left to train and nothing is being trained."""
         ...
 
     def next(self) -> Assignment | None:
-        """Return what a free worker trains next; None while there is nothing."""
+        """Return the next assignment of a free worker; None if there is none at the moment."""
         ...
 
     def take(self, number: int, event: Report | Ended | Halted) -> Decision:
-        """Take in what happened to a trial, and return what its worker does next."""
+        """Record an event of a trial, and return what its worker does next."""
         ...
 
     def lost(self, number: int, error: str, *, out_of_memory: bool = False) -> None:
-        """Take in that the worker of a trial died under it.
+        """Record that the worker of a trial died.
 
         Args:
             number: Number of the trial.
-            error: The reason in one line.
-            out_of_memory: Whether the machine ran low on memory and the worker was ended for it.
+            error: Reason in one line.
+            out_of_memory: True if the worker was ended because the machine ran out of memory.
         """
         ...
 
@@ -65,8 +65,8 @@ class Work(Protocol):
 
 
 class Executor(Protocol):
-    """A place where trials are trained: Ray, this process, or a simulation."""
+    """A place that trains assignments: Ray, this process, or a simulation."""
 
     def run(self, work: Work) -> None:
-        """Train until the work has nothing more to start and nothing runs; an exception of the work ends it at once."""
+        """Train until the work has nothing to start and nothing runs; an exception of the work ends this at once."""
         ...
