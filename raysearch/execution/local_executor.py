@@ -1,6 +1,6 @@
-"""The executor in this process: one trial after the other, by the code that runs on Ray's workers, without a Ray.
+"""The executor in this process: it trains one trial after another without Ray, with the code of Ray's workers.
 
-It is for debugging, tests and notebooks: a breakpoint in a trainable stops there, and nothing has to start first.
+It is meant for debugging, tests and notebooks: a breakpoint in a trainable stops there, and no Ray has to start first.
 """
 
 import gc
@@ -27,22 +27,23 @@ class LocalStorage(StorageContext):
 
 
 class LocalExecutor:
-    """Trains in this process, one trial at a time."""
+    """An executor that trains in this process, one trial at a time."""
 
     def __init__(
         self, context: TrialContext, training: Callable[[], AbstractContextManager[None]] = nullcontext
     ) -> None:
-        """Set the executor up.
+        """Create an executor.
 
         Args:
-            context: What all trials have in common.
-            training: Entered while a trainable runs. A step may take minutes, and a signal may interrupt it there.
+            context: The facts that all trials share.
+            training: Context manager that is entered while a trainable runs, in which a signal may interrupt a long
+                step.
         """
         self._class = wrap(context)
         self._cpu = context.cpu
         self._training = training
         self._actor: TrialActor | None = None
-        """The actor that every trial reuses, as on a worker."""
+        """Actor that all trials reuse, as on a worker."""
 
     def run(self, work: Work) -> None:
         """Train until the work has nothing more to start."""
@@ -54,10 +55,10 @@ class LocalExecutor:
                 if self._actor is not None:
                     self._actor.cleanup()
                     self._actor = None
-                gc.unfreeze()  # an actor freezes what it finds in its process
+                gc.unfreeze()  # the actor froze the objects in this process
 
     def _train(self, assignment: Assignment, work: Work, storage: LocalStorage) -> None:
-        """Train a trial until it ends or its worker is needed no more."""
+        """Train a trial until it ends or its worker is no longer needed."""
         events = self._events(assignment, storage)
         decision = Decision.CONTINUE
         while decision is Decision.CONTINUE:
@@ -65,7 +66,7 @@ class LocalExecutor:
                 event = next(events, None)
             except (Exception, SystemExit) as error:
                 traceback.print_exc()
-                self._actor = None  # as a worker that died: the next one is a new one
+                self._actor = None  # the worker counts as dead, and the next trial gets a new one
                 lines = str(error).strip().splitlines() or [type(error).__name__]
                 work.lost(assignment.number, lines[-1])
                 event = None
@@ -76,7 +77,7 @@ class LocalExecutor:
                 return
 
     def _events(self, assignment: Assignment, storage: LocalStorage) -> Iterator[Report | Ended | Halted]:
-        """Yield what happens to a trial, until it is over."""
+        """Yield the events of a trial until it is over."""
         given = actor_config(assignment)
         with self._training():
             if self._actor is None:
@@ -93,7 +94,7 @@ class LocalExecutor:
 
 @contextmanager
 def _as_on_a_worker(cpu: float) -> Iterator[None]:
-    """Let trials have as many threads as Ray gives them, and undo what they change in this process."""
+    """Give trials as many threads as on Ray, and undo their changes to this process."""
     environ, folder = dict(os.environ), os.getcwd()
     torch = sys.modules.get("torch")
     num_threads = None if torch is None else torch.get_num_threads()

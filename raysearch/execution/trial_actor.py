@@ -1,8 +1,8 @@
-"""The worker's side of a trial: a wrapper around any trainable, which runs it and sends events to the search.
+"""The wrapper around any trainable, which runs it on a worker and sends events to the search.
 
-The wrapper runs where the trial runs. It builds the user's trainable anew for every trial, so a reused actor keeps the
-process with its imports and caches but nothing of the trial before; it writes checkpoints before it reports; and it
-turns every way a trial can end into a report, so that the actor survives.
+It creates the user's trainable anew for every trial. A reused actor therefore keeps the process with its imports and
+caches, but nothing of the trial before. It writes checkpoints before it reports. It turns every possible end of a trial
+into an event, so that the actor survives.
 """
 
 import gc
@@ -36,35 +36,35 @@ from trainables.atomic_files import put_folder
 from trainables.protocol import CONFIG_USED, ITERATION, SharesBeginning
 
 EVENT = "raysearch"
-"""Key of a Tune result under which the wrapper's event travels: a `Report`, an `Ended` or a `Halted`."""
+"""Key of a Tune result that holds the wrapper's event: a `Report`, an `Ended` or a `Halted`."""
 
 
 @dataclass(frozen=True)
 class TrialContext:
-    """What all trials of a search have in common."""
+    """The facts that all trials of a search share."""
 
     trainable: Any
     """The user's class or function."""
     metric: str
     mode: Mode
     seed: int
-    """Seeds the process before the trainable is built, for trainables that do not seed themselves."""
+    """Seed that is set in the process before the trainable is created, for trainables that do not set their own."""
     cpu: float
     """CPUs of one trial."""
     gpu: float
-    """GPUs of one trial; a fraction shares one."""
+    """GPUs of one trial; with a fraction, trials share one."""
     share: float = 1.0
-    """Of the machine's memory, that a trial without a GPU may take."""
+    """Fraction of the machine's memory that a CPU-only trial may use."""
     memory_bytes: int | None = None
-    """What a trial may take, where the space file says it."""
+    """Memory limit of a trial from the space file; None without a limit."""
     entries: Mapping[str, Entry] = field(default_factory=dict)
-    """Objectives that are an entry of a reported list -> which."""
+    """Entries of reported lists that are objectives, by the objective's name."""
     spec: SearchSpec | None = None
-    """The search, whose preflight is repeated where a trial fails; None in a trial outside a search."""
+    """The search, whose preflight is repeated if a trial fails; None for a trial outside a search."""
 
     @classmethod
     def of(cls, spec: SearchSpec, *, share: float = 1.0) -> "TrialContext":
-        """What the trials of a space file have in common."""
+        """Return the facts that the trials of a space file share."""
         objective, resources = spec.objectives[0], spec.resources
         return cls(
             trainable=spec.trainable.target,
@@ -81,12 +81,12 @@ class TrialContext:
 
 
 def _process_name() -> str:
-    """Return where this process runs, and its number."""
+    """Return the host name and the number of this process."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def wrap(context: TrialContext) -> type["TrialActor"]:
-    """The class that Ray runs for a trainable."""
+    """Return the class that Ray runs for a trainable."""
     name = getattr(context.trainable, "__name__", "trainable")
     return type(name, (TrialActor,), {"context": context, "__module__": TrialActor.__module__})
 
@@ -97,7 +97,7 @@ def checkpoint_name(iteration: int) -> str:
 
 
 def actor_config(assignment: Assignment) -> dict[str, Any]:
-    """Return an assignment as the config that the wrapper takes, in plain values that any worker can read."""
+    """Return an assignment as the config of the wrapper, in plain values that any worker can read."""
     shared = assignment.shared_folder
     return {
         "number": assignment.number,
@@ -111,33 +111,33 @@ def actor_config(assignment: Assignment) -> dict[str, Any]:
 
 
 class TrialActor(tune.Trainable):
-    """Runs one trial after another, each in a trainable of its own."""
+    """An actor that runs one trial after another, each in a trainable of its own."""
 
     context: ClassVar[TrialContext]
 
     def __repr__(self) -> str:
-        """Return the name of the worker in the Ray dashboard: that of its process, since Ray asks for it only once.
+        """Return the name of the worker in the Ray dashboard, which contains its process, because Ray asks only once.
 
-        Which trial runs there is the last line that begins with `trial` in the worker's own log.
+        The worker's own log names the current trial in its last line that begins with `trial`.
         """
         run = f"{self._folder.parents[1].name}: " if hasattr(self, "_folder") else ""
         return f"{run}worker {_process_name()}"
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
-        """What Ray sets aside for one trial."""
+        """Return the resources that Ray reserves for one trial."""
         amounts = {"CPU": cls.context.cpu, "GPU": cls.context.gpu}
         return PlacementGroupFactory([{name: amount for name, amount in amounts.items() if amount > 0}])
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Begin the first trial of this process."""
-        gc.freeze()  # what is imported stays: collecting after every trial need not walk through it
+        """Start the first trial of this process."""
+        gc.freeze()  # keeps imported objects out of the collections after every trial
         self._defaults = _ProcessDefaults()
         self._trainable: tune.Trainable | None = None
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """End the trial before and begin the next in the same process."""
+        """End the previous trial and start the next one in the same process."""
         self._end()
         self._begin(new_config)
         return True
@@ -201,7 +201,7 @@ class TrialActor(tune.Trainable):
             return self._ending_of(error)
 
     def _share_beginning(self) -> None:
-        """Once, in the first step and not in the set-up, which Ray may do twice and does not wait for as long."""
+        """Share the first iterations, once, in the first step: Ray may repeat the set-up and waits less long for it."""
         is_new, self._has_begun = not self._has_begun and self._last is None, True
         if is_new and self._shared_folder is not None and isinstance(self._trainable, SharesBeginning):
             self._trainable.share_beginning(self._shared_folder, self._folder.name)
@@ -244,7 +244,7 @@ class TrialActor(tune.Trainable):
         )
 
     def _beyond_limit(self) -> Ended | None:
-        """Return the ending of a trial that has taken more memory than the space file allows; None within the limit."""
+        """Return the ending of a trial that has used more memory than the space file allows; None within the limit."""
         limit, peak = self.context.memory_bytes, memory.peak_bytes()
         if limit is None or peak is None or peak <= limit:
             return None
@@ -261,7 +261,7 @@ class TrialActor(tune.Trainable):
         return self.context.memory_bytes or memory.limit_bytes(self.context.gpu, self.context.share)
 
     def _ending_of(self, error: Exception) -> Ended | Halted:
-        """The ending that an exception means; a process whose GPU is lost is not used again."""
+        """Return the ending that an exception means; a process that has lost its GPU is not reused."""
         if memory.is_out_of_memory(error):
             peak, short = memory.peak_bytes(), memory.shortage(error, self._memory_limit())
             return Ended(
@@ -281,9 +281,9 @@ class TrialActor(tune.Trainable):
         return Ended("failed", text, details=details) if halted is None else replace(halted, details=details)
 
     def _fault_of_environment(self, ended: Ended) -> Halted | None:
-        """Look for what would fail every other trial too; the preflight has passed once, on the same search.
+        """Look for a fault that would fail every other trial too; the preflight has passed once for the same search.
 
-        Here and not in the set-up, for which Ray does not wait as long.
+        This is not part of the set-up, because Ray does not wait as long for that.
         """
         halted = environment.fault_of_folder(self._folder)
         if halted is not None:
@@ -303,7 +303,7 @@ class TrialActor(tune.Trainable):
         return None
 
     def _save(self, iteration: int) -> str | None:
-        """Write a checkpoint under a temporary name and rename it into place."""
+        """Write a checkpoint under a temporary name, then rename it."""
         name = checkpoint_name(iteration)
         part = self._folder / f".{name}.part"
         shutil.rmtree(part, ignore_errors=True)
@@ -318,9 +318,9 @@ class TrialActor(tune.Trainable):
         return name
 
     def _restore(self, reports: list[tuple[int, float, str]]) -> None:
-        """Load the newest checkpoint that was reported and is still there.
+        """Load the newest reported checkpoint that still exists.
 
-        Nothing is deleted yet: Ray may set a trial up in a second actor, which never takes a step, while the first one
+        Nothing is deleted yet: Ray may set up a trial in a second actor, which never takes a step, while the first one
         already writes checkpoints.
         """
         known = [report for report in reports if (self._folder / report[2] / STATE_FILE).is_file()]
@@ -337,7 +337,7 @@ class TrialActor(tune.Trainable):
         load(self._trainable, folder, state["training_iteration"])
 
     def _drop_superseded_checkpoints(self) -> None:
-        """Keep the last and the best; called when the search has the last report on record."""
+        """Keep only the last and the best checkpoint; called when the search has recorded the last report."""
         if not self._folder.is_dir():
             return
         kept = {self._last, None if self._best is None else self._best[1]}
@@ -352,7 +352,7 @@ def _read_state(folder: Path) -> dict[str, int]:
 
 
 def _first_difference(given: Any, used: Any, path: str = "") -> str | None:
-    """Where the config that was used departs from the one given, and how; None where both agree or nothing is said."""
+    """Return the first difference between the given and the used config; None if they agree or nothing is known."""
     if used is None and not path:
         return None
     if isinstance(given, Mapping) and isinstance(used, Mapping):
@@ -368,14 +368,14 @@ def _first_difference(given: Any, used: Any, path: str = "") -> str | None:
 
 
 class _ProcessDefaults:
-    """What a trial may change in its process without owning it, as it was when the process began."""
+    """The initial state of what a trial may change in its process without owning it."""
 
     def __init__(self) -> None:
         self._cwd = os.getcwd()
         self._environ = dict(os.environ)
 
     def restore(self, seed: int) -> None:
-        """Set everything back, and every random state to a function of the seed."""
+        """Restore the initial state, and set every random state to a function of the seed."""
         os.chdir(self._cwd)
         for name in set(os.environ) - set(self._environ):
             del os.environ[name]

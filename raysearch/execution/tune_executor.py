@@ -1,6 +1,6 @@
-"""The executor on Ray Tune: it hands Tune's suggestions, results and errors to the work, and obeys its decisions.
+"""The executor on Ray Tune: it passes assignments, results and errors between Tune and the work.
 
-Tune calls, where an executor would loop: its `Searcher` asks for assignments, its scheduler brings every event, and its
+Tune has its own loop and calls this module: its `Searcher` requests assignments, its scheduler delivers events, and its
 callback ticks. Nothing is decided here, and Tune's own state is never read.
 """
 
@@ -20,15 +20,15 @@ from raysearch.search.work import Work
 
 
 class TuneExecutor:
-    """Trains on the cluster that this process is connected to, several trials at a time."""
+    """An executor that trains several trials at a time on the cluster that this process is connected to."""
 
     def __init__(self, context: TrialContext, folder: Path, concurrent: int) -> None:
-        """Set the executor up.
+        """Create an executor.
 
         Args:
-            context: What all trials have in common.
+            context: The facts that all trials share.
             folder: Folder of Tune's own files.
-            concurrent: Number of trials that run at once.
+            concurrent: Number of trials that run at the same time.
         """
         self._context = context
         self._folder = folder
@@ -51,7 +51,7 @@ class TuneExecutor:
                 name=time.strftime("%Y%m%d-%H%M%S"),
                 storage_path=str(self._folder),
                 verbose=0,
-                progress_reporter=tune.CLIReporter(),  # says nothing; the one for notebooks would clear the cell
+                progress_reporter=tune.CLIReporter(),  # prints nothing; the one for notebooks would clear the cell
                 callbacks=[_Ticks(work)],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=0),
@@ -60,21 +60,21 @@ class TuneExecutor:
 
 
 class _Suggestions(Searcher):
-    """Tune's view of the assignments."""
+    """The assignments of the work in the form of Tune's `Searcher`."""
 
     def __init__(self, work: Work) -> None:
         super().__init__(metric=None, mode=None)
         self._work = work
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Return what the wrapper reads of the next trial; FINISHED at the end; None while trials must end first."""
+        """Return the wrapper's config of the next trial; FINISHED at the end; None if trials must end first."""
         assignment = self._work.next()
         if assignment is not None:
             return actor_config(assignment)
         return Searcher.FINISHED if self._work.finished else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Do nothing: the scheduler hears of it first, and of more."""
+        """Do nothing: the scheduler receives the event first, with more details."""
 
     def save(self, checkpoint_path: str) -> None:
         """Do nothing: the work keeps its own record."""
@@ -87,30 +87,30 @@ class _Suggestions(Searcher):
 
 
 class _Events(FIFOScheduler):
-    """Tune's view of the decisions: every report and every ending passes through here."""
+    """The decisions of the work in the form of a Tune scheduler; every report and every ending passes through here."""
 
     def __init__(self, work: Work) -> None:
         super().__init__()
         self._work = work
         self._stopped: set[str] = set()
-        """Tune's trials that were told to stop: each is one leg of a trial of the work, which may pause."""
+        """Ids of Tune trials that were stopped: each is one leg of a trial of the work, which may be paused."""
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Hand a result over, and obey the decision."""
+        """Pass a result to the work, and follow its decision."""
         if self._work.take(_number(trial), result[EVENT]) is Decision.CONTINUE:
             return str(TrialScheduler.CONTINUE)
         self._stopped.add(trial.trial_id)
         return str(TrialScheduler.STOP)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """Hand a last result over; Tune brings those that say `done` here only, and stopped ones once more."""
+        """Pass a last result to the work; Tune sends `done` results only here, and those of stopped trials twice."""
         if trial.trial_id not in self._stopped:
             self._work.take(_number(trial), result[EVENT])
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """Say that the worker is gone: the wrapper reports every other trouble itself."""
+        """Report that the worker died; the wrapper reports all other errors itself."""
         if trial.trial_id in self._stopped:
-            return  # nobody needs this worker any more: the trial has ended, or pauses
+            return  # the trial has ended or pauses and needs no worker
         error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
         if isinstance(error, ray.exceptions.OutOfMemoryError) or "running low on memory" in str(error):
             what = "out of memory: the machine ran low and Ray ended the worker"
@@ -124,13 +124,13 @@ class _Events(FIFOScheduler):
 
 
 class _Ticks(tune.Callback):
-    """Lets the work look around after every step of Tune's loop."""
+    """A callback that ticks after every step of Tune's loop."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Tick."""
+        """Call `Work.tick`."""
         self._work.tick()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a run trains: remembered, and raised where nothing can be lost."""
+"""Ctrl-C and SIGTERM during a run: they are remembered, and raised where nothing can be lost."""
 
 import os
 import signal
@@ -10,11 +10,11 @@ from typing import Any
 
 
 class Interrupted(BaseException):
-    """A signal ended the training; it leaves any executor at once, past its handlers. All that matters is on disk."""
+    """A signal ended the training; the exception leaves any executor at once, because all data are on disk."""
 
 
 class Interruption:
-    """Remembers SIGINT and SIGTERM within its `with` statement; a second one ends the process at once."""
+    """A context manager that remembers SIGINT and SIGTERM; a second signal ends the process at once."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -32,13 +32,13 @@ class Interruption:
             signal.signal(number, handler)
 
     def check(self) -> None:
-        """Raise `Interrupted` if a signal has come."""
+        """Raise `Interrupted` if a signal has been received."""
         if self.signal is not None:
             raise Interrupted
 
     @contextmanager
     def raised(self) -> Iterator[None]:
-        """Raise `Interrupted` as soon as a signal comes, or if one has come before."""
+        """Raise `Interrupted` as soon as a signal is received, or at once if one was received before."""
         self._raises = True
         try:
             self.check()
