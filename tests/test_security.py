@@ -29,7 +29,7 @@ def dangers(source: str) -> set[str]:
     found = set()
     for name, words in calls(source):
         last = name.rpartition(".")[2]
-        if last in ("load", "loads", "Unpickler") and "pickle" in name or name == "marshal.loads":
+        if (last in ("load", "loads", "Unpickler") and "pickle" in name) or name == "marshal.loads":
             found.add("unpickles")
         if name == "torch.load" and words.get("weights_only") != "True":
             found.add("loads more than weights")
