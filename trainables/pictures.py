@@ -1,6 +1,6 @@
-"""Pictures of what the winner and the default config predict for the same validation images.
+"""Pictures of the predictions of the winner and of the default config for the same validation images.
 
-They show the worst images of the winner, and some in the middle, each as the image, its label and the predictions.
+They show the images with the winner's worst scores and some with median scores, each as image, label and predictions.
 """
 
 from collections.abc import Sequence
@@ -73,7 +73,7 @@ def predict_pictures(winner: Trained, default: Trained | None, folder: Path) -> 
 
 
 def choose(scores: Sequence[float | None]) -> list[tuple[Kind, int]]:
-    """Return the places of the worst scores, the worst first, and of some around the median of the others."""
+    """Return the indices of the worst scores, the worst first, then of some around the median of the others."""
     ranked = sorted((i for i, score in enumerate(scores) if score is not None), key=lambda i: (scores[i], i))
     worst, others = ranked[:NUM_WORST], ranked[NUM_WORST:]
     start = max(0, (len(others) - NUM_TYPICAL) // 2)
@@ -102,7 +102,7 @@ def _text(
 def _predicted(
     config: Config, checkpoint: Path, places: Sequence[int]
 ) -> tuple[list[NDArray[np.uint8]], list[float | None]]:
-    """Return the predicted classes of validation images, as small as the pictures, and the mIoU of each image."""
+    """Return the predicted classes of validation images at the size of the pictures, and each image's mIoU."""
     network, device = load_network(config, checkpoint)
     pictures, scores = [], []
     for batch, classes in predictions(
@@ -130,9 +130,9 @@ def _smaller(image: Image.Image, how: Image.Resampling) -> Image.Image:
 
 
 def _colored(classes: Image.Image, colors: NDArray[np.uint8]) -> Image.Image:
-    """Return a picture of one byte per pixel with the colours of its classes."""
+    """Return an image with the colours of its classes; the input has one byte per pixel."""
     palette = [0] * 768
     palette[: colors.size] = colors.ravel().tolist()
     palette[3 * IGNORE_INDEX :] = IGNORED_COLOR
-    classes.putpalette(palette)  # turns the grey image into one of colours
+    classes.putpalette(palette)  # turns the grey image into a palette image
     return classes

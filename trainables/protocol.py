@@ -115,27 +115,27 @@ class ChecksCombinations(Protocol):
 
 
 class TextTable(NamedTuple):
-    """A table of texts."""
+    """A table whose cells are text."""
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     num_text_columns: int
-    """Number of first columns that may be wrapped. The others hold numbers, which are kept whole."""
+    """Number of leading columns whose text may be wrapped. The others hold numbers, which are not broken."""
 
 
 class DataDescription(NamedTuple):
-    """What a dataset holds."""
+    """Description of a dataset."""
 
     examples: str
-    """Name of what the trainable learns from, such as `images`."""
+    """Name of the examples that the trainable learns from, such as `images`."""
     summary: str
-    """Their numbers in a few words."""
+    """Numbers of examples in a few words."""
     tables: tuple[TextTable, ...] = ()
 
 
 @runtime_checkable
 class DescribesData(Protocol):
-    """A trainable that can say what its data hold. `check` prints the tables, and `run` the summary.
+    """A trainable that can describe its data. `check` prints the tables, and `run` the summary.
 
     A minimal implementation:
 
@@ -147,7 +147,7 @@ class DescribesData(Protocol):
 
     @classmethod
     def describe_data(cls, config: Any) -> DataDescription:
-        """Return what the data of a config hold; called after a preflight that found no fault."""
+        """Return a description of the data of a config; called after a preflight that found no fault."""
         ...
 
 
@@ -194,7 +194,7 @@ class SharesBeginning(Protocol):
     """
 
     def share_beginning(self, folder: Path, owner: str) -> None:
-        """Take up or train the shared iterations; called once, before the first step of a trial without a checkpoint.
+        """Reuse or train the shared iterations; called once, before the first step of a trial without a checkpoint.
 
         It is not called if the search knows that no other trial can begin in the same way.
 
@@ -206,12 +206,12 @@ class SharesBeginning(Protocol):
 
 
 Progress = Callable[[int, int], None]
-"""Function that is called with the amount of work that is done, and the whole amount."""
+"""Function that receives the finished amount of work and the whole amount."""
 
 
 @runtime_checkable
 class TellsIterations(Protocol):
-    """A trainable that can say how far it is between two reports. `train` moves its progress bar by it.
+    """A trainable that can report its iterations between two reports. `train` moves its progress bar by them.
 
     A minimal implementation:
 
@@ -295,7 +295,7 @@ class NamesResumeFiles(Protocol):
     """
 
     RESUME_FILES: frozenset[str]
-    """Names of the files."""
+    """Names of the files that only a resumed training needs."""
 
 
 class Trained(NamedTuple):
@@ -376,7 +376,7 @@ class OnnxFile(NamedTuple):
     difference: float
     """Largest absolute difference between its scores and the network's."""
     fixed: dict[str, int]
-    """Dimensions that the file takes in one size only, with that size; usually empty."""
+    """Dimensions for which the file accepts a single size only, with that size; usually empty."""
 
 
 @runtime_checkable
@@ -591,7 +591,7 @@ class DialectFlags:
     """The flags of another program among the words of a command line."""
 
     given: tuple[Given, ...] = ()
-    """Values that the flags give."""
+    """Values given by the flags."""
     passed_over: tuple[str, ...] = ()
     """Flags of the other program that have no meaning here."""
     rest: tuple[str, ...] = ()
@@ -600,12 +600,12 @@ class DialectFlags:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of all flags, as they were written."""
+        """Names of all flags as they were written."""
         return tuple(given.text.split()[0] for given in self.given) + self.passed_over
 
     @property
     def tasks(self) -> Mapping[str, str]:
-        """The flags that ask for something other than a training from its beginning, with what to do instead."""
+        """Flags that ask for something other than training from the start, each with what to do instead."""
         return {}
 
 
@@ -625,12 +625,12 @@ class Dialect(Protocol):
     """The config files of another program, with the flags of its command line."""
 
     name: str
-    """Key below `config:` that names such a file."""
+    """Key under `config:` that names a file of the dialect."""
     programs: str
-    """The programs that read such files, for messages."""
+    """Names of the programs that read such files, for messages."""
 
     def recognises(self, document: Mapping[str, Any]) -> bool:
-        """Return whether a document is a file of the dialect, judged by its keys."""
+        """Return True if a document is a file of the dialect, judged by its keys."""
         ...
 
     def read_flags(self, words: Sequence[str], folder: Path) -> DialectFlags:
@@ -690,9 +690,9 @@ class DialectFile(NamedTuple):
 
     document: dict[str, Any]
     flags: str
-    """The flags that the other program needs beside the file."""
+    """Flags that the other program needs besides the file."""
     unsaid: tuple[str, ...]
-    """Dotted paths of the values in use that the other program does not know."""
+    """Dotted paths of the values in use that the other program does not support."""
 
 
 @runtime_checkable
@@ -738,7 +738,7 @@ TRAINABLE_CAPABILITIES: tuple[type, ...] = (
     NamesBeginning,
     WritesDialect,
 )
-"""What the class of a trainable may declare."""
+"""Protocols that the class of a trainable may implement."""
 
 CONFIG_CAPABILITIES: tuple[type, ...] = (
     HasSeed,
@@ -752,4 +752,4 @@ CONFIG_CAPABILITIES: tuple[type, ...] = (
     HasMetricEntries,
     HasDialect,
 )
-"""What the config model of a trainable may declare."""
+"""Protocols that the config model of a trainable may implement."""

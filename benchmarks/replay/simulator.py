@@ -1,4 +1,4 @@
-"""Virtual workers that train in a world of learning curves, for a search of any make."""
+"""Virtual workers that train in a world of learning curves, for a search by any tool."""
 
 import math
 from collections.abc import Mapping
@@ -77,7 +77,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Way:
-    """The way of a trial to its next report."""
+    """The training of a trial up to its next report."""
 
     iterations: int
     began: float
@@ -89,29 +89,29 @@ class _Way:
 
 
 class _Over(BaseException):
-    """The incumbent is good enough, or the budget is spent."""
+    """The search has ended: the incumbent is good enough, or the budget is spent."""
 
 
 class Simulation:
     """One search in one world, as the work of an executor in virtual time and as the world where it trains."""
 
     def __init__(self, tool: Tool, world: World, setting: Setting, *, shared_iters: int = 0) -> None:
-        """Set the search up; the first `shared_iters` are trained once, by the first trial, and then cost nothing."""
+        """Create the search; the first `shared_iters` iterations are trained once, by the first trial."""
         self._tool = tool
         self._world = world
         self._setting = setting
         self._shared_iters = shared_iters
         self._shared_from: float | None = None
-        """When the shared beginning can be started from; None: nobody has begun it."""
+        """Time from which trials can start after the shared iterations; None if no trial has begun them."""
         self._executor = SimulatedExecutor(self, setting.num_workers)
         self._trained = 0.0
-        """Iterations of the ways that are over."""
+        """Iterations of completed ways."""
         self._starts: dict[int, Start] = {}
-        """What every trial was last started with."""
+        """Latest start of every trial."""
         self._ways: dict[int, _Way] = {}
-        """Where trials are now."""
+        """Present way of every trial that is being trained."""
         self._reported: dict[int, int] = {}
-        """Place of the last report of every trial, or of the one that it is on the way to."""
+        """Index of each trial's last report, or of the next one while it trains."""
         self._num_trials = 0
 
     def run(self) -> Outcome:
@@ -140,7 +140,7 @@ class Simulation:
         return False
 
     def next(self) -> Assignment | None:
-        """Let the tool propose a trial."""
+        """Return the next trial that the tool proposes."""
         start = self._tool.propose()
         if start is None:
             return None
@@ -149,7 +149,7 @@ class Simulation:
         return Assignment(start.trial, title="", config={}, folder=Path(), shared_folder=None, reports=())
 
     def take(self, number: int, event: Report | Ended | Halted) -> Decision:
-        """Let the tool decide on a report."""
+        """Pass a report to the tool, and return its decision."""
         assert isinstance(event, Report), "nothing else happens in a world"
         way = self._ways.pop(number)
         self._trained += way.iterations
@@ -158,18 +158,18 @@ class Simulation:
         return Decision.CONTINUE if goes_on and not is_over else Decision.STOP
 
     def lost(self, number: int, error: str, *, out_of_memory: bool = False) -> None:
-        """Fail: no worker is lost in a world."""
+        """Raise an error, because no worker is lost in a simulation."""
         raise AssertionError(error)
 
     def tick(self) -> None:
-        """End the search if it is over."""
+        """Raise `_Over` if the search has ended."""
         if self._is_good_enough or self._trained_by_now >= self._setting.max_iterations:
             raise _Over
 
     # The world
 
     def begin(self, assignment: Assignment, now: float) -> Leg:
-        """Start a worker, and train from where the trial stands or from the end of the shared beginning."""
+        """Start a worker, and train from the trial's iteration or from the end of the shared iterations."""
         start = self._starts[assignment.number]
         iteration, ready = start.iteration, now + self._setting.startup_s
         if iteration == 0 and self._shared_iters:

@@ -44,7 +44,7 @@ class Check:
     spec: SearchSpec
     notices: tuple[str, ...]
     data: DataDescription | None
-    """None if the trainable does not describe its data."""
+    """Description of the data; None if the trainable gives none."""
     machine: Machine
     concurrent: int
     """Number of trials that run at the same time."""

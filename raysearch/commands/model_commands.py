@@ -198,7 +198,7 @@ def _evaluate(
         pairs: Overrides and flags.
         tasks: Flags for tasks that are performed here.
         split: Name of the split.
-        told: A note that is printed once the config is read.
+        told: Note that is printed once the config has been read.
     """
     from raysearch.config.config_files import load_trained_config
     from raysearch.execution import standalone
@@ -214,10 +214,10 @@ def _evaluate(
 
 
 def _metric(path: Path, trained: "TrainedConfig") -> str:
-    """Return the metric that the search chose a config by; for a config written by hand, the usual one.
+    """Return the metric by which the search selected a config; for a config written by hand, the trainable's usual one.
 
     Raises:
-        InputError: nothing says what the trainable reports.
+        InputError: the trainable does not declare its metrics.
     """
     if "metric" in trained.origin:
         return str(trained.origin["metric"])

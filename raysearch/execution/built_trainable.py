@@ -1,4 +1,4 @@
-"""A trainable that is built for one trial: one interface to the classes and functions of Ray Tune."""
+"""A trainable that was created for one trial: one interface to the classes and functions of Ray Tune."""
 
 import copy
 import pickle
@@ -46,14 +46,14 @@ _AUTO_FILLED = frozenset(
 
 
 def build(trainable: Any, config: dict[str, Any], storage: Any) -> tune.Trainable:
-    """Return a trainable, class or function, that is set up with a config."""
+    """Return a trainable, class or function, created with a config."""
     cls = trainable if isinstance(trainable, type) else wrap_function(trainable)
     built: tune.Trainable = cls(config=copy.deepcopy(config), storage=storage)
     return built
 
 
 def seed_process(seed: int) -> None:
-    """Set every random state of the process, from which a trainable may draw that does not seed itself."""
+    """Set every random state of the process, for trainables that do not set their own."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - the global state is what a trainable may draw from
     torch = sys.modules.get("torch")
@@ -91,7 +91,7 @@ def load(built: tune.Trainable, folder: Path, training_iteration: int) -> None:
 
 
 def finish(built: tune.Trainable) -> None:
-    """End a trainable, so that another one can be built in the same process."""
+    """End a trainable, so that another one can be created in the same process."""
     if isinstance(built, FunctionTrainable):
         _finish_function()
     else:
@@ -99,13 +99,13 @@ def finish(built: tune.Trainable) -> None:
 
 
 def metrics_of(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The numbers, and lists of numbers, that the trainable itself reported; nested ones joined by a slash."""
+    """Return the numbers and lists of numbers that the trainable reported; nested names are joined by a slash."""
     ours = {key: value for key, value in result.items() if key not in _AUTO_FILLED and key != CONFIG_USED}
     return {key: _plain(value) for key, value in flatten_dict(ours).items() if _plain(value) is not None}
 
 
 def _finish_function() -> None:
-    """Let the thread of a function end; it waits inside its last report, or has returned."""
+    """Let the thread of a function trainable end; it waits in its last report, or has returned."""
     session = get_session()
     if session is None:
         return

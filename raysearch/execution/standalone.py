@@ -53,23 +53,24 @@ def train(
 ) -> float:
     """Train a config to its full budget; an interrupted training in `out` continues from its last report.
 
-    Writes `config.json`, `results.parquet` and `checkpoint/` into `out`, at every report.
+    At every report, `config.json`, `results.parquet` and `checkpoint/` are written to `out`.
 
     Args:
-        trainable: What is trained.
-        config: The config, as the trainable's methods take it.
+        trainable: The trainable.
+        config: The config in the form that the trainable's methods accept.
         out: Folder to write.
-        metric: Name of the number that becomes `value` in the table.
-        seed: Seed of the process, for trainables that do not seed themselves.
-        max_iters: The full budget, if the config does not know it. Without one, the trainable ends the training.
+        metric: Name of the metric that becomes `value` in the table.
+        seed: Seed of the process, for trainables that do not set their own.
+        max_iters: Full budget, if the config does not contain it. Without one, the trainable ends the training.
         say: Function that receives notices and a line for each report.
-        progress: Function that is called with the trained iterations and the full budget.
+        progress: Function that receives the trained iterations and the full budget.
 
     Returns:
         The value of the metric at the last report.
 
     Raises:
-        InputError: `out` holds another training, the trainable reports no such metric, or its preflight found a fault.
+        InputError: `out` holds another training, the trainable does not report the metric, or its preflight found a
+            fault.
         WorkError: the trainable ended without a report.
     """
     if trainable.preflight is not None:
@@ -127,7 +128,7 @@ def train(
 
 
 def own_budget(config: Any) -> int | None:
-    """Return the full budget that a config knows; a field of the same name does not count."""
+    """Return the full budget that a config declares by `max_iters()`; a field of that name does not count."""
     return config.max_iters() if isinstance(config, HasBudget) and callable(config.max_iters) else None
 
 
@@ -138,7 +139,7 @@ def config_text(trainable: LoadedTrainable, values: Mapping[str, Any]) -> str:
 
 
 def _claim(out: Path, text: str) -> None:
-    """Write the config into the folder of a training, unless it is there.
+    """Write the config into the folder of a training, unless it is already there.
 
     Raises:
         InputError: the folder holds something else.
@@ -154,7 +155,7 @@ def _claim(out: Path, text: str) -> None:
 
 
 def _write_checkpoint(built: Any, checkpoint: Path, state: Mapping[str, Any]) -> None:
-    """Replace the checkpoint; there is none of a trainable that writes none."""
+    """Replace the checkpoint; do nothing if the trainable writes none."""
     with replaced_folder(checkpoint) as part:
         is_written = save(built, part)
         if is_written:
@@ -164,7 +165,7 @@ def _write_checkpoint(built: Any, checkpoint: Path, state: Mapping[str, Any]) ->
 
 
 def _state_of(checkpoint: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return where a training stood at its checkpoint; before version 0.2 that was at the last row of the table."""
+    """Return the state of a training at its checkpoint; before version 0.2, this was the last row of the table."""
     file = checkpoint / STATE_FILE
     if file.is_file():
         state: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -186,7 +187,7 @@ def evaluate(
     say: Say = print,
     progress: Progress = _unseen,
 ) -> Mapping[str, Any]:
-    """Return the scores of a checkpoint on a split; `progress` takes examples.
+    """Return the scores of a checkpoint on a split; `progress` receives the number of examples.
 
     Raises:
         InputError: the trainable cannot score a checkpoint, there is none, it does not fit the config, or the examples

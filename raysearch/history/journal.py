@@ -18,35 +18,35 @@ from trainables.file_locks import try_lock
 
 
 class Record(Protocol):
-    """The record of a search, which holds its events in their order."""
+    """The record of a search, which holds its events in order."""
 
     def facts(self) -> Iterable[Fact]:
-        """Return everything that is recorded."""
+        """Return all recorded facts."""
         ...
 
     def write(self, event: Event, trial: int | None = None) -> Iterable[Fact]:
-        """Record an event, and return it as it is recorded.
+        """Record an event, and return the facts that it adds.
 
         Args:
-            event: What happened.
-            trial: Number of the running trial to which it happened.
+            event: The event.
+            trial: Number of the running trial that it concerns.
         """
         ...
 
 
 class MemoryRecord:
-    """A record that no file holds, of a search that is simulated or whose results are kept in another way."""
+    """A record in memory, for a search that is simulated or whose results are stored elsewhere."""
 
     def __init__(self, facts: Iterable[Fact] = ()) -> None:
-        """Begin with some facts."""
+        """Create a record that holds some facts."""
         self._facts = list(facts)
 
     def facts(self) -> Iterable[Fact]:
-        """Return what the record began with."""
+        """Return the facts that the record was created with."""
         return self._facts
 
     def write(self, event: Event, trial: int | None = None) -> Iterable[Fact]:
-        """Return the event with the time of day; the search holds what it needs of it."""
+        """Return the event with the time of day; nothing is stored, because the search keeps what it needs."""
         return (Fact(event, trial, time.time()),)
 
 
@@ -92,11 +92,11 @@ class Journal:
         os.close(self._file)
 
     def facts(self) -> Iterator[Fact]:
-        """Yield what the file records; see `read_facts`."""
+        """Yield the facts in the file; see `read_facts`."""
         return read_facts(self.path)
 
     def write(self, event: Event, trial: int | None = None) -> list[Fact]:
-        """Append the lines of an event, and return what they record once they are on disk.
+        """Append the lines of an event, and return its facts once they are on disk.
 
         Raises:
             OSError: the disk is full or fails; the file then holds none of these lines.
@@ -149,7 +149,7 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_facts(path: Path) -> Iterator[Fact]:
-    """Yield what a journal records, in order.
+    """Yield the facts that a journal records, in order.
 
     Raises:
         InputError: there is no journal, or a line in it is damaged.

@@ -1,4 +1,4 @@
-"""Panel: what the winner and the default config predict for the same examples, as the trainable shows it."""
+"""Panel: predictions of the winner and of the default config for the same examples, as written by the trainable."""
 
 import base64
 from dataclasses import dataclass

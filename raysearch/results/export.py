@@ -106,17 +106,17 @@ class DialectExport:
 
     text: str
     flags: str
-    """Flags that the other program needs beside the file."""
+    """Flags that the other program needs besides the file."""
     unsaid: tuple[str, ...]
-    """Dotted paths of the values in use that the other program does not know."""
+    """Dotted paths of the values in use that the other program does not support."""
 
 
 def best_in_dialect(run_dir: RunDir, name: str) -> DialectExport:
-    """Return the best config of a run as a file of the dialect of this name.
+    """Return the best config of a run as a file of the dialect with this name.
 
     Raises:
-        InputError: the folder is no run, no trial has reported yet, the run's config does not know the dialect, or
-            something that the file must hold cannot be read.
+        InputError: the folder is not that of a run, no trial has reported yet, the run's config does not support the
+            dialect, or data that the file must contain cannot be read.
     """
     spec = load_space(run_dir.space)
     target: Any = spec.trainable.target
@@ -176,7 +176,7 @@ def _document(trial: TrialHistory, best: Report, history: History, spec: SearchS
 
 
 def _of_other_trainable(spec: SearchSpec) -> dict[str, Any]:
-    """Return what `train` needs beside a config of another trainable than the default one."""
+    """Return the entries that `train` needs besides a config, for another trainable than the default one."""
     trainable = spec.trainable
     if trainable.name == DEFAULT_TRAINABLE:
         return {}

@@ -1,7 +1,7 @@
-"""What the winner and the default config predict: the folder `predictions/` of a run, written by the trainable.
+"""Predictions of the winner and of the default config: the folder `predictions/` of a run, written by the trainable.
 
-`index.json` says what the report shows of it, `scores.parquet` how every example scored. The folder is written once,
-when a search has ended.
+`index.json` holds the content of the report's panel, and `scores.parquet` the score of every example. The folder is
+written once, when a search has ended.
 """
 
 import json
@@ -30,7 +30,7 @@ class Predictions:
     folder: Path
     """Folder of the pictures."""
     panel: PredictionPanel
-    """What the report shows, without the scores."""
+    """Content of the report's panel, without the scores."""
     problem: str | None = None
     """Reason why there are no pictures."""
 
@@ -38,7 +38,7 @@ class Predictions:
 def write_predictions(
     history: History, spec: SearchSpec, run_dir: RunDir, confirmation: Confirmation | None = None
 ) -> None:
-    """Let the trainable write what the best checkpoint and that of the default config predict.
+    """Let the trainable write pictures of the predictions of the best checkpoint and of the default config's.
 
     Nothing is written for a trainable that predicts no pictures, while trials are running, without a checkpoint, or if
     the predictions of these checkpoints exist already. If the examples cannot be read any more, `index.json` says so.
@@ -85,7 +85,7 @@ def read_predictions(run_dir: RunDir, winner: TrialHistory | None) -> Prediction
 
 
 def _read_index(run_dir: RunDir) -> dict[str, Any]:
-    """Return the content of `index.json`; nothing if an earlier version of raysearch wrote it in another form."""
+    """Return the content of `index.json`; empty if an earlier version of raysearch wrote it in another form."""
     path = run_dir.predictions / "index.json"
     if not path.is_file():
         return {}

@@ -219,12 +219,12 @@ def _num_confirmations(spec: SearchSpec, num_trials: int) -> int:
 
 
 def _simulate(plan: _Plan, rng: np.random.Generator) -> tuple[float, float, float]:
-    """Let one search go on from where it stands, and count.
+    """Simulate the rest of one search, and count.
 
-    The decisions are those of the search itself; its trials train in a world of random scores.
+    The search itself decides; its trials train in a world of random scores.
 
     Returns:
-        Iterations, iterations along the clock, and trials that reach the full budget.
+        The number of iterations, the wall-clock duration in iterations, and the number of trials at the full budget.
     """
     spec = _simulated_spec(plan, rng)
     world = _World(plan, rng)
@@ -235,7 +235,7 @@ def _simulate(plan: _Plan, rng: np.random.Generator) -> tuple[float, float, floa
 
 
 def _candidates(spec: SearchSpec, history: History) -> Candidate:
-    """Return a trial whose values nobody looks at."""
+    """Return a trial with arbitrary values."""
     return Candidate({}, is_default=not history.trials and spec.trainable.config_model is not None)
 
 
@@ -244,7 +244,7 @@ def _assignment(number: int) -> Assignment:
 
 
 class _World:
-    """Trials with random scores, in iterations of one trial; those so far stand where they are."""
+    """Trials with random scores, with time in iterations of a single trial; the trials so far keep their state."""
 
     def __init__(self, plan: _Plan, rng: np.random.Generator) -> None:
         self._plan, self._rng = plan, rng
@@ -256,11 +256,11 @@ class _World:
         self._lost_share = rng.beta(num_lost, plan.num_ended - num_lost + 1) if num_lost else 0.0
         self._groups_ready: dict[int, float] = dict.fromkeys(range(min(plan.num_groups or 0, plan.num_known)), 0.0)
         self._trained: dict[int, float] = dict.fromkeys(self._reached, 0.0)
-        """Iterations by trial, from here on."""
+        """Iterations trained by each trial from now on."""
         self._num_full = plan.num_full
 
     def facts(self, spec: SearchSpec) -> Iterator[Fact]:
-        """Yield what a search has on record that stands where this one does, with scores of this world."""
+        """Yield the facts of a search in the same state, with scores of this world."""
         plan = self._plan
         target = len(plan.known) + min(plan.num_new, _MAX_SIMULATED)
         further = tuple((objective.metric, objective.mode) for objective in spec.objectives[1:])
@@ -276,10 +276,10 @@ class _World:
             elif trial.status != "running" or len(reached) == len(plan.places):
                 yield Fact(Ended("stopped"), trial.number, 0.0)
             else:
-                yield Fact(TakenUp(), trial.number, 0.0)  # whatever its scores would mean here, it goes on
+                yield Fact(TakenUp(), trial.number, 0.0)  # it continues, whatever its scores would mean
 
     def begin(self, assignment: Assignment, now: float) -> Leg:
-        """Train to the first report, or to where a new trial is lost."""
+        """Train to the first report, or to the point where a new trial is lost."""
         number = assignment.number
         if number not in self._reached and self._rng.random() < self._lost_share:
             self._trained[number] = lost_after = float(self._rng.choice(self._plan.lost))
@@ -312,7 +312,7 @@ class _World:
         return Report(iteration, score, second, checkpoint=None, seconds=0.0, done=False)
 
     def counted(self, now: float) -> tuple[float, float, float]:
-        """Count, with the trials that were too many to be simulated, what was trained by the end."""
+        """Return the results at the end, with the trials added that were too many to simulate."""
         plan = self._plan
         trained, rest = sum(self._trained.values()), plan.num_new - min(plan.num_new, _MAX_SIMULATED)
         full: float = self._num_full
@@ -377,7 +377,7 @@ class _Scores:
 
 
 def _simulated_spec(plan: _Plan, rng: np.random.Generator) -> SearchSpec:
-    """Return the search for scores of which large ones are good, in standard deviations."""
+    """Return the search for scores in standard deviations, of which larger ones are better."""
     slack = rng.uniform(0.0, 1.0) if plan.slack is None else plan.slack
     objectives = [Objective(metric=_SCORE, mode="max")]
     if plan.spec.scheduler.by == "nondominated_rank":

@@ -1,9 +1,9 @@
-"""The JSON files and flags of openseg.pytorch and ContrastiveSeg, the code this trainer's ideas come from.
+"""The JSON files and flags of openseg.pytorch and ContrastiveSeg, from which the ideas of this trainer come.
 
-Such a file is never complete: the original's scripts give the network, the loss and the data as flags beside it.
-`flags.py` reads those, `reader.py` makes a nested config of a file and its flags, `writer.py` makes a file of a config,
-and `dialect.py` holds the names that the reader and the writer share. Whatever the dialect has no word for goes into a
-block that the original ignores, so that a config that is written and read again is the same config.
+Such a file is never complete: the original's scripts give the network, the loss and the data as flags besides it.
+`flags.py` reads the flags. `reader.py` translates a file and its flags to a nested config, and `writer.py` a config to
+a file. `dialect.py` holds the names that the reader and the writer share. Values that the dialect cannot express are
+written to a block that the original ignores, so that a config that is written and read again is unchanged.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,13 +17,13 @@ from trainables.protocol import DialectReading, Given
 
 
 class Openseg:
-    """The dialect, as `trainables.protocol.Dialect` asks for it."""
+    """The openseg dialect as a `trainables.protocol.Dialect`."""
 
     name = "openseg"
     programs = "openseg or ContrastiveSeg"
 
     def recognises(self, document: Mapping[str, Any]) -> bool:
-        """Return whether a document is of the dialect, judged by its keys."""
+        """Return True if a document is in the dialect, judged by its keys."""
         return is_openseg(document)
 
     def read_flags(self, words: Sequence[str], folder: Path) -> Flags:

@@ -24,7 +24,7 @@ class Flags(DialectFlags):
 
     @property
     def tasks(self) -> Mapping[str, str]:
-        """The flags that ask for something other than a training from its beginning, with what to do instead."""
+        """Flags that ask for something other than training from the start, each with what to do instead."""
         asked = {
             "--phase": (self.phase or "train") != "train",
             "--resume": self.resume is not None,
@@ -57,7 +57,7 @@ def read_flags(words: Sequence[str], folder: Path) -> Flags:
             fix = f"did you mean {close}?" if close else "--help lists the options; config values are pairs"
             faults.append(Fault(name, "is neither an option here nor a flag of the original trainer", fix))
             while left and not joined and not left[0].startswith("--"):
-                left.pop(0)  # what follows belongs to it, and is no pair
+                left.pop(0)  # its value, not a pair
             continue
         flag = FLAGS[name]
         values = [joined] if equals else _values_of(flag, left)
@@ -94,7 +94,7 @@ def given_at(text: str, path: str, value: Any, folder: Path) -> Given:
 
 class _Flag(NamedTuple):
     path: str | None
-    """Its place in the dialect; None if the flag has no meaning here."""
+    """Place of the value in the dialect; None if the flag has no meaning here."""
     kind: Literal["text", "int", "float", "switch", "ints", "none"]
 
 
@@ -148,7 +148,7 @@ _INSTEAD = {
     "--resume": "give raysearch evaluate or predict the checkpoint as --checkpoint",
     "--resume_continue": "give raysearch train the same --out: it goes on where it was cut off",
 }
-"""What a user of raysearch does in place of each of them."""
+"""Command of raysearch that replaces each of these flags."""
 _PATHS = ("data.data_dir", "network.pretrained")
 _YES, _NO = ("yes", "true", "t", "y", "1"), ("no", "false", "f", "n", "0")
 

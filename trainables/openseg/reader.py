@@ -101,7 +101,7 @@ class _File:
         """Return the value at a place, or None if there is none."""
         self.asked.add(path)
         section = path.rpartition(".")[0]
-        while section:  # one fault for a section that is a value, whatever is asked of it
+        while section:  # a section that is a value gives a single fault
             found = lookup(self.values, section, None)
             if found is not None and not isinstance(found, Mapping):
                 self.fault(section, f"{_show(found)} must be a mapping", "write it as the original's files do")
@@ -155,7 +155,7 @@ class _File:
             self.faults.append(found)
 
     def unread(self) -> list[str]:
-        """Return the places that were never asked for; a section of which nothing was asked is one of them."""
+        """Return the places of the file that were never read; a section without a place that was read counts as one."""
         return _unread({key: value for key, value in self.values.items() if key != BLOCK}, "", self.asked)
 
 
@@ -243,7 +243,7 @@ def _read_augmentation(file: _File) -> None:
     else:
         file.set(f"{section}.crop_size", crop[::-1], place)  # width before height there, height before width here
     _read_fit(file, sequence, is_other_size=is_other)
-    is_cropped = f"{section}.fit" not in file.config  # it is set for whole images alone
+    is_cropped = f"{section}.fit" not in file.config  # only whole images have it
     if is_cropped and "random_resize" not in sequence:
         file.set(f"{section}.scale", [1.0, 1.0], "train_trans.trans_seq")
         file.set(f"{section}.aspect", [1.0, 1.0], "train_trans.trans_seq")
@@ -430,11 +430,11 @@ def _read_segmentation_loss(file: _File, loss: Loss | None, network: Network | N
     file.take("loss.ohem_threshold", "loss.params.ohem_thresh")
     file.take("loss.ohem_min_kept", "loss.params.ohem_minkeep")
     share = file.number("loss.params.loss_weight_lambda")
-    if share is not None:  # there the share of the binary cross entropy
+    if share is not None:  # the share of the binary cross entropy in this loss
         file.set("loss.rmi_weight", 1.0 - share, "loss.params.loss_weight_lambda")
     for key, value in RMI.items():
         file.only(f"loss.params.{key}", value, f"it is {_show(value)}")
-    file.get("loss.params.num_classes")  # those of the data, once more
+    file.get("loss.params.num_classes")  # the number of the data's classes again
     file.only("loss.params.ce_ignore_index", -1, "pixels of no class are ignored either way")
     reduction = file.get("loss.params.ce_reduction")
     if reduction not in (None, "mean", "elementwise_mean"):
@@ -446,7 +446,7 @@ def _read_segmentation_loss(file: _File, loss: Loss | None, network: Network | N
     place = "loss.params.ce_weight" if weights is not None else "data.ce_weight"
     weights = others if weights is None else weights
     if isinstance(weights, list):
-        if "data.label_class_ids" in file.config:  # their number is a fault only beside a number of classes
+        if "data.label_class_ids" in file.config:  # without a number of classes, the number of ids is no fault
             file.set("loss.ce_weights", weights, place)
             file.set("loss.ce_weight_power", 1.0, place)
     elif weights is not None:
@@ -456,7 +456,7 @@ def _read_segmentation_loss(file: _File, loss: Loss | None, network: Network | N
 def _read_coefficients(file: _File, loss: Loss, network: Network | None, seg: float | None, aux: float | None) -> None:
     if network is None or network.head == "fcn":
         return
-    if not loss.weighs_aux:  # a contrastive loss leaves the auxiliary output out, the plain one adds both up
+    if not loss.weighs_aux:  # a contrastive loss ignores the auxiliary output, the plain one adds both
         file.set("loss.aux_coef", 0.0 if loss.contrast else 1.0, "loss.loss_type")
         return
     seg = 1.0 if seg is None else seg
@@ -525,7 +525,7 @@ def _read_optim(file: _File) -> None:
     file.take("optim.lr", "lr.base_lr")
     file.take("optim.nbb_mult", "lr.nbb_mult")
     group = file.get("optim.group_method")
-    if group == "decay":  # its groups are not told apart by the backbone
+    if group == "decay":  # these groups do not depend on the backbone
         file.set("optim.decay_norm_and_bias", False, "optim.group_method")
         file.set("optim.nbb_mult", 1.0, "optim.group_method")
     elif group is not None:
@@ -575,7 +575,7 @@ def _read_budget(file: _File) -> None:
         file.take(ours, place)
     file.needed("solver.test_interval", "give --test_interval")
     interval, max_iters = file.number("solver.test_interval"), file.number("solver.max_iters")
-    if interval is not None and max_iters is not None:  # the original, too, scores the last iteration
+    if interval is not None and max_iters is not None:  # the original also scores the last iteration
         file.set("train.report_iters", min(interval, max_iters), "solver.test_interval")
     file.take("train.seed", "seed")
 

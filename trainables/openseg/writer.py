@@ -30,13 +30,13 @@ from trainables.protocol import DialectFile
 def write_openseg(config: Config, class_weights: Sequence[float] | None = None) -> dict[str, Any]:
     """Return a config as a file of the dialect; values that the dialect cannot express go into the extra block.
 
-    The file holds every key that the original reads without a default. The values that the original takes from flags
-    alone are in `command_line`.
+    The file holds every key that the original reads without a default. `command_line` returns the values that the
+    original only takes from flags.
 
     Args:
         config: The config.
-        class_weights: Weight of every class in the cross entropy where a scheme computes it from the training pixels:
-            the dialect has only numbers.
+        class_weights: Weight of every class in the cross entropy if a scheme computes it from the training pixels,
+            because the dialect only has numbers.
     """
     document = _document(config)
     loss = config.loss
@@ -47,7 +47,7 @@ def write_openseg(config: Config, class_weights: Sequence[float] | None = None) 
     said = Config.model_validate(read_openseg(document, BLOCK).values).model_dump(mode="json")
     whole = config.model_dump(mode="json", round_trip=True)
     unsaid = {path: value for path, value in leaves(whole) if lookup(said, path, None) != value}
-    if "loss.ce_weights" in unsaid:  # without the power beside them, weights that are given count as they are
+    if "loss.ce_weights" in unsaid:  # without a power, given weights are used as they are
         unsaid["loss.ce_weight_power"] = loss.ce_weight_power
     return {**document, BLOCK: unsaid} if unsaid else document
 
@@ -88,7 +88,7 @@ def command_line(config: Config) -> str:
     if config.optim.warmup_iters:
         words += ["--is_warm y"]
     if config.contrast.loss_weight > 0.0:
-        words += ["--distributed"]  # a single process never passes on that the contrast's warm-up has ended
+        words += ["--distributed"]  # without it, the original ignores the end of the contrast's warm-up
     return " ".join(words)
 
 
@@ -191,7 +191,7 @@ def _document(config: Config) -> dict[str, Any]:
     }
     if evaluation.crop_size is not None or evaluation.mode.endswith("crop"):
         document["test"]["crop_size"] = list(evaluation.crop_size or augmentation.crop_size)
-    if contrast.loss_weight > 0.0:  # the original switches it on where the section is there
+    if contrast.loss_weight > 0.0:  # the original turns contrast on if the section exists
         document["contrast"] = {
             "proj_dim": contrast.proj_dim,
             "temperature": contrast.temperature,
@@ -205,7 +205,7 @@ def _document(config: Config) -> dict[str, Any]:
             "memory_size": contrast.memory_size,
             "pixel_update_freq": contrast.pixel_update_freq,
         }
-        if NETWORKS[model_name].has_memory:  # and the memory where this key is there, whatever its value
+        if NETWORKS[model_name].has_memory:  # and the memory if this key exists, whatever its value
             document["contrast"]["with_memory"] = True
     return document
 
