@@ -1,4 +1,4 @@
-.PHONY: check format lint types imports test coverage
+.PHONY: check format lint types imports test test-slow coverage
 
 check: lint types imports test
 
@@ -18,6 +18,9 @@ imports:
 
 test:
 	python -m pytest
+
+test-slow:
+	python -m pytest -m slow
 
 coverage:
 	python -m pytest --cov

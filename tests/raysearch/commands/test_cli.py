@@ -1,4 +1,4 @@
-"""Tests of the commands as a user types them, each in a process of its own."""
+"""Tests of the commands as a user types them: in a process of their own if that is the point, otherwise in this one."""
 
 import json
 import os
@@ -15,7 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from raysearch.checks import check
+from raysearch.checks.measure import NotMeasured
 from raysearch.history.history import History, read_history
+from tests.raysearch.command import Command
 
 TRIALS = Path(__file__).parents[1] / "trials.py"
 REPOSITORY = Path(__file__).parents[3]
@@ -74,15 +77,38 @@ def start(*words: str | Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
+def assert_same_search(one: Path, other: Path) -> None:
+    """Two runs are equal except for times, process numbers and memory."""
+    assert what(read_history(one / "study.journal")) == what(read_history(other / "study.journal"))
+    first, second = (
+        pq.read_table(folder / "trials.parquet").drop(["seconds", "peak_memory_bytes"]) for folder in (one, other)
+    )
+    assert first.equals(second)
+    configs = [json.loads((folder / "best_config.json").read_text()) for folder in (one, other)]
+    assert configs[0] == configs[1]
+
+
+def test_a_killed_search_goes_on_as_if_it_had_not_been_killed(
+    tmp_path: Path, command: Command, local_ray: None
+) -> None:
+    space, killed = space_file(tmp_path, search={"algorithm": "tpe", "trials": 6, "seed": 0}), tmp_path / "killed"
+    process = start("run", space, "--out", killed)
+    wait_for_lines(process, killed / "study.journal", 14)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL, "it had not ended"
+    assert command("resume", killed).code == 0
+    assert command("run", space, "--out", tmp_path / "whole").code == 0
+    assert_same_search(killed, tmp_path / "whole")
+
+
+@pytest.mark.slow
 def test_sigkill_at_random_moments_changes_nothing(tmp_path: Path) -> None:
     space = space_file(tmp_path)
     whole = raysearch("run", space, "--out", tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
-    assert whole.stderr == ""
-    ours = r"(search|run folder|dashboard|best \w+|best config|checkpoint|tables|report): .*|trial +\d+ .*|"
-    assert [line for line in whole.stdout.splitlines() if not re.fullmatch(ours, line)] == []
+    assert_only_our_lines(whole)
     assert "what a worker prints" in (tmp_path / "whole" / "raysearch.log").read_text()
-    expected = read_history(tmp_path / "whole" / "study.journal")
 
     killed = tmp_path / "killed"
     journal = killed / "study.journal"
@@ -100,17 +126,20 @@ def test_sigkill_at_random_moments_changes_nothing(tmp_path: Path) -> None:
     output, _ = process.communicate(timeout=200)
     assert process.returncode == 0, output
     assert kills == 2
-    assert what(read_history(journal)) == what(expected)
-    tables = [
-        pq.read_table(folder / "trials.parquet").drop(["seconds", "peak_memory_bytes"])
-        for folder in (tmp_path / "whole", killed)
-    ]
-    assert tables[0].equals(tables[1])
-    configs = [json.loads((folder / "best_config.json").read_text()) for folder in (tmp_path / "whole", killed)]
-    assert configs[0] == configs[1]
+    assert_same_search(killed, tmp_path / "whole")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def assert_only_our_lines(done: subprocess.CompletedProcess[str]) -> None:
+    """What Ray, libraries and workers say is in the log of the run."""
+    assert done.stderr == ""
+    names = r"search|images|run folder|dashboard|(best|default) \w+|best config|checkpoint|shared|tables|report"
+    ours = rf"({names}): .*|trial +\d+ .*|"
+    assert [line for line in done.stdout.splitlines() if not re.fullmatch(ours, line)] == []
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_search_saves_everything_within_ten_seconds(tmp_path: Path, number: int, code: int) -> None:
     out = tmp_path / "run"
     process = start("run", space_file(tmp_path, config={"pause": 3.0}), "--out", out)
@@ -132,22 +161,28 @@ def test_an_interrupted_search_saves_everything_within_ten_seconds(tmp_path: Pat
     [
         ({"space": {}}, [], "space"),
         ({"space": {"x": {"type": "float", "low": 0.0, "high": 1.0, "log": True}}}, [], "log"),
-        ({"resources": {"cpu": 64}}, [], "no node has that"),
         ({"trainable": "nothing.py:Nothing"}, [], "nothing.py"),
         ({}, ["--set", "search.trails=3"], "trials"),
     ],
 )
 def test_wrong_input_is_one_message_and_exit_code_2(
-    tmp_path: Path, sections: dict[str, Any], words: list[str], message: str
+    tmp_path: Path, command: Command, sections: dict[str, Any], words: list[str], message: str
 ) -> None:
-    done = raysearch("run", space_file(tmp_path, **sections), "--out", tmp_path / "run", *words)
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr + done.stdout
+    done = command("run", space_file(tmp_path, **sections), "--out", tmp_path / "run", *words)
+    assert done.code == 2
+    assert message in done.err
+    assert len(done.err.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_resources_that_no_node_has_are_wrong_input(tmp_path: Path, command: Command, local_ray: None) -> None:
+    done = command("run", space_file(tmp_path, resources={"cpu": 64}), "--out", tmp_path / "run")
+    assert done.code == 2
+    assert "no node has that" in done.err
     assert not (tmp_path / "run" / "trials.parquet").exists()
 
 
-def test_a_training_is_interrupted_and_goes_on(tmp_path: Path) -> None:
+def test_a_training_is_interrupted_and_goes_on(tmp_path: Path, command: Command) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"train": {"max_iters": 20, "report_iters": 2, "batch_size": 2}}))
     words = ("train", tmp_path / "config.json", "--out", tmp_path / "out")
     process = start(*words)
@@ -157,29 +192,29 @@ def test_a_training_is_interrupted_and_goes_on(tmp_path: Path) -> None:
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 143, output
     assert "Traceback" not in output
-    again = raysearch(*words)
-    assert again.returncode == 0, again.stderr
-    assert "going on at iteration" in again.stdout
+    again = command(*words)
+    assert again.code == 0
+    assert "going on at iteration" in again.out
     rows = pq.read_table(tmp_path / "out" / "results.parquet").column("iteration").to_pylist()
     assert rows == list(range(2, 21, 2))
 
 
-def test_a_class_that_is_no_trainable_is_refused(tmp_path: Path) -> None:
+def test_a_class_that_is_no_trainable_is_refused(tmp_path: Path, command: Command) -> None:
     (tmp_path / "mine.py").write_text("class Mine:\n    pass\n")
-    done = raysearch("check", space_file(tmp_path, trainable="mine.py:Mine"))
-    assert done.returncode == 2
-    assert "is no subclass of ray.tune.Trainable" in done.stderr
+    done = command("check", space_file(tmp_path, trainable="mine.py:Mine"))
+    assert done.code == 2
+    assert "is no subclass of ray.tune.Trainable" in done.err
 
 
-def test_a_search_in_which_nothing_works_exits_with_1(tmp_path: Path) -> None:
+def test_a_search_in_which_nothing_works_exits_with_1(tmp_path: Path, command: Command, local_ray: None) -> None:
     space = space_file(tmp_path, config={"ends": "memory in setup"}, search={"trials": 2, "algorithm": "random"})
-    done = raysearch("run", space, "--out", tmp_path / "run")
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "no trial reported score" in done.stderr
+    done = command("run", space, "--out", tmp_path / "run")
+    assert done.code == 1
+    assert "no trial reported score" in done.err
     assert pq.read_table(tmp_path / "run" / "trials.parquet").column("status").to_pylist() == ["infeasible"] * 2
 
 
-def test_the_default_trainable_from_space_file_to_trained_config(tmp_path: Path) -> None:
+def test_the_default_trainable_from_space_file_to_trained_config(tmp_path: Path, command: Command) -> None:
     """Search, export, training and evaluation agree to the last digit."""
     tiny = {
         "data": {"drawn": {"num_train": 8, "num_val": 4, "size": [48, 64]}, "augmentation": {"crop_size": [32, 32]}},
@@ -206,6 +241,7 @@ def test_the_default_trainable_from_space_file_to_trained_config(tmp_path: Path)
     run = tmp_path / "run"
     done = raysearch("run", tmp_path / "space.yaml", "--out", run)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert_only_our_lines(done)
     for promised in ("best miou:", "default miou:", "best config:", "checkpoint:", "tables:", "dashboard:"):
         assert promised in done.stdout
 
@@ -219,10 +255,9 @@ def test_the_default_trainable_from_space_file_to_trained_config(tmp_path: Path)
     assert not (run / "shared").exists(), "the search has finished"
     assert f"shared:      12 of {sum(row['iterations'] for row in trials)} iterations" in done.stdout
 
-    exported = raysearch("export", run)
-    assert json.loads(exported.stdout) == best
+    assert json.loads(command("export", run).out) == best
 
-    # Every trial of the one reused actor equals the same config trained in a new process.
+    # Every trial of the one reused actor equals the same config trained by itself, the last one in a new process.
     table = pq.read_table(run / "results.parquet")
     expected = {
         "trial",
@@ -244,8 +279,12 @@ def test_the_default_trainable_from_space_file_to_trained_config(tmp_path: Path)
             "optim.poly_power",
             str(trials[number]["optim.poly_power"]),
         ]
-        trained = raysearch("train", run / "best_config.json", *pairs, "--out", tmp_path / f"train-{number}")
-        assert trained.returncode == 0, trained.stdout + trained.stderr
+        words = ("train", run / "best_config.json", *pairs, "--out", tmp_path / f"train-{number}")
+        if number == len(trials) - 1:
+            trained = raysearch(*words)
+            assert trained.returncode == 0, trained.stdout + trained.stderr
+        else:
+            assert command(*words).code == 0
         again = {
             row["iteration"]: row for row in pq.read_table(tmp_path / f"train-{number}" / "results.parquet").to_pylist()
         }
@@ -253,16 +292,27 @@ def test_the_default_trainable_from_space_file_to_trained_config(tmp_path: Path)
             for name in ("value", "loss", "loss_contrast", "contrast_grad_norm", "lr"):
                 assert again[row["iteration"]][name] == row[name], (number, row["iteration"], name)
 
-    scored = raysearch("evaluate", run / "best_config.json", "--checkpoint", run / "best_checkpoint")
-    assert f"mIoU {block['value']:.6f}" in scored.stdout, scored.stdout + scored.stderr
+    scored = command("evaluate", run / "best_config.json", "--checkpoint", run / "best_checkpoint")
+    assert f"mIoU {block['value']:.6f}" in scored.out
 
 
-def test_check_finds_what_run_would(tmp_path: Path) -> None:
-    demo = REPOSITORY / "search_spaces" / "demo.yaml"
-    done = raysearch("check", demo)
+DEMO = REPOSITORY / "search_spaces" / "demo.yaml"
+
+
+def test_check_finds_what_run_would(tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "measure", lambda spec, configs, **_: [NotMeasured("", is_fault=False)] * len(configs))
+    done = command("check", DEMO)
+    assert done.code == 0, done.err
+    assert "nothing wrong was found" in done.out
+    wrong = command("check", DEMO, "--set", f"config.data.dir={tmp_path / 'nowhere'}")
+    assert wrong.code == 2
+    assert "nowhere" in wrong.err
+
+
+@pytest.mark.slow
+def test_check_measures_the_demo() -> None:
+    done = raysearch("check", DEMO)
     assert done.returncode == 0, done.stderr
     assert "nothing wrong was found" in done.stdout
-    wrong = raysearch("check", demo, "--set", f"config.data.dir={tmp_path / 'nowhere'}")
-    assert wrong.returncode == 2
-    assert "nowhere" in wrong.stderr
-    assert "Traceback" not in wrong.stderr
+    assert done.stderr == ""
+    assert "not measured" not in done.stdout
