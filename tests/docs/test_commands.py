@@ -139,13 +139,22 @@ def test_no_command_hides_in_an_indented_block() -> None:
 
 
 @pytest.mark.timeout(900)  # commands run one after another, for about a minute
-def test_all_of_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "pages",
+    [pytest.param([README], id="readme"), pytest.param([README, *PAGES], id="every page", marks=pytest.mark.slow)],
+)
+def test_all_of_it_runs(
+    pages: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    local_ray: None,
+) -> None:
     place = Folder(tmp_path, monkeypatch, capsys)
-    with ray_of_two_processors():
-        place.prepare()
-        for page in (README, *PAGES):
-            for block in blocks(page):
-                place.try_block(block)
+    place.prepare()
+    for page in pages:
+        for block in blocks(page):
+            place.try_block(block)
     assert not place.faults, "\n\n".join(place.faults)
     every_column_is_described(place.run)
 
@@ -165,18 +174,6 @@ def every_column_is_described(run: Path) -> None:
         }
         columns = {re.sub("^took_effect/.+", "took_effect/PATH", c) for c in pq.read_schema(table).names} - searched
         assert columns <= described, f"{name}: {sorted(columns - described)}"
-
-
-@contextmanager
-def ray_of_two_processors() -> Iterator[None]:
-    """Start one Ray for all searches, which use the cluster that exists."""
-    import ray
-
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 @dataclass

@@ -37,6 +37,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_no_page_asks_another_server_for_anything(site: Path) -> None:
     pages = list(site.rglob("*.html"))
     assert len(pages) > 20
@@ -45,6 +46,7 @@ def test_no_page_asks_another_server_for_anything(site: Path) -> None:
         assert not [tag for tag in tags if re.search(r"""(?:src|href)=["']?(?:https?:)?//""", tag)], page
 
 
+@pytest.mark.slow
 def test_the_reference_holds_every_command_and_every_field(site: Path) -> None:
     pages = {name: (site / "reference" / f"{name}.html").read_text(encoding="utf-8") for name in REFERENCE}
     assert "generated:" not in "".join(pages.values())

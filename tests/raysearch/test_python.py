@@ -58,6 +58,7 @@ CELLS = (
 )
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_a_search_as_it_goes_on(tmp_path: Path) -> None:
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")

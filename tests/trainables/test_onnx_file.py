@@ -17,7 +17,12 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 @pytest.mark.parametrize(
     ("backbone", "head", "input_mode"),
-    [("test_efficientnet", "ocr", "RGB"), ("test_resnet", "deeplab_v3", "BGR"), ("test_vit", "fcn", "RGB")],
+    [
+        ("test_resnet", "fcn", "BGR"),
+        pytest.param("test_efficientnet", "ocr", "RGB", marks=pytest.mark.slow),
+        pytest.param("test_resnet", "deeplab_v3", "BGR", marks=pytest.mark.slow),
+        pytest.param("test_vit", "fcn", "RGB", marks=pytest.mark.slow),
+    ],
 )
 def test_a_file_takes_images_of_any_size_and_says_what_the_network_says(
     backbone: str, head: str, input_mode: str, tmp_path: Path

@@ -1,7 +1,9 @@
 """Tests that shared iterations are trained once, are found by exactly the values that matter, and are bit-equal."""
 
 import multiprocessing
+from collections.abc import Callable
 from functools import lru_cache
+from multiprocessing.pool import Pool, ThreadPool
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +75,7 @@ def shared_training(config: Config, folder: Path, owner: str = "other") -> tuple
 
 
 @pytest.mark.parametrize("config", [tiny(WARMUP), tiny(SHARED), searched(), searched(shared_iters=4)])
-@pytest.mark.parametrize("report_iters", [1, 2, 6])
+@pytest.mark.parametrize("report_iters", [1, pytest.param(2, marks=pytest.mark.slow), 6])
 def test_a_shared_beginning_changes_no_bit(config: Config, report_iters: int, tmp_path: Path) -> None:
     config = config.model_copy(update={"train": config.train.model_copy(update={"report_iters": report_iters})})
     scratch = Trainer(config)
@@ -99,8 +101,20 @@ def state_after_three(config: Config) -> dict[str, torch.Tensor]:
     return state_of(trainer) | average
 
 
-@pytest.mark.parametrize("path", [path for path in PATHS if path not in NOT_SHARED])
-@pytest.mark.parametrize("base", [WARMUP, SHARED])
+ALIKE_IN_BOTH = ("data.", "model.", "optim.", "evaluation.")
+"""Sections that the shared iterations depend on in the same way, whether the contrast is active in them or not."""
+
+
+@pytest.mark.parametrize(
+    ("base", "path"),
+    [
+        pytest.param(base, path, id=f"{name}-{path}", marks=[pytest.mark.slow] if is_slow else [])
+        for name, base in (("warm-up", WARMUP), ("shared", SHARED))
+        for path in PATHS
+        if path not in NOT_SHARED
+        for is_slow in [base is SHARED and path.startswith(ALIKE_IN_BOTH)]
+    ],
+)
 def test_the_key_is_of_exactly_the_fields_that_matter(path: str, base: dict[str, Any]) -> None:
     needed = {**base, **NEEDS.get(path, {})}
     one, other = tiny(needed), tiny({**needed, path: (OTHER_VALUES | CHANGES_NO_NUMBER)[path]})
@@ -199,8 +213,13 @@ def _saved(config: Config, folder: Path, number: int) -> int:
     return shared_training(config, folder, f"trial-{number}")[1]
 
 
-def test_of_trials_that_begin_at_once_one_trains(tmp_path: Path) -> None:
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
+@pytest.mark.parametrize(
+    "start_pool",
+    [ThreadPool, pytest.param(multiprocessing.get_context("spawn").Pool, marks=pytest.mark.slow)],
+    ids=["threads", "processes"],
+)
+def test_of_trials_that_begin_at_once_one_trains(tmp_path: Path, start_pool: Callable[[int], Pool]) -> None:
+    with start_pool(2) as pool:
         saved = pool.starmap(_saved, [(searched(), tmp_path, number) for number in range(2)])
     assert sorted(saved) == [0, 3]
 

@@ -23,6 +23,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from raysearch.checks import check
+from raysearch.checks.measure import NotMeasured
+from tests.raysearch.command import Command, Ended
 from tests.trainables.tiny import tiny
 from trainables.config import Config
 from trainables.data.preflight import inspect
@@ -844,32 +847,53 @@ def test_what_may_not_be_read(closed: str, good: Path, tmp_path: Path) -> None:
     assert all(str(data / closed) in fault and "Permission denied" in fault for fault in told)
 
 
-def test_the_commands_say_it_on_one_line_a_fault_and_exit_with_2(good: Path, tmp_path: Path) -> None:
-    """The commands run in processes of their own and in parallel, because imports take seconds."""
+def test_the_commands_say_it_on_one_line_a_fault_and_exit_with_2(
+    good: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "measure", lambda spec, configs, **_: [NotMeasured("", is_fault=False)] * len(configs))
+    train, look = (command(*words) for words in wrong_and_noticed(good, tmp_path))
+    assert_said(tmp_path, train, look)
+
+
+@pytest.mark.slow
+def test_the_commands_say_it_in_processes_of_their_own(good: Path, tmp_path: Path) -> None:
+    """The commands run in parallel, because imports take seconds."""
     environment = {**os.environ, "COLUMNS": "400", "LC_ALL": "C.UTF-8", "PYTHONUTF8": "0"}
     running = []
-    for command, build in (
+    for words in wrong_and_noticed(good, tmp_path):
+        line = [sys.executable, "-m", "raysearch", *words]
+        running.append(subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment))
+    said = [[part.decode() for part in process.communicate(timeout=200)] for process in running]
+    train, look = (Ended(process.returncode, *parts) for process, parts in zip(running, said, strict=True))
+    assert_said(tmp_path, train, look)
+
+
+def wrong_and_noticed(good: Path, folder: Path) -> list[list[str]]:
+    """Return the words of a training on a dataset with faults, and of a check that has something to note."""
+    lines = []
+    for name, build in (
         ("train", something_wrong_under_names_that_break_lines_and_markup),
         ("check", a_notice_of_a_name_that_is_no_text),
     ):
-        folder = tmp_path / build.__name__
-        data = Path(shutil.copytree(good, folder / "data"))
+        given = folder / name / "given.json"
+        data = Path(shutil.copytree(good, folder / name / "data"))
         build(data)
         config = config_of(data, {}).model_dump(mode="json", exclude={"data": {"drawn"}})
         space = {"name": "x", "config": config, "space": {"optim.lr": {"type": "float", "low": 0.1, "high": 0.2}}}
         space["objective"] = {"metric": "miou", "mode": "max"}
-        (folder / "given.json").write_text(json.dumps(config if command == "train" else space))
-        words = [sys.executable, "-m", "raysearch", command, str(folder / "given.json")]
-        words += ["--out", str(folder / "out")] if command == "train" else []
-        running.append(subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment))
-    ended = [tuple(part.decode() for part in process.communicate(timeout=200)) for process in running]
-    codes = [process.returncode for process in running]
-    assert codes == [2, 0], ended
-    assert not any("Traceback" in part for parts in ended for part in parts)
-    (_, wrong), (noticed, _) = ended
+        given.write_text(json.dumps(config if name == "train" else space))
+        lines.append([name, str(given), *(["--out", str(folder / name / "out")] if name == "train" else [])])
+    return lines
+
+
+def assert_said(folder: Path, train: Ended, look: Ended) -> None:
+    """Check what both commands left behind."""
+    assert (train.code, look.code) == (2, 0), (train, look)
+    assert not any("Traceback" in text for text in (train.out, train.err, look.out, look.err))
+    wrong, noticed = train.err, look.out
     assert [line.startswith("error: ") for line in wrong.splitlines()] == [True] * 5, wrong
     assert "/train/label/b\\nc[red].png: has 3 channels" in wrong
-    assert not list(tmp_path.glob("*/out"))
+    assert not list(folder.glob("*/out"))
     assert "first in" in noticed and "caf\\udce9.png" in noticed
 
 

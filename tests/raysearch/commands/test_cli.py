@@ -279,7 +279,7 @@ def test_the_default_trainable_from_space_file_to_trained_config(tmp_path: Path,
             "optim.poly_power",
             str(trials[number]["optim.poly_power"]),
         ]
-        words = ("train", run / "best_config.json", *pairs, "--out", tmp_path / f"train-{number}")
+        words = ["train", str(run / "best_config.json"), *pairs, "--out", str(tmp_path / f"train-{number}")]
         if number == len(trials) - 1:
             trained = raysearch(*words)
             assert trained.returncode == 0, trained.stdout + trained.stderr

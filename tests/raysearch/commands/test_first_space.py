@@ -1,8 +1,6 @@
 """Tests of the first space file for a dataset: its content, that it passes, and messages if it cannot be written."""
 
-import signal
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +10,13 @@ from PIL import Image
 
 from raysearch.checks import check
 from raysearch.checks.measure import Measurement, NotMeasured
-from raysearch.commands import cli
 from raysearch.commands.first_space import first_space
 from raysearch.errors import InputError
 from raysearch.execution.machine import Machine
 from raysearch.execution.preflight import preflight
 from raysearch.space.parsing import load_space
 from raysearch.space.spec import SearchSpec
-from tests.raysearch.commands.test_cli import raysearch
+from tests.raysearch.command import Command
 from trainables.config import DataConfig
 from trainables.data.presets import PRESETS
 from trainables.protocol import TrialCost
@@ -200,41 +197,24 @@ def test_a_quick_search_is_planned_to_end_in_time(
         assert more is not None and more.high > 480
 
 
-Command = Callable[..., int]
-
-
-@pytest.fixture
-def init(monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Provide a function that runs `raysearch init ...` in this process and returns its exit code."""
-    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
-
-    def run(*words: str | Path) -> int:
-        monkeypatch.setattr(sys, "argv", ["raysearch", "init", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return int(ended.value.code or 0)
-
-    return run
-
-
-def test_nothing_is_overwritten(
-    tmp_path: Path, init: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_nothing_is_overwritten(tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_dataset(tmp_path / "data")
     (tmp_path / "data.yaml").write_text("mine")
-    assert init("data") == 2
-    assert "data.yaml: is there already" in capsys.readouterr().err
+    done = command("init", "data")
+    assert done.code == 2
+    assert "data.yaml: is there already" in done.err
     assert (tmp_path / "data.yaml").read_text() == "mine"
 
 
 def test_from_a_folder_to_a_finished_search(
-    tmp_path: Path, init: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch, local_ray: None
 ) -> None:
     """The file is checked unchanged, except that nothing is measured, and run in a small version."""
     space, run = tmp_path / "first.yaml", tmp_path / "run"
-    assert init(write_dataset(tmp_path / "data"), "--out", space) == 0
-    assert f"python -m raysearch check {space}" in capsys.readouterr().out
+    first = command("init", write_dataset(tmp_path / "data"), "--out", space)
+    assert first.code == 0
+    assert f"python -m raysearch check {space}" in first.out
     monkeypatch.setattr(check, "measure", lambda spec, configs, **_: [NotMeasured("", is_fault=False)] * len(configs))
     assert check.check_search(load_space(space)).estimate is not None
     small = (
@@ -245,10 +225,10 @@ def test_from_a_folder_to_a_finished_search(
         "resources.concurrent=1",
     )
     words = [word for value in small for word in ("--set", value)]
-    done = raysearch("run", space, *words, "--out", run, timeout=280)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "images:     8 train, 4 val; 3 classes" in done.stdout
-    assert "search:     2 trials, about " in done.stdout
+    done = command("run", space, *words, "--out", run)
+    assert done.code == 0, done.err
+    assert "images:     8 train, 4 val; 3 classes" in done.out
+    assert "search:     2 trials, about " in done.out
     assert (run / "best_config.json").exists()
 
 

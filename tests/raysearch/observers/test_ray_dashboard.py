@@ -125,6 +125,7 @@ class Prometheus:
         return {labels["trial"]: value for labels, value in self.series(expression)}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(PROMETHEUS is None, reason="needs prometheus")
 def test_prometheus_sees_the_running_trials_alone(watched: dict[str, str], tmp_path: Path) -> None:
     prometheus = Prometheus(watched["metrics"], tmp_path)
@@ -149,6 +150,7 @@ def test_prometheus_sees_the_running_trials_alone(watched: dict[str, str], tmp_p
         prometheus.process.wait(20)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 def test_the_actors_page_names_workers_and_their_logs_name_the_trial_that_runs(watched: dict[str, str]) -> None:
     from playwright.sync_api import sync_playwright

@@ -1,18 +1,17 @@
 """Tests of real searches on a real local Ray."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import ray
 import torch
 
 import raysearch
 from raysearch.errors import InputError, WorkError
 from raysearch.history.history import History, read_history
+from raysearch.history.run_dir import RunDir
 from raysearch.runs import driver
 from raysearch.runs.outcome import SearchResult
 from raysearch.space.parsing import load_space, parse_space
@@ -23,11 +22,7 @@ HERE = Path(__file__).parents[1]
 REPOSITORY = HERE.parents[1]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
-    yield
-    ray.shutdown()
+pytestmark = pytest.mark.usefixtures("local_ray")
 
 
 def search(out: Path, trainable: str, space: dict[str, Any], **sections: Any) -> tuple[SearchResult, History]:
@@ -106,34 +101,45 @@ def test_one_actor_runs_all_trials_and_nothing_crosses_from_one_to_the_next(tmp_
     assert sorted(history.trials[0].reports) == [10, 20, 30, 40, 50, 60]
 
 
-@pytest.mark.parametrize(
-    ("ends", "status", "error"),
-    [
-        ("memory", "infeasible", "out of memory: no room for the batch"),
-        ("memory in setup", "infeasible", "out of memory: no room for the model"),
-        ("nan", "infeasible", "score is nan at iteration 3"),
-        ("diverged", "infeasible", "the loss is inf at iteration 3"),
-        ("error", "failed", 'KeyError: "a bug of the user\'s"'),
-        ("other config", "failed", "x: given"),
-        ("no metric", "failed", "it reported no score, only accuracy"),
-        ("killed always", "failed", "its worker died 3 times"),
-    ],
-)
-def test_every_ending(tmp_path: Path, ends: str, status: str, error: str) -> None:
-    space = {"ends": {"type": "categorical", "choices": [ends, "well"]}}
-    trials = {"algorithm": "grid", "trials": 2}
-    _, history = search(tmp_path / "run", "Curve", space, config={"x": 0.5}, search=trials)
-    first, second = history.trials
-    assert first.status == status
-    assert error in (first.error or "")
-    assert len(first.reports) == (0 if ends == "memory in setup" else 2)
-    assert second.status == "completed", "the search goes on"
-    assert second.error is None
-    best = history.best_trial()
-    assert best is not None
-    assert best.number == 1
-    log = (tmp_path / "run" / "raysearch.log").read_text()
-    assert ("Traceback" in log and 'raise KeyError("a bug' in log) == (ends == "error")
+ENDINGS = {
+    "memory": ("infeasible", "out of memory: no room for the batch"),
+    "memory in setup": ("infeasible", "out of memory: no room for the model"),
+    "nan": ("infeasible", "score is nan at iteration 3"),
+    "diverged": ("infeasible", "the loss is inf at iteration 3"),
+    "error": ("failed", 'KeyError: "a bug of the user\'s"'),
+    "other config": ("failed", "x: given"),
+    "no metric": ("failed", "it reported no score, only accuracy"),
+    "killed always": ("failed", "its worker died 3 times"),
+}
+
+
+@pytest.fixture(scope="module")
+def endings(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> RunDir:
+    """A search with one trial for every ending, and one that ends well after them."""
+    out = tmp_path_factory.mktemp("endings") / "run"
+    space = {"ends": {"type": "categorical", "choices": [*ENDINGS, "well"]}}
+    trials = {"algorithm": "grid", "trials": len(ENDINGS) + 1}
+    search(out, "Curve", space, config={"x": 0.5}, search=trials)
+    return RunDir.open(out)
+
+
+@pytest.mark.parametrize("ends", ENDINGS)
+def test_every_ending(endings: RunDir, ends: str) -> None:
+    trial = read_history(endings.journal).trials[list(ENDINGS).index(ends)]
+    assert trial.values["ends"] == ends
+    status, error = ENDINGS[ends]
+    assert trial.status == status
+    assert error in (trial.error or "")
+    assert len(trial.reports) == (0 if ends == "memory in setup" else 2)
+
+
+def test_after_every_ending_the_search_goes_on(endings: RunDir) -> None:
+    history = read_history(endings.journal)
+    last = history.trials[-1]
+    assert (last.values["ends"], last.status, last.error) == ("well", "completed", None)
+    assert history.best_trial() is last
+    log = endings.log.read_text()
+    assert log.count("Traceback") == log.count('raise KeyError("a bug') == 1, "that of the user's bug alone"
 
 
 def test_a_killed_worker_costs_one_report(tmp_path: Path) -> None:
@@ -213,6 +219,7 @@ def test_extending_and_resuming_a_finished_search(tmp_path: Path) -> None:
     assert [t.status for t in longer.trials] == [t.status for t in long.trials]
 
 
+@pytest.mark.slow
 def test_the_python_call_takes_a_space_file(tmp_path: Path) -> None:
     result = raysearch.run(REPOSITORY / "search_spaces" / "quadratic.yaml", tmp_path / "run")
     assert result.finished
@@ -226,12 +233,14 @@ def test_the_python_call_takes_a_space_file(tmp_path: Path) -> None:
 
 
 def test_two_at_once(tmp_path: Path) -> None:
-    _, history = search(tmp_path / "run", "Curve", X, config={"pause": 0.2}, resources={"concurrent": "auto"})
-    assert len(history.trials) == 6
+    four, pause = {"algorithm": "random", "trials": 4, "seed": 0}, {"pause": 0.1}
+    _, history = search(tmp_path / "run", "Curve", X, search=four, config=pause, resources={"concurrent": "auto"})
+    assert len(history.trials) == 4
     workers = {report.metrics["worker"] for trial in history.trials for report in trial.reports.values()}
     assert len(workers) == 2
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_search_at_concurrency_1(tmp_path: Path) -> None:
     tpe = {"algorithm": "tpe", "trials": 14, "seed": 5}
     _, first = search(tmp_path / "a", "Curve", X, search=tpe)
@@ -246,10 +255,14 @@ def test_the_same_seed_gives_the_same_search_at_concurrency_1(tmp_path: Path) ->
     assert what(first) == what(second)
 
 
+PROMOTION: dict[str, Any] = {
+    "search": {"algorithm": "random", "trials": 8, "seed": 0},
+    "scheduler": {**ASHA, "form": "promotion", "audit_fraction": 0},
+}
+
+
 def test_paused_trials_free_their_worker_and_go_on_from_their_checkpoint(tmp_path: Path) -> None:
-    promotion = {**ASHA, "form": "promotion", "audit_fraction": 0}
-    sections = {"search": {"algorithm": "random", "trials": 8, "seed": 0}, "scheduler": promotion}
-    _, history = search(tmp_path / "run", "Curve", X, **sections)
+    _, history = search(tmp_path / "run", "Curve", X, **PROMOTION)
     lines = [json.loads(line) for line in (tmp_path / "run" / "study.journal").read_text().splitlines()]
     taken_up = [line["trial_id"] for line in lines if line.get("user_attr", {}).get("paused") is False]
     assert taken_up
@@ -261,8 +274,12 @@ def test_paused_trials_free_their_worker_and_go_on_from_their_checkpoint(tmp_pat
     ranked = sorted(history.trials, key=lambda t: t.values["x"])
     assert ranked[0].status == "completed", "the best ran to the full budget"
     assert {len(list(folder.iterdir())) for folder in (tmp_path / "run" / "trials").iterdir()} == {1}
-    _, at_once = search(tmp_path / "two", "Curve", X, **sections, resources={"concurrent": 2})
-    assert {t.status for t in at_once.trials} == {"completed", "stopped"}
+
+
+@pytest.mark.slow
+def test_paused_trials_at_two_at_once(tmp_path: Path) -> None:
+    _, history = search(tmp_path / "run", "Curve", X, **PROMOTION, resources={"concurrent": 2})
+    assert {t.status for t in history.trials} == {"completed", "stopped"}
 
 
 def test_the_first_rung_is_said_once_it_is_found(tmp_path: Path) -> None:
@@ -286,7 +303,6 @@ def test_the_first_rung_is_said_once_it_is_found(tmp_path: Path) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_two_trials_share_a_gpu(tmp_path: Path) -> None:
-    ray.shutdown()
     document = {
         "name": "gpu",
         "config": {"train": {"max_iters": 20, "report_iters": 10, "precision": "bf16", "device": "cuda"}},
