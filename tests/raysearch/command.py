@@ -1,17 +1,21 @@
-"""A command of the command line that runs in the process of a test."""
+"""A command that runs in the process of a test."""
 
+import json
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Ended(NamedTuple):
-    """What a command left behind."""
+    """The exit code and the output of a command."""
 
     code: int
-    """The exit code."""
     out: str
     err: str
 
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
 
 Command = Callable[..., Ended]
-"""Takes the words after `raysearch`, which may be paths."""
+"""Function that takes the words after `raysearch`, which may be paths."""

@@ -1,3 +1,4 @@
+import signal
 import sys
 from pathlib import Path
 
@@ -9,8 +10,8 @@ from tests.raysearch.command import Command, Ended
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run `raysearch ...` as a shell would, but in this process; the signals stay with pytest."""
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    """Provide a function that runs `raysearch ...` as a shell would, but in this process."""
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
 
     def run(*words: str | Path) -> Ended:
         monkeypatch.setattr(sys, "argv", ["raysearch", *map(str, words)])

@@ -1,50 +1,26 @@
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from raysearch.commands import cli, data_commands
+from tests.raysearch.command import Command
 from trainables.config import Config, DataConfig
 from trainables.data import conversion
 from trainables.losses.class_weights import class_weights
 
 
-class Ended(NamedTuple):
-    """The exit code and the output of a command."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Command = Callable[..., Ended]
-
-
 @pytest.fixture
-def data(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+def data(command: Command) -> Command:
     """Provide a function that runs `raysearch data ...` in this process."""
-    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
-
-    def run(*words: str | Path) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["raysearch", "data", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return Ended(int(ended.value.code or 0), out, err)
-
-    return run
+    return partial(command, "data")
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 import re
 import shlex
-import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,9 +14,9 @@ from PIL import Image
 from raysearch.checks import check
 from raysearch.checks.measure import NotMeasured
 from raysearch.command_line import command_line
-from raysearch.commands import cli
 from raysearch.execution.preflight import preflight
 from raysearch.space.parsing import load_space
+from tests.raysearch.command import Command
 from tests.trainables.data.test_annotations import coco
 from trainables.data.folder import find_pairs
 from trainables.data.image_files import read_label
@@ -28,18 +26,14 @@ Save = Callable[[Path, str, NDArray[np.uint8], NDArray[np.uint8]], None]
 
 
 @pytest.fixture
-def raysearch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[str], tuple[int, str]]:
-    """Provide a function that runs a command line in this process and returns its exit code and output."""
-    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+def raysearch(command: Command) -> Callable[[str], tuple[int, str]]:
+    """Provide a function that runs a command line as a shell would, in this process: exit code and output."""
 
     def run(line: str) -> tuple[int, str]:
         words = shlex.split(line)
         assert words[:3] == ["python", "-m", "raysearch"]
-        monkeypatch.setattr(sys, "argv", words[2:])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out + said.err
+        done = command(*words[3:])
+        return done.code, done.out + done.err
 
     return run
 

@@ -3,8 +3,6 @@
 import io
 import json
 import re
-import signal
-import sys
 import tempfile
 from pathlib import Path
 
@@ -14,9 +12,10 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from raysearch.commands import cli, console, model_commands
+from raysearch.commands import console, model_commands
 from raysearch.config.config_files import load_trained_config
 from raysearch.errors import InputError
+from tests.raysearch.command import Command
 from tests.raysearch.execution.test_standalone import write_split
 from tests.raysearch.ours import train
 from tests.trainables.tiny import tiny
@@ -24,27 +23,6 @@ from trainables import contrastive_segmentation, onnx_file
 from trainables.config import Config
 from trainables.contrastive_segmentation import ContrastiveSegmentation
 from trainables.protocol import OnnxFile
-
-
-class Commands:
-    """A runner of commands that keeps their output."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-        self._capsys, self._monkeypatch = capsys, monkeypatch
-        monkeypatch.setattr(signal, "signal", lambda *_: None)
-
-    def __call__(self, *words: str | Path) -> tuple[int, str, str]:
-        self._monkeypatch.setattr(sys, "argv", ["raysearch", *map(str, words)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        code = caught.value.code
-        out, err = self._capsys.readouterr()
-        return (code if isinstance(code, int) else 0), out, err
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Commands:
-    return Commands(capsys, monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +43,7 @@ def miou(printed: str) -> str:
 
 
 @pytest.mark.parametrize("mode", ["ss", "mscrop"])
-def test_predict_then_score_says_what_evaluate_says(
-    mode: str, trained: Path, command: Commands, tmp_path: Path
-) -> None:
+def test_predict_then_score_says_what_evaluate_says(mode: str, trained: Path, command: Command, tmp_path: Path) -> None:
     config, checkpoint = trained / "out" / "config.json", trained / "out" / "checkpoint"
     images, labels = trained / "data" / "test" / "image", trained / "data" / "test" / "label"
     out = tmp_path / "out"
@@ -86,7 +62,7 @@ def test_predict_then_score_says_what_evaluate_says(
     assert miou(scored) == miou(evaluated)
 
 
-def test_overrides_reach_the_prediction(trained: Path, command: Commands, tmp_path: Path) -> None:
+def test_overrides_reach_the_prediction(trained: Path, command: Command, tmp_path: Path) -> None:
     config, checkpoint = trained / "out" / "config.json", trained / "out" / "checkpoint"
     images = trained / "data" / "val" / "image"
     words = ("predict", config, "--checkpoint", checkpoint, "--images", images, "--ids", "contiguous")
@@ -98,7 +74,7 @@ def test_overrides_reach_the_prediction(trained: Path, command: Commands, tmp_pa
 
 
 def test_a_terminal_sees_a_bar_and_a_file_sees_none(
-    trained: Path, command: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, checkpoint = trained / "out" / "config.json", trained / "out" / "checkpoint"
     images = trained / "data" / "val" / "image"
@@ -124,7 +100,7 @@ def test_a_terminal_sees_a_bar_and_a_file_sees_none(
 
 
 def test_a_training_becomes_an_onnx_file(
-    trained: Path, command: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = []
     found = OnnxFile(2e-7, {"height": 32})
@@ -152,7 +128,7 @@ def test_a_training_becomes_an_onnx_file(
     assert "is no folder of a run" in err
 
 
-def test_wrong_input_is_exit_code_2_and_a_line_a_fault(trained: Path, command: Commands, tmp_path: Path) -> None:
+def test_wrong_input_is_exit_code_2_and_a_line_a_fault(trained: Path, command: Command, tmp_path: Path) -> None:
     config, checkpoint = trained / "out" / "config.json", trained / "out" / "checkpoint"
     images = tmp_path / "images"
     images.mkdir()
@@ -191,7 +167,7 @@ def test_whatever_the_trainer_raises_is_one_message_and_its_traceback_a_file(
     told: str,
     trained: Path,
     tmp_path: Path,
-    command: Commands,
+    command: Command,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(*arguments: object, **options: object) -> None:
