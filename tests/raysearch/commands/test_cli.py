@@ -132,7 +132,7 @@ def test_sigkill_at_random_moments_changes_nothing(tmp_path: Path) -> None:
 def assert_only_our_lines(done: subprocess.CompletedProcess[str]) -> None:
     """What Ray, libraries and workers say is in the log of the run."""
     assert done.stderr == ""
-    names = r"search|images|run folder|dashboard|(best|default) \w+|best config|checkpoint|shared|tables|report"
+    names = r"note|search|images|run folder|dashboard|(best|default) \w+|best config|checkpoint|shared|tables|report"
     ours = rf"({names}): .*|trial +\d+ .*|"
     assert [line for line in done.stdout.splitlines() if not re.fullmatch(ours, line)] == []
 
