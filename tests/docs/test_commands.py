@@ -138,21 +138,14 @@ def test_no_command_hides_in_an_indented_block() -> None:
     assert not hidden, "write these in a fenced block"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)  # commands run one after another, for about a minute
-@pytest.mark.parametrize(
-    "pages",
-    [pytest.param([README], id="readme"), pytest.param([README, *PAGES], id="every page", marks=pytest.mark.slow)],
-)
 def test_all_of_it_runs(
-    pages: list[Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    local_ray: None,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], local_ray: None
 ) -> None:
     place = Folder(tmp_path, monkeypatch, capsys)
     place.prepare()
-    for page in pages:
+    for page in (README, *PAGES):
         for block in blocks(page):
             place.try_block(block)
     assert not place.faults, "\n\n".join(place.faults)
