@@ -1,8 +1,6 @@
 """A trainable that is no segmentation gets every command of a search by what it declares alone."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +8,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from raysearch.runs import driver
+from raysearch.space.parsing import load_space
 from tests.raysearch import digits
-from tests.raysearch.commands.test_prediction_commands import Commands
+from tests.raysearch.command import Command
 from tests.raysearch.digits import Digits, DigitsConfig
 
 SPACE = f"""
@@ -29,21 +29,12 @@ resources: {{cpu: 1, concurrent: 2}}
 """
 
 
-def in_a_process(*words: str | Path) -> None:
-    """Run a command as a user does."""
-    done = subprocess.run(
-        [sys.executable, "-m", "raysearch", *map(str, words)], capture_output=True, text=True, timeout=200
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 Raysearch = Callable[..., str]
 
 
 @pytest.fixture
-def raysearch(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Raysearch:
-    """Run a command in this process, and return what it prints."""
-    command = Commands(capsys, monkeypatch)
+def raysearch(command: Command) -> Raysearch:
+    """Provide a function that runs a command in this process and returns what it prints."""
 
     def run(*words: str | Path, code: int = 0) -> str:
         ended, out, err = command(*words)
@@ -61,11 +52,11 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(space: Path) -> Path:
-    """The folder of a search of four trials, of which the last one was added later."""
+def run(space: Path, local_ray: None) -> Path:
+    """The folder of a search of four trials, of which the last one was added later and trained in this process."""
     out = space.with_name("run")
-    in_a_process("run", space, "--out", out, "--set", "search.trials=3")
-    in_a_process("resume", out, "--add-trials", "1", "--executor", "local")
+    driver.run(load_space(space, ["search.trials=3"]), out)
+    driver.resume(out, add_trials=1, executor="local")
     return out
 
 

@@ -490,6 +490,7 @@ def children_of(pid: int) -> list[int]:
     return [int(child) for child in found]
 
 
+@pytest.mark.slow
 def test_killed_in_fresh_processes_it_goes_on_to_what_train_gives(in_process: None, tmp_path: Path) -> None:
     run_dir = search_in(tmp_path)
     words = ["confirm", str(run_dir.root), "--top", "1", "--seeds", "1"]
