@@ -217,14 +217,28 @@ def confirm(
     ] = "val",
     jobs: Annotated[
         int | None,
-        typer.Option(help="Trainings that run at a time; as many as the run's resources allow here otherwise."),
+        typer.Option(help="Most trainings that run at a time; as many as the run's resources allow otherwise."),
     ] = None,
+    address: Address = None,
+    executor: Executor = "ray",
 ) -> None:
     """Train the best configs and the default one with new seeds; the best mean becomes the best config."""
     from raysearch.history.run_dir import RunDir
+    from raysearch.observers.live_view import Screen
     from raysearch.runs import confirm as confirming
 
-    confirming.confirm(run_dir, top=top, seeds=seeds, split=split, jobs=jobs, say=say)
+    screen = Screen()
+    confirming.confirm(
+        run_dir,
+        top=top,
+        seeds=seeds,
+        split=split,
+        jobs=jobs,
+        address=address,
+        executor=executor,
+        say=screen.say,
+        show=screen,
+    )
     opened = RunDir.open(run_dir)
     say(f"best config: {opened.best_config}")
     say(f"table:       {opened.confirmed_table}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self
@@ -47,6 +48,19 @@ class Place(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+@dataclass(frozen=True)
+class Where:
+    """The choice of a place, as a user makes it."""
+
+    executor: ExecutorName = "ray"
+    address: str | None = None
+    """Address of a Ray cluster; None: a local Ray."""
+
+    def open(self, resources: ResourceSettings) -> Place:
+        """Open the place; see `open_place`."""
+        return open_place(self.executor, self.address, resources)
 
 
 def open_place(executor: ExecutorName, address: str | None, resources: ResourceSettings) -> Place:

@@ -34,6 +34,15 @@ class Observer:
     def rest(self) -> None:
         """Handle the end of the last trial; tables, report and a confirmation may follow."""
 
+    def begin_confirmation(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
+        """Handle the start of a confirmation; `history` has every training as a trial, and grows."""
+
+    def update_confirmation(self, changed: Sequence[TrialHistory]) -> None:
+        """Handle changes of trainings; called several times a second, with those that have changed since."""
+
+    def rest_confirmation(self) -> None:
+        """Handle the end of the last training."""
+
     def end(self) -> None:
         """Handle the end of the run, for any reason."""
 
@@ -105,6 +114,18 @@ class Observers(Observer):
     def rest(self) -> None:
         """Notify all observers in order."""
         self._tell(lambda observer: observer.rest())
+
+    def begin_confirmation(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
+        """Notify all observers in order."""
+        self._tell(lambda observer: observer.begin_confirmation(spec, history, run_dir))
+
+    def update_confirmation(self, changed: Sequence[TrialHistory]) -> None:
+        """Notify all observers in order."""
+        self._tell(lambda observer: observer.update_confirmation(changed))
+
+    def rest_confirmation(self) -> None:
+        """Notify all observers in order."""
+        self._tell(lambda observer: observer.rest_confirmation())
 
     def end(self) -> None:
         """Notify all observers in reverse order, because the others may print through the first one."""

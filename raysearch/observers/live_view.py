@@ -56,6 +56,7 @@ class Screen(Lines):
         self._console = _Terminal(highlight=False)
         self._live: Live | None = None
         self._stack = ExitStack()
+        self._is_diverted = False
         self._drawn = 0.0
         self._end: Interval | None = None
         """Estimated end of the search and its confirmation, in Unix time."""
@@ -67,10 +68,30 @@ class Screen(Lines):
 
     def begin(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
         """Take over the terminal."""
-        self._begin_counting(spec, history, run_dir)
-        stdout = self._console.file
-        self._stack.callback(setattr, self._console, "file", stdout)
-        self._console.file = self._stack.enter_context(output_diverted(run_dir.log))
+        super().begin(spec, history, run_dir)
+        self._begin_counting(spec, history)
+        self._take_over(run_dir)
+
+    def begin_confirmation(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
+        """Show the block for the trainings; the lines between them come from the confirmation itself."""
+        self._begin_counting(spec, history)
+        self._take_over(run_dir)
+
+    def update_confirmation(self, changed: Sequence[TrialHistory]) -> None:
+        """Redraw the block a few times a second."""
+        self._take(changed)
+
+    def rest_confirmation(self) -> None:
+        """Remove the block."""
+        self.rest()
+
+    def _take_over(self, run_dir: RunDir) -> None:
+        """Divert all other output, and show the block on a terminal."""
+        if not self._is_diverted:
+            stdout = self._console.file
+            self._stack.callback(setattr, self._console, "file", stdout)
+            self._console.file = self._stack.enter_context(output_diverted(run_dir.log))
+            self._is_diverted = True
         if self._console.file.isatty() and self._console.is_interactive:
             self._live = Live(
                 console=self._console,
@@ -82,8 +103,9 @@ class Screen(Lines):
             self._live.start()
             self._draw(self._began)
 
-    def _begin_counting(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
-        super().begin(spec, history, run_dir)
+    def _begin_counting(self, spec: SearchSpec, history: History) -> None:
+        self._spec, self._history = spec, history
+        self._end, self._estimate_due = None, 0.0
         self._count = ProgressCount(spec, history)
         self._began = time.time()
         self._training_since = math.inf
@@ -91,6 +113,9 @@ class Screen(Lines):
     def update(self, changed: Sequence[TrialHistory]) -> None:
         """Print the trials that have ended, and redraw the block a few times a second."""
         super().update(changed)
+        self._take(changed)
+
+    def _take(self, changed: Sequence[TrialHistory]) -> None:
         self._count.take(changed)
         now = time.time()
         if changed:
@@ -139,6 +164,7 @@ class Screen(Lines):
         """Release the terminal."""
         self.rest()
         self._stack.close()
+        self._is_diverted = False
 
 
 def view(progress: Progress, elapsed_s: float, left_s: Interval | None, width: int, height: int) -> RenderableType:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from raysearch.history.history import History
 from raysearch.history.run_dir import RunDir
+from raysearch.observers import Lines
 from raysearch.observers.live_view import Screen, view
 from raysearch.space.spec import SearchSpec
 
@@ -41,7 +42,13 @@ class NotebookView(Screen):
 
     def begin(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
         """Show the block."""
-        self._begin_counting(spec, history, run_dir)
+        Lines.begin(self, spec, history, run_dir)
+        self._begin_counting(spec, history)
+        self._draw(self._began)
+
+    def begin_confirmation(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
+        """Show the block for the trainings."""
+        self._begin_counting(spec, history)
         self._draw(self._began)
 
     def _draw(self, now: float) -> None:

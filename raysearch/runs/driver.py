@@ -12,7 +12,7 @@ from pathlib import Path
 from raysearch.checks.check_tables import outlook
 from raysearch.errors import WorkError
 from raysearch.execution.chatter import logging_to
-from raysearch.execution.places import ExecutorName, Place, open_place
+from raysearch.execution.places import ExecutorName, Place, Where
 from raysearch.execution.preflight import preflight, trainable_notices
 from raysearch.execution.trial_actor import TrialContext
 from raysearch.history import tables as records
@@ -70,11 +70,12 @@ def run(
         say(f"note: {notice}")
     for line in outlook(spec):
         say(line)
-    with open_place(executor, address, spec.resources) as place:
+    where = Where(executor, address)
+    with where.open(spec.resources) as place:
         run_dir = RunDir.create(spec.name, out)
         write_text(run_dir.space, spec.to_yaml())
         with Journal(run_dir.journal) as journal:
-            return _search(Search(spec, journal), run_dir, place, say=say, show=show)
+            return _search(Search(spec, journal), run_dir, place, where, say=say, show=show)
 
 
 def resume(
@@ -97,23 +98,26 @@ def resume(
     """
     run_dir = RunDir.open(folder)
     spec = load_space(run_dir.space)
+    where = Where(executor, address)
     with Journal(run_dir.journal) as journal:
         history = read_history(run_dir.journal)
         retry_failed = retry_failed and any(trial.number not in history.to_retry for trial in history.failed)
         if history.is_finished and not add_trials and not retry_failed:
             say(f"{run_dir.root}: the search has finished; `--add-trials N` extends it")
-            return _search(Search(spec, journal), run_dir, None, say=say, show=show)
+            return _search(Search(spec, journal), run_dir, None, where, say=say, show=show)
         trainable_notices(spec)
-        with open_place(executor, address, spec.resources) as place:
+        with where.open(spec.resources) as place:
             search = Search(spec, journal)
             if add_trials:
                 search.extend(add_trials)
             if retry_failed:
                 say(f"run again as new trials: {', '.join(map(str, search.retry_failed()))}")
-            return _search(search, run_dir, place, say=say, show=show)
+            return _search(search, run_dir, place, where, say=say, show=show)
 
 
-def _search(search: Search, run_dir: RunDir, place: Place | None, *, say: Say, show: Observer | None) -> SearchResult:
+def _search(
+    search: Search, run_dir: RunDir, place: Place | None, where: Where, *, say: Say, show: Observer | None
+) -> SearchResult:
     """Run what is left of a search, and write what it leaves behind."""
     try:
         with Interruption() as interruption:
@@ -133,7 +137,7 @@ def _search(search: Search, run_dir: RunDir, place: Place | None, *, say: Say, s
                     )
                 write_outcome(search.history, search.spec, run_dir)
                 _tidy(search, run_dir)
-                done = search.finished and _confirm(search, run_dir, interruption, say)
+                done = search.finished and _confirm(search, run_dir, where, interruption, observers, say)
                 return search_result(search.history, search.spec, run_dir, None if done else interruption.signal)
     except SearchHalted as halted:
         halt = halted.halted
@@ -218,7 +222,9 @@ class _Watch:
         self._interruption.check()
 
 
-def _confirm(search: Search, run_dir: RunDir, interruption: Interruption, say: Say) -> bool:
+def _confirm(
+    search: Search, run_dir: RunDir, where: Where, interruption: Interruption, observers: Observers, say: Say
+) -> bool:
     """Confirm a finished search where its space file says so; returns False where that was interrupted."""
     settings, history = search.spec.search.confirm, search.history
     if settings is None or history.best_trial() is None:
@@ -226,10 +232,8 @@ def _confirm(search: Search, run_dir: RunDir, interruption: Interruption, say: S
     of_default = " and the default config" if any(trial.is_default for trial in history.trials) else ""
     say(f"confirming the best {settings.top}{of_default}, {settings.seeds} new seeds each")
     try:
-        with interruption.raised():
-            confirm_search(
-                history, search.spec, run_dir, top=settings.top, seeds=settings.seeds, split=settings.split, say=say
-            )
+        interruption.check()
+        confirm_search(history, search.spec, run_dir, settings, where, interruption, observers, say=say)
     except Interrupted:
         return False
     except WorkError as error:

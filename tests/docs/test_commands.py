@@ -26,6 +26,7 @@ from raysearch.checks import check
 from raysearch.checks.measure import NotMeasured
 from raysearch.commands import cli
 from raysearch.execution import standalone
+from raysearch.execution.places import Where
 from raysearch.execution.preflight import preflight
 from raysearch.history.history import read_history
 from raysearch.history.run_dir import RunDir
@@ -94,6 +95,7 @@ FORMS = (
     Form(r"python -m raysearch check .*", "run"),
     Form(r"python -m raysearch resume .* --add-trials \d+", "run", LONG, ((r"--add-trials \d+", "--add-trials 1"),)),
     Form(r"python -m raysearch resume .*", "run", "the run has finished, which it says"),
+    Form(r"python -m raysearch confirm .*--address .*", "check", "needs other machines"),
     Form(r"python -m raysearch confirm .*", "run", LONG, ((r"--top \d+ --seeds \d+", "--top 1 --seeds 2"),)),
     Form(r"prometheus .*", "not ours", "tests/raysearch/observers/test_ray_dashboard.py has a real one"),
     Form(r"python -m raysearch grafana", "run"),
@@ -190,7 +192,7 @@ class Folder:
     def prepare(self) -> None:
         """Create the datasets, a small version of the README's space file, and the results of its search."""
         self.monkeypatch.setattr(signal, "signal", lambda *_: None)
-        self.monkeypatch.setattr(confirm, "_train_all", _train_here)
+        self.monkeypatch.setattr(confirm, "Where", lambda executor, address: Where("local"))
         self.monkeypatch.setattr(check, "measure", _measure_nothing)
         self.monkeypatch.setenv("TRAINABLES_CACHE_DIR", str(self.root / "cache"))
         self.monkeypatch.setenv("COLUMNS", "200")
@@ -268,6 +270,7 @@ class Folder:
         with self.monkeypatch.context() as patch:
             patch.setattr(driver, "run", self._only_check)
             patch.setattr(driver, "resume", lambda *_, **__: self._found())
+            patch.setattr(confirm, "confirm", lambda *_, **__: None)
             patch.setattr(standalone, "train", lambda *_, **__: 0.5)
             yield
 
@@ -304,13 +307,6 @@ def _merged(whole: dict[str, Any], piece: dict[str, Any]) -> dict[str, Any]:
 def _measure_nothing(spec: SearchSpec, configs: Sequence[Any], **_: Any) -> list[NotMeasured]:
     """Return no measurements: measuring has tests of its own and would start two processes for every `check`."""
     return [NotMeasured("not in this test", is_fault=False) for _ in configs]
-
-
-def _train_here(trainings: Sequence[confirm.Training], metric: str, *_: Any) -> None:
-    """Run the trainings of a confirmation in this process."""
-    for training in trainings:
-        if not training.done:
-            training.train(metric, lambda line: None)
 
 
 def _parse_benchmark(module: str, words: Sequence[str]) -> None:

@@ -1,13 +1,12 @@
 import json
-import multiprocessing
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -15,21 +14,23 @@ import pytest
 from PIL import Image
 
 from raysearch.commands import search_commands
-from raysearch.config.trainable_loading import LoadedTrainable
 from raysearch.errors import InputError, WorkError
-from raysearch.execution import standalone
+from raysearch.execution.places import Where
 from raysearch.execution.preflight import preflight
+from raysearch.execution.trial_actor import checkpoint_name
 from raysearch.history.events import Ended, Report
-from raysearch.history.history import read_history
+from raysearch.history.history import TrialHistory, read_history
 from raysearch.history.journal import Journal
 from raysearch.history.run_dir import RunDir
 from raysearch.history.tables import write_reports
+from raysearch.observers import Observer
 from raysearch.results.export import best_config_text
-from raysearch.runs import confirm as confirming
 from raysearch.runs import driver
 from raysearch.runs.confirm import confirm
 from raysearch.runs.outcome import write_outcome
 from raysearch.search.search import Search
+from raysearch.search.simulated import Leg, SimulatedExecutor
+from raysearch.search.work import Assignment
 from raysearch.space.parsing import load_space, parse_space
 from raysearch.space.settings import ResourceSettings
 from raysearch.space.spec import SearchSpec
@@ -113,42 +114,68 @@ def rows_of(run_dir: RunDir) -> list[tuple[int, int, float | None, int]]:
     return [(row["trial"], row["seed"], row["value"], row["iteration"]) for row in rows]
 
 
-@pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Train in this process instead of a new one."""
-
-    def start(training: confirming.Training, metric: str, gpu: str | None) -> tuple[Any, Any]:
-        receiver, sender = multiprocessing.Pipe(duplex=False)
-        confirming._train(training, metric, gpu, sender)
-        sender.close()
-        return receiver, SimpleNamespace(exitcode=0, join=lambda: None, kill=lambda: None)
-
-    monkeypatch.setattr(confirming, "_start", start)
-    monkeypatch.setattr(confirming, "_end_with_parent", lambda: None)
-
-
 Scores = Callable[[int, int], float]
 
 
+class MadeUpWorld:
+    """Trainings that report 1.0 at iteration 2, and a made-up score of trial and seed at iteration 4."""
+
+    def __init__(self, score: Scores, trained: list[str]) -> None:
+        self._score, self._trained = score, trained
+        self._folders: dict[int, Path] = {}
+
+    def begin(self, assignment: Assignment, now: float) -> Leg:
+        self._folders[assignment.number] = assignment.folder
+        self._trained.append(assignment.folder.parent.name)
+        assert assignment.seed == int(assignment.folder.parent.name.rpartition("-")[2])
+        return self._report(assignment.number, now, 2, 1.0)
+
+    def go_on(self, number: int, now: float) -> Leg:
+        _, trial, _, seed = self._folders[number].parent.name.split("-")
+        try:
+            score = self._score(int(trial), int(seed))
+        except FloatingPointError as error:
+            return Leg(now + 1, Ended("infeasible", str(error)))
+        except OSError as error:
+            details = traceback.format_exc()
+            return Leg(now + 1, Ended("failed", f"{type(error).__name__}: {error}", details=details))
+        return self._report(number, now, 4, score)
+
+    def _report(self, number: int, now: float, iteration: int, score: float) -> Leg:
+        name = checkpoint_name(iteration)
+        (self._folders[number] / name).mkdir(parents=True, exist_ok=True)
+        (self._folders[number] / name / "model.pt").write_text(f"weights of {self._folders[number].parent.name}")
+        return Leg(now + 1, Report(iteration, score, {}, name, seconds=1.0, done=False))
+
+
+class MadeUpPlace:
+    """A place where trainings take no time."""
+
+    where = "here"
+    share = 1.0
+
+    def __init__(self, world: MadeUpWorld) -> None:
+        self._world = world
+
+    def executor(self, *_: Any) -> SimulatedExecutor:
+        return SimulatedExecutor(self._world, num_workers=1)
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> "MadeUpPlace":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
 @pytest.fixture
-def made_up(in_process: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[Scores], list[str]]:
+def made_up(monkeypatch: pytest.MonkeyPatch) -> Callable[[Scores], list[str]]:
     """Provide a function that replaces training by scores of trial and seed, and returns the trained folders."""
 
     def use(score: Scores) -> list[str]:
         trained: list[str] = []
-
-        def train(trainable: LoadedTrainable, config: Config, out: Path, *, metric: str, **options: Any) -> float:
-            assert metric == "miou"
-            trained.append(out.name)
-            out.mkdir(parents=True, exist_ok=True)
-            (out / "config.json").write_text(config.model_dump_json())
-            value = score(int(out.name.split("-")[1]), config.train.seed)
-            write_reports([{"trial": 0, "iteration": 2, "value": 1.0}, {"iteration": 4, "value": value}], out / TABLE)
-            (out / "checkpoint").mkdir(exist_ok=True)
-            (out / "checkpoint" / "model.pt").write_text(f"weights of {out.name}")
-            return value
-
-        monkeypatch.setattr(standalone, "train", train)
+        place = MadeUpPlace(MadeUpWorld(score, trained))
+        monkeypatch.setattr(Where, "open", lambda where, resources: place)
         return trained
 
     return use
@@ -411,12 +438,12 @@ def images_in(folder: Path) -> Path:
 
 
 class TestTestImages:
-    def test_score_the_trainings_that_are_there(self, in_process: None, tmp_path: Path) -> None:
+    def test_score_the_trainings_that_are_there(self, tmp_path: Path) -> None:
         run_dir = search_in(tmp_path)
-        by_val = confirm(run_dir.root, top=1, seeds=1, say=lambda line: None)
+        by_val = confirm(run_dir.root, top=1, seeds=1, executor="local", say=lambda line: None)
         before = pq.read_table(run_dir.confirm_training(1, 11) / TABLE)
         said: list[str] = []
-        by_test = confirm(run_dir.root, top=1, seeds=1, split="test", say=said.append)
+        by_test = confirm(run_dir.root, top=1, seeds=1, split="test", executor="local", say=said.append)
         assert pq.read_table(run_dir.confirm_training(1, 11) / TABLE) == before
         assert [(t.number, t.val_values) for t in by_test.trials] == [(t.number, t.values) for t in by_val.trials]
         for trial in by_test.trials:
@@ -447,76 +474,113 @@ class TestTestImages:
             confirm(run_dir.root, top=1, seeds=1, split="test")
 
 
-@pytest.mark.parametrize(
-    ("resources", "num_gpus", "jobs", "expected"),
-    [
-        ({"cpu": 2}, 0, None, [None] * 4),
-        ({"cpu": 3}, 2, None, [None] * 2),
-        ({"cpu": 16}, 0, None, [None]),
-        ({"cpu": 1, "concurrent": 3}, 0, None, [None] * 3),
-        ({"cpu": 2}, 0, 1, [None]),
-        ({"cpu": 1, "gpu": 1}, 2, None, ["0", "1"]),
-        ({"cpu": 1, "gpu": 0.5}, 2, None, ["0", "1", "0", "1"]),
-        ({"cpu": 4, "gpu": 0.5}, 2, None, ["0", "1"]),
-        ({"cpu": 1, "gpu": 2}, 4, None, ["0,1", "2,3"]),
-        ({"cpu": 1, "gpu": 1}, 2, 3, ["0", "1", "0"]),
-    ],
-)
-def test_as_many_trainings_at_a_time_as_the_resources_of_a_trial_allow(
-    resources: dict[str, Any],
-    num_gpus: int,
-    jobs: int | None,
-    expected: list[str | None],
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(("jobs", "concurrent"), [(None, "auto"), (3, 3)])
+def test_trainings_have_the_resources_of_a_trial(
+    jobs: int | None, concurrent: int | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
-    monkeypatch.setattr("torch.cuda.device_count", lambda: num_gpus)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert confirming.visible_gpus(ResourceSettings.model_validate(resources), jobs) == expected
+    asked: list[ResourceSettings] = []
+
+    def open_place(where: Where, resources: ResourceSettings) -> MadeUpPlace:
+        asked.append(resources)
+        return MadeUpPlace(MadeUpWorld(by_trial, []))
+
+    run_dir = search_in(tmp_path, resources={"cpu": 2, "gpu": 0.5})
+    monkeypatch.setattr(Where, "open", open_place)
+    confirm(run_dir.root, top=1, seeds=1, jobs=jobs, say=lambda line: None)
+    assert [(one.cpu, one.gpu, one.concurrent) for one in asked] == [(2, 0.5, concurrent)]
+    confirm(run_dir.root, top=1, seeds=1, jobs=jobs, say=lambda line: None)
+    assert len(asked) == 1, "nothing is left to train"
 
 
-def test_only_gpus_that_this_process_sees_are_given_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
-    assert confirming.visible_gpus(ResourceSettings(cpu=1, gpu=1), 2) == ["5", "7"]
-    with pytest.raises(
-        InputError, match=r"resources\.gpu: a training asks for 4 GPU, and this machine has 2; confirm on"
-    ):
-        confirming.visible_gpus(ResourceSettings(gpu=4), None)
-
-
-def children_of(pid: int) -> list[int]:
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in found]
+def what_train_gives(run_dir: RunDir, folder: Path) -> list[tuple[int, int, float | None, int]]:
+    """Return the rows of a confirmation of the best trial and the default, trained by the command `train`."""
+    spec, history = load_space(run_dir.space), read_history(run_dir.journal)
+    rows: list[tuple[int, int, float | None, int]] = []
+    for number in (1, 0):
+        values = {} if number == 0 else history.trials[number].values
+        config = Config.model_validate(spec.trial_config({**values, "train.seed": 11}))
+        rows.append((number, 11, train(config, folder / f"train-{number}", say=lambda line: None), 4))
+    return rows
 
 
 @pytest.mark.slow
-def test_killed_in_fresh_processes_it_goes_on_to_what_train_gives(in_process: None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_killed_it_goes_on_to_what_train_gives(number: signal.Signals, tmp_path: Path) -> None:
     run_dir = search_in(tmp_path)
-    words = ["confirm", str(run_dir.root), "--top", "1", "--seeds", "1"]
+    words = ["confirm", str(run_dir.root), "--top", "1", "--seeds", "1", "--executor", "local"]
     process = subprocess.Popen(
         [sys.executable, "-m", "raysearch", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    tables = [run_dir.confirm_training(number, 11) / TABLE for number in (0, 1)]
-    while process.poll() is None and not any(table.exists() for table in tables):
+    table = run_dir.confirm_training(1, 11) / TABLE
+    while process.poll() is None and not table.exists():
         time.sleep(0.01)
-    children = children_of(process.pid) if process.poll() is None else []
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == 143, output
     assert "Traceback" not in output
-    assert "interrupted; everything is saved, and the next call goes on" in output
-    assert len(children) >= 2
-    assert not any(Path(f"/proc/{child}").exists() for child in children[1:])
+    if number is signal.SIGTERM:
+        assert process.returncode == 143, output
+        assert "interrupted; everything is saved, and the next call goes on" in output
+    else:
+        assert process.returncode == -signal.SIGKILL, output
     assert not run_dir.confirmed_table.exists()
+    said: list[str] = []
+    confirm(run_dir.root, top=1, seeds=1, executor="local", say=said.append)
+    assert not any(line.startswith("trial 1, seed 11: iteration 2/4") for line in said), "it had trained that before"
+    assert rows_of(run_dir) == what_train_gives(run_dir, tmp_path)
+    for trial in (0, 1):
+        folder = run_dir.confirm_training(trial, 11)
+        assert sorted(path.name for path in folder.iterdir()) == ["checkpoint", "config.json", "results.csv", TABLE]
+        assert (folder / "checkpoint" / "model.pt").is_file()
 
-    confirm(run_dir.root, top=1, seeds=1, say=lambda line: None)
-    spec, history = load_space(run_dir.space), read_history(run_dir.journal)
-    for number, seed, value, iteration in rows_of(run_dir):
-        values = {} if number == 0 else history.trials[number].values
-        config = Config.model_validate(spec.trial_config({**values, "train.seed": seed}))
-        expected = train(config, tmp_path / f"train-{number}", say=lambda line: None)
-        assert (seed, iteration, value) == (11, 4, expected)
+
+def test_what_an_earlier_version_left_half_trained_is_trained_anew(tmp_path: Path) -> None:
+    """Version 0.1 kept one `checkpoint/` beside the table, in a form of its own."""
+    run_dir = search_in(tmp_path)
+    folder = run_dir.confirm_training(1, 11)
+    (folder / "checkpoint").mkdir(parents=True)
+    (folder / "checkpoint" / "model.pt").write_text("weights at iteration 2")
+    history = read_history(run_dir.journal)
+    config = load_space(run_dir.space).trial_config({**history.trials[1].values, "train.seed": 11})
+    (folder / "config.json").write_text(json.dumps(config))
+    write_reports([{"trial": 0, "iteration": 2, "value": 0.5}], folder / TABLE)
+    confirm(run_dir.root, top=1, seeds=1, executor="local", say=lambda line: None)
+    assert rows_of(run_dir) == what_train_gives(run_dir, tmp_path)
+
+
+def test_on_ray_it_gives_what_train_gives(local_ray: None, tmp_path: Path) -> None:
+    run_dir, shown = search_in(tmp_path), Shown()
+    confirm(run_dir.root, top=1, seeds=1, jobs=1, say=lambda line: None, show=shown)
+    assert rows_of(run_dir) == what_train_gives(run_dir, tmp_path)
+    assert shown.trainings == [{"trial": 1, "seed": 11}, {"trial": 0, "seed": 11}]
+    assert shown.iterations == {0: 4, 1: 4}
+
+
+class Shown(Observer):
+    """What a view is told of a confirmation."""
+
+    name = "the test"
+
+    def __init__(self) -> None:
+        self.trainings: list[dict[str, Any]] = []
+        self.iterations: dict[int, int] = {}
+
+    def update_confirmation(self, changed: Sequence[TrialHistory]) -> None:
+        for trial in changed:
+            if trial.number == len(self.trainings):
+                self.trainings.append(trial.values)
+            if trial.last is not None:
+                self.iterations[trial.number] = trial.last.iteration
+
+
+def test_a_fault_of_the_environment_halts_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def full(*_: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    run_dir = search_in(tmp_path)
+    monkeypatch.setattr("raysearch.execution.trial_actor.put_folder", full)
+    with pytest.raises(WorkError, match="No space left on device; make room; the next call repeats only what"):
+        confirm(run_dir.root, top=2, seeds=2, executor="local", say=lambda line: None)
+    assert len(list((run_dir.root / "confirm").iterdir())) == 1, "no other training was tried"
 
 
 class TestWrongInput:
@@ -568,7 +632,7 @@ class TestWrongInput:
         with pytest.raises(InputError, match=r"train\.seed is searched"):
             confirm(run_dir.root, top=1, seeds=1)
 
-    def test_a_dataset_that_is_gone_is_said_before_anything_starts(self, in_process: None, tmp_path: Path) -> None:
+    def test_a_dataset_that_is_gone_is_said_before_anything_starts(self, tmp_path: Path) -> None:
         run_dir = search_in(tmp_path)
         config = {"data": {"dir": str(tmp_path / "gone"), "label_class_ids": [0, 1]}}
         run_dir.space.write_text(spec_of(tmp_path, config=config).to_yaml(), encoding="utf-8")
