@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from raysearch.history.history import TrialHistory
 from raysearch.history.run_dir import RunDir
 from raysearch.observers.scalars import describe
-from raysearch.observers.tracking import Arrived, Point
+from raysearch.observers.tracker import Arrived, Point
 from raysearch.space.spec import SearchSpec
 from trainables.atomic_files import write_text
 

@@ -8,15 +8,15 @@ interrupted: a resumed search delivers what is missing.
 import logging
 import shlex
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar, Protocol
+from collections.abc import Sequence
 
 from raysearch.history.history import History, TrialHistory
 from raysearch.history.run_dir import RunDir
 from raysearch.observers import Observer, Say
+from raysearch.observers.mlflow_tracker import MlflowTracker
 from raysearch.observers.scalars import ReportScalars
+from raysearch.observers.tracker import Arrived, Point, Tracker
+from raysearch.observers.wandb_tracker import WandbTracker
 from raysearch.space.spec import SearchSpec
 
 _MAX_WAIT_S = 30.0
@@ -27,43 +27,6 @@ _LAST_TRIES = 20
 """Maximum number of further attempts at the end of a run, as far as the wait allows."""
 
 _log = logging.getLogger("raysearch")
-
-
-@dataclass(frozen=True)
-class Point:
-    """The numbers of one report."""
-
-    iteration: int
-    unix_time: float
-    numbers: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Arrived:
-    """The part of a trial that has arrived at a tracker."""
-
-    iteration: int = 0
-    """Iteration of the last report that arrived; 0 before the first."""
-    has_ended: bool = False
-
-
-class Tracker(Protocol):
-    """One tracker, used by a single thread. Any method may raise any exception, and is then called again."""
-
-    name: ClassVar[str]
-    """Name of the tracker in messages."""
-
-    def connect(self) -> Mapping[int, Arrived]:
-        """Connect to the tracker and return what it already has of each trial."""
-        ...
-
-    def deliver(self, trial: TrialHistory, points: Sequence[Point], *, is_over: bool) -> None:
-        """Deliver the new part of a trial, which may be new itself; `is_over` means that the trial has ended."""
-        ...
-
-    def finish(self, best_config: Path | None, best: float | None, *, is_over: bool) -> None:
-        """Finish the run; `is_over` means that the search has ended too, otherwise it may be resumed."""
-        ...
 
 
 class Delivery(Observer):
@@ -190,9 +153,6 @@ def deliveries(spec: SearchSpec, run_dir: RunDir, say: Say) -> list[Delivery]:
     Raises:
         InputError: a tracker lacks something that it needs.
     """
-    from raysearch.observers.mlflow_tracker import MlflowTracker
-    from raysearch.observers.wandb_tracker import WandbTracker
-
     trackers: list[Tracker] = []
     if spec.track.mlflow is not None:
         trackers.append(MlflowTracker(spec.track.mlflow, spec, run_dir))

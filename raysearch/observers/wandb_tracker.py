@@ -17,7 +17,7 @@ from raysearch.errors import Fault, InputError
 from raysearch.history.history import TrialHistory
 from raysearch.history.run_dir import RunDir
 from raysearch.observers.scalars import describe
-from raysearch.observers.tracking import Arrived, Point
+from raysearch.observers.tracker import Arrived, Point
 from raysearch.space.spec import SearchSpec
 
 

@@ -20,7 +20,8 @@ from raysearch.history.history import History, TrialHistory
 from raysearch.history.journal import Journal
 from raysearch.history.run_dir import RunDir
 from raysearch.observers.mlflow_tracker import MlflowTracker
-from raysearch.observers.tracking import Arrived, Delivery, Point, Tracker
+from raysearch.observers.tracker import Arrived, Point, Tracker
+from raysearch.observers.tracking import Delivery
 from raysearch.observers.wandb_tracker import WandbTracker
 from raysearch.search.search import Search
 from raysearch.space.spec import SearchSpec
