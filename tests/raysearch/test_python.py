@@ -29,7 +29,9 @@ def test_the_tables_of_a_run_are_frames(tmp_path: Path) -> None:
 
 def test_a_dict_may_hold_ranges_of_ray_tune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr("raysearch.runs.driver.run", lambda spec, out, show: asked.append((spec, out, show)))
+    monkeypatch.setattr(
+        "raysearch.runs.driver.run", lambda spec, out, executor, show: asked.append((spec, out, executor, show))
+    )
     document = {
         "name": "mine",
         "trainable": f"{QUADRATIC}:Quadratic",
@@ -37,10 +39,10 @@ def test_a_dict_may_hold_ranges_of_ray_tune(tmp_path: Path, monkeypatch: pytest.
         "objective": {"metric": "loss", "mode": "min"},
         "scheduler": {"name": "none"},
     }
-    raysearch.run(document, tmp_path)
-    ((spec, out, show),) = asked
+    raysearch.run(document, tmp_path, executor="local")
+    ((spec, out, executor, show),) = asked
     assert [parameter.path for parameter in spec.parameters] == ["rate", "momentum"]
-    assert (spec.name, out, show) == ("mine", tmp_path, None)
+    assert (spec.name, out, executor, show) == ("mine", tmp_path, "local", None)
     with pytest.raises(raysearch.InputError, match=r"space: space\.rate: a normal distribution has no ends"):
         raysearch.run({**document, "space": {"rate": tune.randn()}})
 
