@@ -19,10 +19,10 @@ from raysearch.execution.places import open_place
 from raysearch.history.history import History, read_history
 from raysearch.runs import driver
 from raysearch.runs.outcome import SearchResult
-from raysearch.space.parsing import parse_space
+from raysearch.space.parsing import load_space, parse_space
 from raysearch.space.settings import ResourceSettings
 from raysearch.space.spec import SearchSpec
-from tests.raysearch.toy import facts
+from tests.raysearch.toy import facts, run_search, toy_spec
 
 HERE = Path(__file__).parents[1]
 REPOSITORY = HERE.parents[1]
@@ -129,6 +129,63 @@ def values(history: History) -> list[Any]:
                 report, metrics=metrics, seconds=0.0, worker=None, peak_memory_bytes=None, memory_limit_bytes=None
             )
     return facts(history)
+
+
+FORMULA = """
+from ray import tune
+from pydantic import BaseModel
+from tests.raysearch.toy import cost, score
+
+
+class Toy(tune.Trainable):
+    class Config(BaseModel):
+        x: float = 0.9
+        n: int = 3
+        kind: str = "a"
+        slope: float = 0.5
+
+    METRICS = frozenset({"score", "loss", "cost"})
+
+    def setup(self, config):
+        self.given, self.t = config, 0
+
+    def step(self):
+        self.t += 1
+        return {"score": score(self.given, self.t), "loss": 1.0 / self.t, "cost": cost(self.given)}
+
+    def save_checkpoint(self, checkpoint_dir):
+        return {"t": self.t}
+
+    def load_checkpoint(self, checkpoint):
+        self.t = checkpoint["t"]
+"""
+"""The formula of the toy search, as a trainable."""
+
+
+@pytest.mark.parametrize("form", ["stopping", "promotion"])
+def test_virtual_time_records_the_same_search(tmp_path: Path, form: str) -> None:
+    rungs = {"grace_iters": 2, "reduction_factor": 2, "max_iters": 8, "audit_fraction": 0.2}
+    search = {"algorithm": "tpe", "trials": 14, "seed": 3}
+    spec = toy_spec(tmp_path, scheduler={"name": "asha", "form": form, **rungs}, search=search)
+    simulated = run_search(spec, tmp_path / "simulated.journal")
+    (tmp_path / "toy.py").write_text(FORMULA)
+    driver.run(load_space(written(spec, tmp_path)), tmp_path / "run", executor="local", say=lambda line: None)
+    here = read_history(tmp_path / "run" / "study.journal")
+    assert {"completed", "stopped"} <= {trial.status for trial in here.trials}
+    assert without_checkpoints(here) == without_checkpoints(simulated)
+
+
+def written(spec: SearchSpec, folder: Path) -> Path:
+    (folder / "toy.yaml").write_text(spec.to_yaml())
+    return folder / "toy.yaml"
+
+
+def without_checkpoints(history: History) -> list[Any]:
+    """Everything of a history but times, processes and names of checkpoints."""
+    for trial in history.trials:
+        for iteration, report in trial.reports.items():
+            trial.reports[iteration] = replace(report, checkpoint=None)
+    return values(history)
 
 
 def test_a_signal_interrupts_a_step_that_takes_long(tmp_path: Path) -> None:
