@@ -19,7 +19,7 @@ from benchmarks.record import ROOT, Figure, Record, read
 
 
 def table_lines(before: Record, after: Record) -> Iterator[str]:
-    """Yield the lines of the table, with a row for every figure of either record."""
+    """Yield the lines of the table, with a row for each figure that either record has."""
     yield "| figure | before | after | after / before | |"
     yield "|---|---|---|---|---|"
     for name in [*before.figures, *(name for name in after.figures if name not in before.figures)]:
@@ -29,7 +29,7 @@ def table_lines(before: Record, after: Record) -> Iterator[str]:
 
 
 def note_lines(before: Record, after: Record) -> Iterator[str]:
-    """Yield a line for everything but the commit in which the two runs differ."""
+    """Yield a line for each difference between the two runs other than their commits."""
     for kind in ("machine", "versions", "settings"):
         first, second = getattr(before, kind), getattr(after, kind)
         for name in [*first, *(name for name in second if name not in first)]:

@@ -58,7 +58,7 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 
 
 def write(benchmark: str, arguments: argparse.Namespace, figures: Mapping[str, Figure]) -> None:
-    """Write the record of this run to the file that `--json` names; do nothing without the option."""
+    """Write the record of this run to the file given with `--json`; do nothing without the option."""
     if arguments.json is None:
         return
     record = Record(
@@ -93,7 +93,7 @@ def read(path: Path) -> Record:
 
 
 def _writable(text: str) -> Path:
-    """Return the path, checked before the long work begins."""
+    """Return the path; raise an error now rather than after the measurements if it cannot be written."""
     path = Path(text).expanduser()
     if path.is_dir() or not path.parent.is_dir():
         raise argparse.ArgumentTypeError(f"{text} must be a file in a folder that exists")

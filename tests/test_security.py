@@ -1,4 +1,4 @@
-"""Tests of what SECURITY.md says about the code: nothing but a few named places can run code that it reads as data."""
+"""Tests of what SECURITY.md says about the code: only a few named places can run code that they read as data."""
 
 import ast
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ UNPICKLES = {
     "raysearch/execution/built_trainable.py": "a checkpoint that a trainable returned as a dictionary, in a run folder",
     "raysearch/execution/tune_executor.py": "an error that Ray has stored",
 }
-"""Files that load pickles, and which."""
+"""Files that load pickles, with the kinds of pickles."""
 
 
 def calls(source: str) -> Iterator[tuple[str, dict[str, str]]]:

@@ -1,4 +1,4 @@
-"""The place where a run trains: a Ray, of its own or a cluster's, or this process."""
+"""The place where a run trains: a Ray cluster, a local Ray, or this process."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -20,27 +20,28 @@ ExecutorName = Literal["ray", "local"]
 
 
 class Place(Protocol):
-    """Somewhere to train, as long as its `with` statement lasts."""
+    """A place to train, as a context manager."""
 
     where: str
-    """The place in one line, for the user."""
+    """Description of the place in one line, for the user."""
     share: float
     """Fraction of a machine's memory that one trial may use."""
 
     def executor(
         self, context: TrialContext, folder: Path, training: Callable[[], AbstractContextManager[None]]
     ) -> Executor:
-        """Return an executor there.
+        """Return an executor at this place.
 
         Args:
-            context: What all trials have in common.
+            context: The facts that all trials share.
             folder: Folder of the executor's own files.
-            training: Entered while a trainable runs in this process, so that a signal can interrupt it.
+            training: Context manager that is entered while a trainable runs in this process, in which a signal may
+                interrupt it.
         """
         ...
 
     def close(self) -> None:
-        """Leave the place; closing twice changes nothing."""
+        """Leave the place; closing twice has no further effect."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -52,7 +53,7 @@ class Place(Protocol):
 
 @dataclass(frozen=True)
 class Where:
-    """The choice of a place, as a user makes it."""
+    """The place that the user has chosen."""
 
     executor: ExecutorName = "ray"
     address: str | None = None
@@ -64,10 +65,10 @@ class Where:
 
 
 def open_place(executor: ExecutorName, address: str | None, resources: ResourceSettings) -> Place:
-    """Open the place that an executor's name stands for.
+    """Open the place with an executor's name.
 
     Raises:
-        InputError: the place cannot be reached, or lacks what a trial asks for.
+        InputError: the place cannot be reached, or lacks the resources of a trial.
         WorkError: Ray cannot start on this machine.
     """
     if executor == "ray":

@@ -35,10 +35,10 @@ class Observer:
         """Handle the end of the last trial; tables, report and a confirmation may follow."""
 
     def begin_confirmation(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
-        """Handle the start of a confirmation; `history` has every training as a trial, and grows."""
+        """Handle the start of a confirmation; `history` has each training as a trial, and is updated meanwhile."""
 
     def update_confirmation(self, changed: Sequence[TrialHistory]) -> None:
-        """Handle changes of trainings; called several times a second, with those that have changed since."""
+        """Handle the trainings that have changed since the last call; called several times a second."""
 
     def rest_confirmation(self) -> None:
         """Handle the end of the last training."""

@@ -73,7 +73,7 @@ class Screen(Lines):
         self._take_over(run_dir)
 
     def begin_confirmation(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
-        """Show the block for the trainings; the lines between them come from the confirmation itself."""
+        """Show the block for the trainings; the confirmation itself prints the lines above it."""
         self._begin_counting(spec, history)
         self._take_over(run_dir)
 

@@ -1,9 +1,9 @@
-"""Trains the best configs of a search anew, with seeds that the search has not seen: a winner that is true.
+"""Retrains the best configs of a search with seeds that the search has not used, for unbiased scores.
 
-A search picks the best of many scores of one seed each, so its pick owes something to luck. Here the best trials'
-configs and the default config are trained to their full budget with the same new seeds, on the executors of a search,
-and compared seed by seed. Every training has a folder of its own in the run's folder; after a kill, the same call goes
-on where it stood.
+A search selects the best of many scores with one seed each, so part of its winner's lead is luck. This module trains
+the configs of the best trials and the default config to their full budget, all with the same new seeds, on the
+executors of a search, and compares them seed by seed. Every training has a folder of its own in the run's folder. After
+a kill, the same call continues where it stopped.
 """
 
 import shlex
@@ -52,30 +52,30 @@ def confirm(
 ) -> Confirmation:
     """Train the best configs of a search and the default config with new seeds, and compare them.
 
-    The score of a training is the metric at its last report, at the full budget. The search's own score is the best
-    of all reports, which grows with their number; the last is chosen before anything is known, and so is unbiased.
-    The best config is the one with the best mean over the new seeds; it may be the default. With `split="test"` the
-    trainings and the choice are the same, and the figures are of the test images, scored once by each finished
-    network: images that chose nothing.
+    The score of a training is the metric of its last report, at the full budget. The search itself uses the best of all
+    reports, which grows with their number. The last report is fixed in advance and therefore unbiased. The best config
+    is the one with the best mean over the new seeds; it may be the default. With `split="test"`, the trainings and the
+    choice are the same, but the scores are those of the test images. Each finished network is scored on them once, and
+    they do not influence the choice.
 
-    Writes `confirmed.parquet`, and everything else that a search leaves behind anew: `best_config.json` becomes the
-    config with the best mean, `best_checkpoint/` the checkpoint of its trial in the search. A config whose loss
-    diverges with a seed is out of the comparison.
+    The function writes `confirmed.parquet` and updates all results of the search: `best_config.json` becomes the config
+    with the best mean, and `best_checkpoint/` the checkpoint of its trial in the search. A config whose loss diverges
+    with any seed is excluded.
 
     Args:
-        folder: The folder of a run in which no trial is running.
-        top: How many of the search's most promising trials to confirm, not counting the default.
-        seeds: How many seeds to train each config with; an interval takes two or more.
-        split: The images of the confirmed figure.
-        jobs: Most trainings that run at a time; absent: as the run's `resources` say.
-        address: Of a Ray cluster; a local one is started when absent.
+        folder: Folder of a run without running trials.
+        top: Number of the search's most promising trials to confirm, besides the default.
+        seeds: Number of seeds for each config; a confidence interval needs at least two.
+        split: Images on which the confirmed scores are measured.
+        jobs: Maximum number of trainings that run at a time; None: as the run's `resources` say.
+        address: Address of a Ray cluster; None starts a local Ray.
         executor: `local` trains in this process without Ray, one training at a time.
-        say: Takes one line at a time of what happens.
-        show: Shows how the trainings fare, besides the lines.
+        say: Function that receives messages, one line each.
+        show: Observer that shows the progress of the trainings, in addition to the messages.
 
     Raises:
-        InputError: the folder holds no search that can be confirmed, or the dataset or a number is wrong.
-        WorkError: a training failed; those that have ended are not repeated by the next call.
+        InputError: the folder holds no search that can be confirmed, or the dataset or a number has faults.
+        WorkError: a training failed; the next call does not repeat those that have ended.
     """
     _check_counts({"--top": top, "--seeds": seeds, "--jobs": 1 if jobs is None else jobs})
     run_dir = RunDir.open(folder)
@@ -87,7 +87,7 @@ def confirm(
     if jobs is not None:
         spec = replace(spec, resources=spec.resources.model_copy(update={"concurrent": jobs}))
     observers = Observers([] if show is None else [show], say)
-    with Interruption() as interruption, Journal(run_dir.journal):  # nothing else may run or confirm this search
+    with Interruption() as interruption, Journal(run_dir.journal):  # no other run or confirmation meanwhile
         try:
             history = read_history(run_dir.journal)
             settings = ConfirmSettings(top=top, seeds=seeds, split=split)
@@ -98,7 +98,7 @@ def confirm(
         finally:
             observers.end()
     assert interruption.signal is not None, "it interrupted"
-    signal.raise_signal(interruption.signal)  # ends the process, or the command, as it does elsewhere
+    signal.raise_signal(interruption.signal)  # ends the process or the command, as elsewhere
     raise WorkError("interrupted")
 
 
@@ -113,10 +113,10 @@ def confirm_search(
     *,
     say: Say,
 ) -> Confirmation:
-    """Confirm as `confirm` does, with a journal that the caller has open, a search that nothing keeps from it.
+    """Confirm a search as `confirm` does; the caller holds the journal open, and `obstacle` has found nothing.
 
     Raises:
-        Interrupted: a signal has come.
+        Interrupted: a signal was received.
     """
     best = [trial for trial in _candidates(spec, run_dir, history) if not trial.is_default][: settings.top]
     trials = [*best, *_default_trial(history, say)]
@@ -149,10 +149,10 @@ def _check_counts(counts: Mapping[str, int]) -> None:
 
 
 def _candidates(spec: SearchSpec, run_dir: RunDir, history: History) -> list[TrialHistory]:
-    """The trials that may be confirmed, the most promising first.
+    """Return the trials that can be confirmed, the most promising first.
 
-    The search's pick; then by what their configs are expected to score, so that scores that owe much to luck do not
-    keep a better config out; then, where nothing tells that, by their best report as the search ranks them.
+    The best trial of the search comes first. The others are ordered by the expected scores of their configs, so that
+    lucky scores do not displace a better config. Trials without an expected score follow in the order of the search.
     """
     running = [trial.number for trial in history.trials if trial.status == "running"]
     if running:
@@ -168,7 +168,7 @@ def _candidates(spec: SearchSpec, run_dir: RunDir, history: History) -> list[Tri
 
 
 def _default_trial(history: History, say: Say) -> list[TrialHistory]:
-    """The trial of the default config, where there is one that can be trained."""
+    """Return the default trial in a list; the list is empty if its config cannot be trained."""
     default = next((trial for trial in history.trials if trial.is_default), None)
     if default is not None and default.status in ("failed", "infeasible"):
         say(f"note: the default config was {default.status} in the search and is not trained again")
@@ -179,7 +179,7 @@ def _default_trial(history: History, say: Say) -> list[TrialHistory]:
 def _trainings(
     trials: Sequence[TrialHistory], num_seeds: int, split: Split, spec: SearchSpec, run_dir: RunDir
 ) -> list[Training]:
-    """Seed by seed, every config with the same ones: those that follow the search's own."""
+    """Return the trainings seed by seed; all configs use the same seeds, which follow the seed of the search."""
     trainings = []
     own = seed_of(spec.trainable.config_model, spec.config)
     assert own is not None, "nothing keeps the search from being confirmed"
@@ -198,7 +198,7 @@ def _budget(spec: SearchSpec, config: dict[str, Any]) -> int:
     """Return the full budget of a config.
 
     Raises:
-        InputError: neither the config nor the scheduler knows it.
+        InputError: neither the config nor the scheduler states it.
     """
     own = own_budget(spec.trainable.config_of(config))
     max_iters = spec.max_iters if own is None else own
@@ -210,7 +210,7 @@ def _budget(spec: SearchSpec, config: dict[str, Any]) -> int:
 
 @dataclass(frozen=True)
 class _Trainer:
-    """Trains and scores on executors of one place."""
+    """A runner of trainings and scorings on the executors of one place."""
 
     spec: SearchSpec
     run_dir: RunDir
@@ -219,7 +219,7 @@ class _Trainer:
     observers: Observers
 
     def train(self, given: Given, trainable: Any) -> None:
-        """Run some trainings, or their scorings, until all have ended or failed."""
+        """Run trainings, or their scorings, until all have ended or failed."""
         spec, observers = given.spec, self.observers
         context = replace(TrialContext.of(self.spec, share=self.place.share), trainable=trainable)
         search = Search(spec, given, given.next_candidate)
@@ -246,7 +246,7 @@ def _train_all(
     observers: Observers,
     say: Say,
 ) -> None:
-    """Train, and score, what is not done yet."""
+    """Train and score what is not done yet."""
     for training in trainings:
         training.check()
     for training in trainings:
@@ -274,7 +274,7 @@ def _train_all(
 
 
 def _preflight(trainings: Sequence[Training]) -> list[str]:
-    """What the data have to say, a line each; test images are looked at too where they are to be scored."""
+    """Return notices about the data, one line each; test images are also checked if they will be scored."""
     notices: list[str] = []
     faults: list[Fault] = []
     for training in {training.number: training for training in trainings}.values():
@@ -297,7 +297,7 @@ def _preflight(trainings: Sequence[Training]) -> list[str]:
 
 
 def _summary(confirmation: Confirmation, metric: str, history: History) -> list[str]:
-    """The comparison in lines."""
+    """Return the comparison as lines."""
     best, default = confirmation.best, confirmation.default
     on_test = confirmation.split == "test"
     seeds = ", ".join(map(str, confirmation.seeds))

@@ -1,6 +1,6 @@
-"""Builds the loop and the executor of a search, runs it, ends it cleanly, and hands the results over.
+"""Creates the loop and the executor of a search, runs and ends it, and returns the results.
 
-Every run begins from the journal: a resumed search is a new loop over the same journal.
+Every run starts from the journal: a resumed search is a new loop with the same journal.
 """
 
 import shlex
@@ -39,7 +39,7 @@ from trainables.atomic_files import write_text
 Say = Callable[[str], None]
 
 _TABLES_EVERY_S = 10.0
-"""Seconds between two writings of the tables while a search runs."""
+"""Seconds between two updates of the tables while a search runs."""
 
 
 def run(
@@ -51,20 +51,20 @@ def run(
     say: Say = print,
     show: Observer | None = None,
 ) -> SearchResult:
-    """Search from the beginning, and confirm the best configs where the space file says so.
+    """Search from the beginning, and confirm the best configs if the space file says so.
 
     Args:
         spec: The checked space file.
-        out: Folder of the run; `runs/NAME-TIMESTAMP` when absent.
-        address: Of a Ray cluster; a local one is started when absent.
+        out: Folder of the run; None: `runs/NAME-TIMESTAMP`.
+        address: Address of a Ray cluster; None starts a local Ray.
         executor: `local` trains in this process without Ray, one trial at a time.
-        say: Takes one line at a time of what happens.
-        show: Shows how the trials fare; a line by `say` for each that ends when absent.
+        say: Function that receives messages, one line each.
+        show: Observer that shows the progress; None prints a line with `say` for each trial that ends.
 
     Raises:
-        InputError: the dataset, the resources, the address or the folder are wrong; nothing was started.
-        WorkError: the environment would fail every trial, as a full disk does, or a confirming training failed;
-            `resume` goes on.
+        InputError: the dataset, the resources, the address or the folder have faults; nothing was started.
+        WorkError: the environment would fail every trial, as with a full disk, or a confirming training failed;
+            `resume` continues.
     """
     for notice in preflight(spec):
         say(f"note: {notice}")
@@ -88,13 +88,14 @@ def resume(
     say: Say = print,
     show: Observer | None = None,
 ) -> SearchResult:
-    """Go on with a search that was interrupted, extend one that has finished, or run failed trials again; see `run`.
+    """Resume an interrupted search, extend a finished one, or run failed trials again; see `run`.
 
-    What the trials need is looked at first, as before a search; what a search takes over is in its journal.
+    The requirements of the trials are checked first, as before a search. The sources of a warm start are already in the
+    journal.
 
     Raises:
-        InputError: the folder holds no run, another process is running it, or the dataset, the weights or the
-            resources are wrong; nothing was written.
+        InputError: the folder holds no run, another process is running it, or the dataset, the weights or the resources
+            have faults; nothing was written.
     """
     run_dir = RunDir.open(folder)
     spec = load_space(run_dir.space)
@@ -118,7 +119,7 @@ def resume(
 def _search(
     search: Search, run_dir: RunDir, place: Place | None, where: Where, *, say: Say, show: Observer | None
 ) -> SearchResult:
-    """Run what is left of a search, and write what it leaves behind."""
+    """Run the rest of a search, and write its results."""
     try:
         with Interruption() as interruption:
             _tidy(search, run_dir)
@@ -154,7 +155,7 @@ def _search(
 
 @contextmanager
 def _observed(search: Search, run_dir: RunDir, show: Observer, say: Say) -> Iterator[Observers]:
-    """Everyone who looks on, from before the first trial runs until all is written."""
+    """Provide all observers, from before the first trial until all results are written."""
     observers = Observers([show, TensorBoard(), Gauges(), *deliveries(search.spec, run_dir, say)], say)
     try:
         observers.begin(search.spec, search.history, run_dir)
@@ -181,13 +182,13 @@ def _train(
 
 
 class _Assignments:
-    """Turns the proposals of a search into assignments in the folder of its run."""
+    """A converter of proposals to assignments in the folder of the run."""
 
     def __init__(self, search: Search, run_dir: RunDir) -> None:
         self._spec, self._run_dir = search.spec, run_dir
         first_points = (point.values for point in search.history.first_points)
         self._given = [search.spec.default_values(), *first_points]
-        """Searched values of trials that no algorithm draws."""
+        """Searched values of trials that no algorithm proposes."""
 
     def __call__(self, proposal: Proposal) -> Assignment:
         trial = proposal.trial
@@ -203,7 +204,7 @@ class _Assignments:
 
 
 class _Watch:
-    """Looks at the search after every event: tells the observers, refreshes the tables, stops when told to."""
+    """A watcher that notifies the observers, updates the tables, and stops the search if it is interrupted."""
 
     def __init__(self, search: Search, run_dir: RunDir, interruption: Interruption, observers: Observers) -> None:
         self._search = search
@@ -225,7 +226,7 @@ class _Watch:
 def _confirm(
     search: Search, run_dir: RunDir, where: Where, interruption: Interruption, observers: Observers, say: Say
 ) -> bool:
-    """Confirm a finished search where its space file says so; returns False where that was interrupted."""
+    """Confirm a finished search if its space file says so; return False if that was interrupted."""
     settings, history = search.spec.search.confirm, search.history
     if settings is None or history.best_trial() is None:
         return True
@@ -244,7 +245,7 @@ def _confirm(
 
 
 def _tidy(search: Search, run_dir: RunDir) -> None:
-    """Delete the checkpoints that nothing reads any more."""
+    """Delete all checkpoints that are no longer needed."""
     for trial in search.history.trials:
         _tidy_trial(trial, search, run_dir)
     if search.finished:
@@ -252,7 +253,7 @@ def _tidy(search: Search, run_dir: RunDir) -> None:
 
 
 def _tidy_trial(trial: TrialHistory, search: Search, run_dir: RunDir) -> None:
-    """Of an ended trial only the best checkpoint stays."""
+    """Delete all checkpoints of an ended trial except the best one."""
     if trial.status != "running":
         best = trial.best(search.history.mode)
         run_dir.keep_only(trial.number, best.checkpoint if best else None)

@@ -1,8 +1,8 @@
-"""The trainings of a confirmation as work for an executor: a search whose trials are given.
+"""The trainings of a confirmation as work for an executor: a search whose trials are known in advance.
 
-Each training has a folder of its own, which is its record: the config, a table of its reports, checkpoints. After a
-kill, a training goes on from the newest checkpoint that its table names. What decides, halts and counts lost workers is
-the search and its loop.
+Each training has a folder of its own, which is its record: the config, a table of its reports, and checkpoints. After a
+kill, a training continues from the newest checkpoint in its table. The search and its loop decide, halt and count dead
+workers, as in any search.
 """
 
 import json
@@ -39,63 +39,63 @@ from trainables.protocol import ITERATIONS_SHARED, Evaluates
 
 @dataclass(frozen=True)
 class Training:
-    """The config of one trial, to be trained with one seed."""
+    """The training of one trial's config with one seed."""
 
     number: int
     """Number of the trial."""
     seed: int
     trainable: LoadedTrainable
     config: dict[str, Any]
-    """The nested config."""
+    """Nested config of the trial, with the seed."""
     max_iters: int
-    """The full budget."""
+    """Full budget, in iterations."""
     folder: Path
     split: Split
-    """The split that it is scored on at its end; its own reports are of the validation split."""
+    """Split on which it is scored at its end; its own reports use the validation split."""
 
     @property
     def name(self) -> str:
-        """Name of the training in lines and messages."""
+        """Name of the training in messages."""
         return f"trial {self.number}, seed {self.seed}"
 
     @property
     def log(self) -> Path:
-        """The traceback of the training, if it failed."""
+        """File of the traceback, if the training failed."""
         return self.folder.with_name(f"{self.folder.name}.log")
 
     @property
     def config_file(self) -> Path:
-        """The config, as the command `train` takes it."""
+        """File of the config, as the command `train` reads it."""
         return self.folder / "config.json"
 
     @property
     def table(self) -> Path:
-        """One row for each report."""
+        """Table with one row per report."""
         return self.folder / "results.parquet"
 
     @property
     def checkpoint(self) -> Path:
-        """The last checkpoint, once the training has ended."""
+        """Folder of the last checkpoint, after the training has ended."""
         return self.folder / "checkpoint"
 
     @property
     def checkpoints(self) -> Path:
-        """The checkpoints while it is trained."""
+        """Folder of the checkpoints while it is trained."""
         return self.folder / "checkpoints"
 
     @property
     def test_scores(self) -> Path:
-        """The scores of the test split, once they are known."""
+        """File of the scores on the test split, after the scoring."""
         return self.folder / "test.json"
 
     @property
     def divergence(self) -> Path:
-        """The reason why the training diverged, if it did."""
+        """File with the reason why the training diverged, if it did."""
         return self.folder / "diverged.txt"
 
     @property
     def early_end(self) -> Path:
-        """The reason why the training was over before its full budget, if it was."""
+        """File with the reason why the training ended before its full budget, if it did."""
         return self.folder / "ended.txt"
 
     @property
@@ -105,13 +105,13 @@ class Training:
 
     @property
     def is_trained(self) -> bool:
-        """True if it has reached its full budget, or is over for good before that."""
+        """True if the training has reached its full budget, or has ended before it."""
         is_over = self.has_diverged or self.early_end.is_file()
         return is_over or any(row["iteration"] >= self.max_iters for row in self.rows()[-1:])
 
     @property
     def is_done(self) -> bool:
-        """True if it has diverged, or is trained and scored."""
+        """True if the training has diverged, or is trained and scored."""
         return self.is_trained and (self.has_diverged or self.split == "val" or self.test_scores.is_file())
 
     def rows(self) -> list[dict[str, Any]]:
@@ -122,7 +122,7 @@ class Training:
         return rows
 
     def check(self) -> None:
-        """Look whether the folder is free or holds this training.
+        """Raise an error if the folder holds the training of another config.
 
         Raises:
             InputError: it holds the training of another config.
@@ -135,7 +135,7 @@ class Training:
             raise InputError([Fault(str(self.folder), "holds the training of another config", "move it away")])
 
     def finish(self) -> None:
-        """Keep the last checkpoint alone; it does no harm to call this twice, after a kill in between too."""
+        """Delete all checkpoints except the last; another call, also after a kill during the first, is safe."""
         rows = self.rows()
         last = self.checkpoints / checkpoint_name(rows[-1]["iteration"]) if rows else None
         if last is not None and last.is_dir():
@@ -144,7 +144,7 @@ class Training:
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def row(self, metric: str) -> dict[str, Any]:
-        """Return its row of `confirmed.parquet`, once it is done."""
+        """Return the row of a finished training in `confirmed.parquet`."""
         val_value, value, iteration = None, None, self.max_iters
         if not self.has_diverged:
             last = self.rows()[-1]
@@ -163,31 +163,31 @@ class Training:
 
 
 class Given(ABC):
-    """The record of a search whose trials are trainings: what happens to them is kept in their folders."""
+    """The record of a search whose trials are trainings; it stores their events in their folders."""
 
     def __init__(self, trainings: Sequence[Training], spec: SearchSpec, say: Callable[[str], None]) -> None:
-        """Set the search up.
+        """Create a record.
 
         Args:
             trainings: The trainings, in the order in which they start.
             spec: The search that they confirm.
-            say: Takes one line at a time of what happens.
+            say: Function that receives messages, one line each.
         """
         self.trainings = trainings
         self.spec = _spec_of(spec, trainings)
         self.failed: dict[str, str] = {}
-        """Names of the trainings that failed, with the reasons."""
+        """Reasons why trainings failed, by the name of the training."""
         self._metric = spec.objectives[0].metric
         self._say = say
         self._num_started = 0
 
     def next_candidate(self, spec: SearchSpec, history: History) -> Candidate:
-        """Return the next training as a trial."""
+        """Return the next training as the values of a trial."""
         training = self.trainings[len(history.trials)]
         return Candidate({"trial": training.number, "seed": training.seed}, origin=training.name)
 
     def write(self, event: Event, trial: int | None = None) -> tuple[Fact]:
-        """Keep an event in the folder of its training."""
+        """Record an event in the folder of its training."""
         match event:
             case Started():
                 self._start(self.trainings[self._num_started])
@@ -199,24 +199,24 @@ class Given(ABC):
         return (Fact(event, trial, time.time()),)
 
     def facts(self) -> Iterator[Fact]:
-        """Yield what is on record."""
+        """Yield the recorded facts."""
         yield Fact(Begun(self.spec.name, self.spec.objectives[0].mode, len(self.trainings)), None, 0.0)
 
     @abstractmethod
     def assignment(self, proposal: Proposal) -> Assignment:
-        """Return what a worker needs."""
+        """Return the assignment of a training for a worker."""
 
     @abstractmethod
     def _start(self, training: Training) -> None:
-        """Keep that a training starts."""
+        """Record the start of a training."""
 
     @abstractmethod
     def _report(self, training: Training, report: Report) -> None:
-        """Keep a report."""
+        """Record a report."""
 
     @abstractmethod
     def _end(self, training: Training, ended: Ended) -> None:
-        """Keep the end of a training."""
+        """Record the end of a training."""
 
     def _fail(self, training: Training, ended: Ended) -> None:
         self._say(f"{training.name}: {ended.error}")
@@ -228,14 +228,14 @@ class Given(ABC):
 
 
 class GivenTrainings(Given):
-    """Trainings, each to its full budget."""
+    """The record of trainings to the full budget."""
 
     def __init__(self, trainings: Sequence[Training], spec: SearchSpec, say: Callable[[str], None]) -> None:
-        """Set the search up; trainings that were interrupted come first."""
+        """Create a record; interrupted trainings come first."""
         super().__init__(sorted(trainings, key=lambda training: not _restorable(training)), spec, say)
 
     def facts(self) -> Iterator[Fact]:
-        """Yield the reports of interrupted trainings whose checkpoints are there."""
+        """Yield the reports of the interrupted trainings whose checkpoints exist."""
         yield from super().facts()
         for number, training in enumerate(self.trainings):
             if not (rows := _restorable(training)):
@@ -247,7 +247,7 @@ class GivenTrainings(Given):
                 yield Fact(_report_of(row), number, 0.0)
 
     def assignment(self, proposal: Proposal) -> Assignment:
-        """Return what a worker needs to train."""
+        """Return the assignment of a training."""
         training = self.trainings[proposal.number]
         return Assignment(
             number=proposal.number,
@@ -289,10 +289,10 @@ class GivenTrainings(Given):
 
 
 class GivenScorings(Given):
-    """Finished trainings, each to be scored once on the test split; a scoring that is interrupted begins anew."""
+    """The record of scorings of finished trainings on the test split; an interrupted scoring is repeated."""
 
     def assignment(self, proposal: Proposal) -> Assignment:
-        """Return what a worker needs to score."""
+        """Return the assignment of a scoring."""
         training = self.trainings[proposal.number]
         return Assignment(
             number=proposal.number,
@@ -305,7 +305,7 @@ class GivenScorings(Given):
         )
 
     def _start(self, training: Training) -> None:
-        """Keep nothing: a scoring that is interrupted begins anew."""
+        """Do nothing: an interrupted scoring is repeated from the beginning."""
 
     def _report(self, training: Training, report: Report) -> None:
         numbers = {name: value for name, value in report.metrics.items() if isinstance(value, int | float)}
@@ -327,16 +327,16 @@ class GivenScorings(Given):
 
 
 class Scoring(tune.Trainable):
-    """Scores a checkpoint, as a trainable with a single report."""
+    """A trainable that scores a checkpoint in its only step."""
 
     target: ClassVar[LoadedTrainable]
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Take the config, the checkpoint and the split."""
+        """Store the config, the checkpoint and the split."""
         self._given = config
 
     def step(self) -> dict[str, Any]:
-        """Score."""
+        """Score the checkpoint, and report the scores."""
         target: Any = self.target.target
         assert isinstance(target, Evaluates), "what cannot be scored is not confirmed on another split"
         config, checkpoint = self.target.config_of(self._given["config"]), Path(self._given["checkpoint"])
@@ -345,12 +345,12 @@ class Scoring(tune.Trainable):
 
 
 def scoring(trainable: LoadedTrainable) -> type[Scoring]:
-    """Return the trainable that scores another one's checkpoints."""
+    """Return the class that scores checkpoints of a trainable."""
     return type("Scoring", (Scoring,), {"target": trainable, "__module__": Scoring.__module__})
 
 
 def _spec_of(spec: SearchSpec, trainings: Sequence[Training]) -> SearchSpec:
-    """Return a search for some trainings, from the one that they confirm."""
+    """Return a search that consists of these trainings."""
     return replace(
         spec,
         name=f"{spec.name}: confirmation",
@@ -364,7 +364,7 @@ def _spec_of(spec: SearchSpec, trainings: Sequence[Training]) -> SearchSpec:
 
 
 def _restorable(training: Training) -> list[dict[str, Any]]:
-    """Return the reports of a training that can go on; none where no checkpoint of its table is left."""
+    """Return the reports of a training that can continue; no reports if none of its checkpoints exists."""
     rows = training.rows()
     return rows if any((training.checkpoints / checkpoint_name(row["iteration"])).is_dir() for row in rows) else []
 
@@ -376,4 +376,4 @@ def _report_of(row: dict[str, Any]) -> Report:
 
 
 def _unseen(done: int, total: int) -> None:
-    """Do nothing: a scoring reports once."""
+    """Do nothing: a scoring has only one report."""

@@ -1,4 +1,4 @@
-"""A second trainable: softmax regression on scikit-learn's digits, known to a search by what it declares alone."""
+"""A second trainable: softmax regression on scikit-learn's digits; a search knows only what it declares."""
 
 import time
 from collections.abc import Callable, Mapping

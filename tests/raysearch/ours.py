@@ -1,4 +1,4 @@
-"""The trainer that comes along, trained and scored outside a search."""
+"""The built-in trainer, trained and scored outside a search."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +14,11 @@ OURS = load_trainable(DEFAULT_TRAINABLE, Path())
 
 
 def quiet(line: str) -> None:
-    """Print nothing."""
+    """Do nothing."""
 
 
 def train(config: Config, out: Path, *, metric: str = "miou", say: Callable[[str], None] = quiet) -> float:
-    """Train as the command does."""
+    """Train as the command `train` does."""
     return standalone.train(OURS, config, out, metric=metric, say=say)
 
 
@@ -30,7 +30,7 @@ def score(
     folder: Path | None = None,
     say: Callable[[str], None] = quiet,
 ) -> ConfusionMatrix:
-    """Return the whole confusion matrix of which the command prints the scores, after the same checks."""
+    """Return the confusion matrix whose scores the command `evaluate` prints, after the same checks."""
     if folder is not None:
         config = config.model_copy(update={"data": config.data.model_copy(update={"dir": str(folder)})})
     for notice in ContrastiveSegmentation.check_split(config, split):

@@ -1,4 +1,4 @@
-"""A trainable that is no segmentation gets every command of a search by what it declares alone."""
+"""Tests that every command of a search works with a trainable that is not a segmentation."""
 
 import json
 from collections.abc import Callable
@@ -53,7 +53,7 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(space: Path, local_ray: None) -> Path:
-    """The folder of a search of four trials, of which the last one was added later and trained in this process."""
+    """Provide the folder of a search of four trials, the last of which was added later."""
     out = space.with_name("run")
     driver.run(load_space(space, ["search.trials=3"]), out)
     driver.resume(out, add_trials=1, executor="local")

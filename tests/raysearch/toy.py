@@ -1,4 +1,4 @@
-"""A search without Ray: a trainable that is a formula, in virtual time."""
+"""A search without Ray: its trainable is a formula, and its time is virtual."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -56,7 +56,7 @@ def toy_spec(folder: Path, **sections: Any) -> SearchSpec:
 
 
 def score(config: Mapping[str, Any], iteration: int) -> float:
-    """NaN beyond x = 0.8 from iteration 4 on, as a diverging training."""
+    """Return the score; it is NaN beyond x = 0.8 from iteration 4 on, as in a diverging training."""
     if config["x"] > 0.8 and iteration >= 4 and config["n"] != 3:
         return math.nan
     bonus = 0.1 * config["slope"] if config["kind"] == "b" else 0.0
@@ -64,12 +64,12 @@ def score(config: Mapping[str, Any], iteration: int) -> float:
 
 
 def cost(config: Mapping[str, Any]) -> float:
-    """Grows with x, and so is at odds with the score."""
+    """Return the cost, which grows with x and so conflicts with the score."""
     return float(config["x"] ** 2 + (0.1 if config["kind"] == "b" else 0.0))
 
 
 class ToyWorld:
-    """Trials that train by the formula; every report takes half a second."""
+    """Trials that train by the formula; each report takes half a second."""
 
     def __init__(self) -> None:
         self._configs: dict[int, Mapping[str, Any]] = {}
@@ -101,12 +101,12 @@ def toy_assignment(proposal: Proposal) -> Assignment:
 
 
 def toy_loop(search: Search, after_report: Callable[[], None] = lambda: None) -> SearchLoop:
-    """The loop of a search, as every executor runs it."""
+    """Return the loop of a search, as every executor runs it."""
     return SearchLoop(search, toy_assignment, watch=lambda changed: after_report())
 
 
 class _OneTrial(SearchLoop):
-    """The loop with a single trial to assign."""
+    """The loop of a search with a single trial to assign."""
 
     def __init__(self, search: Search, proposal: Proposal, after_report: Callable[[], None]) -> None:
         super().__init__(search, toy_assignment, watch=lambda changed: None)
@@ -116,11 +116,11 @@ class _OneTrial(SearchLoop):
         return toy_assignment(self._left.pop()) if self._left else None
 
     def tick(self) -> None:
-        self._after_report()  # what has changed is left to the test
+        self._after_report()  # the test takes the changes
 
 
 def run_trial(search: Search, proposal: Proposal, after_report: Callable[[], None] = lambda: None) -> None:
-    """Run one trial from the newest checkpoint the journal knows to where the search stops it."""
+    """Run one trial from its newest checkpoint in the journal until the search stops it."""
     SimulatedExecutor(ToyWorld(), num_workers=1).run(_OneTrial(search, proposal, after_report))
 
 
@@ -133,7 +133,7 @@ def run_search(spec: SearchSpec, journal: Path, after_report: Callable[[], None]
 
 
 def facts(history: History) -> list[Any]:
-    """Everything of a history but the time of day."""
+    """Return everything of a history except the time of day."""
     return [
         (t.number, t.status, t.error, t.values, t.params, t.is_default, t.end_order, sorted(t.reports.items()))
         for t in history.trials

@@ -534,7 +534,7 @@ def test_killed_it_goes_on_to_what_train_gives(number: signal.Signals, tmp_path:
 
 
 def test_what_an_earlier_version_left_half_trained_is_trained_anew(tmp_path: Path) -> None:
-    """Version 0.1 kept one `checkpoint/` beside the table, in a form of its own."""
+    """Version 0.1 kept a single `checkpoint/` beside the table, in another format."""
     run_dir = search_in(tmp_path)
     folder = run_dir.confirm_training(1, 11)
     (folder / "checkpoint").mkdir(parents=True)
@@ -556,7 +556,7 @@ def test_on_ray_it_gives_what_train_gives(local_ray: None, tmp_path: Path) -> No
 
 
 class Shown(Observer):
-    """What a view is told of a confirmation."""
+    """An observer that records what a view receives of a confirmation."""
 
     name = "the test"
 

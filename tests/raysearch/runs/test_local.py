@@ -1,4 +1,4 @@
-"""Searches in this process, by `--executor local`."""
+"""Tests of searches in this process, with `--executor local`."""
 
 import os
 import signal
@@ -104,7 +104,7 @@ def test_trials_end_as_on_ray(tmp_path: Path, ends: str, status: str, error: str
 
 @pytest.mark.parametrize("trainable", ["Curve", "function_with_checkpoint"])
 def test_a_killed_search_goes_on_to_the_same_end(tmp_path: Path, trainable: str) -> None:
-    """The trainable kills its process, and so the search, once."""
+    """The trainable kills its process once, and the search with it."""
     sections = {"config": {"ends": "killed once", "marker": str(tmp_path / "marker")}}
     code = (
         "from pathlib import Path; from tests.raysearch.runs.test_local import search; "
@@ -121,7 +121,7 @@ def test_a_killed_search_goes_on_to_the_same_end(tmp_path: Path, trainable: str)
 
 
 def values(history: History) -> list[Any]:
-    """Everything of a history but times and processes."""
+    """Return everything of a history except times and processes."""
     for trial in history.trials:
         for iteration, report in trial.reports.items():
             metrics = {name: value for name, value in report.metrics.items() if name not in ("pid", "worker")}
@@ -181,7 +181,7 @@ def written(spec: SearchSpec, folder: Path) -> Path:
 
 
 def without_checkpoints(history: History) -> list[Any]:
-    """Everything of a history but times, processes and names of checkpoints."""
+    """Return everything of a history except times, processes and names of checkpoints."""
     for trial in history.trials:
         for iteration, report in trial.reports.items():
             trial.reports[iteration] = replace(report, checkpoint=None)

@@ -1,4 +1,4 @@
-"""Reports as a scheduler sees them, of scores of which large ones are good."""
+"""Helpers that pass reports to a scheduler; large scores are good."""
 
 from collections.abc import Sequence
 
@@ -6,5 +6,5 @@ from raysearch.schedulers import Decision, Observation, Scheduler
 
 
 def stops(rule: Scheduler, number: int, iteration: int, value: float, draws: Sequence[float] = ()) -> bool:
-    """Let the rule see a score; return True if the trial does not go on."""
+    """Pass a score to the rule; return True if the trial does not continue."""
     return rule.observe(Observation(number, iteration, (-value,), draws)) is not Decision.CONTINUE
