@@ -1,4 +1,4 @@
-"""Replace files and folders as a whole: after a kill or a power cut, the old or the new content is there.
+"""Replaces files and folders as a whole: after a kill or a power cut, the old or the new content is there.
 
 New content is written beside its place, forced to the disk, and only then renamed. A kill leaves hidden leftovers
 beside it: `.NAME.part` is content that never came into place, `.NAME.before` a folder that was about to be replaced.

@@ -48,8 +48,8 @@ class LastIteration:
 def config_used(trainer: "Trainer", given: Config) -> Config:
     """Return `given` with each value replaced for which the trainer shows a different one.
 
-    A modified trainer may lack any of its parts. What is left, not the config that it was built from, then tells the
-    values.
+    A modified trainer may lack any of its parts. The values are therefore read from the parts that it has, not from the
+    config that it was built from.
     """
     return given.model_copy(
         update={

@@ -1,4 +1,4 @@
-"""Experiment trackers such as MLflow: each trial is a run there, delivered while the search goes on.
+"""Experiment trackers such as MLflow: each trial is a run there, delivered while the search runs.
 
 A separate thread delivers, so that a slow or unreachable tracker never delays the search. It reads what to deliver from
 the history, and the tracker remembers what has arrived. Therefore nothing is lost or sent twice if either of them is

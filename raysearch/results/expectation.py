@@ -1,7 +1,7 @@
 """Expected score of a trial's config if it were retrained, estimated from similar trials.
 
 The best of many noisy scores is probably a lucky one. The model of the default algorithm (`algorithms/curve_model.py`)
-is fitted to all trials, whichever algorithm proposed them. It tells which part of a score belongs to the config. All
+is fitted to all trials, whichever algorithm proposed them. It estimates which part of a score is due to the config. All
 trials of a search use the same seed, so only `confirm` can measure an effect of the seed on all of them.
 """
 

@@ -53,7 +53,7 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(space: Path, local_ray: None) -> Path:
-    """Provide the folder of a search of four trials, the last of which was added later."""
+    """Provide the folder of a search of four trials; the last one was added later and trained in this process."""
     out = space.with_name("run")
     driver.run(load_space(space, ["search.trials=3"]), out)
     driver.resume(out, add_trials=1, executor="local")

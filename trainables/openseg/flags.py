@@ -1,4 +1,4 @@
-"""Read the flags of the original's scripts among the words of a command line."""
+"""Reads the flags of the original's scripts among the words of a command line."""
 
 import os
 from collections.abc import Mapping, Sequence

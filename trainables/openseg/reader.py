@@ -1,4 +1,4 @@
-"""Read a file of the dialect and the values given beside it as a nested config."""
+"""Reads a file of the dialect and the values given beside it as a nested config."""
 
 import copy
 import json

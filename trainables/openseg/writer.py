@@ -1,4 +1,4 @@
-"""Write a config as a file of the dialect."""
+"""Writes a config as a file of the dialect."""
 
 import re
 from collections.abc import Sequence
