@@ -55,7 +55,7 @@ class Check:
 
     @property
     def measured(self) -> tuple[Measurement, ...]:
-        """Configs that could be measured."""
+        """Measurements of the configs that could be measured."""
         return tuple(trial.found for trial in self.trials if isinstance(trial.found, Measurement))
 
     @property
@@ -99,12 +99,12 @@ class Check:
 
     @property
     def on_gpu(self) -> bool:
-        """True if the peak is GPU memory."""
+        """True if the largest peak is GPU memory."""
         return any(one.on_gpu for one in self.measured)
 
     @property
     def fit_into_memory(self) -> int | None:
-        """Number of such trials that fit into memory; None if memory was not measured."""
+        """Number of trials with the largest peak that fit into memory together; None if no peak was measured."""
         if self.peak_bytes is None:
             return None
         if self.on_gpu and self.machine.gpu_memory_bytes is not None:

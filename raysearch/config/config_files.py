@@ -44,7 +44,7 @@ def read_beside(
         words: The words.
         tree: The config that they are given for.
         cwd: Folder to which relative paths in them refer.
-        faults: Receives the faults of the words.
+        faults: List to which the faults of the words are added.
         tasks: Flags for tasks of the other program that the caller performs.
     """
     flags = _no_flags(words) if tree.dialect is None else tree.dialect.read_flags(words, cwd)
@@ -144,7 +144,7 @@ def load_trained_config(
 ) -> TrainedConfig:
     """Return the config in a file and the trainable that its `raysearch` block names; see `load_config`.
 
-    Without a name in the block it is the trainable of a space file that names none.
+    If the block names no trainable, it is the one of a space file without `trainable:`.
 
     Raises:
         InputError: the file, the trainable or the overrides have faults.
@@ -157,7 +157,7 @@ def load_trained_config(
 
 
 def _origin(path: Path, source: str) -> dict[str, Any]:
-    """Return the `raysearch` block of a file; nothing if it has none or is no config, which its reader reports."""
+    """Return the `raysearch` block of a file; empty if it has none or is not a config, which its reader reports."""
     if kind_at(path) is not None:
         return {}
     try:

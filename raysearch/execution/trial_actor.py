@@ -281,9 +281,10 @@ class TrialActor(tune.Trainable):
         return Ended("failed", text, details=details) if halted is None else replace(halted, details=details)
 
     def _fault_of_environment(self, ended: Ended) -> Halted | None:
-        """Look for a fault that would fail every other trial too; the preflight has passed once for the same search.
+        """Return a fault that would fail every other trial too; None if none is found.
 
-        This is not part of the set-up, because Ray does not wait as long for that.
+        The preflight passed before the search and is repeated here. This is not part of the set-up, because Ray does
+        not wait as long for that.
         """
         halted = environment.fault_of_folder(self._folder)
         if halted is not None:

@@ -69,7 +69,7 @@ class Difference:
     interval: tuple[float, float] | None
     """Confidence interval; None for a single seed."""
     is_better: bool
-    """True if the mean favours the best config; on test images it may not."""
+    """True if the mean favours the best config, which is not certain on test images."""
 
     @property
     def distinguishable(self) -> bool:
@@ -125,7 +125,7 @@ class Confirmation:
     trials: tuple[ConfirmedTrial, ...]
     """Configs that reached the full budget with every seed; of equal ones the earlier trial comes first."""
     diverged: tuple[int, ...]
-    """Numbers of the trials whose configs did not."""
+    """Numbers of the trials whose training diverged with at least one seed."""
     default_number: int | None
     """Number of the default trial; None if the search has none."""
     broken: Mapping[int, tuple[str, ...]] = field(default_factory=dict)

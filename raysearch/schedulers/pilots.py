@@ -9,8 +9,8 @@ from raysearch.schedulers.rung_audit import TRUSTED, spearman
 CONFIDENCE = 0.6
 """Confidence level of the interval whose lower end must reach `TRUSTED`.
 
-If the true correlation equals `TRUSTED`, one search in five trusts it. Six pilots need a rank correlation of .83,
-twelve need .70. At the 95 % of the audit, no order of six pilots would suffice.
+If the true correlation equals `TRUSTED`, one search in five trusts it. Six pilots need a rank correlation of 0.83,
+twelve need 0.70. At the 95 % of the audit, no order of six pilots would suffice.
 """
 
 

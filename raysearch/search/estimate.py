@@ -3,8 +3,8 @@
 A rung promotes one trial in eta whatever the scores are, so this share is known. Two things are not known: how fast the
 search learns (later trials that are better pass more often), and how well early scores predict final ones (which
 decides the first rung that pilots find, and which of the early trials passed too easily). Every simulation draws both
-anew, over the whole range from nothing to everything. Trials then get random scores, and the search itself decides on
-them, with as many parallel trials as there are in the search.
+anew, from no learning to fast learning and from no correlation to a full one. Trials then get random scores, and the
+search itself decides on them, with as many parallel trials as there are in the search.
 """
 
 import math
@@ -123,7 +123,7 @@ class _Plan:
     num_known: int
     """Number of all trials so far."""
     num_full: int
-    """Number of these trials that have reached the full budget."""
+    """Number of trials so far that have reached the full budget."""
     num_new: int
     """Number of trials that are still to be started."""
     lost: tuple[int, ...]
@@ -330,7 +330,7 @@ class _Scores:
 
     At a fraction f of the budget, a score is a mixture of the trial's own quality, which is its final score, and of a
     part that only this report has. The weight of the quality, f^k, is the correlation with the final score. With k = 0
-    early scores say everything, with a large k nothing.
+    early scores equal the final ones; with a large k they are independent of them.
     """
 
     def __init__(self, plan: _Plan, rng: np.random.Generator) -> None:
