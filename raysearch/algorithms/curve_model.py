@@ -1,8 +1,8 @@
 """Expected score of a config, from a Gaussian process that also learns from trials that have not completed.
 
 Each trial enters with the value that it is expected to reach at the full budget. For a completed trial this is its
-score. For any other trial it is its latest score plus the gain of completed trials from that iteration on, as uncertain
-as these gains scatter. A trial that was stopped early therefore says little wherever early scores say little.
+score. For any other trial it is its latest score plus the mean gain of completed trials from that iteration on, with
+the variance of these gains. A trial that was stopped early therefore has little weight if early scores predict little.
 """
 
 import math

@@ -31,7 +31,7 @@ class Hyperband(Scheduler):
             max_iters: Maximum resource R, in iterations.
             reduction_factor: eta.
             seed: Seed of the search.
-            slack: Distance to the best 1/eta of a rung within which a trial also continues.
+            slack: Distance to the cut of a rung within which a trial also passes.
         """
         rungs = rung_iterations(grace_iters, max_iters, reduction_factor)
         self.brackets = [

@@ -33,7 +33,7 @@ class ProgressiveHalving(Scheduler):
             grace_iters: Minimum resource r, in iterations.
             max_iters: Maximum resource R, in iterations, which is the last rung.
             reduction_factor: eta; one in eta trials passes a rung below the top.
-            slack: Distance to those within which a trial also passes a rung below the top.
+            slack: Distance to the cut of a rung below the top, within which a trial also passes.
         """
         self.rungs = (*rung_iterations(grace_iters, max_iters, reduction_factor), max_iters)
         assert len(self.rungs) > 2, "the space file was checked for room to grow"

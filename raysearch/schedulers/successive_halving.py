@@ -22,7 +22,7 @@ class SuccessiveHalving(Scheduler):
             grace_iters: Minimum resource r, in iterations.
             max_iters: Maximum resource R, in iterations.
             reduction_factor: eta; one in eta trials passes a rung.
-            slack: Distance to those within which a trial also passes.
+            slack: Distance to the cut of a rung within which a trial also passes.
         """
         assert 1 <= grace_iters <= max_iters
         self.rungs = rung_iterations(grace_iters, max_iters, reduction_factor)
