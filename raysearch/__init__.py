@@ -58,9 +58,7 @@ def open_run(folder: "Path | str") -> "SearchResult":
     """
     from pathlib import Path
 
-    from raysearch.history.history import read_history
-    from raysearch.history.run_dir import RunDir
     from raysearch.runs.outcome import search_result
+    from raysearch.search.run import Run
 
-    run_dir = RunDir.open(Path(folder))
-    return search_result(read_history(run_dir.journal), load_space(run_dir.space), run_dir, None)
+    return search_result(Run.open(Path(folder)), None)

@@ -8,6 +8,7 @@ import pytest
 
 from raysearch.history.run_dir import RunDir
 from raysearch.runs.outcome import write_outcome
+from raysearch.search.run import Run
 from tests.raysearch.toy import run_search, toy_spec
 
 nbformat = pytest.importorskip("nbformat")
@@ -24,7 +25,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         run_dir = RunDir.create("toy", tmp_path / name)
         spec = toy_spec(tmp_path, search={"algorithm": "random", "trials": 12, "seed": seed})
         run_dir.space.write_text(spec.to_yaml(), encoding="utf-8")
-        write_outcome(run_search(spec, run_dir.journal), spec, run_dir)
+        write_outcome(Run(run_dir, spec, run_search(spec, run_dir.journal)))
         folders.append(run_dir.root)
     return folders
 

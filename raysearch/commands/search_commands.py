@@ -189,10 +189,8 @@ def report(
 ) -> None:
     """Draw the report of a run, finished or not, and write its tables and best config anew; or compare several runs."""
     from raysearch.errors import Fault, InputError
-    from raysearch.history.history import read_history
-    from raysearch.history.run_dir import RunDir
     from raysearch.runs.outcome import write_outcome
-    from raysearch.space.parsing import load_space
+    from raysearch.search.run import Run
 
     if len(run_dirs) > 1:
         from raysearch.report.comparison import write_comparison
@@ -202,9 +200,9 @@ def report(
     if out is not None:
         what = "is for the comparison of several runs; the report of one lies in its folder"
         raise InputError([Fault("--out", what, "leave it out, or name another run")])
-    opened = RunDir.open(run_dirs[0])
-    write_outcome(read_history(opened.journal), load_space(opened.space), opened)
-    say(f"report: {opened.report}")
+    run = Run.open(run_dirs[0])
+    write_outcome(run)
+    say(f"report: {run.dir.report}")
 
 
 @app.command(cls=SuggestingCommand, epilog=examples("raysearch confirm runs/potatoes-… --top 3 --seeds 5"))

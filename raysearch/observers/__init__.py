@@ -4,12 +4,11 @@ import logging
 from collections.abc import Callable, Sequence
 
 from raysearch.errors import InputError
-from raysearch.history.history import History, TrialHistory
-from raysearch.history.run_dir import RunDir
+from raysearch.history.history import TrialHistory
 from raysearch.observers.progress import Leader
 from raysearch.observers.trial_lines import ending_line
 from raysearch.schedulers import first_rung
-from raysearch.space.spec import SearchSpec
+from raysearch.search.run import Run
 
 Say = Callable[[str], None]
 
@@ -19,14 +18,14 @@ _log = logging.getLogger("raysearch")
 class Observer:
     """A listener that is notified of the events of a search.
 
-    If the search is resumed, the history passed to `begin` contains everything so far.
+    If the search is resumed, the history of the run passed to `begin` contains everything so far.
     """
 
     name: str
     """Name of the observer in messages."""
 
-    def begin(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
-        """Prepare for a search that starts or resumes; `history` is updated while it runs."""
+    def begin(self, run: Run) -> None:
+        """Prepare for a search that starts or resumes; its history is updated while it runs."""
 
     def update(self, changed: Sequence[TrialHistory]) -> None:
         """Handle the trials that have new lines in the journal since the last call; called several times a second."""
@@ -34,8 +33,8 @@ class Observer:
     def rest(self) -> None:
         """Handle the end of the last trial; tables, report and a confirmation may follow."""
 
-    def begin_confirmation(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
-        """Handle the start of a confirmation; `history` has each training as a trial, and is updated meanwhile."""
+    def begin_confirmation(self, run: Run) -> None:
+        """Handle the start of a confirmation; its history has each training as a trial, and is updated meanwhile."""
 
     def update_confirmation(self, changed: Sequence[TrialHistory]) -> None:
         """Handle the trainings that have changed since the last call; called several times a second."""
@@ -55,12 +54,12 @@ class Lines(Observer):
     def __init__(self, say: Say) -> None:
         self._say = say
 
-    def begin(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
+    def begin(self, run: Run) -> None:
         """Prepare for a search; trials that have already ended were reported before."""
-        self._spec, self._history = spec, history
-        self._leader = Leader(history)
-        self._told = {trial.number for trial in history.trials if trial.status != "running"}
-        self._first_rung = first_rung(spec, history)
+        self._spec, self._history = run.spec, run.history
+        self._leader = Leader(run.history)
+        self._told = {trial.number for trial in run.history.trials if trial.status != "running"}
+        self._first_rung = first_rung(run.spec, run.history)
 
     def update(self, changed: Sequence[TrialHistory]) -> None:
         """Print the trials that have ended."""
@@ -99,13 +98,13 @@ class Observers(Observer):
         self._observers = list(observers)
         self._say = say
 
-    def begin(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
+    def begin(self, run: Run) -> None:
         """Notify all observers in order.
 
         Raises:
             InputError: an observer cannot do what the space file asks for.
         """
-        self._tell(lambda observer: observer.begin(spec, history, run_dir))
+        self._tell(lambda observer: observer.begin(run))
 
     def update(self, changed: Sequence[TrialHistory]) -> None:
         """Notify all observers in order."""
@@ -115,9 +114,9 @@ class Observers(Observer):
         """Notify all observers in order."""
         self._tell(lambda observer: observer.rest())
 
-    def begin_confirmation(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
+    def begin_confirmation(self, run: Run) -> None:
         """Notify all observers in order."""
-        self._tell(lambda observer: observer.begin_confirmation(spec, history, run_dir))
+        self._tell(lambda observer: observer.begin_confirmation(run))
 
     def update_confirmation(self, changed: Sequence[TrialHistory]) -> None:
         """Notify all observers in order."""

@@ -9,11 +9,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from raysearch.history.history import History, TrialHistory
-from raysearch.history.run_dir import RunDir
+from raysearch.history.history import TrialHistory
 from raysearch.observers import Observer
 from raysearch.observers.progress import Progress, ProgressCount
-from raysearch.space.spec import SearchSpec
+from raysearch.search.run import Run
 
 _SET_EVERY_S = 1.0
 
@@ -38,10 +37,10 @@ class Gauges(Observer):
 
     name = "the export of metrics"
 
-    def begin(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
+    def begin(self, run: Run) -> None:
         """Count the trials in the history."""
-        self._name, self._history = spec.name, history
-        self._count = ProgressCount(spec, history)
+        self._name, self._history = run.spec.name, run.history
+        self._count = ProgressCount(run.spec, run.history)
         self._gauges: dict[str, Any] = {}
         self._set = 0.0
 

@@ -22,6 +22,7 @@ from raysearch.observers import Lines
 from raysearch.observers.progress import Progress, ProgressCount, RunningTrial
 from raysearch.observers.trial_lines import short
 from raysearch.search.estimate import Interval, estimate_search
+from raysearch.search.run import Run
 from raysearch.space.spec import SearchSpec
 
 _REFRESH_EVERY_S = 0.25
@@ -66,16 +67,16 @@ class Screen(Lines):
         """Write one line of any length."""
         self._console.print(escape(line), soft_wrap=True)
 
-    def begin(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
+    def begin(self, run: Run) -> None:
         """Take over the terminal."""
-        super().begin(spec, history, run_dir)
-        self._begin_counting(spec, history)
-        self._take_over(run_dir)
+        super().begin(run)
+        self._begin_counting(run.spec, run.history)
+        self._take_over(run.dir)
 
-    def begin_confirmation(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
+    def begin_confirmation(self, run: Run) -> None:
         """Show the block for the trainings; the confirmation itself prints the lines above it."""
-        self._begin_counting(spec, history)
-        self._take_over(run_dir)
+        self._begin_counting(run.spec, run.history)
+        self._take_over(run.dir)
 
     def update_confirmation(self, changed: Sequence[TrialHistory]) -> None:
         """Redraw the block a few times a second."""

@@ -8,11 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
-from raysearch.history.history import History
-from raysearch.history.run_dir import RunDir
 from raysearch.observers import Lines
 from raysearch.observers.live_view import Screen, view
-from raysearch.space.spec import SearchSpec
+from raysearch.search.run import Run
 
 _WIDTH, _HEIGHT = 100, 40
 """Columns and rows of the block."""
@@ -40,15 +38,15 @@ class NotebookView(Screen):
         """Print one line."""
         print(line)
 
-    def begin(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
+    def begin(self, run: Run) -> None:
         """Show the block."""
-        Lines.begin(self, spec, history, run_dir)
-        self._begin_counting(spec, history)
+        Lines.begin(self, run)
+        self._begin_counting(run.spec, run.history)
         self._draw(self._began)
 
-    def begin_confirmation(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
+    def begin_confirmation(self, run: Run) -> None:
         """Show the block for the trainings."""
-        self._begin_counting(spec, history)
+        self._begin_counting(run.spec, run.history)
         self._draw(self._began)
 
     def _draw(self, now: float) -> None:

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from raysearch.history.events import Report
-from raysearch.history.history import History, TrialHistory
-from raysearch.history.run_dir import RunDir
+from raysearch.history.history import TrialHistory
 from raysearch.observers import Observer
 from raysearch.observers.scalars import ReportScalars, describe
-from raysearch.space.spec import SearchSpec
+from raysearch.search.run import Run
 
 _FLUSH_EVERY_S = 5.0
 
@@ -28,13 +27,13 @@ class TensorBoard(Observer):
 
     name = "the writer of TensorBoard's files"
 
-    def begin(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
+    def begin(self, run: Run) -> None:
         """Update the folder to the state of the history."""
-        self._root = run_dir.tensorboard
-        self._scalars, self._metric = ReportScalars(spec), spec.objectives[0].metric
+        self._root = run.dir.tensorboard
+        self._scalars, self._metric = ReportScalars(run.spec), run.spec.objectives[0].metric
         self._files: dict[int, _EventFile] = {}
         self._flushed = time.monotonic()
-        for trial in history.trials:
+        for trial in run.history.trials:
             if trial.status == "running" or not self._is_whole(trial.number):
                 self._take(trial)
 

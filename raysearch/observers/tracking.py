@@ -10,13 +10,14 @@ import shlex
 import threading
 from collections.abc import Sequence
 
-from raysearch.history.history import History, TrialHistory
+from raysearch.history.history import TrialHistory
 from raysearch.history.run_dir import RunDir
 from raysearch.observers import Observer, Say
 from raysearch.observers.mlflow_tracker import MlflowTracker
 from raysearch.observers.scalars import ReportScalars
 from raysearch.observers.tracker import Arrived, Point, Tracker
 from raysearch.observers.wandb_tracker import WandbTracker
+from raysearch.search.run import Run
 from raysearch.space.spec import SearchSpec
 
 _MAX_WAIT_S = 30.0
@@ -43,11 +44,11 @@ class Delivery(Observer):
         self._is_told = False
         self._thread: threading.Thread | None = None
 
-    def begin(self, spec: SearchSpec, history: History, run_dir: RunDir) -> None:
+    def begin(self, run: Run) -> None:
         """Start the thread; it first delivers what the tracker lacks of the history."""
-        self._history, self._run_dir = history, run_dir
-        self._scalars = ReportScalars(spec)
-        self._changed = {trial.number: trial for trial in history.trials}
+        self._history, self._run_dir = run.history, run.dir
+        self._scalars = ReportScalars(run.spec)
+        self._changed = {trial.number: trial for trial in run.history.trials}
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
         self._thread.start()
 

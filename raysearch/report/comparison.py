@@ -31,7 +31,7 @@ _OF_DATA = ("data.dir", "data.drawn", "data.label_class_ids", "evaluation")
 
 
 @dataclass(frozen=True)
-class Run:
+class ComparedRun:
     """One search of the comparison."""
 
     label: str
@@ -68,7 +68,7 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
     Raises:
         InputError: a folder is not a run, or is named twice.
     """
-    runs: list[Run] = []
+    runs: list[ComparedRun] = []
     faults: list[Fault] = []
     for folder, label in zip(folders, _labels(folders), strict=True):
         try:
@@ -83,7 +83,7 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
     return out
 
 
-def comparison_page(runs: Sequence[Run]) -> str:
+def comparison_page(runs: Sequence[ComparedRun]) -> str:
     """Return the page as HTML."""
     panels = [
         ("Comparable?", comparable_parts(runs)),
@@ -104,10 +104,10 @@ def _labels(folders: Sequence[Path]) -> list[str]:
     return [str(Path(*folder.parts[-2:])) if names.count(folder.name) > 1 else folder.name for folder in whole]
 
 
-def _read_run(run_dir: RunDir, label: str) -> Run:
+def _read_run(run_dir: RunDir, label: str) -> ComparedRun:
     history = read_history(run_dir.journal)
     progress = progress_of(read_facts(run_dir.journal), history)
-    return Run(label, load_space(run_dir.space), history, tuple(progress), read_confirmation(run_dir, history))
+    return ComparedRun(label, load_space(run_dir.space), history, tuple(progress), read_confirmation(run_dir, history))
 
 
 def progress_of(facts: Iterable[Fact], history: History) -> list[Progress]:
@@ -147,7 +147,7 @@ class ComparableInfo:
     """Dotted paths of the base configs with the value in each run, for values that differ and that no search varies."""
 
 
-def comparable_info(runs: Sequence[Run]) -> ComparableInfo:
+def comparable_info(runs: Sequence[ComparedRun]) -> ComparableInfo:
     """Compare metric, trainable, data and budget of the runs."""
     searched = {parameter.path for run in runs for parameter in run.spec.parameters}
     differing = [row for row in differences([run.spec.config for run in runs]) if row[0] not in searched]
@@ -177,7 +177,7 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> list[tuple[str, tuple[s
     return [(path, values) for path, values in rows if len(set(values)) > 1]
 
 
-def comparable_parts(runs: Sequence[Run]) -> list[Part]:
+def comparable_parts(runs: Sequence[ComparedRun]) -> list[Part]:
     """Return a sentence, and a table of all differences between the base configs."""
     info = comparable_info(runs)
     if info.obstacles:
@@ -199,7 +199,7 @@ def comparable_parts(runs: Sequence[Run]) -> list[Part]:
 # Progress of the searches.
 
 
-def best_so_far_parts(runs: Sequence[Run]) -> list[Part]:
+def best_so_far_parts(runs: Sequence[ComparedRun]) -> list[Part]:
     """Draw the best value against the iterations and the hours of all trials."""
     drawn = [run for run in runs if run.progress]
     if not drawn:
@@ -211,7 +211,7 @@ def best_so_far_parts(runs: Sequence[Run]) -> list[Part]:
     ]
 
 
-def _curves(runs: Sequence[Run], title: str, name: str) -> Plot:
+def _curves(runs: Sequence[ComparedRun], title: str, name: str) -> Plot:
     figure = new_figure(320, hovermode="closest")
     figure.update_xaxes(title=title, rangemode="tozero")
     figure.update_yaxes(title=escape(runs[0].metric))
@@ -230,7 +230,7 @@ def _curves(runs: Sequence[Run], title: str, name: str) -> Plot:
 # Results of the searches.
 
 
-def winners_rows(runs: Sequence[Run]) -> list[tuple[str, tuple[str, ...]]]:
+def winners_rows(runs: Sequence[ComparedRun]) -> list[tuple[str, tuple[str, ...]]]:
     """Return what each search found, and its winner's searched values."""
     facts: dict[str, list[str]] = {}
     values = [_winner_values(run) for run in runs]
@@ -243,7 +243,7 @@ def winners_rows(runs: Sequence[Run]) -> list[tuple[str, tuple[str, ...]]]:
     return [*known, *searched]
 
 
-def _winner_facts(run: Run) -> dict[str, str]:
+def _winner_facts(run: ComparedRun) -> dict[str, str]:
     winner = winning_trial(run.history, run.confirmation)
     best = winner.best(run.history.mode) if winner else None
     default = next((trial for trial in run.history.trials if trial.is_default), None)
@@ -267,17 +267,17 @@ def _mean(trial: ConfirmedTrial) -> str:
     return shown(trial.mean) if trial.std is None else f"{shown(trial.mean)} ± {trial.std:.2g}"
 
 
-def _winner_values(run: Run) -> Mapping[str, Any]:
+def _winner_values(run: ComparedRun) -> Mapping[str, Any]:
     winner = winning_trial(run.history, run.confirmation)
     return winner.values if winner else {}
 
 
-def winners_parts(runs: Sequence[Run]) -> list[Part]:
+def winners_parts(runs: Sequence[ComparedRun]) -> list[Part]:
     """Return a table with the winners side by side."""
     return [_table(runs, "", winners_rows(runs))]
 
 
-def config_parts(runs: Sequence[Run]) -> list[Part]:
+def config_parts(runs: Sequence[ComparedRun]) -> list[Part]:
     """Return a table of all paths at which the winners' whole configs differ, except the searched ones."""
     known = [run for run in runs if run.history.best_trial() is not None]
     if len(known) < 2:
@@ -294,7 +294,7 @@ def config_parts(runs: Sequence[Run]) -> list[Part]:
     return [Text("What differs beside the searched values, which are above:"), _table(known, "path", rows)]
 
 
-def search_rows(runs: Sequence[Run]) -> list[tuple[str, tuple[str, ...]]]:
+def search_rows(runs: Sequence[ComparedRun]) -> list[tuple[str, tuple[str, ...]]]:
     """Return the differences between the searches' spaces and settings."""
     settings = []
     for run in runs:
@@ -304,7 +304,7 @@ def search_rows(runs: Sequence[Run]) -> list[tuple[str, tuple[str, ...]]]:
     return differences(settings)
 
 
-def search_parts(runs: Sequence[Run]) -> list[Part]:
+def search_parts(runs: Sequence[ComparedRun]) -> list[Part]:
     """Return a table of the ranges and settings that differ."""
     rows = search_rows(runs)
     return (
@@ -314,6 +314,6 @@ def search_parts(runs: Sequence[Run]) -> list[Part]:
     )
 
 
-def _table(runs: Sequence[Run], first: str, rows: Sequence[tuple[str, tuple[str, ...]]]) -> Table:
+def _table(runs: Sequence[ComparedRun], first: str, rows: Sequence[tuple[str, tuple[str, ...]]]) -> Table:
     header = (first, *(run.label for run in runs))
     return Table(header, tuple((name, *values) for name, values in rows), text_columns=tuple(range(len(header))))

@@ -11,7 +11,6 @@ from typing import Any
 
 from raysearch.command_line import command_line
 from raysearch.durations import duration
-from raysearch.history.history import History
 from raysearch.history.run_dir import RunDir
 from raysearch.report import (
     class_iou,
@@ -54,6 +53,7 @@ from raysearch.results.export import best_document
 from raysearch.results.importances import write_importances
 from raysearch.results.predictions import read_predictions
 from raysearch.schedulers import rungs_of
+from raysearch.search.run import Run
 from raysearch.space.spec import SearchSpec
 from trainables.atomic_files import write_text
 from trainables.protocol import Evaluates
@@ -78,7 +78,7 @@ PANELS: tuple[tuple[str, Callable[[SearchView], list[Part]]], ...] = (
 """Title and panel of every search, in the order of the page. A panel without parts is left out."""
 
 
-def write_report(history: History, spec: SearchSpec, run_dir: RunDir) -> Path:
+def write_report(run: Run) -> Path:
     """Write the page of a search, finished or not, and the `importance.parquet` that it shows.
 
     The same journal and the same confirmed scores give the same page.
@@ -86,30 +86,30 @@ def write_report(history: History, spec: SearchSpec, run_dir: RunDir) -> Path:
     Returns:
         The file, `report.html` in the folder of the run.
     """
-    view = search_view(history, spec, run_dir)
-    write_importances(view.importances, run_dir)
-    page = render_page(view, spec.name)
-    write_text(run_dir.report, page)
-    return run_dir.report
+    view = search_view(run)
+    write_importances(view.importances, run.dir)
+    page = render_page(view, run.spec.name)
+    write_text(run.dir.report, page)
+    return run.dir.report
 
 
-def search_view(history: History, spec: SearchSpec, run_dir: RunDir) -> SearchView:
+def search_view(run: Run) -> SearchView:
     """Return the data that the panels are drawn from."""
-    confirmation = read_confirmation(run_dir, history)
+    confirmation = read_confirmation(run.dir, run.history)
     return SearchView(
-        history=history,
-        metric=spec.objectives[0].metric,
-        rungs=rungs_of(spec, history),
-        max_iters=spec.max_iters,
-        best=best_document(history, spec, confirmation),
-        commands=_commands(spec, run_dir),
+        history=run.history,
+        metric=run.spec.objectives[0].metric,
+        rungs=rungs_of(run.spec, run.history),
+        max_iters=run.spec.max_iters,
+        best=best_document(run.history, run.spec, confirmation),
+        commands=_commands(run.spec, run.dir),
         confirmation=confirmation,
-        entries=spec.metric_entries(),
-        cpu=spec.resources.cpu,
-        gpu=spec.resources.gpu,
-        predictions=read_predictions(run_dir, winning_trial(history, confirmation)),
-        hashes=_hashes(run_dir),
-        expected=tuple(expectations(spec, history)),
+        entries=run.spec.metric_entries(),
+        cpu=run.spec.resources.cpu,
+        gpu=run.spec.resources.gpu,
+        predictions=read_predictions(run.dir, winning_trial(run.history, confirmation)),
+        hashes=_hashes(run.dir),
+        expected=tuple(expectations(run.spec, run.history)),
     )
 
 

@@ -23,6 +23,7 @@ from raysearch.history.pareto import pareto_set
 from raysearch.history.run_dir import STATE_FILE, RunDir
 from raysearch.history.tables import pareto_table, write_table
 from raysearch.results.confirmation import Confirmation, confirmed_entry, read_confirmation, winning_trial
+from raysearch.search.run import Run
 from raysearch.space.parsing import load_space
 from raysearch.space.spec import SearchSpec
 from trainables.atomic_files import recover_folder, replaced_folder, write_text
@@ -31,42 +32,42 @@ from trainables.protocol import HasBudget, NamesResumeFiles, WritesDialect
 _PACKAGES = ("raysearch", "ray", "optuna", "torch", "torchvision", "timm", "albumentations", "numpy")
 
 
-def write_best(history: History, spec: SearchSpec, run_dir: RunDir) -> None:
+def write_best(run: Run) -> None:
     """Write the winner's config and checkpoint; do nothing if no trial has reported yet.
 
     The checkpoint is that of the winning trial. If a confirmation changed the winner and the checkpoint of its trial
     was deleted, the checkpoint of its first confirming training is used.
     """
-    confirmation = read_confirmation(run_dir, history)
-    document = best_document(history, spec, confirmation)
+    confirmation = read_confirmation(run.dir, run.history)
+    document = best_document(run.history, run.spec, confirmation)
     if document is None:
         return
-    _write_document(document, run_dir.best_config)
-    winner = winning_trial(history, confirmation)
-    best = winner.best(history.mode) if winner else None
+    _write_document(document, run.dir.best_config)
+    winner = winning_trial(run.history, confirmation)
+    best = winner.best(run.history.mode) if winner else None
     if winner and best and best.checkpoint:
-        source = run_dir.trial(winner.number) / best.checkpoint
-        if confirmation is not None and winner is not history.best_trial() and not source.is_dir():
-            source = run_dir.confirm_training(winner.number, confirmation.seeds[0]) / "checkpoint"
-        _replace_folder(source, run_dir.best_checkpoint, _resume_files(spec))
+        source = run.dir.trial(winner.number) / best.checkpoint
+        if confirmation is not None and winner is not run.history.best_trial() and not source.is_dir():
+            source = run.dir.confirm_training(winner.number, confirmation.seeds[0]) / "checkpoint"
+        _replace_folder(source, run.dir.best_checkpoint, _resume_files(run.spec))
 
 
-def write_pareto_set(history: History, spec: SearchSpec, run_dir: RunDir) -> None:
+def write_pareto_set(run: Run) -> None:
     """Write the configs and the table of the Pareto set; do nothing with a single objective."""
-    if not history.further:
+    if not run.history.further:
         return
-    run_dir.pareto.mkdir(exist_ok=True)
+    run.dir.pareto.mkdir(exist_ok=True)
     written = set()
-    for trial in pareto_set(history):
-        best = trial.best(history.mode)
+    for trial in pareto_set(run.history):
+        best = trial.best(run.history.mode)
         assert best is not None, "it has reported, or it would not be in the set"
-        path = run_dir.pareto_config(trial.number)
-        _write_document(_document(trial, best, history, spec), path)
+        path = run.dir.pareto_config(trial.number)
+        _write_document(_document(trial, best, run.history, run.spec), path)
         written.add(path)
-    for path in run_dir.pareto.glob("trial-*.json"):
+    for path in run.dir.pareto.glob("trial-*.json"):
         if path not in written:
             path.unlink()
-    write_table(pareto_table(history), run_dir.pareto_table)
+    write_table(pareto_table(run.history), run.dir.pareto_table)
 
 
 def _write_document(document: dict[str, Any], path: Path) -> None:

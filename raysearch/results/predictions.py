@@ -16,6 +16,7 @@ from raysearch.history.history import History, TrialHistory
 from raysearch.history.run_dir import RunDir
 from raysearch.history.tables import write_table
 from raysearch.results.confirmation import Confirmation, winning_trial
+from raysearch.search.run import Run
 from raysearch.space.spec import SearchSpec
 from trainables.atomic_files import replaced_folder
 from trainables.protocol import PredictedPicture, PredictedRow, PredictionPanel, PredictsPictures, Trained
@@ -35,27 +36,25 @@ class Predictions:
     """Reason why there are no pictures."""
 
 
-def write_predictions(
-    history: History, spec: SearchSpec, run_dir: RunDir, confirmation: Confirmation | None = None
-) -> None:
+def write_predictions(run: Run, confirmation: Confirmation | None = None) -> None:
     """Let the trainable write pictures of the predictions of the best checkpoint and of the default config's.
 
     Nothing is written for a trainable that predicts no pictures, while trials are running, without a checkpoint, or if
     the predictions of these checkpoints exist already. If the examples cannot be read any more, `index.json` says so.
     """
-    winner = winning_trial(history, confirmation)
-    target: Any = spec.trainable.target
-    is_over = all(trial.status != "running" for trial in history.trials)
+    winner = winning_trial(run.history, confirmation)
+    target: Any = run.spec.trainable.target
+    is_over = all(trial.status != "running" for trial in run.history.trials)
     if not isinstance(target, PredictsPictures) or winner is None or not is_over:
         return
-    checkpoints = _checkpoints(winner, history, run_dir)
+    checkpoints = _checkpoints(winner, run.history, run.dir)
     if "winner" not in checkpoints:
         return
-    made_of = {role: [trial.number, _iteration(trial, history)] for role, (trial, _) in checkpoints.items()}
-    if _read_index(run_dir).get("made_of") == made_of:
+    made_of = {role: [trial.number, _iteration(trial, run.history)] for role, (trial, _) in checkpoints.items()}
+    if _read_index(run.dir).get("made_of") == made_of:
         return
-    trained = {role: _trained(trial, folder, spec) for role, (trial, folder) in checkpoints.items()}
-    with replaced_folder(run_dir.predictions) as part:
+    trained = {role: _trained(trial, folder, run.spec) for role, (trial, folder) in checkpoints.items()}
+    with replaced_folder(run.dir.predictions) as part:
         try:
             panel = target.predict_pictures(trained["winner"], trained.get("default"), part)
         except Exception as error:  # missing pictures must not cost the results of a search

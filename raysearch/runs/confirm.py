@@ -29,6 +29,7 @@ from raysearch.runs.interruption import Interrupted, Interruption
 from raysearch.runs.outcome import write_outcome
 from raysearch.runs.trainings import Given, GivenScorings, GivenTrainings, Training, scoring
 from raysearch.search.loop import SearchHalted, SearchLoop
+from raysearch.search.run import Run
 from raysearch.search.search import Search
 from raysearch.space.confirm_settings import ConfirmSettings, Split, obstacle
 from raysearch.space.parsing import load_space
@@ -89,10 +90,9 @@ def confirm(
     observers = Observers([] if show is None else [show], say)
     with Interruption() as interruption, Journal(run_dir.journal):  # no other run or confirmation meanwhile
         try:
-            history = read_history(run_dir.journal)
+            run = Run(run_dir, spec, read_history(run_dir.journal))
             settings = ConfirmSettings(top=top, seeds=seeds, split=split)
-            where = Where(executor, address)
-            return confirm_search(history, spec, run_dir, settings, where, interruption, observers, say=say)
+            return confirm_search(run, settings, Where(executor, address), interruption, observers, say=say)
         except Interrupted:
             pass
         finally:
@@ -103,9 +103,7 @@ def confirm(
 
 
 def confirm_search(
-    history: History,
-    spec: SearchSpec,
-    run_dir: RunDir,
+    run: Run,
     settings: ConfirmSettings,
     where: Where,
     interruption: Interruption,
@@ -118,26 +116,26 @@ def confirm_search(
     Raises:
         Interrupted: a signal was received.
     """
-    best = [trial for trial in _candidates(spec, run_dir, history) if not trial.is_default][: settings.top]
-    trials = [*best, *_default_trial(history, say)]
-    trainings = _trainings(trials, settings.seeds, settings.split, spec, run_dir)
-    metric = spec.objectives[0].metric
+    best = [trial for trial in _candidates(run) if not trial.is_default][: settings.top]
+    trials = [*best, *_default_trial(run.history, say)]
+    trainings = _trainings(trials, settings.seeds, settings.split, run)
+    metric = run.spec.objectives[0].metric
     try:
-        _train_all(trainings, spec, run_dir, where, interruption, observers, say)
+        _train_all(trainings, run, where, interruption, observers, say)
     except Interrupted:
         say("interrupted; everything is saved, and the next call goes on")
         raise
     except SearchHalted as halted:
         halt = halted.halted
         raise WorkError(f"{halt.what}; {halt.fix}; the next call repeats only what is not done") from None
-    write_confirmed([training.row(metric) for training in trainings], len(best), run_dir)
-    write_outcome(history, spec, run_dir)
-    confirmation = read_confirmation(run_dir, history)
+    write_confirmed([training.row(metric) for training in trainings], len(best), run.dir)
+    write_outcome(run)
+    confirmation = read_confirmation(run.dir, run.history)
     if confirmation is None:
         diverged = [training for training in trainings if training.has_diverged]
         why = (f"{training.name}: {training.divergence.read_text(encoding='utf-8')}" for training in diverged)
         raise WorkError("every config diverged: " + "; ".join(why))
-    for line in _summary(confirmation, metric, history):
+    for line in _summary(confirmation, metric, run.history):
         say(line)
     return confirmation
 
@@ -148,22 +146,22 @@ def _check_counts(counts: Mapping[str, int]) -> None:
         raise InputError(faults)
 
 
-def _candidates(spec: SearchSpec, run_dir: RunDir, history: History) -> list[TrialHistory]:
+def _candidates(run: Run) -> list[TrialHistory]:
     """Return the trials that can be confirmed, the most promising first.
 
     The best trial of the search comes first. The others are ordered by the expected scores of their configs, so that
     lucky scores do not displace a better config. Trials without an expected score follow in the order of the search.
     """
-    running = [trial.number for trial in history.trials if trial.status == "running"]
+    running = [trial.number for trial in run.history.trials if trial.status == "running"]
     if running:
         what = f"the search has not finished: trial {running[0]} is still to end"
         raise InputError(
-            [Fault(str(run_dir.root), what, f"run `raysearch resume {shlex.quote(str(run_dir.root))}` first")]
+            [Fault(str(run.dir.root), what, f"run `raysearch resume {shlex.quote(str(run.dir.root))}` first")]
         )
-    ranked = history.ranked()
+    ranked = run.history.ranked()
     if not ranked:
-        raise InputError([Fault(str(run_dir.root), "no trial has a score that could be confirmed", "search again")])
-    expected = [expectation.trial for expectation in expectations(spec, history)]
+        raise InputError([Fault(str(run.dir.root), "no trial has a score that could be confirmed", "search again")])
+    expected = [expectation.trial for expectation in expectations(run.spec, run.history)]
     return list({trial.number: trial for trial in [ranked[0], *expected, *ranked]}.values())
 
 
@@ -176,20 +174,20 @@ def _default_trial(history: History, say: Say) -> list[TrialHistory]:
     return [] if default is None else [default]
 
 
-def _trainings(
-    trials: Sequence[TrialHistory], num_seeds: int, split: Split, spec: SearchSpec, run_dir: RunDir
-) -> list[Training]:
+def _trainings(trials: Sequence[TrialHistory], num_seeds: int, split: Split, run: Run) -> list[Training]:
     """Return the trainings seed by seed; all configs use the same seeds, which follow the seed of the search."""
     trainings = []
-    own = seed_of(spec.trainable.config_model, spec.config)
+    own = seed_of(run.spec.trainable.config_model, run.spec.config)
     assert own is not None, "nothing keeps the search from being confirmed"
     searched = int(own.value or 0)
     for seed in range(searched + 1, searched + 1 + num_seeds):
         for trial in trials:
             values = {} if trial.is_default else trial.values
-            config = spec.trial_config({**values, own.path: seed})
-            folder = run_dir.confirm_training(trial.number, seed)
-            training = Training(trial.number, seed, spec.trainable, config, _budget(spec, config), folder, split)
+            config = run.spec.trial_config({**values, own.path: seed})
+            folder = run.dir.confirm_training(trial.number, seed)
+            training = Training(
+                trial.number, seed, run.spec.trainable, config, _budget(run.spec, config), folder, split
+            )
             trainings.append(training)
     return trainings
 
@@ -212,25 +210,24 @@ def _budget(spec: SearchSpec, config: dict[str, Any]) -> int:
 class _Trainer:
     """A runner of trainings and scorings on the executors of one place."""
 
-    spec: SearchSpec
-    run_dir: RunDir
+    run: Run
     place: Place
     interruption: Interruption
     observers: Observers
 
     def train(self, given: Given, trainable: Any) -> None:
         """Run trainings, or their scorings, until all have ended or failed."""
-        spec, observers = given.spec, self.observers
-        context = replace(TrialContext.of(self.spec, share=self.place.share), trainable=trainable)
-        search = Search(spec, given, given.next_candidate)
+        observers = self.observers
+        context = replace(TrialContext.of(self.run.spec, share=self.place.share), trainable=trainable)
+        search = Search(given.spec, given, given.next_candidate)
 
         def watch(changed: Sequence[TrialHistory]) -> None:
             observers.update_confirmation(changed)
             self.interruption.check()
 
-        observers.begin_confirmation(spec, search.history, self.run_dir)
+        observers.begin_confirmation(Run(self.run.dir, given.spec, search.history))
         try:
-            executor = self.place.executor(context, self.run_dir.tune, self.interruption.raised)
+            executor = self.place.executor(context, self.run.dir.tune, self.interruption.raised)
             executor.run(SearchLoop(search, given.assignment, watch))
         finally:
             observers.update_confirmation(search.take_changed())
@@ -239,8 +236,7 @@ class _Trainer:
 
 def _train_all(
     trainings: Sequence[Training],
-    spec: SearchSpec,
-    run_dir: RunDir,
+    run: Run,
     where: Where,
     interruption: Interruption,
     observers: Observers,
@@ -259,15 +255,15 @@ def _train_all(
     say(f"trainings: {len(trainings)}{done}")
     failed: dict[str, str] = {}
     if pending:
-        with where.open(spec.resources) as place, logging_to(run_dir.log):
-            trainer = _Trainer(spec, run_dir, place, interruption, observers)
+        with where.open(run.spec.resources) as place, logging_to(run.dir.log):
+            trainer = _Trainer(run, place, interruption, observers)
             if new := [training for training in pending if not training.is_trained]:
-                given: Given = GivenTrainings(new, spec, say)
-                trainer.train(given, spec.trainable.target)
+                given: Given = GivenTrainings(new, run.spec, say)
+                trainer.train(given, run.spec.trainable.target)
                 failed |= given.failed
             if unscored := [training for training in pending if training.is_trained and not training.is_done]:
-                given = GivenScorings(unscored, spec, say)
-                trainer.train(given, scoring(spec.trainable))
+                given = GivenScorings(unscored, run.spec, say)
+                trainer.train(given, scoring(run.spec.trainable))
                 failed |= given.failed
     if failed:
         raise WorkError("; ".join(failed.values()) + "; the next call repeats only what is not done")

@@ -30,6 +30,7 @@ from raysearch.runs.outcome import SearchResult, search_result, write_outcome
 from raysearch.search.beginnings import may_share_beginning
 from raysearch.search.environment import fault_of_error
 from raysearch.search.loop import SearchHalted, SearchLoop
+from raysearch.search.run import Run
 from raysearch.search.search import Proposal, Search
 from raysearch.search.work import Assignment
 from raysearch.space.parsing import load_space
@@ -120,10 +121,11 @@ def _search(
     search: Search, run_dir: RunDir, place: Place | None, where: Where, *, say: Say, show: Observer | None
 ) -> SearchResult:
     """Run the rest of a search, and write its results."""
+    run = Run(run_dir, search.spec, search.history)
     try:
         with Interruption() as interruption:
             _tidy(search, run_dir)
-            with _observed(search, run_dir, show or Lines(say), say) as observers:
+            with _observed(search, run, show or Lines(say), say) as observers:
                 if place is not None:
                     with logging_to(run_dir.log):
                         say(f"run folder: {run_dir.root}")
@@ -136,10 +138,10 @@ def _search(
                         f"ended {missing} trials early: no further values were found that are untried, hold every "
                         "constraint and are predicted to fit into memory"
                     )
-                write_outcome(search.history, search.spec, run_dir)
+                write_outcome(run)
                 _tidy(search, run_dir)
-                done = search.finished and _confirm(search, run_dir, where, interruption, observers, say)
-                return search_result(search.history, search.spec, run_dir, None if done else interruption.signal)
+                done = search.finished and _confirm(run, where, interruption, observers, say)
+                return search_result(run, None if done else interruption.signal)
     except SearchHalted as halted:
         halt = halted.halted
     except OSError as error:
@@ -154,11 +156,11 @@ def _search(
 
 
 @contextmanager
-def _observed(search: Search, run_dir: RunDir, show: Observer, say: Say) -> Iterator[Observers]:
+def _observed(search: Search, run: Run, show: Observer, say: Say) -> Iterator[Observers]:
     """Provide all observers, from before the first trial until all results are written."""
-    observers = Observers([show, TensorBoard(), Gauges(), *deliveries(search.spec, run_dir, say)], say)
+    observers = Observers([show, TensorBoard(), Gauges(), *deliveries(run.spec, run.dir, say)], say)
     try:
-        observers.begin(search.spec, search.history, run_dir)
+        observers.begin(run)
         search.take_changed()
         yield observers
     finally:
@@ -223,23 +225,21 @@ class _Watch:
         self._interruption.check()
 
 
-def _confirm(
-    search: Search, run_dir: RunDir, where: Where, interruption: Interruption, observers: Observers, say: Say
-) -> bool:
+def _confirm(run: Run, where: Where, interruption: Interruption, observers: Observers, say: Say) -> bool:
     """Confirm a finished search if its space file says so; return False if that was interrupted."""
-    settings, history = search.spec.search.confirm, search.history
+    settings, history = run.spec.search.confirm, run.history
     if settings is None or history.best_trial() is None:
         return True
     of_default = " and the default config" if any(trial.is_default for trial in history.trials) else ""
     say(f"confirming the best {settings.top}{of_default}, {settings.seeds} new seeds each")
     try:
         interruption.check()
-        confirm_search(history, search.spec, run_dir, settings, where, interruption, observers, say=say)
+        confirm_search(run, settings, where, interruption, observers, say=say)
     except Interrupted:
         return False
     except WorkError as error:
         raise WorkError(
-            f"{error}; the search has finished, go on with `raysearch resume {shlex.quote(str(run_dir.root))}`"
+            f"{error}; the search has finished, go on with `raysearch resume {shlex.quote(str(run.dir.root))}`"
         ) from None
     return True
 

@@ -18,7 +18,7 @@ from raysearch.results.export import write_best, write_pareto_set
 from raysearch.results.predictions import write_predictions
 from raysearch.schedulers import rungs_of
 from raysearch.schedulers.rung_audit import audit_rungs
-from raysearch.space.spec import SearchSpec
+from raysearch.search.run import Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,45 +83,45 @@ class SearchResult:
         return frame
 
 
-def write_outcome(history: History, spec: SearchSpec, run_dir: RunDir) -> None:
+def write_outcome(run: Run) -> None:
     """Write all result files of a run's folder; only the journal and `confirmed.parquet` are read."""
-    write_tables(history, run_dir)
-    write_best(history, spec, run_dir)
-    write_pareto_set(history, spec, run_dir)
-    write_predictions(history, spec, run_dir, read_confirmation(run_dir, history))
-    write_report(history, spec, run_dir)
+    write_tables(run.history, run.dir)
+    write_best(run)
+    write_pareto_set(run)
+    write_predictions(run, read_confirmation(run.dir, run.history))
+    write_report(run)
 
 
-def search_result(history: History, spec: SearchSpec, run_dir: RunDir, interrupted_by: int | None) -> SearchResult:
+def search_result(run: Run, interrupted_by: int | None) -> SearchResult:
     """Return the results as values."""
-    winner = history.best_trial()
-    best = winner.best(history.mode) if winner else None
-    default = next((trial for trial in history.trials if trial.is_default), None)
-    default_best = default.best(history.mode) if default else None
-    audit = audit_rungs(history, rungs_of(spec, history), spec.max_iters)
-    front = pareto_set(history) if history.further else []
-    ended = sum(trial.status != "running" for trial in history.trials)
+    winner = run.history.best_trial()
+    best = winner.best(run.history.mode) if winner else None
+    default = next((trial for trial in run.history.trials if trial.is_default), None)
+    default_best = default.best(run.history.mode) if default else None
+    audit = audit_rungs(run.history, rungs_of(run.spec, run.history), run.spec.max_iters)
+    front = pareto_set(run.history) if run.history.further else []
+    ended = sum(trial.status != "running" for trial in run.history.trials)
     return SearchResult(
-        run_dir=run_dir.root,
-        metric=spec.objectives[0].metric,
+        run_dir=run.dir.root,
+        metric=run.spec.objectives[0].metric,
         best_value=best.value if best else None,
         best_trial=winner.number if winner else None,
-        best_config=run_dir.best_config if winner else None,
-        best_checkpoint=run_dir.best_checkpoint if run_dir.best_checkpoint.is_dir() else None,
+        best_config=run.dir.best_config if winner else None,
+        best_checkpoint=run.dir.best_checkpoint if run.dir.best_checkpoint.is_dir() else None,
         default_value=default_best.value if default_best else None,
-        num_trials=len(history.trials),
-        iterations_shared=history.iterations_shared,
-        finished=interrupted_by is None and ended == len(history.trials),
+        num_trials=len(run.history.trials),
+        iterations_shared=run.history.iterations_shared,
+        finished=interrupted_by is None and ended == len(run.history.trials),
         interrupted_by=interrupted_by,
-        confirmed=read_confirmation(run_dir, history),
+        confirmed=read_confirmation(run.dir, run.history),
         misleading=audit.conclusion if audit.misleads else None,
-        objectives=tuple(objective.metric for objective in spec.objectives) if history.further else (),
+        objectives=tuple(objective.metric for objective in run.spec.objectives) if run.history.further else (),
         pareto_set=tuple(
-            ParetoPoint(trial.number, history.values_of(trial) or (), run_dir.pareto_config(trial.number))
+            ParetoPoint(trial.number, run.history.values_of(trial) or (), run.dir.pareto_config(trial.number))
             for trial in front
         ),
-        mostly_failed=_mostly_failed(history, run_dir),
-        broken=tuple(winner.broken(history.mode)) if winner else (),
+        mostly_failed=_mostly_failed(run.history, run.dir),
+        broken=tuple(winner.broken(run.history.mode)) if winner else (),
         default_lost=f"{default.status}: {default.error}"
         if default is not None and default.status in ("infeasible", "failed")
         else None,

@@ -33,6 +33,7 @@ from raysearch.history.run_dir import RunDir
 from raysearch.observers.dashboard import DashboardServer
 from raysearch.runs import confirm, driver
 from raysearch.runs.outcome import SearchResult, search_result
+from raysearch.search.run import Run
 from raysearch.space.parsing import load_space
 from raysearch.space.settings import KEYS
 from raysearch.space.spec import SearchSpec
@@ -281,7 +282,7 @@ class Folder:
 
     def _found(self) -> SearchResult:
         run_dir = RunDir.open(self.run)
-        return search_result(read_history(run_dir.journal), load_space(run_dir.space), run_dir, None)
+        return search_result(Run(run_dir, load_space(run_dir.space), read_history(run_dir.journal)), None)
 
     def _attempt(self, place: str, action: Callable[[], Any]) -> None:
         """Run an action and record a failure: an exit code other than 0, or an exception."""

@@ -11,6 +11,7 @@ from ray import tune
 import raysearch
 from raysearch.history.run_dir import RunDir
 from raysearch.runs.outcome import search_result, write_outcome
+from raysearch.search.run import Run
 from tests.raysearch.report.histories import history_of, trial
 from tests.raysearch.toy import toy_spec
 
@@ -20,8 +21,8 @@ QUADRATIC = Path(raysearch.__file__).parents[1] / "search_spaces" / "quadratic_t
 def test_the_tables_of_a_run_are_frames(tmp_path: Path) -> None:
     spec = toy_spec(tmp_path)
     history = history_of(*(trial({"x": 0.5}, {2: 0.1 * n, 4: 0.2 * n}) for n in range(3)))
-    write_outcome(history, spec, RunDir(tmp_path))
-    result = search_result(history, spec, RunDir(tmp_path), None)
+    write_outcome(Run(RunDir(tmp_path), spec, history))
+    result = search_result(Run(RunDir(tmp_path), spec, history), None)
     assert list(result.trials.nlargest(1, "value")["trial"]) == [2]
     by_iteration = result.results.pivot(index="iteration", columns="trial", values="value")
     assert list(by_iteration.loc[2]) == pytest.approx([0.0, 0.1, 0.2])

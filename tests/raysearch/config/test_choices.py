@@ -19,6 +19,7 @@ from raysearch.history.history import History, read_history
 from raysearch.history.journal import Journal
 from raysearch.history.run_dir import RunDir
 from raysearch.runs.outcome import write_outcome
+from raysearch.search.run import Run
 from raysearch.search.search import Search
 from raysearch.space.parsing import parse_space
 from raysearch.space.schema import space_schema
@@ -110,7 +111,7 @@ def test_the_tables_hold_json_text_and_start_another_search(tmp_path: Path) -> N
     spec = spec_of(tmp_path)
     run_dir = RunDir(tmp_path)
     history = search(spec, run_dir.journal)
-    write_outcome(history, spec, run_dir)
+    write_outcome(Run(run_dir, spec, history))
     table = pq.read_table(run_dir.trials_table)
     assert table["size"].to_pylist() == [json.dumps(trial.values["size"]) for trial in history.trials]
     assert table["scales"][0].as_py() is None

@@ -14,6 +14,7 @@ from raysearch.history.run_dir import RunDir
 from raysearch.history.tables import write_tables
 from raysearch.results.confirmation import read_confirmation
 from raysearch.runs.outcome import write_outcome
+from raysearch.search.run import Run
 from raysearch.search.search import Search
 from raysearch.space.parsing import load_space
 from trainables.dotted_paths import leaves
@@ -52,7 +53,7 @@ def test_the_search_stands_where_it_ended(run_dir: RunDir) -> None:
 def test_the_outcome_is_written_again(run_dir: RunDir) -> None:
     best = json.loads(run_dir.best_config.read_text(encoding="utf-8"))
     history = read_history(run_dir.journal)
-    write_outcome(history, load_space(run_dir.space), run_dir)
+    write_outcome(Run(run_dir, load_space(run_dir.space), history))
     again = json.loads(run_dir.best_config.read_text(encoding="utf-8"))
     for block in (best["raysearch"], again["raysearch"]):
         block.pop("space_sha256")  # the folder has moved, and the space file contains it

@@ -6,6 +6,7 @@ import pytest
 
 from raysearch.history.run_dir import RunDir
 from raysearch.observers.gauges import Gauges
+from raysearch.search.run import Run
 from tests.raysearch.observers.test_progress import by_hand
 
 
@@ -26,7 +27,7 @@ def test_a_search_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     spec, history = by_hand(tmp_path)
     history.trials[2].peak_memory_bytes = 7
     gauges = Gauges()
-    gauges.begin(spec, history, RunDir(tmp_path))
+    gauges.begin(Run(RunDir(tmp_path), spec, history))
     gauges.update([])
     assert found == {
         ("trial_objective", "2"): 0.7,

@@ -65,6 +65,7 @@ from raysearch.history.journal import Journal
 from raysearch.search.estimate import Interval
 from raysearch.observers.live_view import Screen
 from raysearch.history.run_dir import RunDir
+from raysearch.search.run import Run
 from raysearch.search.search import Search
 from tests.raysearch.toy import run_trial, toy_spec
 
@@ -75,7 +76,7 @@ screen = Screen()
 with Journal(run_dir.journal) as journal:
     search = Search(spec, journal)
     try:
-        screen.begin(spec, search.history, run_dir)
+        screen.begin(Run(run_dir, spec, search.history))
         while (proposal := search.propose()) is not None:
             run_trial(search, proposal)
             screen.update(search.take_changed())

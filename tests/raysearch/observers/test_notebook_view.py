@@ -7,6 +7,7 @@ import pytest
 
 from raysearch.history.run_dir import RunDir
 from raysearch.observers.notebook_view import NotebookView, is_notebook
+from raysearch.search.run import Run
 from tests.raysearch.observers.test_progress import by_hand
 
 
@@ -24,7 +25,7 @@ def test_one_output_of_the_cell_is_kept_up_to_date(
         monkeypatch.setattr(f"IPython.display.{kind}", record)
     spec, history = by_hand(tmp_path)
     view = NotebookView()
-    view.begin(spec, history, RunDir(tmp_path))
+    view.begin(Run(RunDir(tmp_path), spec, history))
     view.say("a line")
     view.rest()
     assert [kind for kind, _, _ in shown] == ["display", "update_display"]

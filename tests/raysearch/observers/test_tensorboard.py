@@ -14,6 +14,7 @@ from raysearch.history.journal import Journal
 from raysearch.history.run_dir import RunDir
 from raysearch.observers.scalars import ReportScalars
 from raysearch.observers.tensorboard import TensorBoard
+from raysearch.search.run import Run
 from raysearch.search.search import Search
 from raysearch.space.parsing import parse_space
 from raysearch.space.spec import SearchSpec
@@ -61,7 +62,7 @@ def search_on(run_dir: RunDir, spec: SearchSpec, num_reports: int = 1000) -> Sea
     with Journal(run_dir.journal) as journal:
         search = Search(spec, journal)
         board = TensorBoard()
-        board.begin(spec, search.history, run_dir)
+        board.begin(Run(run_dir, spec, search.history))
         search.take_changed()
         made: list[None] = []
 
@@ -118,7 +119,7 @@ def test_a_worker_that_begins_again_replaces_its_points(tmp_path: Path) -> None:
     spec = toy_spec(tmp_path)
     history = history_of(trial({"x": 0.5}, [0.1, 0.2, 0.3], "running", metrics={"loss": 1.0, "cost": 2.0}))
     board = TensorBoard()
-    board.begin(spec, history, run_dir)
+    board.begin(Run(run_dir, spec, history))
     (one,) = history.trials
     one.reports[1] = Report(1, 0.15, {"loss": 0.5, "cost": 2.0}, None, 1.0, False)
     board.update([one])

@@ -23,6 +23,7 @@ from raysearch.observers.mlflow_tracker import MlflowTracker
 from raysearch.observers.tracker import Arrived, Point, Tracker
 from raysearch.observers.tracking import Delivery
 from raysearch.observers.wandb_tracker import WandbTracker
+from raysearch.search.run import Run
 from raysearch.search.search import Search
 from raysearch.space.spec import SearchSpec
 from tests.raysearch.toy import run_trial, toy_spec
@@ -41,7 +42,7 @@ def search_on(
     with Journal(run_dir.journal) as journal:
         search = Search(spec, journal)
         delivery = Delivery(tracker, say)
-        delivery.begin(spec, search.history, run_dir)
+        delivery.begin(Run(run_dir, spec, search.history))
         search.take_changed()
         made: list[None] = []
 

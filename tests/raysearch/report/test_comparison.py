@@ -10,8 +10,8 @@ from raysearch.history.history import read_history
 from raysearch.history.journal import Journal, read_facts
 from raysearch.history.run_dir import RunDir
 from raysearch.report.comparison import (
+    ComparedRun,
     Progress,
-    Run,
     comparable_info,
     comparable_parts,
     config_parts,
@@ -51,12 +51,12 @@ def test_progress_counts_what_was_trained_and_only_what_may_win(tmp_path: Path) 
     assert found == [Progress(10, 0.25, 0.3), Progress(35, 1.0, 0.4), Progress(45, 1.25, 0.4)]
 
 
-def _run(label: str, folder: Path, **sections: Any) -> Run:
+def _run(label: str, folder: Path, **sections: Any) -> ComparedRun:
     spec = toy_spec(folder, **sections)
     history = history_of(
         trial({"x": 0.9, "n": 3, "kind": "a"}, [0.2], is_default=True), trial({"x": 0.25, "n": 3, "kind": "a"}, [0.5])
     )
-    return Run(label, spec, history, (Progress(16, 0.5, 0.5),))
+    return ComparedRun(label, spec, history, (Progress(16, 0.5, 0.5),))
 
 
 def test_searches_that_can_be_compared(tmp_path: Path) -> None:
@@ -93,11 +93,11 @@ def test_another_metric_or_budget_is_said_plainly(tmp_path: Path) -> None:
 
 
 def test_another_dataset_is_said_plainly(tmp_path: Path) -> None:
-    def run(size: list[int]) -> Run:
+    def run(size: list[int]) -> ComparedRun:
         config = {"data": {"drawn": {"size": size}}}
         space = {"optim.lr": {"type": "float", "low": 0.001, "high": 0.1}}
         document = {"name": "d", "config": config, "space": space, "objective": {"metric": "miou", "mode": "max"}}
-        return Run(str(size), parse_space(document, tmp_path, "d.yaml"), history_of(), ())
+        return ComparedRun(str(size), parse_space(document, tmp_path, "d.yaml"), history_of(), ())
 
     runs = [run([32, 48]), run([64, 64])]
     assert comparable_info(runs).obstacles == ("data.drawn.size is [32, 48], [64, 64]",)

@@ -16,6 +16,7 @@ from raysearch.report.bundle import TRACES
 from raysearch.report.page import PANELS, render_page, search_view
 from raysearch.report.parts import Code, Fact, Facts, Legend, Picture, Pictures, Plot, Table, Text, new_figure
 from raysearch.report.view import SearchView
+from raysearch.search.run import Run
 from raysearch.search.search import Search
 from raysearch.space.spec import SearchSpec
 from tests.raysearch.ours import OURS
@@ -95,7 +96,7 @@ def test_the_summary_tells_the_iterations_that_were_shared() -> None:
 def test_a_finished_search_has_every_panel_in_order(run: tuple[SearchSpec, RunDir]) -> None:
     spec, run_dir = run
     run_search(spec, run_dir.journal)
-    path = write_report(read_history(run_dir.journal), spec, run_dir)
+    path = write_report(Run(run_dir, spec, read_history(run_dir.journal)))
     assert path == run_dir.root / "report.html"
     html = path.read_text(encoding="utf-8")
     page = _Page(html)
@@ -122,7 +123,7 @@ def test_a_finished_search_has_every_panel_in_order(run: tuple[SearchSpec, RunDi
 def test_the_page_asks_the_network_for_nothing(run: tuple[SearchSpec, RunDir]) -> None:
     spec, run_dir = run
     run_search(spec, run_dir.journal)
-    html = write_report(read_history(run_dir.journal), spec, run_dir).read_text(encoding="utf-8")
+    html = write_report(Run(run_dir, spec, read_history(run_dir.journal))).read_text(encoding="utf-8")
     page = _Page(html)
     assert not [(tag, a) for tag, a in page.elements if {"src", "srcset", "data", "action"} & set(a)]
     assert all(str(a["href"]).startswith("#") for _, a in page.elements if "href" in a)
@@ -140,7 +141,7 @@ def test_the_page_asks_the_network_for_nothing(run: tuple[SearchSpec, RunDir]) -
 def test_the_same_journal_gives_the_same_page(run: tuple[SearchSpec, RunDir]) -> None:
     spec, run_dir = run
     run_search(spec, run_dir.journal)
-    pages = [write_report(read_history(run_dir.journal), spec, run_dir).read_bytes() for _ in range(2)]
+    pages = [write_report(Run(run_dir, spec, read_history(run_dir.journal))).read_bytes() for _ in range(2)]
     assert pages[0] == pages[1]
 
 
@@ -151,12 +152,12 @@ def test_a_search_that_is_still_running_has_a_page(run: tuple[SearchSpec, RunDir
         first, second = search.propose(), search.propose()
         assert first is not None
         assert second is not None
-        page = _Page(write_report(read_history(run_dir.journal), spec, run_dir).read_text(encoding="utf-8"))
+        page = _Page(write_report(Run(run_dir, spec, read_history(run_dir.journal))).read_text(encoding="utf-8"))
         assert page.headings == TITLES
         assert page.figures == "{}"
         assert "2 of 24 trials · 2 running" in page.text
         run_trial(search, first)
-        page = _Page(write_report(read_history(run_dir.journal), spec, run_dir).read_text(encoding="utf-8"))
+        page = _Page(write_report(Run(run_dir, spec, read_history(run_dir.journal))).read_text(encoding="utf-8"))
         assert "2 of 24 trials · 1 completed · 1 running" in page.text
         assert "best score" in page.text
 
@@ -164,7 +165,7 @@ def test_a_search_that_is_still_running_has_a_page(run: tuple[SearchSpec, RunDir
 def test_an_empty_journal_has_a_page(run: tuple[SearchSpec, RunDir]) -> None:
     spec, run_dir = run
     run_dir.journal.touch()
-    page = _Page(write_report(read_history(run_dir.journal), spec, run_dir).read_text(encoding="utf-8"))
+    page = _Page(write_report(Run(run_dir, spec, read_history(run_dir.journal))).read_text(encoding="utf-8"))
     assert page.headings == TITLES
     assert "function" not in page.figures
 
@@ -172,7 +173,7 @@ def test_an_empty_journal_has_a_page(run: tuple[SearchSpec, RunDir]) -> None:
 def test_rungs_come_from_the_space_file(run: tuple[SearchSpec, RunDir], tmp_path: Path) -> None:
     spec, run_dir = run
     history = run_search(spec, run_dir.journal)
-    view = search_view(history, spec, run_dir)
+    view = search_view(Run(run_dir, spec, history))
     assert (view.rungs, view.max_iters, view.metric) == ((2, 4), 8, "score")
     assert view.best is not None
     winner = history.best_trial()
@@ -181,15 +182,15 @@ def test_rungs_come_from_the_space_file(run: tuple[SearchSpec, RunDir], tmp_path
     assert best is not None
     assert view.best["raysearch"]["value"] == best.value
     unstopped = toy_spec(tmp_path, scheduler={"name": "none", "max_iters": 8})
-    assert search_view(history, unstopped, run_dir).rungs == ()
+    assert search_view(Run(run_dir, unstopped, history)).rungs == ()
 
 
 def test_evaluate_is_offered_for_trainables_that_can_score(run: tuple[SearchSpec, RunDir], tmp_path: Path) -> None:
     toy, run_dir = run
-    assert search_view(History(), toy, run_dir).commands == (f"python -m raysearch train {run_dir.best_config}",)
+    assert search_view(Run(run_dir, toy, History())).commands == (f"python -m raysearch train {run_dir.best_config}",)
     known = replace(toy, trainable=OURS, config={})
     spaced = RunDir(tmp_path / "a run")
-    train, evaluate = search_view(History(), known, spaced).commands
+    train, evaluate = search_view(Run(spaced, known, History())).commands
     assert train == f"python -m raysearch train '{spaced.best_config}'"
     assert evaluate.endswith(f"--checkpoint '{spaced.best_checkpoint}'")
 
@@ -247,5 +248,5 @@ def test_a_torn_last_line_is_no_fault(run: tuple[SearchSpec, RunDir]) -> None:
         journal.append([*lines_of(Begun("toy", "max", 24)), *lines_of(Started({}, {}, {"x": 0.5}, is_default=True))])
     with run_dir.journal.open("a") as file:
         file.write('{"op_code":7,"trial')
-    page = _Page(write_report(read_history(run_dir.journal), spec, run_dir).read_text(encoding="utf-8"))
+    page = _Page(write_report(Run(run_dir, spec, read_history(run_dir.journal))).read_text(encoding="utf-8"))
     assert "1 of 24 trials" in page.text

@@ -19,6 +19,7 @@ from raysearch.report.pareto_set import pareto_set_info, pareto_set_parts
 from raysearch.report.parts import Table, Text
 from raysearch.report.view import SearchView
 from raysearch.runs.outcome import SearchResult, search_result, write_outcome
+from raysearch.search.run import Run
 from raysearch.search.search import Search
 from raysearch.space.spec import SearchSpec
 from tests.raysearch.report.histories import history_of, trial
@@ -34,7 +35,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     run_dir = RunDir.create("toy", folder / "run")
     run_dir.space.write_text(spec.to_yaml(), encoding="utf-8")
     history = run_search(spec, run_dir.journal)
-    write_outcome(history, spec, run_dir)
+    write_outcome(Run(run_dir, spec, history))
     return spec, run_dir, history
 
 
@@ -84,11 +85,11 @@ def test_one_objective_leaves_no_set_behind(tmp_path: Path) -> None:
     spec = toy_spec(tmp_path, search={"algorithm": "random", "trials": 3, "seed": 3})
     run_dir = RunDir.create("toy", tmp_path / "run")
     history = run_search(spec, run_dir.journal)
-    write_outcome(history, spec, run_dir)
+    write_outcome(Run(run_dir, spec, history))
     assert not run_dir.pareto.exists()
     assert not run_dir.pareto_table.exists()
     assert "Pareto set" not in run_dir.report.read_text()
-    result = search_result(history, spec, run_dir, None)
+    result = search_result(Run(run_dir, spec, history), None)
     assert (result.objectives, result.pareto_set) == ((), ())
 
 
@@ -101,9 +102,9 @@ def test_a_trial_that_is_beaten_later_loses_its_config(tmp_path: Path) -> None:
         while (proposal := search.propose()) is not None:
             run_trial(search, proposal)
             if proposal.number % 5 == 0:
-                write_outcome(search.history, spec, run_dir)
+                write_outcome(Run(run_dir, spec, search.history))
                 seen |= set(run_dir.pareto.iterdir())
-        write_outcome(search.history, spec, run_dir)
+        write_outcome(Run(run_dir, spec, search.history))
         left = {run_dir.pareto_config(one.number) for one in pareto_set(search.history)}
     assert set(run_dir.pareto.iterdir()) == left
     assert seen - left
@@ -111,7 +112,7 @@ def test_a_trial_that_is_beaten_later_loses_its_config(tmp_path: Path) -> None:
 
 def test_the_result_names_the_set(outcome: Outcome) -> None:
     spec, run_dir, history = outcome
-    result: SearchResult = search_result(history, spec, run_dir, None)
+    result: SearchResult = search_result(Run(run_dir, spec, history), None)
     assert result.objectives == ("score", "cost")
     assert [point.trial for point in result.pareto_set] == [one.number for one in pareto_set(history)]
     assert all(point.config.is_file() for point in result.pareto_set)
@@ -120,7 +121,7 @@ def test_the_result_names_the_set(outcome: Outcome) -> None:
 def test_the_panel_tells_the_set_from_the_rest(outcome: Outcome) -> None:
     spec, run_dir, history = outcome
     assert "<h2>Pareto set</h2>" in run_dir.report.read_text()
-    info = pareto_set_info(search_view(history, spec, run_dir))
+    info = pareto_set_info(search_view(Run(run_dir, spec, history)))
     assert info.metrics == ("score", "cost")
     assert [point.number for point in info.front] == [one.number for one in pareto_set(history)]
     reported = {one.number for one in history.trials if one.reports}

@@ -14,6 +14,7 @@ from raysearch.report.predictions import predictions_info, predictions_parts
 from raysearch.report.view import SearchView
 from raysearch.results.predictions import read_predictions, write_predictions
 from raysearch.runs.outcome import write_outcome
+from raysearch.search.run import Run
 from raysearch.space.parsing import parse_space
 from raysearch.space.spec import SearchSpec
 from tests.raysearch.ours import score
@@ -46,7 +47,7 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> Search:
         trainer.train_to(6)
         trainer.save(run_dir.trial(one.number) / "checkpoint-6")
         one.reports[6] = type(one.reports[6])(**{**one.reports[6].__dict__, "checkpoint": "checkpoint-6"})
-    write_outcome(history, spec, run_dir)
+    write_outcome(Run(run_dir, spec, history))
     return history, spec, run_dir
 
 
@@ -106,11 +107,11 @@ def test_predictions_are_made_once_and_anew_for_another_winner(search: Search) -
     history, spec, run_dir = search
     index = run_dir.predictions / "index.json"
     before = index.stat().st_mtime_ns
-    write_predictions(history, spec, run_dir)
+    write_predictions(Run(run_dir, spec, history))
     assert index.stat().st_mtime_ns == before
     text = index.read_text()
     index.write_text(text.replace('"made_of"', '"made_of": {"winner": [7, 6]}, "made_before"'))
-    write_predictions(history, spec, run_dir)
+    write_predictions(Run(run_dir, spec, history))
     assert index.read_text() == text
 
 
@@ -121,7 +122,7 @@ def test_why_there_are_no_predictions_is_on_the_page(search: Search, tmp_path: P
     other = RunDir(tmp_path)
     (run_dir.best_checkpoint).rename(other.best_checkpoint)
     try:
-        write_predictions(history, moved, other)
+        write_predictions(Run(other, moved, history))
     finally:
         other.best_checkpoint.rename(run_dir.best_checkpoint)
     assert "gone" in json.loads((other.predictions / "index.json").read_text())["problem"]
@@ -135,6 +136,6 @@ def test_why_there_are_no_predictions_is_on_the_page(search: Search, tmp_path: P
 def test_a_search_that_runs_is_not_predicted(search: Search, tmp_path: Path) -> None:
     history, spec, _ = search
     running = history_of(*history.trials, trial({"optim.lr": 0.02}, [], "running"))
-    write_predictions(running, spec, RunDir(tmp_path))
+    write_predictions(Run(RunDir(tmp_path), spec, running))
     assert not RunDir(tmp_path).predictions.exists()
     assert predictions_parts(predictions_info(SearchView(running, "miou"))) == []

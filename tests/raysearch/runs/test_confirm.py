@@ -28,6 +28,7 @@ from raysearch.results.export import best_config_text
 from raysearch.runs import driver
 from raysearch.runs.confirm import confirm
 from raysearch.runs.outcome import write_outcome
+from raysearch.search.run import Run
 from raysearch.search.search import Search
 from raysearch.search.simulated import Leg, SimulatedExecutor
 from raysearch.search.work import Assignment
@@ -99,7 +100,7 @@ def run_trials(
                         done=iteration == 4,
                     ),
                 )
-        write_outcome(search.history, spec, run_dir)
+        write_outcome(Run(run_dir, spec, search.history))
 
 
 def block_of(run_dir: RunDir) -> dict[str, Any]:
@@ -226,7 +227,7 @@ class TestConfirmed:
         written, page = run_dir.best_config.read_text(), run_dir.report.read_text()
         assert "confirmed" in block_of(run_dir)
         run_dir.best_config.unlink()
-        write_outcome(read_history(run_dir.journal), load_space(run_dir.space), run_dir)
+        write_outcome(Run(run_dir, load_space(run_dir.space), read_history(run_dir.journal)))
         assert run_dir.best_config.read_text() == best_config_text(run_dir) == written
         assert run_dir.report.read_text() == page
         assert "confirmed miou" in page

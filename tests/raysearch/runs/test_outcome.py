@@ -5,6 +5,7 @@ import pytest
 from raysearch.commands import search_commands
 from raysearch.history.run_dir import RunDir
 from raysearch.runs.outcome import search_result
+from raysearch.search.run import Run
 from tests.raysearch.report.histories import history_of, trial
 from tests.raysearch.toy import toy_spec
 
@@ -16,9 +17,9 @@ def test_a_search_whose_early_scores_mislead_says_so_in_a_line(
 ) -> None:
     spec = toy_spec(tmp_path)
     good = history_of(*(trial(X, {2: 0.1 * n, 4: 0.1 * n, 8: 0.2 * n}) for n in range(9)))
-    assert search_result(good, spec, RunDir(tmp_path), None).misleading is None
+    assert search_result(Run(RunDir(tmp_path), spec, good), None).misleading is None
     bad = history_of(*(trial(X, {2: 0.1 * n, 4: -0.1 * n, 8: 0.2 * n}) for n in range(9)))
-    result = search_result(bad, spec, RunDir(tmp_path), None)
+    result = search_result(Run(RunDir(tmp_path), spec, bad), None)
     assert result.misleading is not None
     assert result.misleading.startswith("Early scores mislead at rung 4: ")
     search_commands._finish(result)
@@ -31,7 +32,7 @@ def test_a_default_config_beyond_the_memory_limit_is_said_at_the_end(
     spec = toy_spec(tmp_path)
     error = "it took 1.390 GB of memory, and resources.memory_gb allows 1.000 GB"
     default = trial(X, {2: 0.9}, "infeasible", error=error, is_default=True)
-    result = search_result(history_of(default, trial(X, {2: 0.1})), spec, RunDir(tmp_path), None)
+    result = search_result(Run(RunDir(tmp_path), spec, history_of(default, trial(X, {2: 0.1}))), None)
     assert (result.best_trial, result.best_value) == (1, 0.1)
     assert result.default_lost == f"infeasible: {error}"
     search_commands._finish(result)

@@ -14,6 +14,7 @@ from raysearch.history.run_dir import RunDir
 from raysearch.results.export import best_config_text, best_in_dialect
 from raysearch.runs import driver
 from raysearch.runs.outcome import search_result
+from raysearch.search.run import Run
 from raysearch.search.search import Search
 from raysearch.space.parsing import parse_space
 from raysearch.space.spec import SearchSpec
@@ -133,7 +134,7 @@ def test_a_full_disk_at_the_end_is_told_with_the_way_on(tmp_path: Path, monkeypa
 )
 def test_a_search_that_mostly_failed_says_so(tmp_path: Path, endings: list[str | None], message: str | None) -> None:
     run_dir, spec = begun(tmp_path, endings)
-    told = search_result(read_history(run_dir.journal), spec, run_dir, None).mostly_failed
+    told = search_result(Run(run_dir, spec, read_history(run_dir.journal)), None).mostly_failed
     if message is None:
         assert told is None
         return
@@ -147,7 +148,7 @@ def test_a_search_that_mostly_failed_says_so(tmp_path: Path, endings: list[str |
             assert proposal is not None
             report: dict[str, Any] = {"value": 0.5, "metrics": {}, "checkpoint": None, "seconds": 1.0, "done": True}
             search.take(proposal.number, Report(iteration=4, **report))
-    assert search_result(read_history(run_dir.journal), spec, run_dir, None).mostly_failed is None
+    assert search_result(Run(run_dir, spec, read_history(run_dir.journal)), None).mostly_failed is None
 
 
 def test_export_of_a_search_in_which_everything_failed_does_not_say_wait(tmp_path: Path) -> None:
