@@ -96,11 +96,11 @@ print("the end")
 """
 
 
-def on_a_terminal(tmp_path: Path, ends: str) -> str:
+def on_a_terminal(tmp_path: Path, ends: str, script: str = SEARCH) -> str:
     """Return everything that a search without Ray sends to a terminal of 80 columns."""
     leader, follower = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
-    command = [sys.executable, "-c", SEARCH, str(tmp_path), ends]
+    command = [sys.executable, "-c", script, str(tmp_path), ends]
     process = subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, env=environment)
     os.close(follower)
     sent = b""
@@ -129,6 +129,18 @@ def test_a_terminal_shows_our_lines_alone_and_the_log_has_the_rest(tmp_path: Pat
     log = (tmp_path / "run" / "raysearch.log").read_text()
     for noise in ("printed", "on stderr", "from C", "of a child"):
         assert log.count(f"NOISE {noise}\n") == 24
+
+
+def test_a_confirmation_has_the_block_and_no_lines_of_ended_trials(tmp_path: Path) -> None:
+    script = SEARCH
+    for told in ("begin", "update", "rest"):
+        assert script.count(f"screen.{told}(") == 1
+        script = script.replace(f"screen.{told}(", f"screen.{told}_confirmation(")
+    sent = on_a_terminal(tmp_path, "well", script)
+    assert "NOISE" not in sent
+    assert " of 24 trials" in sent, "the block"
+    assert re.findall(r"trial +(\d+) (?:completed|stopped|infeasible) ", sent) == []
+    assert sent.splitlines()[-1] == "the end"
 
 
 def test_an_error_or_a_kill_leaves_the_terminal_usable(tmp_path: Path) -> None:
