@@ -1,5 +1,6 @@
 import base64
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from tests.raysearch.report.histories import history_of, trial
 from tests.trainables.tiny import tiny
 from trainables.config import Config
 from trainables.pictures import IGNORED_COLOR
+from trainables.protocol import PredictionPanel
 from trainables.trainer import Trainer
 
 Search = tuple[History, SearchSpec, RunDir]
@@ -139,3 +141,29 @@ def test_a_search_that_runs_is_not_predicted(search: Search, tmp_path: Path) -> 
     write_predictions(Run(RunDir(tmp_path), spec, running))
     assert not RunDir(tmp_path).predictions.exists()
     assert predictions_parts(predictions_info(SearchView(running, "miou"))) == []
+
+
+def test_an_error_of_the_trainable_costs_the_pictures_alone(
+    search: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history, spec, run_dir = search
+
+    def fail(*_: object) -> PredictionPanel:
+        raise KeyError("weights")
+
+    monkeypatch.setattr(spec.trainable.target, "predict_pictures", fail)
+    other = RunDir(tmp_path)
+    shutil.copytree(run_dir.best_checkpoint, other.best_checkpoint)
+    write_predictions(history, spec, other)
+    assert json.loads((other.predictions / "index.json").read_text())["problem"] == "KeyError('weights')"
+
+
+def test_the_index_of_an_earlier_version_is_written_anew(search: Search) -> None:
+    history, spec, run_dir = search
+    index = run_dir.predictions / "index.json"
+    now = json.loads(index.read_text())
+    before = {"made_of": now["made_of"], "num_images": 8, "num_scored": 8, "classes": [], "images": []}
+    index.write_text(json.dumps(before))
+    assert read_predictions(run_dir, history.trials[1]) is None
+    write_predictions(history, spec, run_dir)
+    assert json.loads(index.read_text()) == now
