@@ -18,6 +18,15 @@ def space_files(incomplete: str) -> list[str]:
     return [*shipped, *_entries(incomplete, (".yaml", ".yml"))]
 
 
+FORMATS = ("raysearch", "openseg")
+"""Formats of an exported config: our own, and that of the trainer that comes along."""
+
+
+def formats(incomplete: str) -> list[str]:
+    """Return formats of an exported config."""
+    return [name for name in FORMATS if name.startswith(incomplete)]
+
+
 def config_paths(incomplete: str) -> list[str]:
     """Return the dotted paths of the trial config."""
     from raysearch.config.config_tree import ConfigTree

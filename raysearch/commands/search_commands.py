@@ -13,7 +13,8 @@ from raysearch.commands import completion, console
 from raysearch.commands.arguments import TAKES_FLAGS, Pairs, examples
 from raysearch.commands.console import note, say
 from raysearch.commands.suggestions import SuggestingCommand
-from raysearch.errors import WorkError
+from raysearch.errors import Fault, InputError, WorkError
+from trainables.spelling import closest
 
 if TYPE_CHECKING:
     from raysearch.runs.outcome import SearchResult
@@ -188,7 +189,6 @@ def report(
     ] = None,
 ) -> None:
     """Draw the report of a run, finished or not, and write its tables and best config anew; or compare several runs."""
-    from raysearch.errors import Fault, InputError
     from raysearch.runs.outcome import write_outcome
     from raysearch.search.run import Run
 
@@ -254,8 +254,12 @@ def confirm(
 def export(
     run_dir: RunFolder,
     format: Annotated[
-        Literal["raysearch", "openseg"],
-        typer.Option(help="A config of our own, or a file for the trainer of openseg and ContrastiveSeg."),
+        str,
+        typer.Option(
+            help="A config of our own (raysearch), a file for the trainer of openseg and ContrastiveSeg (openseg), or "
+            "another format that the run's trainable writes.",
+            autocompletion=completion.formats,
+        ),
     ] = "raysearch",
     out: Annotated[Path | None, typer.Option("--out", help="File to write; printed otherwise.")] = None,
     onnx: Annotated[
@@ -275,7 +279,9 @@ def export(
     if onnx is not None:
         _export_onnx(run_dir, onnx)
         return
-    if format == "openseg":
+    if format not in completion.FORMATS and (close := closest(format, completion.FORMATS, cutoff=0.75)):
+        raise InputError([Fault(f"--format {format}", "is not known", f"did you mean {close}?")])
+    if format != "raysearch":
         exported = best_in_dialect(RunDir.open(run_dir), format)
         text = exported.text
         console.err.print(escape(f"note: the original trainer needs beside it: {exported.flags}"))

@@ -127,7 +127,7 @@ def test_the_script_that_a_shell_wants_is_shown(
         (["rnu", "demo"], "Did you mean 'run'?"),
         (["data", "convret", "a", "b"], "Did you mean 'convert'?"),
         (["export", "runs", "--frmat", "openseg"], "--format"),
-        (["export", "runs", "--format", "opensegg"], "Did you mean openseg?"),
+        (["export", "runs", "--format", "opensegg"], "did you mean openseg?"),
         (["evaluate", "a.json", "--checkpoint", "x", "--mode", "sscorp"], "Did you mean sscrop?"),
         (["run", "demo", "--st", "search.trials=3"], "--st: is no option here; did you mean --set?"),
         (["evaluate", "a.json", "--checkpiont", "x"], "--checkpiont: is no option here; did you mean --checkpoint?"),
