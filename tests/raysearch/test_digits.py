@@ -72,6 +72,16 @@ def test_check_describes_the_data_and_measures_a_trial(raysearch: Raysearch, spa
     assert "nothing wrong was found" in printed
 
 
+def test_run_and_resume_say_what_they_found(raysearch: Raysearch, space: Path, tmp_path: Path) -> None:
+    local = ("--executor", "local")
+    printed = raysearch("run", space, "--out", tmp_path / "run", "--set", "search.trials=2", *local)
+    assert "digits:     400 train, 200 val" in printed
+    assert f"best accuracy:    {best(tmp_path / 'run')['raysearch']['value']:.4f}" in printed
+    printed = raysearch("resume", tmp_path / "run", "--add-trials", "1", *local)
+    assert " of 3)" in printed
+    assert len(pd.read_parquet(tmp_path / "run" / "trials.parquet")) == 3
+
+
 def test_a_search_that_is_resumed_finds_a_config_and_exports_it(raysearch: Raysearch, run: Path) -> None:
     trials = pd.read_parquet(run / "trials.parquet")
     assert len(trials) == 4
