@@ -154,7 +154,7 @@ def test_an_error_of_the_trainable_costs_the_pictures_alone(
     monkeypatch.setattr(spec.trainable.target, "predict_pictures", fail)
     other = RunDir(tmp_path)
     shutil.copytree(run_dir.best_checkpoint, other.best_checkpoint)
-    write_predictions(history, spec, other)
+    write_predictions(Run(other, spec, history))
     assert json.loads((other.predictions / "index.json").read_text())["problem"] == "KeyError('weights')"
 
 
@@ -165,5 +165,5 @@ def test_the_index_of_an_earlier_version_is_written_anew(search: Search) -> None
     before = {"made_of": now["made_of"], "num_images": 8, "num_scored": 8, "classes": [], "images": []}
     index.write_text(json.dumps(before))
     assert read_predictions(run_dir, history.trials[1]) is None
-    write_predictions(history, spec, run_dir)
+    write_predictions(Run(run_dir, spec, history))
     assert json.loads(index.read_text()) == now
