@@ -18,7 +18,7 @@ def signature_faults(target: Any, model: type[BaseModel] | None) -> Iterator[tup
     for capability in CONFIG_CAPABILITIES if model is not None else ():
         for name, method in _methods(capability):
             assert model is not None, "there are no capabilities to look at otherwise"
-            if hasattr(model, name):  # A field of that name is no attribute of the class.
+            if hasattr(model, name):  # a field of the model is not an attribute of the class
                 yield from _faults(model, name, method, f"Config.{name}")
 
 
@@ -42,7 +42,7 @@ def _faults(owner: Any, name: str, wanted: Callable[..., Any], words: str) -> It
     except TypeError:
         yield f"its {words} is declared as {name}{signature}, which a search cannot call", f"declare {form}"
     except ValueError:
-        return  # A method written in C has no signature to look at.
+        return  # a method written in C has no signature
 
 
 def _parameters(method: Callable[..., Any], *first: str) -> str:

@@ -25,7 +25,7 @@ def seed_of(model: type[BaseModel] | None, config: Mapping[str, Any]) -> Held | 
     try:
         validated = model.model_validate(config, by_name=True)
     except ValidationError:
-        return None  # Whoever validates the config reports what is wrong with it.
+        return None  # the validation of the config reports what is wrong
     return _changed_by(validated.with_seed, config)
 
 
@@ -36,7 +36,7 @@ def threads_of(model: type[BaseModel] | None, config: Mapping[str, Any]) -> Held
     try:
         default = model()
     except ValidationError:
-        return None  # Threads are filled in only where they were left open, as in the defaults.
+        return None  # threads are only filled in if the defaults leave them open
     return _changed_by(default.with_threads, config)
 
 

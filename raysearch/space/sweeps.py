@@ -138,7 +138,7 @@ class _Making:
             try:
                 return model.model_validate(values, by_name=True).report_iters()
             except ValidationError:
-                continue  # What is wrong with the values is reported once the file is parsed.
+                continue  # faults of the values are reported when the space file is parsed
         return 1
 
     def fix(self, name: str, value: Any, place: Place) -> None:
