@@ -19,11 +19,11 @@ def space_files(incomplete: str) -> list[str]:
 
 
 FORMATS = ("raysearch", "openseg")
-"""Formats of an exported config: our own, and that of the trainer that comes along."""
+"""Formats of an exported config: the one of raysearch, and that of the built-in trainer's dialect."""
 
 
 def formats(incomplete: str) -> list[str]:
-    """Return formats of an exported config."""
+    """Return the formats of an exported config that begin with some text."""
     return [name for name in FORMATS if name.startswith(incomplete)]
 
 

@@ -1,4 +1,4 @@
-"""Reads files that hold one config, in our format or in that of its dialect, with overrides and flags."""
+"""Reads files that hold one config, in the format of raysearch or of its dialect, with overrides and flags."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""One run as one value: its folder, its space file, and its history."""
+"""A run: its folder, its space file and its history in one object."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,19 +12,19 @@ from raysearch.space.spec import SearchSpec
 
 @dataclass(frozen=True)
 class Run:
-    """A search and the folder that it is kept in."""
+    """A search with the folder that stores it."""
 
     dir: RunDir
     spec: SearchSpec
     history: History
-    """The history; that of a running search grows."""
+    """History of the search, which is updated while the search runs."""
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Read the run in a folder, without touching it.
+        """Return the run in a folder; its files are only read.
 
         Raises:
-            InputError: the folder holds no run, or one that cannot be read.
+            InputError: the folder holds no run, or its space file or journal has faults.
         """
         run_dir = RunDir.open(folder)
         return cls(run_dir, load_space(run_dir.space), read_history(run_dir.journal))

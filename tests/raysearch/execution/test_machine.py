@@ -1,4 +1,4 @@
-"""The number of trials that run at once on machines, worked out by hand."""
+"""Tests of the number of trials that run at the same time, against counts by hand."""
 
 from typing import Any
 

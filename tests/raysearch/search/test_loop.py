@@ -1,4 +1,4 @@
-"""The loop of a search as every executor runs it, here in virtual time."""
+"""Tests of the loop that every executor runs, in virtual time."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from tests.raysearch.toy import ToyWorld, facts, run_search, toy_loop, toy_spec
 
 
 class Uneven:
-    """Trials of two reports; those with an even number take 3 s for each, the others 1 s."""
+    """Trials with two reports; a report takes 3 s in trials with even numbers and 1 s in the others."""
 
     def __init__(self) -> None:
         self.begun: list[tuple[int, float]] = []
@@ -52,7 +52,7 @@ def test_a_record_in_memory_gives_the_search_of_a_journal(tmp_path: Path) -> Non
 
 
 class Broken:
-    """Every trial fails by the same error."""
+    """A world in which every trial fails with the same error."""
 
     def begin(self, assignment: Assignment, now: float) -> Leg:
         return Leg(now + 1.0, Ended("failed", "KeyError: 'a bug'"))
