@@ -11,6 +11,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from trainables.dotted_paths import lookup, with_values
 from trainables.openseg import Openseg
+from trainables.plurals import counted
 from trainables.protocol import Dialect
 
 IGNORE_INDEX = 255
@@ -75,7 +76,7 @@ class AugmentationConfig(_Section):
         for name in ("scale", "aspect"):
             low, high = getattr(self, name)
             if low > high:
-                raise ValueError(f"{name} = ({low:g}, {high:g}) must ascend: write ({high:g}, {low:g})")
+                raise ValueError(f"{name} = ({low:g}, {high:g}) must be in ascending order: write ({high:g}, {low:g})")
         return self
 
 
@@ -124,18 +125,21 @@ class DataConfig(_Section):
         ids = self.label_class_ids
         repeated = sorted({i for i in ids if ids.count(i) > 1})
         if repeated:
-            raise ValueError(f"label_class_ids names {repeated} more than once; every raw value is one class")
+            raise ValueError(f"label_class_ids lists {repeated} more than once; each raw value is one class")
         if IGNORE_INDEX in ids:
             raise ValueError("label_class_ids contains 255, which always means ignore; remove it")
         if self.num_classes < 2:
-            raise ValueError(f"label_class_ids = {list(ids)} leaves {self.num_classes} class; at least 2 are needed")
+            raise ValueError(
+                f"label_class_ids = {list(ids)} leaves {counted(self.num_classes, 'class')}; at least 2 are needed"
+            )
         if self.class_names is not None and len(self.class_names) != self.num_classes:
-            raise ValueError(f"class_names has {len(self.class_names)} entries for {self.num_classes} classes")
+            names = counted(len(self.class_names), "entry", "entries")
+            raise ValueError(f"class_names has {names} for {counted(self.num_classes, 'class')}")
         for place, name in enumerate(self.class_names or ()):
             first = (self.class_names or ()).index(name)
             if first < place:
                 what = f"class_names calls both class {first} and class {place} {name!r}"
-                raise ValueError(f"{what}; give every class a name of its own")
+                raise ValueError(f"{what}; give each class a different name")
         return self
 
 
@@ -390,7 +394,7 @@ class TrainConfig(_Section):
     def _reports_happen(self) -> Self:
         if self.report_iters > self.max_iters:
             raise ValueError(
-                f"report_iters = {self.report_iters} is beyond max_iters = {self.max_iters}; nothing would be reported"
+                f"report_iters = {self.report_iters} is larger than max_iters = {self.max_iters}; write a smaller one"
             )
         return self
 
@@ -399,7 +403,7 @@ class TrainConfig(_Section):
         if self.shared_iters >= self.max_iters:
             raise ValueError(
                 f"shared_iters = {self.shared_iters} is not below max_iters = {self.max_iters}, so the config's own "
-                f"values would never hold; write at most {self.max_iters - 1}"
+                f"values would never be used; write at most {self.max_iters - 1}"
             )
         return self
 
@@ -422,8 +426,8 @@ class Config(_Section):
         weights = self.loss.ce_weights
         if not isinstance(weights, str) and len(weights) != self.data.num_classes:
             raise ValueError(
-                f"loss.ce_weights has {len(weights)} numbers for the {self.data.num_classes} classes of "
-                "data.label_class_ids; give one number a class"
+                f"loss.ce_weights has {counted(len(weights), 'number')} for the "
+                f"{counted(self.data.num_classes, 'class')} of data.label_class_ids; give one number per class"
             )
         if self.loss.ce_coef == 0.0 and self.contrast.loss_weight == 0.0:
             raise ValueError("loss.ce_coef and contrast.loss_weight are both 0; nothing would be trained")
@@ -439,17 +443,17 @@ class Config(_Section):
     def _shared_values_can_change(self) -> Self:
         fixed = [path for path, _ in self.train.shared_values if not _may_change(path)]
         if fixed:
-            raise ValueError(f"train.shared_values names {fixed[0]}, which cannot change during a training; remove it")
+            raise ValueError(f"train.shared_values sets {fixed[0]}, which cannot change during a training; remove it")
         try:
             beginning = self.beginning()
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             path = ".".join(map(str, first["loc"]))
-            raise ValueError(f"train.shared_values: {path}: {first['msg']}; mend or remove it") from None
+            raise ValueError(f"train.shared_values: {path}: {first['msg']}; correct or remove it") from None
         if (beginning.contrast.loss_weight > 0.0) != (self.contrast.loss_weight > 0.0):
             raise ValueError(
-                "train.shared_values sets contrast.loss_weight to 0 or from 0, but the projection head is there for "
-                "the whole training or not at all; remove it"
+                "train.shared_values sets contrast.loss_weight to 0 or from 0, but the projection head must exist "
+                "during the whole training or not at all; remove it"
             )
         return self
 
@@ -522,7 +526,7 @@ class Config(_Section):
                 reasons[f"contrast.{name}"] = "contrast.memory is false"
         reasons |= self._unused_in_loss()
         if not self.model.backbone.startswith("hrnet"):
-            reasons["model.hrnet_fuse"] = "model.backbone is no HRNet"
+            reasons["model.hrnet_fuse"] = "model.backbone is not an HRNet"
         if self.optim.weight_decay == 0.0:
             reasons["optim.decay_norm_and_bias"] = "optim.weight_decay is 0"
         if self.optim.name != "sgd":

@@ -29,7 +29,7 @@ from trainables.protocol import (
 )
 from trainables.scoring import load_network, score, scores_of
 from trainables.shared_beginning import num_shared_iters, shared_key, take_up_beginning
-from trainables.trainer import METRICS, TRAINER_FILE, Trainer
+from trainables.trainer import DRAWN_METRICS, METRICS, TRAINER_FILE, Trainer
 
 
 class ContrastiveSegmentation(tune.Trainable):
@@ -37,6 +37,7 @@ class ContrastiveSegmentation(tune.Trainable):
 
     Config = TrialConfig
     METRICS = METRICS
+    DRAWN_METRICS = DRAWN_METRICS
     COMBINED = frozenset(
         {
             "data.augmentation.crop_size",

@@ -7,6 +7,7 @@ from trainables.data.census import class_names
 from trainables.data.image_files import Size
 from trainables.data.preflight import SplitSummary, inspect
 from trainables.losses.class_weights import class_weights
+from trainables.plurals import counted
 from trainables.protocol import DataDescription, TextTable
 
 SIZES_LISTED = 4
@@ -28,7 +29,7 @@ def describe_data(config: Config) -> DataDescription:
         sizes_table({name: summary.sizes for name, summary in splits.items()}),
         classes_table(splits, data, with_pixels=False, with_weights=True),
     )
-    return DataDescription("images", f"{images}; {data.num_classes} classes", tables)
+    return DataDescription("images", f"{images}; {counted(data.num_classes, 'class')}", tables)
 
 
 def sizes_table(sizes: Mapping[str, Mapping[Size, int]], num_faults: Mapping[str, int] | None = None) -> TextTable:

@@ -72,7 +72,7 @@ class ConfusionMatrix:
         lowest, highest = (int(bound) for bound in torch.aminmax(values))
         if lowest < 0 or highest >= self.num_classes:
             wrong = lowest if lowest < 0 else highest
-            raise ValueError(f"{what} {wrong} is no class: {what}s must lie in [0, {self.num_classes}){also}")
+            raise ValueError(f"{what} {wrong} is not a class: {what}s must lie in [0, {self.num_classes}){also}")
 
 
 class ImageConfusion(ConfusionMatrix):
@@ -131,7 +131,9 @@ def bootstrap_miou(hits: NDArray[np.int64], unions: NDArray[np.int64], num_draws
 def _same_shape(prediction: ClassIndices, label: ClassIndices) -> tuple[Tensor, Tensor]:
     prediction, label = _as_tensor(prediction), _as_tensor(label)
     if prediction.shape != label.shape:
-        raise ValueError(f"prediction {tuple(prediction.shape)} and label {tuple(label.shape)} must be of one shape")
+        raise ValueError(
+            f"prediction {tuple(prediction.shape)} and label {tuple(label.shape)} must have the same shape"
+        )
     return prediction, label
 
 

@@ -16,6 +16,7 @@ from trainables.data import evaluation_samples, label_table, open_split, stratif
 from trainables.evaluation import predictions
 from trainables.metrics import ConfusionMatrix
 from trainables.overlay import class_colors
+from trainables.plurals import counted
 from trainables.protocol import PredictedPicture, PredictedRow, PredictionPanel, Trained
 from trainables.scoring import load_network
 
@@ -88,14 +89,15 @@ def _text(
     num_scored: int,
     num_images: int,
 ) -> str:
-    scored = "all" if num_scored == num_images else f"{num_scored} of the"
+    scored = "" if num_scored == num_images else f" (of {num_scored} that were predicted)"
     text = (
-        f"The images that trial {winner.trial}, the winner, is worst at, of {scored} {num_images} validation "
-        "images, by the mIoU of each image alone; and some around its median."
+        f"The validation images with the lowest mIoU of trial {winner.trial}, the winner{scored}, and some with an "
+        "mIoU around its median."
     )
     if default is not None:
         gained = sum(ours > theirs for ours, theirs in of_chosen if ours is not None and theirs is not None)
-        text += f" Trial {default.trial}, the default, is beaten on {gained} of these {len(of_chosen)}."
+        images = counted(len(of_chosen), "image")
+        text += f" The winner beats trial {default.trial}, the default, on {gained} of these {images}."
     return text
 
 

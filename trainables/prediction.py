@@ -22,6 +22,7 @@ from trainables.evaluation import predictions
 from trainables.metrics import ConfusionMatrix
 from trainables.models import Segmenter
 from trainables.overlay import class_colors, overlay
+from trainables.plurals import counted
 from trainables.protocol import Progress
 from trainables.scoring import load_network
 
@@ -157,8 +158,8 @@ def score_label_images(predicted: Path, labels: Path, config: DataConfig, ids: I
         raise InputError(faults + at_most(unfit))
     if not confusion.counts.any():
         values = ", ".join(map(str, np.flatnonzero(histograms.sum(axis=0))))
-        what = f"no label has a pixel of any class: label_class_ids = {list(config.label_class_ids)}"
-        raise InputError([Fault(shown(labels), what, f"the labels hold the values {values}; list those of classes")])
+        what = f"no label contains a pixel of any class; label_class_ids = {list(config.label_class_ids)}"
+        raise InputError([Fault(shown(labels), what, f"list values of classes; the labels contain {values}")])
     return LabelScore(confusion, unlisted_values(histograms, [shown(label) for _, label in pairs], config))
 
 
@@ -188,10 +189,10 @@ def _compared(predicted: Path, label: Path, config: DataConfig, ids: Ids) -> tup
     wrong = np.bincount(raw[(classes == IGNORE_INDEX) & (true_classes != IGNORE_INDEX)], minlength=256)
     if wrong.any():
         values = np.argsort(-wrong, kind="stable")[: np.count_nonzero(wrong)]
-        named = ", ".join(f"{value} ({wrong[value]} pixels)" for value in values[:VALUES_NAMED])
+        named = ", ".join(f"{value} ({counted(wrong[value], 'pixel')})" for value in values[:VALUES_NAMED])
         more = f" and {len(values) - VALUES_NAMED} more" if len(values) > VALUES_NAMED else ""
         rule = f"label_class_ids {raw_values(config).tolist()}" if ids == "raw" else f"0..{config.num_classes - 1}"
-        what = f"holds {named}{more} at labelled pixels, which is no class of {rule}"
+        what = f"contains {named}{more} at labelled pixels, which are not classes of {rule}"
         other = "contiguous" if ids == "raw" else "raw"
         raise InputError([Fault(shown(predicted), what, f"predict a class at every pixel, or give --ids {other}")])
     return classes, true_classes, np.bincount(truth.ravel(), minlength=256)

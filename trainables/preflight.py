@@ -12,6 +12,7 @@ from trainables.data.subset import subset_notices, training_notices
 from trainables.errors import Fault, InputError
 from trainables.losses import cross_entropy_weights
 from trainables.models import Segmenter, build_model, smallest_normalised_map
+from trainables.models.weights import file_version
 
 
 def preflight(config: Config) -> list[str]:
@@ -48,13 +49,11 @@ def preflight(config: Config) -> list[str]:
     padded = height + -height % multiple, width + -width % multiple
     if padded[0] * padded[1] >= 2 * height * width:
         lines.append(
-            f"crops of {height}x{width} are padded to {padded[0]}x{padded[1]}: sides of images for {model.backbone} "
-            f"are multiples of {multiple}; larger crops take the same time"
+            f"crops of {height}x{width} are padded to {padded[0]}x{padded[1]}: {model.backbone} needs image "
+            f"sides that are multiples of {multiple}; a larger crop takes the same time"
         )
     if model.backbone.startswith("hrnet") and model.weights not in (None, "timm") and model.hrnet_fuse == "nearest":
-        lines.append(
-            "model.hrnet_fuse is nearest, as timm's weights want it; the original's files were made for bilinear"
-        )
+        lines.append("model.hrnet_fuse is nearest, as timm's weights require; the original's files require bilinear")
     return lines
 
 
@@ -80,12 +79,12 @@ def _faults_of_batch(config: Config, network: Segmenter) -> list[Fault]:
     if num_parts > 1:
         batch += f" in {num_parts} parts by train.micro_batch_size = {train.micro_batch_size}"
     what = (
-        f"{batch} lets a single image through the network, where data.augmentation.crop_size = {list(crop_size)} "
-        f"becomes a map of 1x1 in {config.model.backbone}: batch norm needs more than one value a channel"
+        f"{batch} passes one image at a time through the network, so data.augmentation.crop_size = {list(crop_size)} "
+        f"becomes a map of 1x1 in {config.model.backbone}: batch norm needs more than one value per channel"
     )
     height, width = (2 * network.padding_multiple + side for side in crop_size)
     larger = ", a larger crop" if _smallest_map(network, (height, width)) != 1 else ""
-    fix = f"use parts of 2 images or more{larger}, or train.freeze_norm: true"
+    fix = f"use parts of at least 2 images{larger}, or train.freeze_norm: true"
     return [Fault("train.batch_size", what, fix)]
 
 
@@ -100,9 +99,14 @@ def _faults_of_weights(config: LossConfig, pixel_counts: npt.NDArray[np.int64]) 
     return []
 
 
-@lru_cache
 def _network(config: ModelConfig, num_classes: int) -> Segmenter:
     """Return a network on the meta device, built once per model config: a space is checked with each of its choices."""
+    return _built(config, num_classes, file_version(config.weights))
+
+
+@lru_cache
+def _built(config: ModelConfig, num_classes: int, version: tuple[int, int] | None) -> Segmenter:
+    """Return the network; another version of the file of weights, or a deleted one, is another key."""
     return build_model(config, num_classes, None, seed=0).to("meta")
 
 

@@ -64,6 +64,13 @@ class DeclaresMetrics(Protocol):
 
 
 @runtime_checkable
+class DeclaresDraws(Protocol):
+    """A trainable that names the metrics whose draws it reports (`DRAWS`). Other metrics make `slack: auto` 0."""
+
+    DRAWN_METRICS: frozenset[str]
+
+
+@runtime_checkable
 class HasPreflight(Protocol):
     """A trainable that can check a config's data before any trial starts.
 
@@ -72,7 +79,8 @@ class HasPreflight(Protocol):
         @classmethod
         def preflight(cls, config):
             if not Path(config.folder).is_dir():
-                raise InputError([Fault("folder", f"{config.folder} is no folder", "name the folder of the examples")])
+                what = f"{config.folder} is not a folder"
+                raise InputError([Fault("folder", what, "give the folder of the examples")])
             return []
     """
 

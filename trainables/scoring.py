@@ -13,6 +13,7 @@ from trainables.errors import Fault, InputError
 from trainables.evaluation import evaluate
 from trainables.metrics import ConfusionMatrix
 from trainables.models import Segmenter, network_of
+from trainables.plurals import counted
 from trainables.protocol import Progress
 from trainables.trainer import MODEL_FILE, pick_device
 
@@ -71,12 +72,12 @@ def load_network(config: Config, checkpoint: Path) -> tuple[Segmenter, torch.dev
 
 def _load_weights(network: Segmenter, file: Path) -> None:
     if not file.is_file():
-        raise InputError([Fault(str(file.parent), f"holds no {file.name}", "name the folder of a checkpoint")])
+        raise InputError([Fault(str(file.parent), f"holds no {file.name}", "give the folder of a checkpoint")])
     try:
         given: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         what = f"cannot be read as weights ({type(error).__name__})"
-        raise InputError([Fault(str(file), what, "name the folder of a whole checkpoint")]) from error
+        raise InputError([Fault(str(file), what, "give the folder of a complete checkpoint")]) from error
     wanted = network.state_dict()
     differing = [
         key
@@ -84,6 +85,7 @@ def _load_weights(network: Segmenter, file: Path) -> None:
         if key not in given or key not in wanted or given[key].shape != wanted[key].shape
     ]
     if differing:
-        what = f"does not fit the config: {len(differing)} of its tensors differ, such as {differing[0]}"
-        raise InputError([Fault(str(file), what, "give the config it was trained with")])
+        num_differing = counted(len(differing), "tensor differs", "tensors differ")
+        what = f"does not fit the config: {num_differing}, such as {differing[0]}"
+        raise InputError([Fault(str(file), what, "give the config that it was trained with")])
     network.load_state_dict(given)

@@ -50,6 +50,9 @@ METRICS = frozenset(
 )
 """Metrics of a report that a search may use as its objective."""
 
+DRAWN_METRICS = frozenset({"miou"})
+"""Metrics of which a report holds bootstrap draws."""
+
 NUM_DRAWS = 100
 """Number of bootstrap draws of the score in a report. They give a standard deviation to within 7 %, in less than a
 kilobyte.
@@ -136,7 +139,7 @@ class Trainer:
 
     @property
     def done(self) -> bool:
-        """True if the full budget is spent."""
+        """True if the full budget has been used."""
         return self.iteration >= self.config.train.max_iters
 
     @property
@@ -160,7 +163,7 @@ class Trainer:
         Raises:
             FloatingPointError: the loss of an iteration is not finite; the message counts iterations from 1.
         """
-        assert not self.done, "the full budget is spent"
+        assert not self.done, "the full budget has been used"
         config = self.config.train
         start = self.iteration
         end = min(start + config.report_iters - start % config.report_iters, config.max_iters)
@@ -423,8 +426,8 @@ def pick_device(config: Config) -> torch.device:
     """
     has_gpu = torch.cuda.is_available()
     if config.train.device == "cuda" and not has_gpu:
-        fix = "write auto or cpu; in a search, a trial sees the GPUs of resources.gpu"
-        raise InputError([Fault("train.device", "cuda, but this process sees no GPU", fix)])
+        fix = "write auto or cpu; in a search, resources.gpu decides which GPUs a trial sees"
+        raise InputError([Fault("train.device", "cuda, but no GPU is visible to this process", fix)])
     return torch.device("cuda" if has_gpu and config.train.device != "cpu" else "cpu")
 
 

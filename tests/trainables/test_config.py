@@ -417,7 +417,7 @@ class TestRules:
     @pytest.mark.parametrize(
         ("values", "rule"),
         [
-            ({"data.label_class_ids": [0, 7, 0, 7, 9]}, r"label_class_ids names [0, 7] more than once"),
+            ({"data.label_class_ids": [0, 7, 0, 7, 9]}, r"label_class_ids lists [0, 7] more than once"),
             ({"data.label_class_ids": [0, 255]}, "label_class_ids contains 255, which always means ignore"),
             ({"data.label_class_ids": [3]}, "label_class_ids = [3] leaves 1 class; at least 2 are needed"),
             (
@@ -427,7 +427,7 @@ class TestRules:
             ({"data.class_names": ["a", "b"]}, "class_names has 2 entries for 4 classes"),
             (
                 {"data.class_names": ["a", "b", "c", "b"]},
-                "class_names calls both class 1 and class 3 'b'; give every class a name of its own",
+                "class_names calls both class 1 and class 3 'b'; give each class a different name",
             ),
             (
                 {"data.class_names": list("abcd"), "data.reduce_zero_label": True},
@@ -443,9 +443,12 @@ class TestRules:
                 {"loss.ce_coef": 0.0, "contrast.warmup_iters": 6},
                 "loss.ce_coef is 0 and contrast.warmup_iters is not below train.max_iters; nothing would be trained",
             ),
-            ({"data.augmentation.scale": [2.0, 0.5]}, "scale = (2, 0.5) must ascend: write (0.5, 2)"),
-            ({"data.augmentation.aspect": [1.1, 0.9]}, "aspect = (1.1, 0.9) must ascend: write (0.9, 1.1)"),
-            ({"train.report_iters": 7}, "report_iters = 7 is beyond max_iters = 6; nothing would be reported"),
+            ({"data.augmentation.scale": [2.0, 0.5]}, "scale = (2, 0.5) must be in ascending order: write (0.5, 2)"),
+            (
+                {"data.augmentation.aspect": [1.1, 0.9]},
+                "aspect = (1.1, 0.9) must be in ascending order: write (0.9, 1.1)",
+            ),
+            ({"train.report_iters": 7}, "report_iters = 7 is larger than max_iters = 6; write a smaller one"),
             ({"loss.ce_coef": 0.0, "contrast.loss_weight": 0.0}, "nothing would be trained"),
             ({"loss.ce_coef": 0.0, "loss.combination": "product"}, "their product trains nothing"),
             ({"model.head": "deeplab_v3", "model.output_stride": 4}, "output_stride = 4 is too fine for deeplab_v3"),

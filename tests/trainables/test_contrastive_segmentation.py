@@ -133,9 +133,10 @@ class TestPreflight:
 
     def test_notices(self, folder: Path) -> None:
         lines = ContrastiveSegmentation.preflight(tiny({"data.dir": str(folder)}))
-        assert "train: label value 99 is not in label_class_ids and is ignored: 1 pixels" in "\n".join(lines)
+        assert "train: label value 99 is not in label_class_ids and is ignored: 1 pixel," in "\n".join(lines)
         assert (
-            "val: class 3 (raw value 145) has no pixel; it is no part of the mean IoU unless it is predicted" in lines
+            "val: class 3 (raw value 145) has no pixels; it does not count in the mean IoU unless it is predicted"
+            in lines
         )
         assert any(line.startswith("train: class 1 has 12.3 times the pixels of class 0") for line in lines)
 

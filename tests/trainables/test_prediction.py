@@ -142,7 +142,7 @@ class TestPredictImages:
 
     def test_a_folder_without_images_is_one_fault(self, tmp_path: Path) -> None:
         (tmp_path / "below").mkdir()
-        for folder, what in ((tmp_path, "only the folders below"), (tmp_path / "nowhere", "is no folder")):
+        for folder, what in ((tmp_path, "only the folders below"), (tmp_path / "nowhere", "is not a folder")):
             with pytest.raises(InputError, match=what) as caught:
                 readable_images(folder, DataConfig())
             assert len(caught.value.faults) == 1
@@ -183,7 +183,7 @@ class TestScoreLabelImages:
             (predicted / "size.png", f"is 4x6 pixels, its label {labels / 'size.png'} is 6x4"),
             (
                 predicted / "value.png",
-                "holds 9 (5 pixels), 255 (2 pixels) at labelled pixels, which is no class of "
+                "contains 9 (5 pixels), 255 (2 pixels) at labelled pixels, which are not classes of "
                 "label_class_ids [0, 74, 128, 145]; ",
             ),
         ):
@@ -193,14 +193,14 @@ class TestScoreLabelImages:
         labels = label_folder(tmp_path / "labels", a=np.zeros((1, 40)))
         predicted = label_folder(tmp_path / "predicted", a=[np.arange(1, 41)])
         (fault,) = faults_of(predicted, labels)
-        assert "10 (1 pixels) and 30 more at labelled pixels" in fault
+        assert "10 (1 pixel) and 30 more at labelled pixels" in fault
         (fault,) = faults_of(label_folder(tmp_path / "p2", a=[np.arange(0, 40)]), labels, ids="contiguous")
-        assert "4 (1 pixels)" in fault and "no class of 0..3" in fault and "--ids raw" in fault
+        assert "4 (1 pixel)" in fault and "not classes of 0..3" in fault and "--ids raw" in fault
 
     def test_nothing_to_score(self, tmp_path: Path) -> None:
         labels = label_folder(tmp_path / "labels", a=[[9, 255]])
         (fault,) = faults_of(label_folder(tmp_path / "predicted", a=[[0, 0]]), labels)
-        assert "no label has a pixel of any class" in fault and "9, 255" in fault
+        assert "no label contains a pixel of any class" in fault and "9, 255" in fault
         (tmp_path / "empty").mkdir()
         assert len(faults_of(tmp_path / "empty", labels)) == 1
         assert len(faults_of(tmp_path / "nowhere", tmp_path / "empty")) == 2

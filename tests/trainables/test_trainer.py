@@ -668,7 +668,9 @@ class TestDevice:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
         assert pick_device(tiny({"train.device": "auto"})) == torch.device("cpu")
         assert pick_device(tiny({"train.device": "cpu"})) == torch.device("cpu")
-        with pytest.raises(InputError, match=r"^train\.device: cuda, but this process sees no GPU; write auto or cpu"):
+        with pytest.raises(
+            InputError, match=r"^train\.device: cuda, but no GPU is visible to this process; write auto or cpu"
+        ):
             Trainer(tiny({"train.device": "cuda"}))
 
     def test_with_a_gpu_auto_is_the_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:

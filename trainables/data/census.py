@@ -188,7 +188,7 @@ def inspect_dataset(folder: Path, config: DataConfig | None = None, begin: Begin
         splits = {name: census(name) for name in splits}
     faults = [fault for census in splits.values() for fault in census.faults]
     faults += [
-        Fault(shown(folder), f"has no folder {name}/", "make the splits with `raysearch data split`")
+        Fault(shown(folder), f"has no folder {name}/", "create the splits with `raysearch data split`")
         for name in ("train", "val")
         if name not in splits
     ]
@@ -201,8 +201,8 @@ def inspect_dataset(folder: Path, config: DataConfig | None = None, begin: Begin
         summaries = {name: census.summary(config) for name, census in readable.items()}
         for name in [name for name, summary in summaries.items() if not any(summary.class_pixels)]:
             found = ", ".join(map(str, readable[name].value_pixels()))
-            what = f"no label has a pixel of any class: the ids are {list(config.label_class_ids)}"
-            faults.append(Fault(shown(folder / name), what, f"the labels hold the values {found}; list the classes"))
+            what = f"no label contains a pixel of any class; the ids are {list(config.label_class_ids)}"
+            faults.append(Fault(shown(folder / name), what, f"list values of classes; the labels contain {found}"))
             del summaries[name]
         assumed = config.model_copy(update={"bit_depth": 16}) if is_guess else config  # so that the guess is reported
         lines += notices(summaries, assumed)

@@ -37,9 +37,11 @@ def read_class_list(folder: Path) -> dict[int, str]:
             continue
         where = f"{shown(path)}: line {number}"
         if len(row) != 2 or not row[0].strip().isdecimal() or not 0 <= int(row[0]) <= 254 or not row[1].strip():
-            faults.append(Fault(where, f"{','.join(row)!r} is no row of id,name with an id in 0..254", "mend the row"))
+            faults.append(
+                Fault(where, f"{','.join(row)!r} is not a row id,name with an id in 0..254", "correct the row")
+            )
         elif int(row[0]) in names:
-            faults.append(Fault(where, f"names the id {int(row[0])} again", "keep one of them"))
+            faults.append(Fault(where, f"contains the id {int(row[0])} a second time", "keep one of them"))
         else:
             names[int(row[0])] = row[1].strip()
     if faults:

@@ -22,6 +22,7 @@ from trainables.data.palette import UNKNOWN, Palette, packed, unpacked
 from trainables.data.presets import PRESETS
 from trainables.data.soft_edges import SoftEdges, inner_pixels, soft_edges
 from trainables.errors import Fault, InputError
+from trainables.plurals import counted
 
 MOST_CLASSES = IGNORE_INDEX
 """Maximum number of classes: ids are 0..254."""
@@ -195,15 +196,15 @@ def conversion_needed(source: Path, begin: Begin = silently) -> ConversionNeeded
     if _soft_edges(found) is not None:
         return ConversionNeeded("its labels are blended along edges", nearest=True)
     if len(classes) == 1 and IGNORE_INDEX in values:
-        reason = f"its labels hold only {classes[0]} and 255, and 255 always means ignored"
+        reason = f"its labels contain only {classes[0]} and 255, but 255 always means ignored"
         return ConversionNeeded(reason, class_ids=(classes[0], IGNORE_INDEX), values="contiguous")
     if len(classes) > MOST_CLASSES:
         _classes(source, counts, None, None, (), None)  # raises
     if classes and classes[-1] >= IGNORE_INDEX:
-        reason = f"its labels hold values up to {classes[-1]}, and ids are 0..254"
+        reason = f"its labels contain values up to {classes[-1]}, but ids must be in 0..254"
         return ConversionNeeded(reason, values="contiguous")
     if any(path.relative_to(source) != target for path, target in plan.labels):
-        return ConversionNeeded("its labels lie or are named otherwise than {train,val}/label/NAME-OF-IMAGE.png")
+        return ConversionNeeded("its labels are not at {train,val}/label/NAME-OF-IMAGE.png")
     unread: list[Fault] = []
     for path, _ in plan.labels:
         try:
@@ -212,7 +213,8 @@ def conversion_needed(source: Path, begin: Begin = silently) -> ConversionNeeded
             unread += error.faults
     if not unread:
         return None
-    return ConversionNeeded(f"{len(unread)} of its labels cannot train as they are (the first {unread[0].what})")
+    labels = counted(len(unread), "label is", "labels are")
+    return ConversionNeeded(f"{labels} not usable for training (the first {unread[0].what})")
 
 
 def colours_found(source: Path, begin: Begin = silently) -> Palette:
@@ -240,8 +242,10 @@ def _colours_found(plan: _Plan, begin: Begin) -> Palette:
     found = sorted(set().union(*for_all(colours_of, len(plan.labels), faults)))
     if len(found) > MOST_CLASSES:
         where = shown(plan.labels[0][0].parent)
-        what = f"holds masks of {len(found)} colours in all; there are at most {MOST_CLASSES} classes"
-        fix = "mend masks with soft edges or JPEG artefacts, or give the colours that are classes with --palette FILE"
+        what = f"holds masks of {counted(len(found), 'colour')} in all; there can be at most {MOST_CLASSES} classes"
+        fix = (
+            "use masks without soft edges and JPEG artefacts, or give the colours that are classes with --palette FILE"
+        )
         faults.append(Fault(where, what, fix))
     if faults:
         raise InputError(at_most(faults))
@@ -263,7 +267,7 @@ def _readable(plan: _Plan, palette: Palette | None, nearest: bool, begin: Begin)
 def _plan(source: Path) -> _Plan:
     """Return the files to convert and to copy; raise InputError with all faults of the folders."""
     if not source.is_dir():
-        raise InputError([Fault(shown(source), "is no folder", "give a dataset or a folder of labels")])
+        raise InputError([Fault(shown(source), "is not a folder", "give a dataset or a folder of labels")])
     plan = _Plan()
     places, faults = find_places(source)
     for split, label_folder, image_folder in places or [Place("", source, None)]:
@@ -278,7 +282,7 @@ def _plan(source: Path) -> _Plan:
         plan.images.extend((path, Path(split, "image", path.name)) for path in images)
     targets = Counter(target for _, target in plan.labels)
     faults += at_most(
-        Fault(shown(path), f"would be written as {target}, as another one", "rename one of them")
+        Fault(shown(path), f"would be written to {target}, like another file", "rename one of them")
         for path, target in plan.labels
         if targets[target] > 1
     )
@@ -338,7 +342,7 @@ def _raw_values(path: Path, palette: Palette | None, nearest: bool) -> tuple[NDA
     """Return the value of each pixel, (h, w) integer, and the file's mode; raise InputError."""
     with open_file(path) as image:
         if image.format not in _LOSSLESS and not nearest:
-            what = f"holds {image.format} data, and a lossy format alters label values"
+            what = f"contains {image.format} data, but a lossy format changes label values"
             fix = "use the original as PNG, or give every pixel the nearest class with --nearest"
             raise InputError([Fault(shown(path), what, fix)])
         depth = grey_depth(image)
@@ -361,8 +365,8 @@ def _raw_values(path: Path, palette: Palette | None, nearest: bool) -> tuple[NDA
         colours = np.unique(packed(np.asarray(image.convert("RGB"))))
         named = "  ".join(",".join(map(str, unpacked(int(c)))) for c in colours[:COLOURS_NAMED])
         more = f" and {len(colours) - COLOURS_NAMED} more" if len(colours) > COLOURS_NAMED else ""
-    what = f"is a colour mask ({mode}) and no palette is given; it holds the colours {named}{more}"
-    raise InputError([Fault(shown(path), what, "say which id each has with --palette")])
+    what = f"is a colour mask ({mode}), but no palette is given; it contains the colours {named}{more}"
+    raise InputError([Fault(shown(path), what, "give the id of each with --palette")])
 
 
 def _grey(image: Image.Image) -> NDArray[np.uint8] | None:
@@ -377,10 +381,10 @@ def _grey(image: Image.Image) -> NDArray[np.uint8] | None:
 def _palette_ids(path: Path, image: Image.Image, palette: Palette, nearest: bool) -> NDArray[np.int16]:
     """Return the id of each pixel of a colour mask; raise InputError for an unknown colour, unless `nearest`."""
     if image.mode in ("1", "L", "I", "I;16", "I;16B", "F"):
-        what = f"has one channel ({image.mode}), which holds ids already and no colours"
+        what = f"has a single channel ({image.mode}), which already contains ids instead of colours"
         raise InputError([Fault(shown(path), what, "leave out --palette for such files")])
     if image.mode not in ("P", "RGB", "RGBA"):
-        raise InputError([Fault(shown(path), f"is of mode {image.mode}, not RGB", "save the mask as RGB")])
+        raise InputError([Fault(shown(path), f"has the mode {image.mode} instead of RGB", "save the mask as RGB")])
     # An image's own palette is applied first, colour by colour: this direction loses nothing.
     pixels = np.asarray(image.convert("RGBA"))
     ids = palette.nearest_ids(pixels[..., :3]) if nearest else palette.ids(pixels[..., :3])
@@ -392,8 +396,8 @@ def _palette_ids(path: Path, image: Image.Image, palette: Palette, nearest: bool
         what = f"pixel x={x}, y={y} has the colour {red},{green},{blue}, which is not in the palette"
         if alpha != 255:
             what = f"pixel x={x}, y={y} is transparent (alpha {alpha})"
-        what += f" ({int(wrong.sum())} such pixels of {num_colours} colours in this file)"
-        fix = "add the colour to the palette; where soft edges or JPEG made such pixels, give --nearest"
+        what += f" ({counted(int(wrong.sum()), 'such pixel')} of {counted(num_colours, 'colour')} in this file)"
+        fix = "add the colour to the palette; if soft edges or JPEG caused such pixels, give --nearest"
         raise InputError([Fault(shown(path), what, fix)])
     return ids
 
@@ -426,17 +430,17 @@ def _classes(
     classes = [value for value in classes if value not in background]
     repeated = sorted({value for value in classes if classes.count(value) > 1})
     if repeated:
-        raise InputError([Fault("the ids", f"name {repeated} more than once", "name every value once")])
+        raise InputError([Fault("the ids", f"contain {repeated} more than once", "give each value once")])
     if len(classes) < 2:
-        what = f"holds {len(classes)} class beside background and 255: {classes}; at least 2 are needed"
-        fix = "name the values that are classes with --ids, 255 too where it is one"
+        what = f"holds {counted(len(classes), 'class')} besides background and 255: {classes}; at least 2 are needed"
+        fix = "give the values of classes with --ids, including 255 if it is one"
         raise InputError([Fault(shown(source), what, fix)])
     if len(classes) > MOST_CLASSES:
         named = ", ".join(map(str, classes[:COLOURS_NAMED]))
-        what = f"holds {len(classes)} label values ({named}, ...); there are at most {MOST_CLASSES} classes"
-        raise InputError(
-            [Fault(shown(source), what, _or_nearest("name the values that are classes with --ids", blended))]
+        what = (
+            f"holds {counted(len(classes), 'label value')} ({named}, ...); there can be at most {MOST_CLASSES} classes"
         )
+        raise InputError([Fault(shown(source), what, _or_nearest("give the values of classes with --ids", blended))])
     return classes
 
 
@@ -479,12 +483,13 @@ def _check_values(
         unknown = sorted(pixels_of.keys() - known)
         if blended is not None and len(unknown) > 1:
             named = ", ".join(map(str, unknown[:COLOURS_NAMED])) + (", ..." if len(unknown) > COLOURS_NAMED else "")
-            what = f"holds {len(unknown)} values that are no class: {named}"
+            what = f"holds {counted(len(unknown), 'value')} outside the classes: {named}"
             faults.append(Fault(shown(path), what, _or_nearest("add them to --ids or to --background", blended)))
             continue
         for value in unknown:
             y, x = np.argwhere(_raw_values(path, palette, nearest=False)[0] == value)[0]
-            what = f"holds the value {value}, which is no class: {pixels_of[value]} pixels, the first at x={x}, y={y}"
+            pixels = counted(pixels_of[value], "pixel")
+            what = f"holds the value {value}, which is not a class: {pixels}, the first at x={x}, y={y}"
             fix = _or_nearest(f"add it to --ids, or write --background {value}", blended)
             faults.append(Fault(shown(path), what, fix))
     if faults:

@@ -345,7 +345,9 @@ def _write(source: _Source, scale: float, folder: Path) -> dict[str, Any]:
     def decode(i: int) -> tuple[str, ImageTraits, dict[str, int], NDArray[np.int64]]:
         (image, traits), label = source.image(i), source.label(i)
         if not image.shape[:2] == label.shape == sizes[i]:
-            raise InputError([Fault(source.label_paths[i], "or its image changed while it was read", "try again")])
+            raise InputError(
+                [Fault(source.label_paths[i], "or its image changed while it was being read", "try again")]
+            )
         if stored:
             _write_at(files[_IMAGES], scaled_image(image, scale), layout.image_offsets[i])
             _write_at(files[_LABELS], label, layout.label_offsets[i])

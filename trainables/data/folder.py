@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trainables.errors import Fault, InputError
+from trainables.plurals import counted
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 """Endings of image files, in lower case. Files with another ending are ignored."""
@@ -44,7 +45,9 @@ def scan_pairs(folder: Path, split: str) -> tuple[list[Pair], list[Fault]]:
     """
     try:
         if not folder.is_dir():
-            return [], [Fault(shown(folder), "is no folder", "give the folder that holds train/ and val/ as data.dir")]
+            return [], [
+                Fault(shown(folder), "is not a folder", "give the folder that holds train/ and val/ as data.dir")
+            ]
         if not (folder / split).is_dir():
             return [], [_no_folder(folder, split, f"add {split}/image, {split}/label")]
         image_folder, image_faults = one_folder(folder / split, ("image", "images"))
@@ -60,7 +63,7 @@ def scan_images(folder: Path, endings: tuple[str, ...] = IMAGE_ENDINGS) -> tuple
     """Return the images that lie directly in a folder, sorted like those of a split, and the folder's faults."""
     try:
         if not folder.is_dir():
-            return [], [Fault(shown(folder), "is no folder", "give a folder of images")]
+            return [], [Fault(shown(folder), "is not a folder", "give a folder of images")]
         images, faults = _by_stem(visible_files(folder), endings, "images")
         if not images:
             faults = [_without_files(folder, endings, "image")]
@@ -76,7 +79,7 @@ def scan_predictions(predictions: Path, labels: Path) -> tuple[list[tuple[Path, 
     for folder in (predictions, labels):
         try:
             if not folder.is_dir():
-                faults.append(Fault(shown(folder), "is no folder", "give a folder of label PNGs"))
+                faults.append(Fault(shown(folder), "is not a folder", "give a folder of label PNGs"))
                 continue
             files, repeated = _by_stem(visible_files(folder), (LABEL_ENDING,), "label images")
             found.append(files)
@@ -91,7 +94,7 @@ def scan_predictions(predictions: Path, labels: Path) -> tuple[list[tuple[Path, 
         (true, predicted, f"prediction in {predictions}"),
     ):
         faults += at_most(
-            Fault(shown(path), f"has no {what}", "add the partner or remove this file")
+            Fault(shown(path), f"has no {what}", "add the missing file or remove this one")
             for stem, path in files.items()
             if stem not in partners
         )
@@ -142,7 +145,8 @@ def at_most(faults: Iterable[Fault], limit: int = NAMED_AT_MOST) -> list[Fault]:
         return listed
     left_out = len(listed) - limit
     parent = str(Path(listed[limit].where).parent)
-    return [*listed[:limit], Fault(parent, f"{left_out} more faults like these", "mend them in the same way")]
+    more = f"{counted(left_out, 'more fault')} like these"
+    return [*listed[:limit], Fault(parent, more, "correct them in the same way")]
 
 
 def _pairs(image_folder: Path, label_folder: Path) -> tuple[list[Pair], list[Fault]]:
@@ -165,11 +169,15 @@ def _pairs(image_folder: Path, label_folder: Path) -> tuple[list[Pair], list[Fau
         *repeated_images,
         *repeated_labels,
         *at_most(
-            Fault(shown(path), f"is no image that is read; their endings are {endings}", "save it as one of these")
+            Fault(
+                shown(path),
+                f"is not an image in a supported format; supported endings are {endings}",
+                "save it as one of these",
+            )
             for path in no_image.values()
         ),
         *at_most(
-            Fault(shown(path), "is no .png file; labels are single-channel PNG", "save the label as PNG")
+            Fault(shown(path), "is not a .png file; labels are single-channel PNG", "save the label as PNG")
             for path in no_label.values()
         ),
     ]
@@ -198,7 +206,7 @@ def _no_folder(parent: Path, name: str, fix: str) -> Fault:
     """Return the fault that a folder does not exist, with the folders that do."""
     path = parent / name
     if path.exists() or path.is_symlink():
-        return Fault(shown(path), "is no folder", fix)
+        return Fault(shown(path), "is not a folder", fix)
     return Fault(shown(parent), f"has no folder {name}/ (it has {_folders(parent) or 'no folder at all'})", fix)
 
 

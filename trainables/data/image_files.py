@@ -18,6 +18,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from trainables.config import IGNORE_INDEX
 from trainables.data.folder import shown
 from trainables.errors import Fault, InputError
+from trainables.plurals import counted
 
 Pixels: TypeAlias = NDArray[np.uint8]
 Size: TypeAlias = tuple[int, int]
@@ -158,7 +159,7 @@ def pair_size(image: Path, label: Path) -> Size:
     if not faults and sizes[0] != sizes[1]:
         (h, w), (label_h, label_w) = sizes
         swapped = orientations[0] in _SWAPS_SIDES
-        turned = ", turned upright as its EXIF orientation says" if swapped else ""
+        turned = ", turned upright according to its EXIF orientation" if swapped else ""
         what = f"is {label_w}x{label_h} pixels, its image {shown(Path(image.name))} is {w}x{h}{turned}"
         fix = "give both the same size"
         if swapped and orientations[1] == 1 and sizes[1] == (w, h):
@@ -179,7 +180,7 @@ def open_file(path: Path) -> ImageFile:
     image: ImageFile | None = None
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
-            what = "is no file"
+            what = "is not a file"
         else:
             image = Image.open(path, formats=_FORMATS)
             if getattr(image, "is_animated", False) and image.format != "MPO":  # an MPO is a photograph and its preview
@@ -187,9 +188,9 @@ def open_file(path: Path) -> ImageFile:
             else:
                 return image
     except FileNotFoundError:
-        what = f"is a link to {path.readlink()}, which is not there" if path.is_symlink() else "is gone"
+        what = f"is a link to {path.readlink()}, which does not exist" if path.is_symlink() else "is gone"
     except UnidentifiedImageError:
-        what = "is no image that can be read" if path.stat().st_size else "is empty (0 bytes)"
+        what = "is not an image that can be read" if path.stat().st_size else "is empty (0 bytes)"
     except Image.DecompressionBombError as error:
         raise InputError([Fault(shown(path), f"is too large ({error})", "cut it into smaller images")]) from error
     except _DECODER_ERRORS as error:
@@ -229,10 +230,11 @@ def _open_label(path: Path) -> ImageFile:
     if image.format != "PNG":
         what, fix = f"holds {image.format} data; labels are single-channel PNG", "save the label as PNG"
     elif depth < 8:
-        what = f"is a {depth}-bit label, whose white some read as {2**depth - 1} and some as 255"
+        what = f"is a {depth}-bit label, in which some programs read white as {2**depth - 1} and others as 255"
         fix = "save it as 8-bit with class ids"
     elif image.mode not in ("L", "P", "I", "I;16", "I;16B"):
-        what = f"has {len(image.getbands())} channels ({image.mode}); a label has one, of class ids"
+        channels = counted(len(image.getbands()), "channel")
+        what = f"has {channels} ({image.mode}); a label has a single channel with class ids"
         fix = "convert the colours to ids (`raysearch data convert`)"
     else:
         return image
@@ -309,7 +311,7 @@ def _lower_bytes(path: Path, raw_mode: str) -> NDArray[np.uint8]:
             for tile in image.tile
         ]
         if not swapped.startswith("RGB"):
-            what = "stores 16 bits a channel in a way that is only read with data.bit_depth 16"
+            what = "stores 16 bits per channel in a way that requires data.bit_depth: 16"
             raise InputError([Fault(shown(path), what, "save it without transparency, or with 8 bits")])
         load(path, image)
         return np.asarray(upright(image).convert("RGB"))

@@ -1,5 +1,6 @@
 """An output folder that is written completely or not at all, and never overwrites anything."""
 
+import itertools
 import os
 import shutil
 import tempfile
@@ -28,12 +29,12 @@ def new_folder(destination: Path, source: Path) -> Iterator[Path]:
     inner, outer = destination.resolve(), source.expanduser().resolve()
     if inner == outer or outer in inner.parents:
         raise InputError(
-            [Fault(shown(destination), f"lies in {source}, which is only read", "name a folder elsewhere")]
+            [Fault(shown(destination), f"is inside {source}, which is never changed", "give a folder elsewhere")]
         )
     if destination.exists() and not destination.is_dir():
-        raise InputError([Fault(shown(destination), "is a file", "name a new folder")])
+        raise InputError([Fault(shown(destination), "is a file", "give a new folder")])
     if destination.exists() and any(destination.iterdir()):
-        raise InputError([Fault(shown(destination), "is not empty; nothing is overwritten", "name a new folder")])
+        raise InputError([Fault(shown(destination), "is not empty; nothing is overwritten", "give a new folder")])
     made = [parent for parent in destination.parents if not parent.exists()]
     destination.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
@@ -48,6 +49,14 @@ def new_folder(destination: Path, source: Path) -> Iterator[Path]:
         raise
 
 
+def free_folder(folder: Path, ending: str) -> Path:
+    """Return a path that does not exist yet: beside a folder, or in the working directory if that is not writable."""
+    parent = folder.parent if os.access(folder.parent, os.W_OK) else Path.cwd()
+    numbers = itertools.chain([""], (f"_{number}" for number in itertools.count(2)))
+    names = (f"{folder.name}_{ending}{number}" for number in numbers)
+    return next(parent / name for name in names if not (parent / name).exists())
+
+
 def place(source: Path, target: Path, *, link: bool) -> None:
     """Make `target` a copy of a file, or a hard link to it.
 
@@ -60,7 +69,7 @@ def place(source: Path, target: Path, *, link: bool) -> None:
     try:
         os.link(source.resolve(), target)
     except OSError as error:
-        fix = "leave out --link, which needs both folders on one file system"
+        fix = "leave out --link, which requires both folders to be on the same file system"
         raise InputError([Fault(shown(source), f"cannot be linked ({error.strerror})", fix)]) from error
 
 

@@ -16,6 +16,7 @@ from trainables.config import IGNORE_INDEX
 from trainables.data.folder import at_most, shown
 from trainables.data.text_table import read_text, separator_of
 from trainables.errors import Fault, InputError
+from trainables.plurals import counted
 
 Colour: TypeAlias = tuple[int, int, int]
 """Red, green and blue, each in 0..255."""
@@ -106,11 +107,11 @@ def read_palette(path: Path) -> Palette:
             name = _name(cells.get("name"))
         except _UnfitError as error:
             fix = "write for example 128, 64, 128, 3, road"
-            faults.append(Fault(where, f"{_shown_row(row)} is no row of a colour, an id and a name: {error}", fix))
+            faults.append(Fault(where, f"{_shown_row(row)} is not a row with a colour, an id and a name: {error}", fix))
             continue
         if colours.setdefault(colour, raw) != raw:
             red, green, blue = colour
-            what = f"gives the colour {red},{green},{blue} the id {raw}, an earlier row {colours[colour]}"
+            what = f"gives the colour {red},{green},{blue} the id {raw}, but an earlier row gives it {colours[colour]}"
             faults.append(Fault(where, what, "keep one of them"))
         if name:
             names.setdefault(raw, name)
@@ -195,7 +196,7 @@ def _json_rows(path: Path) -> Iterator[tuple[str, _Row]]:
     try:
         document = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
-        raise InputError([Fault(shown(path), f"is no JSON ({error})", "mend the syntax")]) from error
+        raise InputError([Fault(shown(path), f"is not valid JSON ({error})", "correct the syntax")]) from error
     if isinstance(document, dict):
         for key, value in document.items():
             given = {"id": key} if key.strip().isdecimal() else {"name": key}
@@ -218,7 +219,7 @@ def _cells(row: Sequence[Any]) -> Mapping[str, Any]:
     has_one = bool(row) and (isinstance(row[0], list) or (isinstance(row[0], str) and bool(_HEX.fullmatch(row[0]))))
     colour, rest = (row[0], row[1:]) if has_one else (row[:3], row[3:])
     if len(rest) not in (1, 2):
-        raise _UnfitError(f"it has {len(row)} cells")
+        raise _UnfitError(f"it has {counted(len(row), 'cell')}")
     return dict(zip(("colour", "id", "name"), (colour, *rest), strict=False))
 
 
@@ -229,7 +230,7 @@ def _colour(cell: Any) -> Colour:
     if isinstance(cell, str) and _TRIPLE.fullmatch(cell.strip()):
         cell = re.split(r"[\s,]+", cell.strip(" ()[]"))
     if not isinstance(cell, Sequence) or isinstance(cell, str) or len(cell) != 3:
-        raise _UnfitError(f"{_shown_row(cell)} is no colour of three numbers")
+        raise _UnfitError(f"{_shown_row(cell)} is not a colour of three numbers")
     red, green, blue = (_byte(value, "a colour") for value in cell)
     return red, green, blue
 
@@ -242,7 +243,7 @@ def _byte(value: Any, what: str) -> int:
     except ValueError:
         number = -1
     if not 0 <= number <= 255:
-        raise _UnfitError(f"{_shown_row(value)} is no number in 0..255 for {what}")
+        raise _UnfitError(f"{_shown_row(value)} is not a number in 0..255 for {what}")
     return number
 
 
@@ -250,7 +251,7 @@ def _name(cell: Any) -> str:
     if _is_absent(cell):
         return ""
     if isinstance(cell, list | dict):
-        raise _UnfitError(f"{_shown_row(cell)} is no name")
+        raise _UnfitError(f"{_shown_row(cell)} is not a name")
     return str(cell).strip()
 
 

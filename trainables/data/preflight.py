@@ -17,6 +17,7 @@ from trainables.data.image_files import ImageTraits
 from trainables.data.labels import class_histograms
 from trainables.data.soft_edges import SoftEdges, soft_edges, soft_edges_notice
 from trainables.errors import Fault, InputError
+from trainables.plurals import counted
 
 IMBALANCE_WORTH_SAYING = 5.0
 """Ratio of the most to the least frequent class above which a notice says that class weights may help."""
@@ -102,8 +103,8 @@ def inspect(
         summaries[name] = _summary(split, config, crop_size)
         if not any(summaries[name].class_pixels):
             values = ", ".join(map(str, np.flatnonzero(split.histograms.sum(axis=0))))
-            what = f"no label has a pixel of any class: label_class_ids = {list(config.label_class_ids)}"
-            fix = f"the labels hold the values {values}; list those that are classes"
+            what = f"no label contains a pixel of any class; label_class_ids = {list(config.label_class_ids)}"
+            fix = f"list values of classes; the labels contain {values}"
             faults.append(Fault(f"data, split {name}", what, fix))
     if faults:
         raise InputError(list(dict.fromkeys(faults)))
@@ -124,15 +125,16 @@ def notices(summaries: dict[str, SplitSummary], config: DataConfig) -> list[str]
         for name, raw, count in zip(names, ids, summary.class_pixels, strict=True):
             if count == 0:
                 effect = (
-                    "it is no part of the mean IoU unless it is predicted"
+                    "it does not count in the mean IoU unless it is predicted"
                     if split != "train"
                     else "it cannot be learned"
                 )
-                lines.append(f"{split}: {name} (raw value {raw}) has no pixel; {effect}")
+                lines.append(f"{split}: {name} (raw value {raw}) has no pixels; {effect}")
         if split == "train" and summary.smaller_than_crop:
+            verb = "is" if summary.smaller_than_crop == 1 else "are"
             lines.append(
-                f"train: {summary.smaller_than_crop} of {summary.num_images} images are smaller than the crop at "
-                "every scale; their crops are always padded"
+                f"train: {summary.smaller_than_crop} of {counted(summary.num_images, 'image')} {verb} smaller than the "
+                "crop at every scale; their crops are always padded"
             )
     if "train" in summaries and summaries["train"].imbalance >= IMBALANCE_WORTH_SAYING:
         train = summaries["train"]
@@ -148,7 +150,7 @@ def notices(summaries: dict[str, SplitSummary], config: DataConfig) -> list[str]
     for first, second in shared[:NAMED_AT_MOST]:
         lines.append(f"the same image is in two splits: {shown(first)} and {shown(second)}")
     if len(shared) > NAMED_AT_MOST:
-        lines.append(f"{len(shared)} images in all are in two splits")
+        lines.append(f"{counted(len(shared), 'image is', 'images are')} in two splits in all")
     return lines
 
 
@@ -173,20 +175,21 @@ def image_notices(summaries: Mapping[str, SplitSummary], bit_depth: int) -> list
     if likely < bit_depth:
         num_deep = sum(image.bits > 0 for summary in summaries.values() for image in summary.traits)
         lines.append(
-            f"{num_deep} images have 16 bits a channel and no value above {2**likely - 1}, so they are probably "
-            f"{likely}-bit data: data.bit_depth: {likely} reads them at full brightness, {bit_depth} reads them "
-            f"{2 ** (bit_depth - likely)} times too dark"
+            f"{counted(num_deep, 'image has', 'images have')} 16 bits per channel but no value above {2**likely - 1}, "
+            f"so this is probably {likely}-bit data: data.bit_depth: {likely} reads it at full brightness, {bit_depth} "
+            f"reads it {2 ** (bit_depth - likely)} times too dark"
         )
     for split, summary in summaries.items():
+        of_all = f"{split}: of {counted(summary.num_images, 'image')}"
         if num_turned := sum(image.turned for image in summary.traits):
             lines.append(
-                f"{split}: of {summary.num_images} images, {num_turned} turned upright as the EXIF orientation says; "
+                f"{of_all}, {num_turned} turned upright according to the EXIF orientation; "
                 "their labels must show them upright too"
             )
         if num_transparent := sum(image.transparent for image in summary.traits):
             lines.append(
-                f"{split}: of {summary.num_images} images, {num_transparent} with transparent pixels; transparency is "
-                "left out, and the colours beneath it are seen"
+                f"{of_all}, {num_transparent} with transparent pixels; transparency is "
+                "ignored, and the colours beneath it are used"
             )
     return lines
 
@@ -234,12 +237,13 @@ def unlisted_values(
 def unlisted_notices(unlisted: dict[int, UnlistedValue]) -> list[str]:
     """Return one line for each of the most frequent unlisted values, and one that counts the others."""
     lines = [
-        f"label value {value} is not in label_class_ids and is ignored: {found.num_pixels} pixels, "
+        f"label value {value} is not in label_class_ids and is ignored: {counted(found.num_pixels, 'pixel')}, "
         f"first in {found.first_file}"
         for value, found in list(unlisted.items())[:VALUES_NAMED]
     ]
     if len(unlisted) > VALUES_NAMED:
-        lines.append(f"{len(unlisted) - VALUES_NAMED} more label values are ignored likewise")
+        more = counted(len(unlisted) - VALUES_NAMED, "more label value is", "more label values are")
+        lines.append(f"{more} also ignored")
     return lines
 
 

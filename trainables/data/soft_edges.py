@@ -7,6 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.data.output_folder import free_folder
+from trainables.plurals import counted
+
 FEWEST_EDGE_VALUES = 8
 """Minimum number of values without their own area for labels to count as blended. These values must also be at least
 twice as many as the others.
@@ -58,8 +61,9 @@ def soft_edges(pixels: NDArray[np.int64], inner: NDArray[np.int64]) -> SoftEdges
 
 
 def convert_command(folder: Path) -> str:
-    """Return the command that writes a dataset anew with the nearest likely class at each pixel."""
-    return f"python -m raysearch data convert {shlex.quote(str(folder))} {shlex.quote(f'{folder}_hard')} --nearest"
+    """Return the command that writes a copy of a dataset with the nearest likely class at each pixel, under its id."""
+    words = shlex.join([str(folder), str(free_folder(folder, "hard"))])
+    return f"python -m raysearch data convert {words} --nearest --values keep"
 
 
 def soft_edges_notice(found: SoftEdges, total: int, folder: Path) -> str:
@@ -71,8 +75,9 @@ def soft_edges_notice(found: SoftEdges, total: int, folder: Path) -> str:
         folder: The dataset.
     """
     classes = ", ".join(map(str, found.likely_classes))
+    values = counted(found.num_edge_values, "value has no area of its", "values have no area of their")
     return (
-        f"the labels look blended along edges, as resizing, JPEG or smooth drawing does it: {found.num_edge_values} "
-        f"values have no area of their own ({100 * found.num_pixels / total:.2g} % of the pixels); the classes are "
-        f"probably {classes}. To give every pixel the nearest of them:  {convert_command(folder)}"
+        f"the labels look blended along edges, as after resizing, JPEG or smooth drawing: {values} own "
+        f"({100 * found.num_pixels / total:.2g} % of the pixels); the classes are "
+        f"probably {classes}. To write a copy in which every pixel has the nearest of them:  {convert_command(folder)}"
     )

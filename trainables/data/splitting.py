@@ -24,6 +24,7 @@ from trainables.data.folder import LABEL_ENDING, Pair, at_most, shown
 from trainables.data.output_folder import new_folder, place
 from trainables.data.text_table import read_text, separator_of
 from trainables.errors import Fault, InputError
+from trainables.plurals import counted
 
 MOVES_TRIED = 200
 """Maximum number of moves and exchanges between two splits that are tried in each step, the most helpful ones first."""
@@ -93,7 +94,7 @@ def split_dataset(
     """
     source = source.expanduser()
     if not source.is_dir():
-        raise InputError([Fault(shown(source), "is no folder", "give a dataset or one {image,label} folder")])
+        raise InputError([Fault(shown(source), "is not a folder", "give a dataset or one {image,label} folder")])
     folders = [source / name for name in SPLITS if (source / name).is_dir()] or [source]
     censuses = [take_census(folder, hash_images=False, begin=begin) for folder in folders]
     pairs = [pair for census in censuses for pair in census.pairs]
@@ -157,7 +158,8 @@ def stratified(
     """
     names, unit_of = np.unique(np.asarray(groups), return_inverse=True)
     if len(names) < len(shares):
-        what = f"{len(presence)} images in {len(names)} groups cannot make {len(shares)} splits"
+        images_in_groups = f"{counted(len(presence), 'image')} in {counted(len(names), 'group')}"
+        what = f"{images_in_groups} cannot be divided into {len(shares)} splits"
         raise InputError([Fault("groups", what, "use smaller groups, fewer splits or more images")])
     images = np.zeros((len(names), presence.shape[1] + 1), np.int64)  # images per unit, by class and in all
     np.add.at(images, unit_of, np.column_stack([presence, np.ones(len(presence), bool)]))
@@ -309,7 +311,7 @@ def _shares(sizes: Mapping[str, float | None], num_images: int) -> dict[str, flo
     if len(given) < len(sizes) and rest * num_images < 0.5:
         told = " and ".join(f"{split} {size:g}" for split, size in sizes.items() if size is not None)
         (left,) = (split for split, size in sizes.items() if size is None)
-        what = f"{told} of {num_images} images leave none for {left}"
+        what = f"{told} of {counted(num_images, 'image')} leave no image for {left}"
         raise InputError([Fault("data split", what, "give smaller numbers")])
     return {split: given.get(split, rest) for split in sizes}
 
@@ -323,7 +325,9 @@ def names_by_pattern(pairs: Sequence[Pair], pattern: str, option: str) -> list[s
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise InputError([Fault(f"{option} {pattern}", f"is no regular expression ({error})", "mend it")]) from error
+        raise InputError(
+            [Fault(f"{option} {pattern}", f"is not a valid regular expression ({error})", "correct it")]
+        ) from error
     matches = [compiled.search(pair.name) for pair in pairs]
     faults = [
         Fault(shown(pair.image), f"{option} {pattern} does not match its name {pair.name}", "widen the pattern")
@@ -345,14 +349,24 @@ def names_by_csv(pairs: Sequence[Pair], path: Path) -> list[str]:
     try:
         rows = [row for row in csv.reader(lines, delimiter=separator_of(lines[0]) or ",") if row] if lines else []
     except csv.Error as error:
-        raise InputError([Fault(shown(path), f"cannot be read ({error})", "name a CSV file of name,group")]) from error
+        raise InputError(
+            [Fault(shown(path), f"cannot be read ({error})", "give a CSV file with rows name,group")]
+        ) from error
     faults: list[Fault] = []
     groups: dict[str, str] = {}
     for number, row in enumerate(rows, start=1):
         if len(row) != 2:
-            faults.append(Fault(f"{path}: row {number}", f"has {len(row)} columns, not name,group", "write two"))
+            faults.append(
+                Fault(
+                    f"{path}: row {number}",
+                    f"has {counted(len(row), 'column')}, but must be name,group",
+                    "write two columns",
+                )
+            )
         elif groups.setdefault(row[0].strip(), row[1].strip()) != row[1].strip():
-            faults.append(Fault(f"{path}: row {number}", f"gives {row[0]} a second group", "keep one of them"))
+            faults.append(
+                Fault(f"{path}: row {number}", f"gives {row[0]} another group than before", "keep one of them")
+            )
     found = [groups.get(pair.name, groups.get(pair.image.name)) for pair in pairs]
     faults += [
         Fault(shown(path), f"has no group for {pair.name}", f"add a row {pair.name},GROUP")
@@ -367,7 +381,7 @@ def names_by_csv(pairs: Sequence[Pair], path: Path) -> list[str]:
 def _repeated_names(pairs: Sequence[Pair]) -> list[Fault]:
     by_name: dict[str, Pair] = {}
     return at_most(
-        Fault(shown(pair.image), f"has the name of {shown(by_name[pair.name].image)}", "rename one of them")
+        Fault(shown(pair.image), f"has the same name as {shown(by_name[pair.name].image)}", "rename one of them")
         for pair in pairs
         if by_name.setdefault(pair.name, pair) is not pair
     )

@@ -9,6 +9,7 @@ from trainables.config import DataConfig
 from trainables.data.decoded import DecodedSplit, class_pixel_counts
 from trainables.data.labels import class_histograms
 from trainables.data.splitting import stratified
+from trainables.plurals import counted
 
 
 def stratified_images(split: DecodedSplit, config: DataConfig, num_images: int | None) -> list[int]:
@@ -70,13 +71,13 @@ def subset_notices(split: DecodedSplit, config: DataConfig, num_images: int | No
     pixels = class_histograms(split.histograms, config)
     chosen = pixels[stratified_choice(pixels, num_images)]
     where = f"evaluation.num_images = {num_images}"
-    lines = _lost_classes(f"{where}: {{}} is in none of the images that reports score", pixels, chosen, config)
+    lines = _lost_classes(f"{where}: {{}} is in none of the images that are used for scores", pixels, chosen, config)
     noise = difference_noise(chosen)
     if noise > DECISIVE_DIFFERENCE:
         enough = min(len(split), math.ceil(num_images * (noise / DECISIVE_DIFFERENCE) ** 2))
         lines.append(
-            f"{where}: the choice of images alone moves the difference of two scores by about {noise:.3f} mIoU, more "
-            f"than the {DECISIVE_DIFFERENCE} that rungs decide on; {enough} images would be enough"
+            f"{where}: the selection of images alone changes the difference of two scores by about {noise:.3f} mIoU, "
+            f"more than the {DECISIVE_DIFFERENCE} on which rungs decide; {counted(enough, 'image')} would be enough"
         )
     return lines
 
@@ -88,17 +89,17 @@ def training_notices(split: DecodedSplit, config: DataConfig) -> list[str]:
         return []
     where = f"data.num_images = {num_images}"
     if num_images > len(split):
-        return [f"{where}: train has {len(split)} images, which are all trained on"]
+        return [f"{where}: train has only {counted(len(split), 'image')}; training uses all of them"]
     pixels = class_histograms(split.histograms, config)
     chosen = pixels[nested_choice(pixels, num_images)]
-    return _lost_classes(f"{where}: {{}} is in none of the images that are trained on", pixels, chosen, config)
+    return _lost_classes(f"{where}: {{}} is in none of the images that are used for training", pixels, chosen, config)
 
 
 def _lost_classes(what: str, pixels: NDArray[np.int64], chosen: NDArray[np.int64], config: DataConfig) -> list[str]:
     """Return a line for each class that images with `pixels` (N, K) have but the chosen ones lack."""
     names = config.class_names or [f"class {k}" for k in range(config.num_classes)]
     return [
-        f"{what.format(name)}, and in {count} of the {len(pixels)}"
+        f"{what.format(name)}, but in {count} of all {len(pixels)}"
         for name, count, kept in zip(names, (pixels > 0).sum(axis=0), (chosen > 0).sum(axis=0), strict=True)
         if count > 0 and kept == 0
     ]

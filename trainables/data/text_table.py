@@ -16,7 +16,7 @@ def read_text(path: Path) -> str:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise InputError([Fault(shown(path), f"cannot be read ({error.strerror})", "name a text file")]) from error
+        raise InputError([Fault(shown(path), f"cannot be read ({error.strerror})", "give a text file")]) from error
     encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
         return data.decode(encoding)

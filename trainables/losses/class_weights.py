@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from trainables.plurals import counted
+
 
 def class_weights(
     scheme: str | tuple[float, ...], power: float, pixel_counts: Sequence[int] | npt.NDArray[np.integer]
@@ -33,12 +35,13 @@ def class_weights(
     """
     counts = np.asarray(pixel_counts, dtype=np.float64)
     if not isinstance(scheme, str) and len(scheme) != len(counts):
-        raise ValueError(f"ce_weights has {len(scheme)} numbers for {len(counts)} classes; give one number a class")
+        numbers, classes = counted(len(scheme), "number"), counted(len(counts), "class")
+        raise ValueError(f"ce_weights has {numbers} for {classes}; give one number per class")
     if power == 0.0:
         return np.ones(len(counts))
     weights = _scheme_weights(scheme, counts) if isinstance(scheme, str) else np.asarray(scheme, dtype=np.float64)
     if (weights < 0.0).any():
-        raise ValueError(f"ce_weights = {weights.tolist()} has a negative number; weights are 0 or more")
+        raise ValueError(f"ce_weights = {weights.tolist()} has a negative number; weights must be 0 or more")
     if not weights[counts > 0].any() and counts.any():
         given = scheme if isinstance(scheme, str) else weights.tolist()
         raise ValueError(
@@ -51,7 +54,7 @@ def class_weights(
 def _scheme_weights(scheme: str, counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     present = counts > 0
     if not present.any():
-        raise ValueError(f"ce_weights = {scheme} needs labelled pixels, and no class has one; check label_class_ids")
+        raise ValueError(f"ce_weights = {scheme} needs labelled pixels, but no class has any; check label_class_ids")
     weights = np.zeros_like(counts)
     frequencies = counts[present] / counts.sum()
     match scheme:
@@ -66,7 +69,7 @@ def _scheme_weights(scheme: str, counts: npt.NDArray[np.float64]) -> npt.NDArray
             weights[present] = inverse_logs / inverse_logs.mean()
         case _:
             raise ValueError(
-                f"ce_weights = {scheme} is no scheme; choose max_over_count, inverse, one_minus_frequency, inverse_log "
-                "or give one number a class"
+                f"ce_weights = {scheme} is not a known scheme; choose max_over_count, inverse, one_minus_frequency, "
+                "inverse_log, or give one number per class"
             )
     return weights

@@ -9,6 +9,7 @@ from trainables.config import Config, ModelConfig
 from trainables.models.dry_run import smallest_normalised_map
 from trainables.models.output import SegmentationOutput
 from trainables.models.segmenter import Segmenter
+from trainables.models.weights import file_version
 
 __all__ = ["SegmentationOutput", "Segmenter", "build_model", "network_of", "smallest_normalised_map", "warm_model"]
 
@@ -48,7 +49,8 @@ def warm_model(config: ModelConfig, num_classes: int, proj_dim: int | None, seed
     Raises:
         InputError: the backbone cannot be built, or its weights cannot be loaded.
     """
-    model, initial_state, requires_grad = _kept_model(config, num_classes, proj_dim, seed)
+    version = file_version(config.weights)
+    model, initial_state, requires_grad = _kept_model(config, num_classes, proj_dim, seed, version)
     model.load_state_dict(initial_state)
     for parameter, required in zip(model.parameters(), requires_grad, strict=True):
         parameter.requires_grad_(required)
@@ -58,8 +60,9 @@ def warm_model(config: ModelConfig, num_classes: int, proj_dim: int | None, seed
 
 @lru_cache(maxsize=1)
 def _kept_model(
-    config: ModelConfig, num_classes: int, proj_dim: int | None, seed: int
+    config: ModelConfig, num_classes: int, proj_dim: int | None, seed: int, version: tuple[int, int] | None
 ) -> tuple[Segmenter, dict[str, Tensor], list[bool]]:
+    """Return a network, its first state, and which parameters train; another version of the weights is another key."""
     model = build_model(config, num_classes, proj_dim, seed)
     initial_state = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     return model, initial_state, [parameter.requires_grad for parameter in model.parameters()]

@@ -79,7 +79,7 @@ def _faults(config: ModelConfig) -> list[Fault]:
     if config.head == "deeplab_v3" and (is_t2t or _is_hrnet(config.backbone)):
         faults.append(_cannot_be_dilated(config))
     if is_t2t and config.weights == "timm":
-        what = f"timm has no weights of {config.backbone}"
+        what = f"timm has no weights for {config.backbone}"
         faults.append(Fault("model.weights", what, "give a checkpoint file, or nothing"))
     if config.weights not in (None, "timm") and not Path(config.weights).expanduser().is_file():
         faults.append(
@@ -118,8 +118,8 @@ def _padding_factor(name: str, output_stride: int | None) -> int:
             first_error = first_error or " ".join(f"{type(error).__name__} {error}".split())
         else:
             return factor
-    what = f"{name} takes no images with sides that are multiples of {stride} ({first_error})"
-    raise InputError([Fault("model.backbone", what, "choose a backbone that takes any size, for example hrnet_w18")])
+    what = f"{name} accepts no images whose sides are multiples of {stride} ({first_error})"
+    raise InputError([Fault("model.backbone", what, "choose a backbone that accepts any size, for example hrnet_w18")])
 
 
 _LARGEST_FACTOR = 16
@@ -209,7 +209,7 @@ def _check_takes_any_size(network: Any, name: str) -> None:
             network.eval()(torch.zeros(1, 3, 2 * multiple, 3 * multiple))
     except Exception as error:  # any exception of the network's own code, for a size that it was not made for
         side = timm.models.get_pretrained_cfg(name).input_size[-1]
-        what = f"{name} takes images of {side}x{side} pixels only; a backbone must take any size"
+        what = f"{name} only accepts images of {side}x{side} pixels; a backbone must accept any size"
         raise InputError(
             [Fault("model.backbone", what, "choose another, for example swin_tiny_patch4_window7_224")]
         ) from error

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from trainables.errors import Fault, InputError
 from trainables.models.weights_file import NoWeightsError, read_weights_file, state_dicts
+from trainables.plurals import counted
 
 _MAX_LISTED_KEYS = 5
 _AVERAGES = ("state_dict_ema ", "model_ema ")
@@ -25,6 +26,18 @@ _DEEP_STEM = {
     "conv3": "conv1.6",
     "bn3": "bn1",
 }
+
+
+def file_version(weights: str | Path | None) -> tuple[int, int] | None:
+    """Return size and modification time of a file of weights, by which caches know a replaced file; None without one.
+
+    Args:
+        weights: `model.weights`, which may also be a word such as `timm`.
+    """
+    if weights is None or not Path(weights).is_file():
+        return None
+    status = Path(weights).stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def load_weights(network: nn.Module, name: str, path: Path, *, whole_model: Collection[str]) -> None:
@@ -68,7 +81,7 @@ def load_weights(network: nn.Module, name: str, path: Path, *, whole_model: Coll
     if len(fitting) > 1:
         places = ", ".join(candidate.place or "at the top" for candidate in fitting)
         what = f"{path} holds {len(fitting)} different sets of weights that fit {name}: {places}"
-        raise InputError([Fault("model.weights", what, "save the set that you want by itself, with torch.save")])
+        raise InputError([Fault("model.weights", what, "save the wanted set alone with torch.save")])
     given = fitting[0].given
     network.load_state_dict({key: given.get(place, tensor) for place, (key, tensor) in wanted.items()})
 
@@ -170,4 +183,4 @@ def _canonical(key: str) -> str:
 def _listed(keys: Sequence[str]) -> str:
     shown = ", ".join(keys[:_MAX_LISTED_KEYS])
     more = len(keys) - _MAX_LISTED_KEYS
-    return f"{len(keys)} keys ({shown}{f' and {more} more' if more > 0 else ''})"
+    return f"{counted(len(keys), 'key')} ({shown}{f' and {more} more' if more > 0 else ''})"

@@ -24,7 +24,7 @@ _HARMLESS: list[Any] = [
 ]
 """Types that trainers store beside the weights (arguments, scores) and that run no code when they are read."""
 
-_SAVE_STATE_DICT = "save its state dict by itself, where it was trained: torch.save(model.state_dict(), FILE)"
+_SAVE_STATE_DICT = "save only its state dict, where it was trained: torch.save(model.state_dict(), FILE)"
 _DOWNLOAD = "download it again"
 
 
@@ -79,7 +79,7 @@ def _what_zip_it_is(path: Path) -> tuple[str, str] | None:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     if any(name.endswith("/constants.pkl") for name in names):
-        return "it is a TorchScript program, not weights alone", _SAVE_STATE_DICT
+        return "it is a TorchScript program, not only weights", _SAVE_STATE_DICT
     if any(name.endswith("data.pkl") for name in names):
         return None  # the format of torch.save
     first = f" (of {', '.join(names[:2])}{' and more' if len(names) > 2 else ''})" if names else ""
@@ -94,12 +94,12 @@ def _why_unreadable(path: Path, head: bytes, error: Exception) -> tuple[str, str
     """Return why a file that may hold weights cannot be read, and what to do about it."""
     if head.startswith(b"PK") or _is_safetensors(head):
         if head.startswith(b"PK") and zipfile.is_zipfile(path) and (classes := _classes_in(path)):
-            return f"it needs code to be read, of {classes}, and none is run", _SAVE_STATE_DICT
+            return f"reading it would run code ({classes}), which raysearch never does", _SAVE_STATE_DICT
         return f"it is incomplete or damaged ({_first_sentence(error)})", _DOWNLOAD
     if head.startswith(b"\x80"):
         classes = _classes_in(path)
         if classes:
-            return f"it needs code to be read, of {classes}, and none is run", _SAVE_STATE_DICT
+            return f"reading it would run code ({classes}), which raysearch never does", _SAVE_STATE_DICT
         return "it is a pickle that torch.save did not write, or is incomplete", _SAVE_STATE_DICT
     text = head.decode("utf-8", errors="ignore")
     if text and all(character.isprintable() or character.isspace() for character in text):

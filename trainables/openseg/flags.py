@@ -55,7 +55,7 @@ def read_flags(words: Sequence[str], folder: Path) -> Flags:
         if name not in FLAGS:
             close = closest(name, FLAGS, cutoff=0.75)
             fix = f"did you mean {close}?" if close else "--help lists the options; config values are pairs"
-            faults.append(Fault(name, "is neither an option here nor a flag of the original trainer", fix))
+            faults.append(Fault(name, "is neither an option of this command nor a flag of the original trainer", fix))
             while left and not joined and not left[0].startswith("--"):
                 left.pop(0)  # its value, not a pair
             continue
@@ -146,7 +146,7 @@ _ASKED = ("--phase", "--resume", "--resume_continue")
 _INSTEAD = {
     "--phase": "give it to raysearch train, with --resume, or use raysearch evaluate",
     "--resume": "give raysearch evaluate or predict the checkpoint as --checkpoint",
-    "--resume_continue": "give raysearch train the same --out: it goes on where it was cut off",
+    "--resume_continue": "give raysearch train the same --out: it continues where it was interrupted",
 }
 """Command of raysearch that replaces each of these flags."""
 _PATHS = ("data.data_dir", "network.pretrained")
@@ -178,7 +178,7 @@ def _flag_value(flag: _Flag, values: Sequence[str]) -> Any:
             try:
                 return int(value) if flag.kind == "int" else float(value)
             except ValueError:
-                raise ValueError(f"{value} is no {'whole ' if flag.kind == 'int' else ''}number; give one") from None
+                raise ValueError(f"{value} is not a {'whole ' if flag.kind == 'int' else ''}number; give one") from None
         case "switch":
             if value.lower() not in ("", *_YES, *_NO):
                 raise ValueError(f"{value} is neither yes nor no; give y or n")

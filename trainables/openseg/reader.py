@@ -27,6 +27,7 @@ from trainables.openseg.dialect import (
     Loss,
     Network,
 )
+from trainables.plurals import counted
 from trainables.protocol import DialectReading, Given
 from trainables.spelling import closest
 
@@ -53,7 +54,7 @@ def read_openseg(document: Mapping[str, Any], source: str, given: Sequence[Given
     _read_block(file)
     unread = file.unread()
     if unread:
-        file.notices.append(f"{source}: nothing here reads {', '.join(unread)}")
+        file.notices.append(f"{source}: ignored, because nothing uses them here: {', '.join(unread)}")
     values: dict[str, Any] = {}
     for path, value in file.config.items():
         assign(values, path, value)
@@ -104,7 +105,7 @@ class _File:
         while section:  # a section that is a value gives a single fault
             found = lookup(self.values, section, None)
             if found is not None and not isinstance(found, Mapping):
-                self.fault(section, f"{_show(found)} must be a mapping", "write it as the original's files do")
+                self.fault(section, f"{_show(found)} must be a mapping", "write it as in the original's files")
                 return None
             section = section.rpartition(".")[0]
         return lookup(self.values, path, None)
@@ -147,7 +148,7 @@ class _File:
         """Add a notice if a value differs from the only one that is supported."""
         value = self.get(path)
         if value is not None and value != supported:
-            self.notices.append(f"{self.place(path)}: {_show(value)} cannot be had here; {consequence}")
+            self.notices.append(f"{self.place(path)}: {_show(value)} is not supported here; {consequence}")
 
     def fault(self, path: str, what: str, fix: str) -> None:
         found = Fault(self.place(path), what, fix)
@@ -177,7 +178,7 @@ def _read_data(file: _File) -> None:
     if isinstance(folder, list) and len(folder) == 1:
         folder = folder[0]
     if folder is None:
-        file.fault("data.data_dir", "is missing", "give --data_dir, or it in the file")
+        file.fault("data.data_dir", "is missing", "give --data_dir, or set it in the file")
     elif isinstance(folder, str):
         file.set("data.dir", folder, "data.data_dir")
     else:
@@ -202,7 +203,7 @@ def _read_classes(file: _File) -> None:
     ids, other = file.get("data.label_class_ids"), file.get("data.label_list")
     place = "data.label_list" if ids is None else "data.label_class_ids"
     if ids is not None and other is not None and ids != other:
-        file.fault("data.label_list", "is data.label_class_ids by its older name, and differs from it", "keep one")
+        file.fault("data.label_list", "is the older name of data.label_class_ids, but has another value", "keep one")
     ids = other if ids is None else ids
     count = file.number("data.num_classes")
     reduced = file.get("data.reduce_zero_label")
@@ -212,8 +213,8 @@ def _read_classes(file: _File) -> None:
         classes = len(ids) - (reduced is True)
         if count is not None and count != classes:
             file.notices.append(
-                f"{file.place('data.num_classes')}: {count} classes, but {place} makes {classes}"
-                f"{', as reduce_zero_label takes one away' if reduced is True else ''}: {classes} are trained"
+                f"{file.place('data.num_classes')}: {counted(count, 'class')}, but {place} makes {classes}"
+                f"{', as reduce_zero_label takes one away' if reduced is True else ''}: training uses {classes}"
             )
     elif ids is not None:
         file.fault(place, f"{_show(ids)} must be a list", "list the raw label value of every class")
@@ -286,7 +287,7 @@ def _read_sequence(file: _File) -> list[Any]:
         others = [str(name) for name in names if name not in TRANSFORMS]
         if others:
             file.notices.append(
-                f"{file.place(path)}: {_listed(others)} cannot be had here; images are not changed by it"
+                f"{file.place(path)}: {_listed(others)} is not supported here; images are not changed by it"
             )
     sequence = [*shuffled, *sequences["train_trans.trans_seq"]]
     if set(CROPPING) <= set(map(str, sequence)) and sequence.index("random_crop") < sequence.index("random_resize"):
@@ -341,7 +342,10 @@ _OTHER_TRAININGS: dict[str, tuple[Any, str]] = {
     **{f"data.{name}": (False, "the folder train is trained on") for name in ("only_coarse", "only_mapillary")},
     **{f"data.{name}": (None, "labels are used as they are") for name in ("label_edge2void", "label_non_edge2void")},
     **{f"data.{name}": (None, "classes alone are learned") for name in ("use_edge", "use_dt_offset", "pred_dt_offset")},
-    "network.resume": (None, "the training begins anew; the same train --out goes on where it was cut off"),
+    "network.resume": (
+        None,
+        "training starts from the beginning; the same train --out continues where it was interrupted",
+    ),
     "val_trans.trans_seq": ([], "images to be scored are not changed"),
 }
 """Places by which the original trains or scores differently: the only value supported here, and the consequence."""
@@ -358,7 +362,7 @@ def _read_network(file: _File) -> Network | None:
         if name is None:
             file.fault("network.model_name", "is missing", valid)
         elif name in _PLACEHOLDERS:
-            what = f"{name} stands for the network that the original's scripts give by --model_name, which is missing"
+            what = f"{name} is a placeholder for the network that the original's scripts give with --model_name"
             file.fault("network.model_name", what, valid)
         else:
             close = closest(str(name), NETWORKS)
@@ -374,7 +378,7 @@ def _read_network(file: _File) -> Network | None:
         file.set("model.backbone", HRNETS[backbone], "network.backbone")
         file.set("model.hrnet_fuse", "bilinear", "network.backbone")
     else:
-        what = f"{_show(backbone)} is no HRNet, which {name} wants" if backbone is not None else "is missing"
+        what = f"{_show(backbone)} is not an HRNet, which {name} needs" if backbone is not None else "is missing"
         file.fault("network.backbone", what, f"give --backbone, one of {_listed(HRNETS)}")
     return network
 
@@ -382,7 +386,7 @@ def _read_network(file: _File) -> Network | None:
 def _read_resnet(file: _File, model: str, backbone: Any) -> None:
     match = _RESNET.fullmatch(backbone) if isinstance(backbone, str) else None
     if match is None:
-        what = f"{_show(backbone)} is no ResNet, which {model} wants" if backbone is not None else "is missing"
+        what = f"{_show(backbone)} is not a ResNet, which {model} needs" if backbone is not None else "is missing"
         names = "resnet18, 34, 50, 101 or 152, with deepbase_ before it and _dilated8 or _dilated16 after it"
         file.fault("network.backbone", what, f"give --backbone, such as deepbase_resnet101_dilated8: {names}")
         return
@@ -391,7 +395,9 @@ def _read_resnet(file: _File, model: str, backbone: Any) -> None:
     file.set("model.backbone", name, "network.backbone")
     file.set("model.output_stride", int(dilated or 32), "network.backbone")
     if deep_stem and depth not in _DEEP_STEMS:
-        file.notices.append(f"{file.place('network.backbone')}: there is no {backbone} here; {name} is trained")
+        file.notices.append(
+            f"{file.place('network.backbone')}: {backbone} does not exist here; {name} is trained instead"
+        )
 
 
 def _read_loss(file: _File, network: Network | None) -> None:
@@ -407,7 +413,7 @@ def _read_loss(file: _File, network: Network | None) -> None:
         wanted = outputs if network.outputs not in loss.outputs else "embeddings"
         losses = [other for other, known in LOSSES.items() if _fits(known, network)]
         networks = [other for other, known in NETWORKS.items() if _fits(loss, known)]
-        what = f"{name} wants a network with {wanted}, which {model} is not"
+        what = f"{name} needs a network with {wanted}, but {model} is another kind"
         fix = f"give --loss_type, one of {_listed(losses)}, or --model_name, one of {_listed(networks)}"
         file.fault("loss.loss_type", what, fix)
     _read_segmentation_loss(file, loss, network)
@@ -439,7 +445,7 @@ def _read_segmentation_loss(file: _File, loss: Loss | None, network: Network | N
     reduction = file.get("loss.params.ce_reduction")
     if reduction not in (None, "mean", "elementwise_mean"):
         fix = "write elementwise_mean"
-        file.fault("loss.params.ce_reduction", f"{_show(reduction)}: only means are taken over pixels", fix)
+        file.fault("loss.params.ce_reduction", f"{_show(reduction)}: losses are always averaged over pixels", fix)
     weights, others = file.get("loss.params.ce_weight"), file.get("data.ce_weight")
     if weights is not None and others is not None and weights != others:
         file.fault("data.ce_weight", "differs from loss.params.ce_weight", "keep one")
@@ -450,7 +456,7 @@ def _read_segmentation_loss(file: _File, loss: Loss | None, network: Network | N
             file.set("loss.ce_weights", weights, place)
             file.set("loss.ce_weight_power", 1.0, place)
     elif weights is not None:
-        file.fault(place, f"{_show(weights)} must be a list", "give one number a class")
+        file.fault(place, f"{_show(weights)} must be a list", "give one number per class")
 
 
 def _read_coefficients(file: _File, loss: Loss, network: Network | None, seg: float | None, aux: float | None) -> None:
@@ -464,7 +470,7 @@ def _read_coefficients(file: _File, loss: Loss, network: Network | None, seg: fl
     if aux is not None and seg > 0.0:
         file.set("loss.aux_coef", aux / seg, "network.loss_weights.aux_loss")
     elif aux:
-        what = f"{_show(aux)} with a seg_loss of {_show(seg)}: the auxiliary loss is a part of the segmentation loss"
+        what = f"{_show(aux)} with a seg_loss of {_show(seg)}: the auxiliary loss is part of the segmentation loss"
         file.fault("network.loss_weights.aux_loss", what, "give seg_loss a positive number, or both 0")
 
 
@@ -478,7 +484,7 @@ def _read_contrast(file: _File, loss: Loss | None, network: Network | None) -> N
         file.set("contrast.loss_weight", 0.0, "loss.loss_type")
         if weight or (network is not None and network.has_embedding):
             name = file.get("loss.loss_type")
-            file.notices.append(f"{file.place('loss.loss_type')}: {name} has no contrast: it is switched off")
+            file.notices.append(f"{file.place('loss.loss_type')}: {name} has no contrast, so contrast is switched off")
     for name in ("proj_dim", "temperature", "base_temperature", "max_samples", "max_views", "warmup_iters"):
         file.take(f"contrast.{name}", f"contrast.{name}")
     needed = ("loss_weight", "proj_dim", "temperature", "max_samples", "max_views")
@@ -520,7 +526,7 @@ def _read_optim(file: _File) -> None:
     else:
         file.take("optim.weight_decay", "optim.sgd.weight_decay")
         if nesterov:
-            file.fault("optim.sgd.nesterov", "true cannot be had here", "write false")
+            file.fault("optim.sgd.nesterov", "true is not supported here", "write false")
     file.needed("lr.base_lr", "give --base_lr")
     file.take("optim.lr", "lr.base_lr")
     file.take("optim.nbb_mult", "lr.nbb_mult")
@@ -532,9 +538,9 @@ def _read_optim(file: _File) -> None:
         file.fault("optim.group_method", f"{_show(group)} is not known", "write decay, or leave it out")
     policy, metric = file.get("lr.lr_policy"), file.get("lr.metric")
     if policy not in (None, POLICY):
-        file.fault("lr.lr_policy", f"{_show(policy)} cannot be had here", f"give --lr_policy {POLICY}")
+        file.fault("lr.lr_policy", f"{_show(policy)} is not supported here", f"give --lr_policy {POLICY}")
     if metric not in (None, "iters"):
-        file.fault("lr.metric", f"{_show(metric)}: the schedule goes by iterations", "write iters")
+        file.fault("lr.metric", f"{_show(metric)}: the schedule counts iterations", "write iters")
     file.take("optim.poly_power", "lr.lambda_poly.power")
     is_warm, warm_iters, frozen = (
         file.get(f"lr.{key}") for key in ("is_warm", "warm.warm_iters", "warm.freeze_backbone")
@@ -543,7 +549,7 @@ def _read_optim(file: _File) -> None:
         file.fault("lr.warm.warm_iters", "is missing", "give the iterations of the warm-up")
     elif is_warm is True:
         file.set("optim.warmup_iters", warm_iters, "lr.warm.warm_iters")
-        begin = "keeps the backbone still" if frozen else "raises the backbone's learning rate alone, by its 4th power"
+        begin = "keeps the backbone frozen" if frozen else "raises the backbone's learning rate alone, by its 4th power"
         file.notices.append(
             f"{file.place('lr.warm.warm_iters')}: the original {begin}; here every learning rate rises linearly"
         )

@@ -308,7 +308,7 @@ def test_all_faults_of_a_coco_file_are_told_at_once(tmp_path: Path) -> None:
     told = faults_of(tmp_path / "e", "coco")
     assert "annotation 0: has the category 55" in told
     assert "annotation 2: is of the image 1, which is not among the images" in told
-    assert "image 105: names the image gone.png, which is not below" in told
+    assert "image 105: names the image gone.png, which is not in" in told
 
 
 @pytest.mark.parametrize(
@@ -318,8 +318,8 @@ def test_all_faults_of_a_coco_file_are_told_at_once(tmp_path: Path) -> None:
         ({"segmentation": [[1, 2, 3, 4, 5, 6, 7]]}, "a polygon has pairs of x and y, not 7 numbers"),
         ({"segmentation": "oops"}, "annotations[1].segmentation"),
         ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": [3, 4]}}, "runs of 7 pixels in all"),
-        ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": "~~"}}, "which no compressed mask has"),
-        ({"segmentation": {"size": [9, 9], "counts": [81]}}, "is a mask of 9x9 pixels, and the image is 8x6"),
+        ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": "~~"}}, "which is not valid in a compressed mask"),
+        ({"segmentation": {"size": [9, 9], "counts": [81]}}, "is a mask of 9x9 pixels, but the image is 8x6"),
         ({"segmentation": [], "bbox": None}, "has neither a segmentation nor a box"),
         ({"category_id": None}, "annotations[1].category_id"),
     ],
@@ -361,7 +361,7 @@ def test_an_image_of_another_size_than_annotated_is_a_fault(tmp_path: Path) -> N
     coco(tmp_path / "e")
     path = tmp_path / "e" / "val2017" / f"{NAMES[5]}.png"
     Image.fromarray(np.zeros((12, 16, 3), np.uint8)).save(path)
-    assert "is annotated as 8x6 pixels, and its image" in faults_of(tmp_path / "e", "coco")
+    assert "is annotated as 8x6 pixels, but its image" in faults_of(tmp_path / "e", "coco")
 
 
 def test_faults_of_yolo_lines(tmp_path: Path) -> None:
@@ -370,25 +370,25 @@ def test_faults_of_yolo_lines(tmp_path: Path) -> None:
     (labels / f"{NAMES[0]}.txt").write_text("5 0 0 1 0 1 1\n0 0 0 1 0 1\nx y\n0 0 0 300 0 1 1\n")
     (labels / "alone.txt").write_text("0 0 0 1 0 1 1\n")
     told = faults_of(tmp_path / "e", "yolo")
-    assert "line 1: has the class 5, and there are names for 0 to 2" in told
+    assert "line 1: has the class 5, but there are names for 0 to 2" in told
     assert "line 2: has 5 coordinates" in told
-    assert "line 3: 'x y' is no class number" in told
+    assert "line 3: 'x y' is not a class number" in told
     assert "line 4: has coordinates outside of 0 to 1" in told
-    assert "alone.txt: has no image of its name" in told
+    assert "alone.txt: has no image of the same name" in told
 
 
 def test_boxes_alone_are_no_segmentation(tmp_path: Path) -> None:
     yolo(tmp_path / "e")
     for path in tmp_path.glob("e/labels/*/*.txt"):
         path.write_text("0 0.5 0.5 0.2 0.2\n")
-    assert "holds boxes only and no polygons" in faults_of(tmp_path / "e", "yolo")
+    assert "holds only boxes and no polygons" in faults_of(tmp_path / "e", "yolo")
 
 
 def test_two_formats_at_once_are_for_the_user_to_choose(tmp_path: Path) -> None:
     yolo(tmp_path / "e")
     write_json(tmp_path / "e" / "annotations" / "train.json", coco_document())
     with pytest.raises(
-        InputError, match="looks like an export of COCO JSON and of YOLO polygons; say which with --from"
+        InputError, match="looks like an export of COCO JSON and of YOLO polygons; choose one with --from"
     ):
         recognise(tmp_path / "e")
 

@@ -78,9 +78,10 @@ def test_classes_that_a_split_lacks_are_said(dataset: Path) -> None:
     fill(dataset, "val", 74)
     found = inspect_dataset(dataset, DataConfig(label_class_ids=(0, 74, 254)))
     assert (
-        "val: class 0 (raw value 0) has no pixel; it is no part of the mean IoU unless it is predicted" in found.notices
+        "val: class 0 (raw value 0) has no pixels; it does not count in the mean IoU unless it is predicted"
+        in found.notices
     )
-    assert "train: class 2 (raw value 254) has no pixel; it cannot be learned" in found.notices
+    assert "train: class 2 (raw value 254) has no pixels; it cannot be learned" in found.notices
     assert found.faults == []
 
 
@@ -90,7 +91,7 @@ def test_every_value_but_255_is_a_class_where_nothing_is_said(dataset: Path) -> 
     found = inspect_dataset(dataset)
     assert found.config is not None
     assert found.config.label_class_ids == (0, 74, 128, 145, 254)
-    assert "train: value 254 (raw value 254) has no pixel; it cannot be learned" in found.notices
+    assert "train: value 254 (raw value 254) has no pixels; it cannot be learned" in found.notices
 
 
 @pytest.mark.parametrize(("ratio", "said", "recommended"), [(4, False, False), (5, True, False), (10, True, True)])
@@ -128,7 +129,7 @@ def test_images_of_twelve_bits_are_taken_for_that_where_nothing_is_said(dataset:
     found = inspect_dataset(dataset)
     assert found.config is not None
     assert found.config.bit_depth == 12
-    assert sum("so they are probably 12-bit data" in line for line in found.notices) == 1
+    assert sum("so this is probably 12-bit data" in line for line in found.notices) == 1
     assert len({digest for census in found.splits.values() for digest in census.digests}) == 8
 
 

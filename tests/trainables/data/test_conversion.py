@@ -71,7 +71,7 @@ class TestColourMasks:
         (fault,) = caught.value.faults
         assert fault.where == str(path)
         assert f"pixel x=3, y=2 has the colour {colour}, which is not in the palette" in fault.what
-        assert "2 such pixels of 1 colours" in fault.what
+        assert "2 such pixels of 1 colour" in fault.what
         assert list(tmp_path.iterdir()) == [labels]
 
     def test_every_bad_file_is_named_at_once(self, labels: Path, tmp_path: Path) -> None:
@@ -87,14 +87,14 @@ class TestColourMasks:
         faults = {Path(fault.where).name[0]: fault.what for fault in caught.value.faults}
         assert sorted(faults) == ["0", "1", "2", "3", "4", "5"]
         assert "1,2,3" in faults["0"]
-        assert "one channel (L)" in faults["1"]
+        assert "a single channel (L)" in faults["1"]
         assert "JPEG" in faults["2"]
         assert "transparent (alpha 254)" in faults["5"]
         assert list(tmp_path.iterdir()) == [labels]
 
     def test_without_a_palette_their_colours_are_named(self, labels: Path, tmp_path: Path) -> None:
         save(labels / "a.png", [[[128, 64, 128], [0, 0, 142]]])
-        with pytest.raises(InputError, match="no palette is given; it holds the colours 0,0,142  128,64,128;"):
+        with pytest.raises(InputError, match="no palette is given; it contains the colours 0,0,142  128,64,128;"):
             convert(labels, tmp_path / "out", values="contiguous")
 
     def test_ids_can_be_renumbered(self, labels: Path, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ class TestGreyLabels:
             convert(labels, tmp_path / "out", values="contiguous", class_ids=[9, 5])
         (fault,) = caught.value.faults
         assert fault.where == str(path)
-        assert "the value 254, which is no class: 2 pixels, the first at x=2, y=0" in fault.what
+        assert "the value 254, which is not a class: 2 pixels, the first at x=2, y=0" in fault.what
 
     def test_background_becomes_ignore(self, labels: Path, tmp_path: Path) -> None:
         save(labels / "a.png", [[0, 1, 11, 12]])
@@ -195,7 +195,7 @@ class TestGreyLabels:
 
     def test_255_is_a_class_only_where_it_is_named(self, labels: Path, tmp_path: Path) -> None:
         save(labels / "a.png", [[0, 255]])
-        with pytest.raises(InputError, match=r"holds 1 class .* 255 too where it is one"):
+        with pytest.raises(InputError, match=r"holds 1 class .* including 255 if it is one"):
             convert(labels, tmp_path / "out", values="contiguous")
         convert(labels, tmp_path / "out", values="contiguous", class_ids=[0, 255])
         assert read(tmp_path / "out" / "a.png") == [[0, 1]]
@@ -334,7 +334,7 @@ class TestNearest:
         colours = np.array(list(palette.colours), np.uint8)[ids]
         (tmp_path / "masks").mkdir()
         Image.fromarray(colours).save(tmp_path / "masks" / "a.jpg", quality=95, subsampling=0)
-        with pytest.raises(InputError, match=r"a lossy format alters label values; .* --nearest"):
+        with pytest.raises(InputError, match=r"a lossy format changes label values; .* --nearest"):
             convert(tmp_path / "masks", tmp_path / "out", palette=palette)
         convert(tmp_path / "masks", tmp_path / "out", palette=palette, nearest=True)
         np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / "a.png")), ids)
@@ -344,7 +344,7 @@ class TestNearest:
         with pytest.raises(InputError) as caught:
             convert(source, tmp_path / "out", class_ids=[0, 100, 201])
         (fault,) = caught.value.faults
-        assert "values that are no class: " in fault.what
+        assert "values outside the classes: " in fault.what
         assert (
             "give --nearest: the labels look blended along edges, and the classes are probably 0, 100, 201" in fault.fix
         )

@@ -227,10 +227,10 @@ def test_unreadable_files_are_named_all_at_once_whatever_else_is_wrong(dataset: 
     for file, what in (
         (image / "0.png", "is empty (0 bytes)"),
         (image / "1.png", "cannot be read ("),
-        (label / "2.png", "is no image that can be read"),
+        (label / "2.png", "is not an image that can be read"),
         (label / "3.png", "is 6x5 pixels, its image 3.png is 41x42"),
         (image / "4.png", "has no label"),
-        (image / "5.png", f"is a link to {dataset / 'gone.png'}, which is not there; replace"),
+        (image / "5.png", f"is a link to {dataset / 'gone.png'}, which does not exist; replace"),
     ):
         assert sum(fault.startswith(f"{file}: {what}") for fault in faults) == 1, (file, faults)
 
@@ -246,7 +246,10 @@ def test_a_truncated_image_alone_is_found(dataset: Path, cache: Path) -> None:
 @pytest.mark.parametrize(
     ("label", "what"),
     [
-        (Image.fromarray(RGB), "has 3 channels (RGB); a label has one, of class ids; convert the colours"),
+        (
+            Image.fromarray(RGB),
+            "has 3 channels (RGB); a label has a single channel with class ids; convert the colours",
+        ),
         (Image.fromarray(np.dstack([RGB, LABEL])), "has 4 channels (RGBA)"),
         (Image.fromarray(np.dstack([LABEL, LABEL]), "LA"), "has 2 channels (LA)"),
         (Image.fromarray(LABEL.astype(np.uint16) + 300), "is a 16-bit label that holds the value 374"),

@@ -63,7 +63,7 @@ def test_links_to_files_and_folders(tmp_path: Path) -> None:
 
 def test_missing_folder(tmp_path: Path) -> None:
     (fault,) = faults_of(tmp_path / "nowhere")
-    assert fault == f"{tmp_path}/nowhere: is no folder; give the folder that holds train/ and val/ as data.dir"
+    assert fault == f"{tmp_path}/nowhere: is not a folder; give the folder that holds train/ and val/ as data.dir"
 
 
 def test_missing_split_names_what_is_there(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_every_fault_is_named_at_once(tmp_path: Path) -> None:
     assert len(faults) == 4
     for file, what in (
         ("image/twice.png", "has the same name as twice.jpg"),
-        ("label/lossy.jpg", "is no .png file"),
+        ("label/lossy.jpg", "is not a .png file"),
         ("image/alone.jpg", "has no label"),
         ("label/widow.png", "has no image"),
     ):

@@ -45,16 +45,16 @@ def test_names_every_bad_row(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read_palette(path)
     assert [fault.where for fault in caught.value.faults] == [f"{path}: line {n}" for n in (2, 3, 4, 5, 6)]
-    assert "gives the colour 0,0,0 the id 4, an earlier row 1" in str(caught.value)
+    assert "gives the colour 0,0,0 the id 4, but an earlier row gives it 1" in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("name", "text", "what"),
     [
-        ("p.json", "{", "is no JSON"),
+        ("p.json", "{", "is not valid JSON"),
         ("p.json", "{}", "holds no colour"),
         ("p.json", "7", "must be a list"),
-        ("p.json", "[" * 5000, "is no JSON"),
+        ("p.json", "[" * 5000, "is not valid JSON"),
         ("p.json", "[[0, 0, 0.5, 1], [0, 0, true, 1], 7]", "row 3"),
         ("p.csv", "r,g,b,id\n", "holds no colour"),
         ("absent.csv", None, "cannot be read"),
@@ -106,17 +106,17 @@ def test_a_name_may_hold_another_separator(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "what"),
     [
-        ("[[0, 0, 0, null], [1, 1, 1, 1]]", "null is no number in 0..255 for the id"),
-        ("[[0, 0, 0, true], [1, 1, 1, 1]]", "true is no number in 0..255 for the id"),
-        ('[["a", 0, 0, 1], [1, 1, 1, 1]]', '"a" is no number in 0..255 for a colour'),
+        ("[[0, 0, 0, null], [1, 1, 1, 1]]", "null is not a number in 0..255 for the id"),
+        ("[[0, 0, 0, true], [1, 1, 1, 1]]", "true is not a number in 0..255 for the id"),
+        ('[["a", 0, 0, 1], [1, 1, 1, 1]]', '"a" is not a number in 0..255 for a colour'),
         ('[[0, 0, 0, 0, "bg", "x"], [1, 1, 1, 1, null]]', "it has 6 cells"),
-        ("[[[0, 0, 0], [0]], [[1, 1, 1], 1]]", r"\[0\] is no number in 0..255 for the id"),
-        ("[[[0, 0], 3], [1, 1, 1, 1]]", r"\[0, 0\] is no colour of three numbers"),
-        ('[{"name": "a", "id": 0}, {"color": [1, 1, 1], "id": 1}]', "null is no colour of three numbers"),
-        ('[{"color": [0, 0, 0]}, {"color": [1, 1, 1], "id": 1}]', "null is no number in 0..255 for the id"),
-        ('[{"color": [0, 0, 0], "id": 0, "name": ["x"]}, [1, 1, 1, 1]]', r'\["x"\] is no name'),
-        ("[null, [1, 1, 1, 1]]", "it has 1 cells"),
-        ("[{}, [1, 1, 1, 1]]", "null is no colour"),
+        ("[[[0, 0, 0], [0]], [[1, 1, 1], 1]]", r"\[0\] is not a number in 0..255 for the id"),
+        ("[[[0, 0], 3], [1, 1, 1, 1]]", r"\[0, 0\] is not a colour of three numbers"),
+        ('[{"name": "a", "id": 0}, {"color": [1, 1, 1], "id": 1}]', "null is not a colour of three numbers"),
+        ('[{"color": [0, 0, 0]}, {"color": [1, 1, 1], "id": 1}]', "null is not a number in 0..255 for the id"),
+        ('[{"color": [0, 0, 0], "id": 0, "name": ["x"]}, [1, 1, 1, 1]]', r'\["x"\] is not a name'),
+        ("[null, [1, 1, 1, 1]]", "it has 1 cell"),
+        ("[{}, [1, 1, 1, 1]]", "null is not a colour"),
     ],
 )
 def test_an_unfit_row_of_json_is_named_with_its_value_and_the_fix(rows: str, what: str, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_many_unexpected_values_end_in_a_count(tmp_path: Path) -> None:
     write(tmp_path, train=[noisy], val=[label_of(v74=80)])
     lines = notices_of(config_of(tmp_path))
     assert len(lines) == 11
-    assert lines[-1] == "train: 3 more label values are ignored likewise"
+    assert lines[-1] == "train: 3 more label values are also ignored"
 
 
 def test_blended_labels_are_one_line_with_their_likely_classes_and_a_command(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_blended_labels_are_one_line_with_their_likely_classes_and_a_command(tmp
     share = 100 * counts[~np.isin(values, (0, 74, 200))].sum() / 60**2
     assert f"{len(values) - 3} values have no area of their own ({share:.2g} % of the pixels)" in line
     assert "the classes are probably 0, 74, 200" in line
-    assert line.endswith(f"data convert '{folder}' '{folder}_hard' --nearest")
+    assert line.endswith(f"data convert '{folder}' '{folder}_hard' --nearest --values keep")
     assert [other.split(":")[1] for other in others if "is ignored" in other] == [
         " label value 200 is not in label_class_ids and is ignored"  # a class, not a value of an edge
     ]
@@ -96,8 +96,8 @@ def test_absent_classes_are_named(tmp_path: Path) -> None:
     write(tmp_path, train=[label_of(v74=80)], val=[label_of(v128=80)])
     config = config_of(tmp_path, label_class_ids=(0, 74, 128), class_names=("ground", "car", "tree"))
     assert notices_of(config) == [
-        "train: tree (raw value 128) has no pixel; it cannot be learned",
-        "val: car (raw value 74) has no pixel; it is no part of the mean IoU unless it is predicted",
+        "train: tree (raw value 128) has no pixels; it cannot be learned",
+        "val: car (raw value 74) has no pixels; it does not count in the mean IoU unless it is predicted",
     ]
 
 
@@ -105,8 +105,8 @@ def test_reduce_zero_label_names_the_raw_value_of_the_right_class(tmp_path: Path
     write(tmp_path, train=[label_of(v74=80)], val=[label_of(v74=80)])
     config = config_of(tmp_path, label_class_ids=(0, 74, 128), reduce_zero_label=True)
     assert notices_of(config) == [
-        "train: class 1 (raw value 128) has no pixel; it cannot be learned",
-        "val: class 1 (raw value 128) has no pixel; it is no part of the mean IoU unless it is predicted",
+        "train: class 1 (raw value 128) has no pixels; it cannot be learned",
+        "val: class 1 (raw value 128) has no pixels; it does not count in the mean IoU unless it is predicted",
     ]
     assert inspect(config, CROP)["train"].ignored_pixels == 120
 
@@ -140,7 +140,7 @@ def test_images_that_no_scale_brings_to_the_crop(tmp_path: Path) -> None:
     write(tmp_path, train=[label_of((10, 20), v74=80), label_of((40, 40), v74=800)], val=[label_of((40, 40), v74=800)])
     config = config_of(tmp_path)
     lines = notices(inspect(config, (24, 24)), config)
-    assert lines == ["train: 1 of 2 images are smaller than the crop at every scale; their crops are always padded"]
+    assert lines == ["train: 1 of 2 images is smaller than the crop at every scale; their crops are always padded"]
     assert not notices(inspect(config, (20, 24)), config)  # scale 2 reaches 20 x 40
     assert len(notices(inspect(config_of(tmp_path, image_scale=0.5), (20, 24)), config)) == 1
 
@@ -151,8 +151,8 @@ def test_a_split_without_any_class_is_a_fault_that_tells_its_values(tmp_path: Pa
         inspect(config_of(tmp_path, label_class_ids=(74, 128)), CROP)
     (fault,) = caught.value.faults
     assert str(fault) == (
-        "data, split train: no label has a pixel of any class: label_class_ids = [74, 128]; "
-        "the labels hold the values 1, 2; list those that are classes"
+        "data, split train: no label contains a pixel of any class; label_class_ids = [74, 128]; "
+        "list values of classes; the labels contain 1, 2"
     )
 
 
@@ -209,8 +209,8 @@ class TestImageNotices:
             deep = np.linspace(0, largest, 200).astype(np.uint16).reshape(10, 20)
             Image.fromarray(deep).save(tmp_path / split / "image" / "0.png")
         (line,) = notices_of(config_of(tmp_path))
-        assert line.startswith("2 images have 16 bits a channel and no value above 4095, so they are probably 12-bit")
-        assert "data.bit_depth: 12 reads them at full brightness, 16 reads them 16 times too dark" in line
+        assert line.startswith("2 images have 16 bits per channel but no value above 4095, so this is probably 12-bit")
+        assert "data.bit_depth: 12 reads it at full brightness, 16 reads it 16 times too dark" in line
         assert notices_of(config_of(tmp_path, bit_depth=12)) == []
 
     @pytest.mark.parametrize(
@@ -228,5 +228,5 @@ class TestImageNotices:
         image.convert("RGBA").save(tmp_path / "train" / "image" / "1.png")  # opaque: nothing to say
         Image.new("LA", (20, 10), (3, 254)).save(tmp_path / "val" / "image" / "0.png")
         turned, transparent = (line for line in notices_of(config_of(tmp_path)) if " of " in line)
-        assert turned.startswith("train: of 3 images, 1 turned upright as the EXIF orientation says")
-        assert transparent.startswith("val: of 1 images, 1 with transparent pixels")
+        assert turned.startswith("train: of 3 images, 1 turned upright according to the EXIF orientation")
+        assert transparent.startswith("val: of 1 image, 1 with transparent pixels")

@@ -152,7 +152,7 @@ class TestStratified:
             assert (np.abs(presence[chosen["val"]].sum(axis=0) - fair) <= np.maximum(4, 0.15 * fair)).all()
 
     def test_fewer_groups_than_splits(self) -> None:
-        with pytest.raises(InputError, match="3 images in 1 groups cannot make 2 splits"):
+        with pytest.raises(InputError, match="3 images in 1 group cannot be divided into 2 splits"):
             stratified(np.ones((3, 1), bool), ["a"] * 3, SHARES, 0)
 
     def test_no_class_at_all(self) -> None:
@@ -213,7 +213,7 @@ class TestSplitDataset:
         }
 
     def test_a_source_that_is_not_there(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="absent: is no folder"):
+        with pytest.raises(InputError, match="absent: is not a folder"):
             split_dataset(tmp_path / "absent", tmp_path / "out", SHARES)
 
     def test_names_that_two_splits_share_cannot_be_put_together(self, dataset: Path, tmp_path: Path) -> None:
@@ -239,15 +239,15 @@ class TestSplitDataset:
         with pytest.raises(InputError, match=r"--group clip0 does not match") as caught:
             split_dataset(flat, tmp_path / "out", SHARES, group="clip0")
         assert len(caught.value.faults) == 15
-        with pytest.raises(InputError, match="no regular expression"):
+        with pytest.raises(InputError, match="not a valid regular expression"):
             split_dataset(flat, tmp_path / "out", SHARES, group="(")
         groups = tmp_path / "groups.csv"
         groups.write_text("clip0 A 00,1\nclip0 A 00,2\nonly one column\n")
         with pytest.raises(InputError) as caught:
             split_dataset(flat, tmp_path / "out", SHARES, group=groups)
         text = str(caught.value)
-        assert "row 2: gives clip0 A 00 a second group" in text
-        assert "row 3: has 1 columns" in text
+        assert "row 2: gives clip0 A 00 another group than before" in text
+        assert "row 3: has 1 column," in text
         assert "has no group for clip0 B 01" in text
         with pytest.raises(InputError, match="cannot be read"):
             split_dataset(flat, tmp_path / "out", SHARES, group=tmp_path / "absent.csv")

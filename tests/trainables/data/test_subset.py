@@ -94,7 +94,9 @@ def test_a_class_that_the_choice_lacks_is_noticed() -> None:
     found = subset_notices(split, config, 1)  # type: ignore[arg-type]
     (lost,) = {"sky", "bicyclist"} - {"sky" if pixels[i, 1] else "bicyclist" for i in chosen_of(pixels, 1)}
     count = {"sky": 19, "bicyclist": 1}[lost]
-    line = f"evaluation.num_images = 1: {lost} is in none of the images that reports score, and in {count} of the 20"
+    line = (
+        f"evaluation.num_images = 1: {lost} is in none of the images that are used for scores, but in {count} of all 20"
+    )
     assert line in found
     assert subset_notices(split, config, None) == subset_notices(split, config, 20) == []  # type: ignore[arg-type]
 
@@ -110,8 +112,8 @@ def test_a_choice_too_small_to_tell_configs_apart_is_noticed() -> None:
     pixels = np.full((50, 4), 100)
     config = DataConfig(label_class_ids=(0, 1, 2, 3))
     line = (
-        "evaluation.num_images = 4: the choice of images alone moves the difference of two scores by about 0.015 mIoU, "
-        "more than the 0.01 that rungs decide on; 9 images would be enough"
+        "evaluation.num_images = 4: the selection of images alone changes the difference of two scores by about 0.015 "
+        "mIoU, more than the 0.01 on which rungs decide; 9 images would be enough"
     )
     assert subset_notices(Labels(pixels), config, 4) == [line]  # type: ignore[arg-type]
     assert subset_notices(Labels(pixels), config, 10) == []  # type: ignore[arg-type]
@@ -163,7 +165,7 @@ def test_a_class_that_is_not_trained_on_is_noticed() -> None:
         return training_notices(Labels(pixels), config)  # type: ignore[arg-type]
 
     lost, count = ("bicyclist", 1) if pixels[nested_choice(pixels, 1)][0, 1] else ("sky", 19)
-    line = f"data.num_images = 1: {lost} is in none of the images that are trained on, and in {count} of the 20"
+    line = f"data.num_images = 1: {lost} is in none of the images that are used for training, but in {count} of all 20"
     assert notices_of(1) == [line]
-    assert notices_of(21) == ["data.num_images = 21: train has 20 images, which are all trained on"]
+    assert notices_of(21) == ["data.num_images = 21: train has only 20 images; training uses all of them"]
     assert notices_of(20) == notices_of(None) == []

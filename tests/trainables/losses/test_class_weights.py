@@ -87,5 +87,5 @@ def test_an_unknown_scheme_lists_the_known_ones() -> None:
 
 
 def test_no_labelled_pixel_is_an_error_not_an_infinity() -> None:
-    with pytest.raises(ValueError, match="no class has one"):
+    with pytest.raises(ValueError, match="no class has any"):
         class_weights("inverse", 1.0, [0, 0])

@@ -101,7 +101,7 @@ def test_t2t_vit_gives_one_map_of_stride_16(name: str, channels: int) -> None:
 
 
 def test_timm_has_no_weights_of_t2t_vit() -> None:
-    with pytest.raises(InputError, match="timm has no weights of t2t_vit_14; give a checkpoint file"):
+    with pytest.raises(InputError, match="timm has no weights for t2t_vit_14; give a checkpoint file"):
         build_backbone(ModelConfig(backbone="t2t_vit_14", weights="timm"))
 
 
@@ -162,7 +162,7 @@ def test_unknown_tag_is_a_fault() -> None:
 
 
 def test_network_of_one_size_is_a_fault() -> None:
-    with pytest.raises(InputError, match="pit_ti_224 takes images of 224x224 pixels only"):
+    with pytest.raises(InputError, match="pit_ti_224 only accepts images of 224x224 pixels"):
         build_backbone(ModelConfig(backbone="pit_ti_224"))
 
 
@@ -196,6 +196,6 @@ def test_a_network_that_takes_no_multiple_of_its_stride_is_a_fault(monkeypatch: 
 
     monkeypatch.setattr(timm, "create_model", lambda *arguments, **options: Choosy())
     backbone_module._padding_factor.cache_clear()
-    with pytest.raises(InputError, match=r"takes no images with sides that are multiples of 8 .*100x100 only"):
+    with pytest.raises(InputError, match=r"accepts no images whose sides are multiples of 8 .*100x100 only"):
         build_backbone(ModelConfig(backbone="test_resnet"))
     backbone_module._padding_factor.cache_clear()

@@ -72,7 +72,7 @@ def test_keys_that_do_not_fit_are_listed(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         build_backbone(ModelConfig(backbone="test_resnet", weights=str(tmp_path / "other.pth")))
     missing, unexpected, mismatched = messages(error)
-    assert "1 keys (conv1" in missing
+    assert "1 key (conv1" in missing
     assert "missing" in missing
     assert "8 keys (decoder.0, decoder.1, decoder.2, decoder.3, decoder.4 and 3 more) unexpected" in unexpected
     assert "bn1.weight (7,) instead of (32,)" in mismatched
@@ -147,8 +147,8 @@ class TestAPartOfSomethingLarger:
         with pytest.raises(InputError) as error:
             loaded(NAME, content, tmp_path)
         missing, unexpected = messages(error)
-        assert "weights.pth under model backbone. does not fit test_resnet: 1 keys (conv1" in missing
-        assert "1 keys (backbone.more) unexpected" in unexpected
+        assert "weights.pth under model backbone. does not fit test_resnet: 1 key (conv1" in missing
+        assert "1 key (backbone.more) unexpected" in unexpected
 
 
 class _Runs:
@@ -187,8 +187,8 @@ class TestOtherFiles:
             (zip_file(), "a zip archive of other files (of model/weights.pth)", "unpack it"),
             (torch_file({"a": torch.zeros(99)})[:300], "it is incomplete or damaged", "download it again"),
             (safetensors.torch.save({"a": torch.zeros(99)})[:100], "it is incomplete or damaged", "download it again"),
-            (torch_file(torch.nn.Linear(1, 1)), "code to be read, of torch.nn.modules.linear.Linear", "state_dict()"),
-            (torch_file({"a": _Runs()}), "it needs code to be read, of posix.system", "state_dict()"),
+            (torch_file(torch.nn.Linear(1, 1)), "run code (torch.nn.modules.linear.Linear)", "state_dict()"),
+            (torch_file({"a": _Runs()}), "reading it would run code (posix.system)", "state_dict()"),
             (pickle.dumps({"a": _Runs()}), "a pickle that torch.save did not write", "state_dict()"),
             (torchscript_file(), "it is a TorchScript program", "state_dict()"),
             (torch_file({}), "no tensor in it has a name", "state dict"),

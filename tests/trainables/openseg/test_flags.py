@@ -52,13 +52,16 @@ class TestFlags:
         [
             (
                 "--modelname x",
-                "--modelname: is neither an option here nor a flag of the original trainer; did you mean",
+                "--modelname: is neither an option of this command nor a flag of the original trainer; did you mean",
             ),
-            ("--zzz x y", "--zzz: is neither an option here nor a flag of the original trainer; --help lists"),
+            (
+                "--zzz x y",
+                "--zzz: is neither an option of this command nor a flag of the original trainer; --help lists",
+            ),
             ("--base_lr", "--base_lr: has no value after it; write --base_lr and a value"),
             ("--base_lr --gpu 0", "--base_lr: has no value after it; write --base_lr and a value"),
-            ("--base_lr fast", "--base_lr fast: fast is no number; give one"),
-            ("--max_iters 1e3", "--max_iters 1e3: 1e3 is no whole number; give one"),
+            ("--base_lr fast", "--base_lr fast: fast is not a number; give one"),
+            ("--max_iters 1e3", "--max_iters 1e3: 1e3 is not a whole number; give one"),
             ("--is_warm=maybe", "--is_warm maybe: maybe is neither yes nor no; give y or n"),
         ],
     )

@@ -155,7 +155,7 @@ class TestClasses:
 
     def test_another_number_of_ids_is_a_notice_with_both_numbers(self) -> None:
         notices = notices_of(street(**{"data.num_classes": 19}))
-        assert "F.json: data.num_classes: 19 classes, but data.label_list makes 3: 3 are trained" in notices
+        assert "F.json: data.num_classes: 19 classes, but data.label_list makes 3: training uses 3" in notices
 
 
 class TestNetworksAndLosses:
@@ -181,7 +181,8 @@ class TestNetworksAndLosses:
     )
     def test_what_does_not_fit_names_what_does(self, model: str, loss: str, needs: str) -> None:
         (fault,) = faults_of(street(), words_for(model, loss))
-        start = f"--loss_type {loss}: {loss} wants a network with {needs}, which {model} is not; give --loss_type, one "
+        start = f"--loss_type {loss}: {loss} needs a network with {needs}, but {model} is another kind; "
+        start += "give --loss_type, one "
         assert fault.startswith(start)
         losses, networks = fault.removeprefix(start).removeprefix("of ").split(", or --model_name, one of ")
         for other in losses.split(", "):
@@ -204,7 +205,7 @@ class TestNetworksAndLosses:
         words = f"--model_name deeplab_v3 --backbone {backbone} --loss_type fs_auxce_loss"
         model = config_of(street(), words).model
         assert (model.backbone, model.output_stride) == expected
-        missing = any(f"there is no {backbone} here" in notice for notice in notices_of(street(), words))
+        missing = any(f"{backbone} does not exist here" in notice for notice in notices_of(street(), words))
         assert missing == (backbone == "deepbase_resnet18_dilated8")
 
     @pytest.mark.parametrize("width", [18, 32, 48, 64])
@@ -257,7 +258,7 @@ class TestFaults:
     def test_a_placeholder_says_which_flag_is_missing(self) -> None:
         for name in ("base_ocnet", "asp_ocnet"):
             (fault,) = faults_of(street(**{"network.model_name": name}), "")
-            assert fault.startswith(f"F.json: network.model_name: {name} stands for the network that ")
+            assert fault.startswith(f"F.json: network.model_name: {name} is a placeholder for the network that ")
             assert "give --model_name, one of hrnet_w48, " in fault
 
     def test_all_that_is_missing_is_named_at_once(self) -> None:
@@ -286,17 +287,21 @@ class TestFaults:
             (
                 {},
                 "--model_name hrnet_w48 --loss_type fs_ce_loss",
-                "F.json: network.backbone: deepbase_resnet101_dilated8 is no HRNet, which hrnet_w48 wants; "
+                "F.json: network.backbone: deepbase_resnet101_dilated8 is not an HRNet, which hrnet_w48 needs; "
                 "give --backbone, one of hrnet18, hrnet32, hrnet48, hrnet64",
             ),
             (
                 {},
                 "--model_name deeplab_v3 --backbone hrnet48",
-                "--backbone hrnet48: hrnet48 is no ResNet, which deeplab_v3 wants; give --backbone, such as ",
+                "--backbone hrnet48: hrnet48 is not a ResNet, which deeplab_v3 needs; give --backbone, such as ",
             ),
             ({"network.backbone": None}, "--model_name deeplab_v3", "F.json: network.backbone: is missing; "),
             ({}, f"{FLAGS} --loss_type fs_auxceloss", "fs_auxceloss is not known; did you mean fs_auxce_loss? Valid"),
-            ({"data.label_class_ids": [1, 2, 3]}, FLAGS, "F.json: data.label_list: is data.label_class_ids by its "),
+            (
+                {"data.label_class_ids": [1, 2, 3]},
+                FLAGS,
+                "F.json: data.label_list: is the older name of data.label_class_ids",
+            ),
             ({"data.label_list": 5}, FLAGS, "F.json: data.label_list: 5 must be a list; "),
             ({"data.num_classes": "many"}, FLAGS, "F.json: data.num_classes: many must be a number; "),
             ({"data.data_dir": ["a", "b"]}, FLAGS, 'F.json: data.data_dir: ["a", "b"] must be one folder; '),
@@ -316,16 +321,20 @@ class TestFaults:
                 FLAGS,
                 "F.json: train.data_transformer.pad_mode: left is not",
             ),
-            ({"loss.params.ce_reduction": "sum"}, FLAGS, "F.json: loss.params.ce_reduction: sum: only means "),
+            (
+                {"loss.params.ce_reduction": "sum"},
+                FLAGS,
+                "F.json: loss.params.ce_reduction: sum: losses are always averaged",
+            ),
             ({"data.ce_weight": [1, 2, 3]}, FLAGS, "F.json: data.ce_weight: differs from loss.params.ce_weight; "),
             ({"contrast": None}, FLAGS, "F.json: contrast: is missing; add the section with loss_weight, proj_dim, "),
             ({"contrast.temperature": None}, FLAGS, "F.json: contrast.temperature: is missing; "),
             ({"contrast": 3}, FLAGS, "F.json: contrast: 3 must be a mapping; "),
             ({"optim.optim_method": "adam"}, FLAGS, "F.json: optim.optim_method: adam is not known here; give "),
-            ({"optim.sgd.nesterov": True}, FLAGS, "F.json: optim.sgd.nesterov: true cannot be had here; "),
+            ({"optim.sgd.nesterov": True}, FLAGS, "F.json: optim.sgd.nesterov: true is not supported here; "),
             ({"optim.group_method": "odd"}, FLAGS, "F.json: optim.group_method: odd is not known; "),
-            ({"lr.lr_policy": "step"}, FLAGS, "F.json: lr.lr_policy: step cannot be had here; give --lr_policy "),
-            ({"lr.metric": "epoch"}, FLAGS, "F.json: lr.metric: epoch: the schedule goes by iterations; "),
+            ({"lr.lr_policy": "step"}, FLAGS, "F.json: lr.lr_policy: step is not supported here; give --lr_policy "),
+            ({"lr.metric": "epoch"}, FLAGS, "F.json: lr.metric: epoch: the schedule counts iterations; "),
             ({"lr.is_warm": True}, FLAGS, "F.json: lr.warm.warm_iters: is missing; "),
             ({"test.mode": "ms_test_depth"}, FLAGS, "F.json: test.mode: ms_test_depth is not known; write one of ss_"),
             (
@@ -349,15 +358,15 @@ class TestFaults:
 
 class TestNotices:
     def test_keys_that_nothing_reads_are_named_in_one_line(self) -> None:
-        (line,) = [notice for notice in notices_of(street()) if "nothing here reads" in notice]
-        named = line.removeprefix("F.json: nothing here reads ").split(", ")
+        (line,) = [notice for notice in notices_of(street()) if "ignored, because nothing uses them here:" in notice]
+        named = line.removeprefix("F.json: ignored, because nothing uses them here: ").split(", ")
         for path in ("contrast.stride", "network.factors", "val.mode", "checkpoints", "logging", "solver.display_iter"):
             assert named.count(path) == 1
         used = ("data", "data.num_classes", "lr.base_lr", "method", "loss.params", "train.data_transformer.input_size")
         assert not set(used) & set(named)
 
     def test_a_misspelt_key_is_one_of_them(self) -> None:
-        (line,) = [notice for notice in notices_of(street(**{"lr.bse_lr": 1})) if "nothing here reads" in notice]
+        (line,) = [notice for notice in notices_of(street(**{"lr.bse_lr": 1})) if "because nothing uses them" in notice]
         assert "lr.bse_lr" in line
 
     @pytest.mark.parametrize(
@@ -365,19 +374,34 @@ class TestNotices:
         [
             ({"data.input_mode": "BGR"}, "F.json: data.input_mode: BGR is kept"),
             ({"normalize.std": [1.0, 1.0, 1.0]}, "F.json: normalize: images are normalised by ImageNet's"),
-            ({"network.multi_grid": [1, 2, 4]}, "F.json: network.multi_grid: [1, 2, 4] cannot be had here"),
-            ({"train_trans.trans_seq": ["random_rotate"]}, "F.json: train_trans.trans_seq: random_rotate cannot be"),
+            ({"network.multi_grid": [1, 2, 4]}, "F.json: network.multi_grid: [1, 2, 4] is not supported here"),
+            (
+                {"train_trans.trans_seq": ["random_rotate"]},
+                "F.json: train_trans.trans_seq: random_rotate is not supported here",
+            ),
             ({"train_trans.random_hflip.swap_pair": [[1, 2]]}, "F.json: train_trans.random_hflip.swap_pair: [[1, 2]]"),
-            ({"train_trans.random_resize.ratio": 0.5}, "F.json: train_trans.random_resize.ratio: 0.5 cannot be had"),
+            ({"train_trans.random_resize.ratio": 0.5}, "F.json: train_trans.random_resize.ratio: 0.5 is not supported"),
             ({"train.data_transformer.input_size": [99, 99]}, "F.json: train.data_transformer.input_size: [99, 99]"),
-            ({"loss.params.rmi_radius": 5}, "F.json: loss.params.rmi_radius: 5 cannot be had here; it is 3"),
+            ({"loss.params.rmi_radius": 5}, "F.json: loss.params.rmi_radius: 5 is not supported here; it is 3"),
             ({"contrast.with_memory": True}, "F.json: contrast.with_memory: true counts, though hrnet_w48_contrast"),
-            ({"data.include_val": True}, "F.json: data.include_val: true cannot be had here; only the folder train is"),
-            ({"data.label_edge2void": True}, "F.json: data.label_edge2void: true cannot be had here; labels are used"),
-            ({"network.resume": "c.pth"}, "F.json: network.resume: c.pth cannot be had here; the training begins anew"),
-            ({"val_trans.trans_seq": ["resize"]}, 'F.json: val_trans.trans_seq: ["resize"] cannot be had here'),
+            (
+                {"data.include_val": True},
+                "F.json: data.include_val: true is not supported here; only the folder train is",
+            ),
+            (
+                {"data.label_edge2void": True},
+                "F.json: data.label_edge2void: true is not supported here; labels are used",
+            ),
+            (
+                {"network.resume": "c.pth"},
+                "F.json: network.resume: c.pth is not supported here; training starts from the beginning",
+            ),
+            ({"val_trans.trans_seq": ["resize"]}, 'F.json: val_trans.trans_seq: ["resize"] is not supported here'),
             ({"train_trans.random_resize.max_side_bound": 99}, "F.json: train_trans.random_resize.max_side_bound: 99"),
-            ({"train_trans.shuffle_trans_seq": ["random_hue"]}, "F.json: train_trans.shuffle_trans_seq: random_hue c"),
+            (
+                {"train_trans.shuffle_trans_seq": ["random_hue"]},
+                "F.json: train_trans.shuffle_trans_seq: random_hue is not",
+            ),
             (
                 {"train_trans.shuffle_trans_seq": [["random_hflip"], ["random_brightness"]]},
                 "F.json: train_trans.shuffle_trans_seq: the original draws one of these lists",
@@ -388,7 +412,7 @@ class TestNotices:
             ),
             (
                 {"train.data_transformer.size_mode": "max_size"},
-                "F.json: train.data_transformer.size_mode: max_size can",
+                "F.json: train.data_transformer.size_mode: max_size is not supported",
             ),
             ({"train.data_transformer.fit_stride": 40}, "F.json: train.data_transformer.fit_stride: crops are padded"),
             (
@@ -409,7 +433,9 @@ class TestNotices:
 
     def test_contrast_that_the_loss_does_not_have_is_said(self) -> None:
         words = words_for("hrnet_w48", "fs_ce_loss")
-        assert "--loss_type fs_ce_loss: fs_ce_loss has no contrast: it is switched off" in notices_of(street(), words)
+        assert "--loss_type fs_ce_loss: fs_ce_loss has no contrast, so contrast is switched off" in notices_of(
+            street(), words
+        )
         assert not [n for n in notices_of(street(contrast=None), words) if "contrast" in n]
 
 

@@ -58,7 +58,7 @@ def recognise(folder: Path) -> str | None:
     found = [name for name, one in FORMATS.items() if folder.is_dir() and one.looks_like(folder)]
     if len(found) > 1:
         what = f"looks like an export of {' and of '.join(FORMATS[name].title for name in found)}"
-        raise InputError([Fault(shown(folder), what, f"say which with --from {' or --from '.join(found)}")])
+        raise InputError([Fault(shown(folder), what, f"choose one with --from {' or --from '.join(found)}")])
     return found[0] if found else None
 
 
@@ -83,7 +83,9 @@ def convert_export(
     source = source.expanduser().absolute()
     one = FORMATS[name]
     if not source.is_dir() or not one.looks_like(source):
-        raise InputError([Fault(shown(source), f"is no export of {one.title}", f"name one of {', '.join(FORMATS)}")])
+        raise InputError(
+            [Fault(shown(source), f"is not an export of {one.title}", f"name one of {', '.join(FORMATS)}")]
+        )
     annotated = one.read(source)
     with new_folder(destination, source) as folder:
         drawn: Drawn = draw_dataset(annotated, source, folder, link=link, begin=begin)

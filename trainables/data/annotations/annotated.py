@@ -82,7 +82,7 @@ class ImageIndex:
         parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", ".", "..")]
         found = self._by_name.get(parts[-1], []) if parts else []
         if not found:
-            raise LookupError(f"names the image {name}, which is not below {shown(self.folder)}")
+            raise LookupError(f"names the image {name}, which is not in {shown(self.folder)}")
         common = {path: _common_ending(path.parts, parts) for path in found}
         found = [path for path in found if common[path] == max(common.values())]
         for preferred in (
@@ -92,7 +92,9 @@ class ImageIndex:
             if len(found) > 1 and preferred:
                 found = preferred
         if len(found) > 1:
-            raise LookupError(f"names the image {name}, and there are {len(found)}: {found[0]}, {found[1]}")
+            raise LookupError(
+                f"names the image {name}, but there are {len(found)} of that name: {found[0]}, {found[1]}"
+            )
         return found[0]
 
     def below(self, folder: Path) -> list[Path]:
@@ -125,7 +127,7 @@ def read_json(path: Path, model: Any) -> Any:
             place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"])
             what = f"{problem['msg'].lower()}" + (f", got {str(problem['input'])[:60]!r}" if place else "")
             faults.append(
-                Fault(f"{shown(path)}: {place.lstrip('.')}" if place else shown(path), what, "export it anew")
+                Fault(f"{shown(path)}: {place.lstrip('.')}" if place else shown(path), what, "export it again")
             )
         raise InputError(at_most(faults)) from None
 

@@ -10,6 +10,7 @@ from trainables.data.annotations.annotated import Annotated, Annotation, ImageIn
 from trainables.data.annotations.regions import CocoRle, Polygons, Region, box
 from trainables.data.folder import at_most, shown
 from trainables.errors import Fault, InputError
+from trainables.plurals import counted
 
 
 class _Image(BaseModel):
@@ -31,7 +32,7 @@ class _Rle(BaseModel):
 
 def _in_pairs(numbers: list[float]) -> list[float]:
     if len(numbers) % 2:
-        raise ValueError(f"a polygon has pairs of x and y, not {len(numbers)} numbers")
+        raise ValueError(f"a polygon has pairs of x and y, not {counted(len(numbers), 'number')}")
     return numbers
 
 
@@ -80,7 +81,7 @@ def read(folder: Path) -> Annotated:
         names = {category.id: category.name.strip() for category in document.categories}
         classes |= dict.fromkeys(names[number] for number in sorted(names))
         if len(set(names.values())) < len(names):
-            notices.append(f"{shown(path)}: categories of one name are one class")
+            notices.append(f"{shown(path)}: categories with the same name become one class")
         of_image: dict[int | str, list[Annotation]] = {image.id: [] for image in document.images}
         for number, found in sorted(enumerate(document.annotations), key=lambda item: not item[1].iscrowd):
             where = f"{shown(path)}: annotation {number if found.id is None else found.id}"
@@ -104,19 +105,21 @@ def read(folder: Path) -> Annotated:
                 faults.append(Fault(where, str(error), "put the images there, or remove it from the file"))
                 continue
             if file in drawn:
-                what = f"speaks of {shown(file)}, as {shown(drawn[file])} does"
-                faults.append(Fault(where, what, "keep the image in one of the two"))
+                what = f"describes {shown(file)}, which {shown(drawn[file])} also describes"
+                faults.append(Fault(where, what, "keep the image in one of the files"))
             drawn[file] = path
             size = (image.height, image.width) if image.height and image.width else None
             samples.append(Sample(file, split, tuple(of_image[image.id]), size, where=where))
     if num_boxes and num_boxes == sum(len(sample.annotations) for sample in samples):
-        faults.append(Fault(shown(folder), "holds boxes only and no outlines", "export polygons or masks"))
+        faults.append(Fault(shown(folder), "holds only boxes and no outlines", "export polygons or masks"))
     if faults:
         raise InputError(at_most(faults))
     if num_boxes:
-        notices.append(f"{num_boxes} annotations have a box and no outline; the boxes are filled")
+        annotations = counted(num_boxes, "annotation has", "annotations have")
+        notices.append(f"{annotations} a box but no outline; boxes are filled")
     if num_crowds:
-        notices.append(f"{num_crowds} crowds are drawn as their class, below everything else")
+        crowds = counted(num_crowds, "crowd is drawn as its", "crowds are drawn as their")
+        notices.append(f"{crowds} class, below everything else")
     return Annotated(samples, tuple(classes), notices)
 
 

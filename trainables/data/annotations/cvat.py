@@ -8,6 +8,7 @@ from trainables.data.annotations.regions import Polygons, Region, RowRuns, box, 
 from trainables.data.folder import at_most, shown
 from trainables.data.layouts import split_of
 from trainables.errors import Fault, InputError
+from trainables.plurals import counted
 
 _FILE = "annotations.xml"
 
@@ -26,7 +27,7 @@ def read(folder: Path) -> Annotated:
     try:
         root = ET.parse(path).getroot()
     except (ET.ParseError, OSError) as error:
-        raise InputError([Fault(shown(path), f"is no XML ({error})", "export it anew")]) from error
+        raise InputError([Fault(shown(path), f"is not valid XML ({error})", "export it again")]) from error
     if root.find("track") is not None:
         fix = "export as `CVAT for images`"
         raise InputError([Fault(shown(path), "is `CVAT for video`, whose tracks are not read", fix)])
@@ -49,7 +50,7 @@ def read(folder: Path) -> Annotated:
                 order = int(shape.get("z_order", "0"))
             except (KeyError, ValueError) as error:
                 what = f"lacks {error}" if isinstance(error, KeyError) else f"cannot be read ({error})"
-                faults.append(Fault(place, what, "export it anew"))
+                faults.append(Fault(place, what, "export it again"))
                 continue
             label = shape.get("label", "").strip()
             if region is None:
@@ -67,7 +68,7 @@ def read(folder: Path) -> Annotated:
         samples.append(Sample(file, split_of(subset) or split_among(Path(name).parts[:-1]), ordered, size, where=where))
     if faults:
         raise InputError(at_most(faults))
-    notices = [f"{count} shapes of kind {tag} have no area and are left out" for tag, count in skipped.items()]
+    notices = [f"skipped {counted(count, 'shape')} of kind {tag} (no area)" for tag, count in skipped.items()]
     return Annotated(samples, tuple(classes), notices)
 
 

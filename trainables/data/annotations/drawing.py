@@ -20,6 +20,7 @@ from trainables.data.output_folder import place
 from trainables.data.palette import UNKNOWN, Palette
 from trainables.data.splitting import stratified
 from trainables.errors import Fault, InputError
+from trainables.plurals import counted
 
 BACKGROUND = "background"
 """Name of the class of pixels that no annotation covers."""
@@ -75,16 +76,16 @@ def draw_dataset(annotated: Annotated, source: Path, folder: Path, *, link: bool
         class_names = {k: name for k, name in annotated.class_names.items() if k in found}
         if any(k not in class_names for k in found if k != IGNORE_INDEX):
             class_names = {}
-            notices.append("the export has no names of the classes: edit class_names")
+            notices.append("the export has no class names; edit class_names")
         if IGNORE_INDEX in found:
-            notices.append("255, as on the borders of objects, is ignored in loss and score")
+            notices.append("the value 255, often used for borders of objects, is ignored in loss and score")
     else:
         class_names = {k: name for name, k in ids.items() if k or 0 in found}
         if BACKGROUND in class_names.values() and BACKGROUND not in annotated.classes:
-            notices.append("pixels without annotation are the class background, value 0")
+            notices.append("pixels without annotation belong to the class background (value 0)")
     num_classes = len(set(found) - {IGNORE_INDEX})
     if num_classes < 2:
-        what = f"has pixels of {num_classes} class; a network tells at least two apart"
+        what = f"has pixels of {counted(num_classes, 'class')}; a network needs at least two"
         raise InputError([Fault(shown(source), what, "annotate more classes")])
 
     splits = _splits(samples, names, histograms, notices)
@@ -102,9 +103,9 @@ def _class_ids(annotated: Annotated, source: Path, notices: list[str]) -> dict[s
     unused = [name for name in annotated.classes if name not in used and name != own]
     if unused:
         more = f" and {len(unused) - 5} more" if len(unused) > 5 else ""
-        notices.append(f"no annotation has the classes {', '.join(unused[:5])}{more}; they are left out")
+        notices.append(f"left out classes without annotations: {', '.join(unused[:5])}{more}")
     if len(listed) >= IGNORE_INDEX:
-        what = f"has {len(listed)} classes beside background; there are at most {IGNORE_INDEX - 1}"
+        what = f"has {counted(len(listed), 'class')} besides background; there can be at most {IGNORE_INDEX - 1}"
         raise InputError([Fault(shown(source), what, "merge or leave out classes")])
     return {name: k for k, name in enumerate([own, *listed])}
 
@@ -131,7 +132,7 @@ def _draw(sample: Sample, ids: dict[str, int], target: Path) -> NDArray[np.int64
     height, width = image_size(sample.image)
     if sample.size is not None and sample.size != (height, width):
         what = (
-            f"is annotated as {sample.size[1]}x{sample.size[0]} pixels, and {_differing(sample.image, height, width)}"
+            f"is annotated as {sample.size[1]}x{sample.size[0]} pixels, but {_differing(sample.image, height, width)}"
         )
         raise InputError([Fault(sample.where, what, "export with the images that were annotated")])
     label = np.zeros((height, width), np.uint8)
@@ -140,7 +141,7 @@ def _draw(sample: Sample, ids: dict[str, int], target: Path) -> NDArray[np.int64
         try:
             label[annotation.region.mask(height, width)] = ids[annotation.class_name]
         except ValueError as error:
-            faults.append(Fault(annotation.where, str(error), "mend or remove the annotation"))
+            faults.append(Fault(annotation.where, str(error), "correct or remove the annotation"))
     if faults:
         raise InputError(faults)
     Image.fromarray(label).save(target)
@@ -161,19 +162,25 @@ def _take_mask(sample: Sample, palette: Palette | None, target: Path, link: bool
         mode = image.mode
         rgb = None if palette is None else np.asarray(image.convert("RGB"))
     if values.shape[:2] != size:
-        what = f"is {values.shape[1]}x{values.shape[0]} pixels, and {_differing(sample.image, *size)}"
+        what = f"is {values.shape[1]}x{values.shape[0]} pixels, but {_differing(sample.image, *size)}"
         raise InputError([Fault(shown(path), what, "give both the same size")])
     if palette is not None and rgb is not None:
         ids = palette.ids(rgb)
         if (ids == UNKNOWN).any():
             y, x = (int(index) for index in np.argwhere(ids == UNKNOWN)[0])
-            what = f"pixel x={x}, y={y} has the colour {','.join(map(str, rgb[y, x]))}, which no class has"
-            raise InputError([Fault(shown(path), what, "add it to labelmap.txt, or mend the mask")])
+            what = f"pixel x={x}, y={y} has the colour {','.join(map(str, rgb[y, x]))}, which is not that of any class"
+            raise InputError([Fault(shown(path), what, "add it to labelmap.txt, or correct the mask")])
         Image.fromarray(ids.astype(np.uint8)).save(target)
         return np.bincount(ids.ravel(), minlength=256)
     if mode not in ("P", "L") or path.suffix.lower() != LABEL_ENDING:
         raise InputError(
-            [Fault(shown(path), f"is of mode {mode}, and not a PNG of one byte a pixel", "save it as one")]
+            [
+                Fault(
+                    shown(path),
+                    f"has the mode {mode}; it must be a PNG with one byte per pixel",
+                    "save it as such a PNG",
+                )
+            ]
         )
     place(path, target, link=link)
     return np.bincount(values.ravel(), minlength=256)
@@ -191,7 +198,8 @@ def _splits(
     if {"train", "val"} <= set(given):
         without = given.count(None)
         if without:
-            notices.append(f"{without} images are in no split of the export; they are in train")
+            images = counted(without, "image is", "images are")
+            notices.append(f"{images} in no split of the export and will be in train")
         return [split or "train" for split in given]
     to_split = [i for i, split in enumerate(given) if split != "test"]
     presence = np.delete(histograms[to_split] > 0, IGNORE_INDEX, axis=1)
@@ -202,7 +210,7 @@ def _splits(
         for index in indices:
             splits[to_split[index]] = split
     notices.append(
-        f"the export has no train and val; {len(chosen['val'])} images are drawn for val, all classes in both"
+        f"the export has no train and val: drew {counted(len(chosen['val']), 'image')} for val, all classes in both"
     )
     return splits
 

@@ -10,6 +10,7 @@ from trainables.data.annotations.annotated import Annotated, Annotation, ImageIn
 from trainables.data.annotations.regions import BrushRle, Polygons, Region, box, ellipse
 from trainables.data.folder import at_most, shown
 from trainables.errors import Fault, InputError
+from trainables.plurals import counted
 
 _KINDS = ("polygonlabels", "brushlabels", "rectanglelabels", "ellipselabels")
 
@@ -90,7 +91,7 @@ def read(folder: Path) -> Annotated:
             chosen = next((one for one in done if one.ground_truth), done[-1])
             annotations, sizes = _annotations(chosen, where, classes, skipped, faults)
             if len(sizes) > 1:
-                faults.append(Fault(where, f"has regions for images of several sizes: {sorted(sizes)}", "export anew"))
+                faults.append(Fault(where, f"has regions for images of several sizes: {sorted(sizes)}", "export again"))
             url = next((value for value in task.data.values() if isinstance(value, str) and _is_image(value)), "")
             try:
                 file = _find(index, url)
@@ -102,11 +103,12 @@ def read(folder: Path) -> Annotated:
             samples.append(Sample(file, split, tuple(annotations), size, where=where))
     if faults:
         raise InputError(at_most(faults))
-    notices = [f"{count} results of type {kind} are no areas and are left out" for kind, count in skipped.items()]
+    notices = [f"skipped {counted(count, 'result')} of type {kind} (no area)" for kind, count in skipped.items()]
     if unlabelled:
-        notices.append(f"{unlabelled} tasks have no annotation and are left out")
+        notices.append(f"skipped {counted(unlabelled, 'task')} without annotation")
     if several:
-        notices.append(f"{several} tasks have several annotations; the ground truth counts, else the last")
+        have = counted(several, "task has", "tasks have")
+        notices.append(f"{have} several annotations; the one marked as ground truth is used, otherwise the last")
     return Annotated(samples, tuple(classes), notices)
 
 
@@ -127,7 +129,7 @@ def _annotations(
         except ValueError as error:
             problem = getattr(error, "errors", list)()[0]
             at = ".".join(map(str, problem["loc"]))
-            faults.append(Fault(place, f"{at}: {problem['msg'].lower()}", "export it anew"))
+            faults.append(Fault(place, f"{at}: {problem['msg'].lower()}", "export it again"))
             continue
         labels: list[str] = getattr(found.value, found.type)
         if not labels:
@@ -141,7 +143,7 @@ def _annotations(
         try:
             region = _region(found, size)
         except ValueError as error:
-            faults.append(Fault(place, str(error), "export it anew"))
+            faults.append(Fault(place, str(error), "export it again"))
             continue
         classes.setdefault(labels[0])
         annotations.append(Annotation(labels[0], region, place))

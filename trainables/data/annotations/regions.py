@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from trainables.plurals import counted
+
 Mask: TypeAlias = NDArray[np.bool_]
 Points: TypeAlias = Sequence[tuple[float, float]]
 """Vertices (x, y) in pixels."""
@@ -79,7 +81,7 @@ class CocoRle:
     def mask(self, height: int, width: int) -> Mask:
         """Return the pixels of every second run."""
         if self.size != (height, width):
-            raise ValueError(f"is a mask of {self.size[1]}x{self.size[0]} pixels, and the image is {width}x{height}")
+            raise ValueError(f"is a mask of {self.size[1]}x{self.size[0]} pixels, but the image is {width}x{height}")
         runs = _uncompressed(self.counts) if isinstance(self.counts, str) else list(self.counts)
         return _from_runs(runs, height * width).reshape(width, height).T
 
@@ -131,7 +133,7 @@ class BrushRle:
     def mask(self, height: int, width: int) -> Mask:
         """Return the pixels that are not fully transparent."""
         if self.size != (height, width):
-            raise ValueError(f"is a mask of {self.size[1]}x{self.size[0]} pixels, and the image is {width}x{height}")
+            raise ValueError(f"is a mask of {self.size[1]}x{self.size[0]} pixels, but the image is {width}x{height}")
         channels = _brush_bytes(self.data, 4 * height * width)
         return np.asarray(channels.reshape(height, width, 4)[..., 3] > 0)
 
@@ -161,7 +163,7 @@ def _turned(points: Points, degrees: float, pivot: tuple[float, float]) -> Point
 def _from_runs(runs: list[int], length: int) -> Mask:
     """Return alternating runs of False and True, (length,)."""
     if min(runs, default=0) < 0 or sum(runs) != length:
-        raise ValueError(f"has runs of {sum(runs)} pixels in all, and its box has {length}")
+        raise ValueError(f"has runs of {counted(sum(runs), 'pixel')} in all, but its box has {length}")
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs)
 
 
@@ -175,7 +177,7 @@ def _uncompressed(text: str) -> list[int]:
     for character in text:
         code = ord(character) - 48
         if not 0 <= code < 64:
-            raise ValueError(f"has the character {character!r}, which no compressed mask has")
+            raise ValueError(f"has the character {character!r}, which is not valid in a compressed mask")
         value |= (code & 31) << shift
         shift += 5
         if not code & 32:
@@ -191,7 +193,7 @@ def _uncompressed(text: str) -> list[int]:
 def _placed(patch: Mask, left: int, top: int, height: int, width: int) -> Mask:
     if left < 0 or top < 0 or top + patch.shape[0] > height or left + patch.shape[1] > width:
         box = f"{patch.shape[1]}x{patch.shape[0]} pixels at x={left}, y={top}"
-        raise ValueError(f"is a mask of {box}, which leaves the image of {width}x{height}")
+        raise ValueError(f"is a mask of {box}, which is not inside the image of {width}x{height}")
     whole = np.zeros((height, width), bool)
     whole[top : top + patch.shape[0], left : left + patch.shape[1]] = patch
     return whole
@@ -218,7 +220,7 @@ def _brush_bytes(data: bytes, length: int) -> NDArray[np.uint8]:
     total, word = read(32), read(5) + 1
     lengths = [read(4) + 1 for _ in range(4)]
     if total != length:
-        raise ValueError(f"holds {total} values, and the image has {length}")
+        raise ValueError(f"holds {counted(total, 'value')}, but the image has {length}")
     found = bytearray()
     while len(found) < total:
         repeats = read(1)
@@ -228,5 +230,5 @@ def _brush_bytes(data: bytes, length: int) -> NDArray[np.uint8]:
         else:
             found += bytes(read(word) for _ in range(count))
     if len(found) != length:
-        raise ValueError(f"holds {len(found)} values, and the image has {length}")
+        raise ValueError(f"holds {counted(len(found), 'value')}, but the image has {length}")
     return np.frombuffer(bytes(found), np.uint8)

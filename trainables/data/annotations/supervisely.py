@@ -9,6 +9,7 @@ from trainables.data.annotations.regions import PixelPolygon, PngBitmap, Region
 from trainables.data.folder import IMAGE_ENDINGS, at_most, shown, visible_files
 from trainables.data.layouts import split_of
 from trainables.errors import Fault, InputError
+from trainables.plurals import counted
 
 _Point = tuple[FiniteFloat, FiniteFloat]
 
@@ -83,7 +84,7 @@ def read(folder: Path) -> Annotated:
                 where = f"{shown(path)}: object {number}"
                 region = _region(found)
                 if found.classTitle not in classes:
-                    what = f"has the class {found.classTitle}, which meta.json does not have"
+                    what = f"has the class {found.classTitle}, which is not in meta.json"
                     faults.append(Fault(where, what, "add it to meta.json"))
                 elif region is None:
                     kind = found.geometryType or "unknown"
@@ -97,9 +98,9 @@ def read(folder: Path) -> Annotated:
         faults += [Fault(shown(path), "has no image in img/", "add the image or remove it") for path in files.values()]
     if faults:
         raise InputError(at_most(faults))
-    notices = [f"{count} objects of kind {kind} have no area and are left out" for kind, count in skipped.items()]
+    notices = [f"skipped {counted(count, 'object')} of kind {kind} (no area)" for kind, count in skipped.items()]
     if unlabelled:
-        notices.append(f"{unlabelled} images have no file in ann/ and are left out")
+        notices.append(f"skipped {counted(unlabelled, 'image')} without a file in ann/")
     return Annotated(samples, tuple(classes), notices)
 
 

@@ -11,6 +11,7 @@ from trainables.data.image_files import load, open_file
 from trainables.data.layouts import split_of
 from trainables.data.palette import Colour, Palette
 from trainables.errors import Fault, InputError
+from trainables.plurals import counted
 
 _VOC_NAMES = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -63,9 +64,9 @@ def read(folder: Path) -> Annotated:
         else:
             faults.append(Fault(shown(folder), f"lists {name}, which has neither image nor mask", "remove the line"))
     if without:
-        notices.append(f"{len(without)} listed images have no mask and are left out, first {without[0]}")
+        notices.append(f"skipped {counted(len(without), 'listed image')} without a mask; the first is {without[0]}")
     if splits and (unlisted := len(labels.keys() - splits.keys())):
-        notices.append(f"{unlisted} masks are in no list of ImageSets/Segmentation and are left out")
+        notices.append(f"skipped {counted(unlisted, 'mask')} that no list in ImageSets/Segmentation names")
     palette, names = _label_map(folder, faults)
     looks = [_look_at(sample.label, faults) for sample in samples if sample.label is not None]
     values = set().union(*(values for _, values in looks))
@@ -77,7 +78,7 @@ def read(folder: Path) -> Annotated:
     if not names and values - {255} == set(range(len(_VOC_NAMES))):
         names = dict(enumerate(_VOC_NAMES))
         notices.append(
-            "the masks hold the 21 values of Pascal VOC, whose names the classes have: edit class_names if not"
+            "the masks hold the 21 values of Pascal VOC, whose names the classes get; edit class_names if that is wrong"
         )
     return Annotated(samples, (), notices, palette, names)
 
@@ -101,7 +102,7 @@ def _splits(folder: Path, faults: list[Fault]) -> dict[str, str | None]:
             if not name:
                 continue
             if found.setdefault(name, split) != split and split is not None:
-                what = f"lists {name}, which the list of {found[name]} has too"
+                what = f"lists {name}, which the list of {found[name]} also contains"
                 faults.append(Fault(shown(path), what, "keep it in one of them"))
     return found
 
@@ -126,12 +127,14 @@ def _label_map(folder: Path, faults: list[Fault]) -> tuple[Palette | None, dict[
         found = re.fullmatch(r"\s*(.*?)\s*:\s*(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})\s*(:.*)?", line)
         colour = tuple(int(found[i]) for i in (2, 3, 4)) if found else ()
         if found is None or max(colour) > 255:
-            faults.append(Fault(f"{shown(path)}: line {number}", f"{line!r} is no row of label:r,g,b", "mend the row"))
+            faults.append(
+                Fault(f"{shown(path)}: line {number}", f"{line!r} is not a row label:r,g,b", "correct the row")
+            )
             continue
         rgb = (colour[0], colour[1], colour[2])
         if rgb in colours:
-            what = f"gives {found[1]} the colour of {names[colours[rgb]]}"
-            faults.append(Fault(f"{shown(path)}: line {number}", what, "give every label a colour of its own"))
+            what = f"gives {found[1]} the same colour as {names[colours[rgb]]}"
+            faults.append(Fault(f"{shown(path)}: line {number}", what, "give each label a different colour"))
             continue
         colours[rgb] = len(names)
         names[len(names)] = found[1]

@@ -11,6 +11,7 @@ from trainables.data.annotations.annotated import Annotated, Annotation, ImageIn
 from trainables.data.annotations.regions import Mask, Points, Polygons, box
 from trainables.data.folder import at_most, shown
 from trainables.errors import Fault, InputError
+from trainables.plurals import counted
 
 _NO_LABELS = ("classes.txt", "obj.names", "train.txt", "val.txt", "valid.txt", "test.txt", "readme.txt")
 
@@ -53,17 +54,20 @@ def read(folder: Path) -> Annotated:
         num_empty += not annotations
         samples.append(Sample(image, split_among(relative.parts[:-1]), tuple(annotations), where=shown(image)))
     faults += at_most(
-        Fault(shown(path), "has no image of its name in the images/ beside its labels/", "add the image or remove it")
+        Fault(shown(path), "has no image of the same name in images/ beside labels/", "add the image or remove it")
         for key, path in files.items()
         if key not in used
     )
     if num_boxes and not num_polygons:
-        faults.append(Fault(shown(folder), "holds boxes only and no polygons", "export it for segmentation"))
+        faults.append(Fault(shown(folder), "holds only boxes and no polygons", "export it for segmentation"))
     if faults:
         raise InputError(at_most(faults))
-    notices = [f"{num_boxes} lines are boxes and no polygons; the boxes are filled"] if num_boxes else []
+    notices = []
+    if num_boxes:
+        lines_with_boxes = counted(num_boxes, "line holds a box", "lines hold boxes")
+        notices.append(f"{lines_with_boxes} instead of polygons; boxes are filled")
     if num_empty:
-        notices.append(f"{num_empty} images have no label line and are background throughout")
+        notices.append(f"{counted(num_empty, 'image has', 'images have')} no label line and will be background only")
     return Annotated(samples, tuple(names.values()), notices)
 
 
@@ -85,20 +89,22 @@ def _read_file(
             head, *numbers = line.split()
             raw, values = int(head), [float(word) for word in numbers]
         except ValueError:
-            faults.append(Fault(where, f"{line[:60]!r} is no class number and coordinates", "export it anew"))
+            faults.append(
+                Fault(where, f"{line[:60]!r} is not a class number followed by coordinates", "export it again")
+            )
             continue
         if raw not in names:
-            what = f"has the class {raw}, and there are names for {_numbers(names)}"
+            what = f"has the class {raw}, but there are names for {_numbers(names)} only"
             faults.append(Fault(where, what, "add its name to the YAML file"))
         elif not all(math.isfinite(value) and -0.01 <= value <= 1.01 for value in values):
-            faults.append(Fault(where, "has coordinates outside of 0 to 1", "write shares of width and height"))
+            faults.append(Fault(where, "has coordinates outside of 0 to 1", "write fractions of width and height"))
         elif len(values) == 4:
             x, y, width, height = values
             corners = box(x - width / 2, y - height / 2, width, height).parts[0]
             annotations.append(Annotation(names[raw], _Relative(corners), where))
             num_boxes += 1
         elif len(values) < 6 or len(values) % 2:
-            what = f"has {len(values)} coordinates; a polygon has an even number of them, at least 6"
+            what = f"has {counted(len(values), 'coordinate')}; a polygon has an even number of them, at least 6"
             faults.append(Fault(where, what, "export it for segmentation"))
         else:
             points = tuple(zip(values[::2], values[1::2], strict=True))
@@ -113,7 +119,7 @@ def _names(folder: Path) -> tuple[dict[int, str], list[Fault]]:
     if path is None:
         listed = [path for name in ("classes.txt", "labels/classes.txt") if (path := folder / name).is_file()]
         if not listed:
-            what = "has label files and no data.yaml with the names of the classes"
+            what = "has label files but no data.yaml with the class names"
             return {}, [Fault(shown(folder), what, "add a data.yaml with names: [first, second]")]
         lines = listed[0].read_text(encoding="utf-8-sig").splitlines()
         return {i: name.strip() for i, name in enumerate(lines) if name.strip()}, []
@@ -121,7 +127,7 @@ def _names(folder: Path) -> tuple[dict[int, str], list[Fault]]:
     pairs = enumerate(names) if isinstance(names, list) else names.items()
     found = {int(i): str(name) for i, name in pairs if str(i).isdecimal()}
     if not found:
-        return {}, [Fault(f"{shown(path)}: names", "is no list of class names", "write names: [first, second]")]
+        return {}, [Fault(f"{shown(path)}: names", "is not a list of class names", "write names: [first, second]")]
     return found, []
 
 
