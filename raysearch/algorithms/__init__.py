@@ -4,6 +4,7 @@ Each algorithm is a sampler of Optuna. Our own can be imported from this package
 between two proposals, so a resumed search continues as if it had never stopped.
 """
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from raysearch.algorithms.any_sampler import AnySampler
 from raysearch.algorithms.cma_es import StatelessCmaEsSampler
 from raysearch.algorithms.curve_gp import CurveGPSampler
 from raysearch.algorithms.feasibility import Feasibility
-from raysearch.algorithms.grid import CombinationsSampler
+from raysearch.algorithms.grid import CombinationsSampler, combinations, is_finite
 from raysearch.algorithms.history_sampler import HistorySampler, Question
 from raysearch.algorithms.nearby import nearest
 from raysearch.algorithms.optuna_samplers import SteadyStateNSGAIISampler
@@ -44,6 +45,9 @@ _OWN: dict[str, type[HistorySampler]] = {
 
 _MAX_DRAWS = 25
 """Number of draws of an algorithm after which the nearest values that may be started replace its first draw."""
+
+_MAX_COMBINATIONS = 20_000
+"""Largest number of combinations that are counted."""
 
 _MAX_SUSPECTS = 8
 """Number of suspect draws after which the least suspect one or the nearest values that are not suspect are tried."""
@@ -86,6 +90,25 @@ def suggest_with_notes(spec: SearchSpec, history: History, number: int) -> Sugge
     sampler = AnySampler(build_sampler(reference, spec.search.algorithm_args, seed), spec, history)
     values = _first_fit(spec, history, number, lambda _: sampler.propose())
     return None if values is None else Suggestion(values, sampler.notes(values))
+
+
+def num_startable(spec: SearchSpec, wanted: int) -> int:
+    """Return how many trials a search can start: as many as are wanted, or fewer if a finite space has fewer configs.
+
+    Combinations that break a constraint between searched values do not count. The default config counts, even if it
+    lies outside the space.
+    """
+    if not is_finite(spec):
+        return wanted
+    has_default = spec.trainable.config_model is not None
+    default = {p.path: spec.default_values().get(p.path) for p in spec.parameters if p.active({}, spec.config)}
+    found = {identity(default)} if has_default else set()
+    for values in itertools.islice(combinations(spec), _MAX_COMBINATIONS):
+        if len(found) >= wanted:
+            return wanted
+        if spec.allows(values):
+            found.add(identity(values))
+    return min(wanted, len(found))
 
 
 def _first_fit(

@@ -44,7 +44,7 @@ class AnySampler:
         except Exception as error:  # a class of the user's own may raise anything
             message = " ".join(f"{type(error).__name__}: {error}".split())
             what = f"{self._study.sampler} failed to propose trial {self._number}: {message}"
-            raise InputError([Fault("search.algorithm", what, "mend it, and resume the run")]) from error
+            raise InputError([Fault("search.algorithm", what, "correct the sampler, then resume the run")]) from error
         self._last = trial._trial_id, values
         return values
 

@@ -88,7 +88,7 @@ def read_config_file(path: Path, source: str, tree: ConfigTree, beside: Beside) 
     }
     reading = dialect.read(document, source, [*beside.flags.given, *theirs.values()])
     unused = beside.flags.passed_over
-    notices = [f"{', '.join(unused)}: passed over, having no meaning here"] if unused else []
+    notices = [f"{', '.join(unused)}: ignored, because it has no meaning here"] if unused else []
     return ConfigFile(
         values=reading.values,
         overrides=[override for override in beside.overrides if override.path not in theirs],
@@ -197,7 +197,8 @@ def _no_flags(words: Sequence[str]) -> DialectFlags:
     flags = [word for word in words[::2] if word.startswith("--")]
     fix = "--help lists the options; config values are pairs"
     return DialectFlags(
-        rest=() if flags else tuple(words), faults=tuple(Fault(word, "is no option here", fix) for word in flags)
+        rest=() if flags else tuple(words),
+        faults=tuple(Fault(word, "is not an option of this command", fix) for word in flags),
     )
 
 
@@ -205,11 +206,11 @@ def misplaced(flags: DialectFlags, tree: ConfigTree, source: str) -> list[Fault]
     """Return a fault for each flag that was given without a file of the config's dialect."""
     if tree.dialect is None:
         return []
-    what = f"goes with a JSON file of {tree.dialect.programs}, and {source} is none"
+    what = f"requires a JSON file of {tree.dialect.programs}, which {source} is not"
     return [Fault(name, what, "give values of the config as pairs, such as optim.lr 0.01") for name in flags.names]
 
 
 def misplaced_tasks(flags: DialectFlags, allowed: Collection[str] = ()) -> list[Fault]:
     """Return a fault for each flag that asks for a task other than the `allowed` ones."""
-    what = "asks for something else than this command does"
+    what = "asks for another task than that of this command"
     return [Fault(name, what, instead) for name, instead in flags.tasks.items() if name not in allowed]

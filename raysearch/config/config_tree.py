@@ -153,11 +153,11 @@ class ConfigTree:
             elif name is None:
                 path = ".".join((*place[depth:], key))
                 if self.resolve(path).kind == "value":
-                    faults.add(place, f"the key {show(key)} has dots in it", "write one section inside the other")
+                    faults.add(place, f"the key {show(key)} contains dots", "nest the sections instead")
                 else:
                     faults.add((*place, key), "the trial config has no such value", nearest(path, self._names))
             elif name in prepared:
-                faults.add((*place, key), f"is {name} by another name, which is given too", "keep one")
+                faults.add((*place, key), f"is another name of {name}, which is also given", "keep one")
             elif (nested := models_in(fields[name].annotation)) and isinstance(value, dict):
                 prepared[name] = self._prepare(nested, value, base_dir, (*place, key), depth, faults)
             else:
@@ -173,7 +173,7 @@ def idle_lines(given: Iterable[str], unused: Mapping[str, str]) -> list[str]:
         if reason is not None:
             by_reason.setdefault(reason, []).append(path)
     return [
-        f"{', '.join(paths)} {'is' if len(paths) == 1 else 'are'} given but without effect: {reason}"
+        f"{', '.join(paths)} {'is given but has' if len(paths) == 1 else 'are given but have'} no effect: {reason}"
         for reason, paths in by_reason.items()
     ]
 

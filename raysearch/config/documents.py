@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from raysearch.config.shipped import shipped_spaces
 from raysearch.config.strict_yaml import read_mapping
 from raysearch.config.trainable_loading import DEFAULT_TRAINABLE, load_trainable
 from raysearch.errors import Fault, InputError
@@ -35,6 +36,7 @@ class Kind(StrEnum):
     DIALECT = "a config of another program"
     SWEEP = "a W&B sweep"
     COCO = "a file of COCO annotations"
+    PALETTE = "a palette"
     YOLO = "the description of a YOLO dataset"
     SCHEMA = "a JSON Schema"
     JOURNAL = "the journal of a search"
@@ -90,7 +92,7 @@ def read_document(
     Raises:
         InputError: the file cannot be read, has a syntax error, is not a mapping, or is of another kind.
     """
-    found = kind_at(path)
+    found = kind_at(path, source)
     if found is not None and found is not wanted:
         raise InputError([_wrong_kind(path, source, wanted, found)])
     document, faults = read_mapping(path, source)
@@ -107,8 +109,10 @@ def read_document(
     raise InputError([_wrong_kind(path, source, wanted, found, model_of)])
 
 
-def kind_at(path: Path) -> Kind | None:
+def kind_at(path: Path, source: str = "") -> Kind | None:
     """Return the kind of a file or folder if it can be recognised without parsing, else None."""
+    if _is_shipped(path, source):
+        return Kind.SPACE
     if path.is_dir():
         return _kind_of_folder(path)
     if not path.is_file():
@@ -150,8 +154,8 @@ def check_kind(path: Path, source: str, wanted: Kind) -> None:
     Raises:
         InputError: it is of another kind.
     """
-    found = kind_at(path) or _kind_of_file(path)
-    if found is not None and found is not wanted:
+    found = kind_at(path, source) or _kind_of_file(path)
+    if found is not None and found is not wanted and (wanted, found) != (Kind.PALETTE, Kind.TABLE):
         raise InputError([_wrong_kind(path, source, wanted, found)])
 
 
@@ -159,7 +163,14 @@ def _wrong_kind(path: Path, source: str, wanted: Kind, found: Kind, model_of: Mo
     fixes = filter(None, (_in_its_place(path, source, wanted, found), _use(source, wanted, found)))
     model: Any = model_of() if found is Kind.DIALECT else None
     name = f"a config of {model.DIALECT.programs}" if isinstance(model, HasDialect) else str(found)
-    return Fault(source, f"is {name}, and {wanted} is needed here", "; ".join(fixes))
+    if _is_shipped(path, source):
+        name = "the name of a shipped space file"
+    return Fault(source, f"is {name}, but {wanted} is needed here", "; ".join(fixes))
+
+
+def _is_shipped(path: Path, source: str) -> bool:
+    """Return True if the user gave the name of a shipped space file and not of a file or folder."""
+    return not path.exists() and source in shipped_spaces()
 
 
 def _is_space(document: Mapping[Any, Any]) -> bool:
@@ -206,6 +217,8 @@ def _in_its_place(path: Path, source: str, wanted: Kind, found: Kind) -> str:
         run = Path(source).parent
         instead = {Kind.SPACE: run / "space.yaml", Kind.CONFIG: run / "best_config.json", Kind.RUN: run}.get(wanted)
         return f"give {shlex.quote(str(instead))}" if instead is not None else ""
+    if wanted is Kind.PALETTE:
+        return "give a CSV or JSON file with a row r,g,b,id[,name] for each colour"
     if wanted is Kind.CONFIG and found is Kind.SPACE:
         return "a trial config is what its config: section holds, or the best_config.json of a run"
     inside = {
@@ -234,18 +247,18 @@ def _use(source: str, wanted: Kind, found: Kind) -> str:
         case Kind.CONFIG | Kind.DIALECT:
             return f"`raysearch train {given}` trains it, and a space file with `config: {source}` searches around it"
         case Kind.SWEEP:
-            return f"`raysearch convert {given} --out space.yaml` makes a space file of it"
+            return f"`raysearch convert {given} --out space.yaml` converts it to a space file"
         case Kind.RUN:
-            return f"`raysearch resume {shlex.quote(str(given))}` goes on with it"
+            return f"`raysearch resume {shlex.quote(str(given))}` continues it"
         case Kind.COCO | Kind.YOLO if wanted is not Kind.DATASET:
             folder = shlex.quote(str(Path(source).parent))
-            return f"`raysearch init {folder}` writes a first space file for the dataset that it lies in"
+            return f"`raysearch init {folder}` writes a first space file for its dataset"
         case Kind.DATASET:
             return f"`raysearch init {given}` writes a first space file for it"
         case Kind.CHECKPOINT:
             return f"`raysearch evaluate CONFIG.json --checkpoint {given}` scores it"
         case Kind.WEIGHTS:
-            return "" if wanted is Kind.CHECKPOINT else "model.weights of a trial config takes it"
+            return "" if wanted is Kind.CHECKPOINT else "it can be given as model.weights of a trial config"
         case Kind.TABLE:
             return "search.warm_start of a space file takes tables of scores"
         case _:

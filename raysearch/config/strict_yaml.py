@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,16 @@ def reads_as_text(word: str) -> bool:
         return bool(parse_value(word) == word)
     except ValueError:
         return False
+
+
+def missing_quotes(value: Any, texts: Iterable[Any]) -> str:
+    """Return the fix for a value that YAML reads as one of some texts if that is quoted; empty if there is none."""
+    for text in texts:
+        if isinstance(text, str) and not reads_as_text(text):
+            read = parse_value(text)
+            if type(read) is type(value) and read == value:
+                return f'write "{text}" in quotes: without them, YAML reads it as {kind_of(value)}'
+    return ""
 
 
 def dump(document: dict[str, Any], *, compact: bool = False) -> str:

@@ -28,7 +28,7 @@ def plain(value: Any, place: Place, faults: FaultList) -> Any:
                 else:
                     faults.add(
                         place,
-                        f"the key {show(key)} is {kind_of(key)}, and keys must be text",
+                        f"the key {show(key)} is {kind_of(key)}, but keys must be text",
                         "write it in quotes (YAML reads on, off, yes and no as truth values)",
                     )
             return copied

@@ -143,7 +143,13 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
                 record = None
             if not isinstance(record, dict) or "op_code" not in record:
                 raise InputError(
-                    [Fault(f"{path}: line {number}", "is not a line of a search", "restore the file from a copy")]
+                    [
+                        Fault(
+                            f"{path}: line {number}",
+                            "is not a line of a search journal",
+                            "restore the file from a copy",
+                        )
+                    ]
                 )
             yield record
 

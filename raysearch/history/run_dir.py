@@ -33,11 +33,11 @@ class RunDir:
             root.mkdir(parents=True, exist_ok=True)
             if any(root.iterdir()):
                 fix = (
-                    f"go on with `raysearch resume {shlex.quote(str(root))}`"
+                    f"continue it with `raysearch resume {shlex.quote(str(root))}`"
                     if cls(root).journal.exists()
                     else "name another folder"
                 )
-                raise InputError([Fault(str(root), "is not empty; a search begins in a folder of its own", fix)])
+                raise InputError([Fault(str(root), "is not empty; a new search needs a new or empty folder", fix)])
             cls(root).trials.mkdir()
         except OSError as error:
             raise InputError(
@@ -57,7 +57,7 @@ class RunDir:
             check_kind(run_dir.root, str(root), Kind.RUN)
             if not run_dir.root.exists():
                 raise InputError([Fault(str(root), "there is no such folder", "name the folder of a run")])
-            what = f"is no folder of a run: it holds no {JOURNAL_FILE}"
+            what = f"is not the folder of a run, because it holds no {JOURNAL_FILE}"
             raise InputError([Fault(str(root), what, "name one that does")])
         return run_dir
 

@@ -19,9 +19,9 @@ TRUSTED = 0.5
 Verdict = Literal["too few", "tied", "misleading", "unclear", "trusted"]
 
 _CONCLUSIONS: dict[Verdict, str] = {
-    "misleading": f"Early scores mislead at {{}}: their order is not the final one (correlation below {TRUSTED}).",
-    "unclear": f"Early scores may mislead at {{}}: a correlation below {TRUSTED} is not ruled out.",
-    "trusted": f"Early scores can be trusted at {{}}: their order is largely the final one (above {TRUSTED}).",
+    "misleading": f"Early scores mislead at {{}}: they do not predict the final order (correlation below {TRUSTED}).",
+    "unclear": f"Early scores may mislead at {{}}: their correlation with final scores may be below {TRUSTED}.",
+    "trusted": f"Early scores can be trusted at {{}}: they largely predict the final order (above {TRUSTED}).",
 }
 """Conclusions, the worst first."""
 
@@ -75,18 +75,20 @@ class SearchAudit:
     def conclusion(self) -> str:
         """Worst conclusion that holds for some rung, as a sentence."""
         if self.full_iteration is None:
-            return "No trial has completed yet: there is no final score to compare early ones with."
+            return "No trial has completed yet, so there is no final score to compare early scores with."
         if not self.rungs:
-            return f"No report lies before iteration {self.full_iteration}: there is no early score to compare."
+            return (
+                f"There is no early score to compare, because no trial reports before iteration {self.full_iteration}."
+            )
         noun = "rung" if self.at_rungs else "iteration"
         for verdict, sentence in _CONCLUSIONS.items():
             found = [str(rung.iteration) for rung in self.rungs if rung.verdict == verdict]
             if found:
                 return sentence.format(f"{noun if len(found) == 1 else f'{noun}s'} {', '.join(found)}")
         if any(rung.verdict == "tied" for rung in self.rungs):
-            return "All trials score the same: there is no order to compare."
+            return "All trials have the same score, so there is no order to compare."
         most = max(rung.num_trials for rung in self.rungs)
-        return f"Too few trials to tell: {most} ran to the full budget, and it takes {MIN_TRIALS}."
+        return f"Too few trials to tell: {most} trained to the full budget, and {MIN_TRIALS} are needed."
 
 
 def audit_rungs(history: History, rungs: Sequence[int], max_iters: int | None) -> SearchAudit:

@@ -12,6 +12,7 @@ from pathlib import Path
 from raysearch.history.events import Halted
 from raysearch.history.history import History, TrialHistory
 from raysearch.space.spec import SearchSpec
+from trainables.plurals import counted
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Error numbers for a full disk or quota, which prevent every trial from writing."""
@@ -49,9 +50,9 @@ def fault_of_error(error: BaseException, folders: tuple[Path, ...]) -> Halted | 
     for one in _causes(error):
         place = _place(one)
         if isinstance(one, OSError) and one.errno in FULL:
-            return Halted(f"{place or folders[0]}: {one.strerror}", "make room")
+            return Halted(f"{place or folders[0]}: {one.strerror}", "free some disk space")
         if any(os.strerror(number) in str(one) for number in FULL):  # the text in exceptions of torch and C++ libraries
-            return Halted(f"{type(one).__name__}: {one}", "make room")
+            return Halted(f"{type(one).__name__}: {one}", "free some disk space")
         is_ours = place is not None and any(place.is_relative_to(folder) for folder in folders)
         if isinstance(one, OSError) and one.errno in _LOST and is_ours:
             return _lost(place, one)
@@ -100,8 +101,9 @@ class FailuresAlike:
         self._failed.append(trial)
         if len(self._failed) < NUM_ALIKE or any(self._may_be_cause(path) for path in self._paths):
             return None
-        what = f"{len(self._failed)} trials in a row failed by the same error, and no searched value explains it"
-        return Halted(f"{what}: {error}", "mend its cause")
+        trials = counted(len(self._failed), "trial")
+        what = f"{trials} in a row failed with the same error, and no searched value explains it"
+        return Halted(f"{what}: {error}", "correct its cause")
 
     def _may_be_cause(self, path: str) -> bool:
         value = self._failed[0].values.get(path)

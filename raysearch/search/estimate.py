@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import norm
 
+from raysearch.algorithms import num_startable
 from raysearch.history.events import Begun, Ended, Mode, Paused, Report, Started, TakenUp
 from raysearch.history.history import History, TrialHistory
 from raysearch.history.journal import MemoryRecord
 from raysearch.history.records import Fact
 from raysearch.schedulers import first_rung, rungs_of
-from raysearch.search.beginnings import num_values, shared_beginnings
+from raysearch.search.beginnings import shared_beginnings
 from raysearch.search.candidates import Candidate
 from raysearch.search.loop import SearchLoop
 from raysearch.search.search import Search
@@ -162,7 +163,7 @@ def _plan(spec: SearchSpec, history: History, concurrent: int) -> _Plan | None:
         known=tuple(replace(trial, number=numbers[trial.number]) for trial in kept),
         num_known=len(history.trials),
         num_full=num_full,
-        num_new=max(0, int(min(target, _num_configs(spec))) - len(history.trials)),
+        num_new=max(0, num_startable(spec, target) - len(history.trials)),
         lost=tuple(trial.last.iteration if trial.last else 0 for trial in lost),
         num_ended=len(ended),
         concurrent=concurrent,
@@ -190,11 +191,6 @@ def _report_iters(spec: SearchSpec, history: History) -> int:
     if isinstance(config, HasReportIters) and callable(config.report_iters):
         return config.report_iters()
     return min((min(trial.reports) for trial in history.trials if trial.reports), default=1)
-
-
-def _num_configs(spec: SearchSpec) -> float:
-    """Return the largest number of different configs; infinity if a value is continuous."""
-    return math.prod((num_values(parameter.distribution) for parameter in spec.parameters), start=1.0)
 
 
 def _slack(spec: SearchSpec, history: History) -> float | None:

@@ -107,5 +107,5 @@ class SearchLoop:
 
 def _halted(error: OSError) -> SearchHalted:
     """Return the halt of a search whose journal cannot be written."""
-    fix = "make room" if error.errno in environment.FULL else "make it writable again"
+    fix = "free some disk space" if error.errno in environment.FULL else "make it writable again"
     return SearchHalted(Halted(f"the journal cannot be written: {error.strerror}", fix))

@@ -27,6 +27,7 @@ from raysearch.history.tables import trials_table
 from raysearch.space.parameters import range_of
 from raysearch.space.spec import SearchSpec
 from trainables.dotted_paths import leaves
+from trainables.plurals import counted
 from trainables.spelling import nearest
 
 _SCORES = ("score", "value")
@@ -75,7 +76,8 @@ def read_notes(path: Path, spec: SearchSpec) -> NotesTable:
     for number, row in enumerate(rows, start=2):
         cells = dict(zip(names, row, strict=False))
         if len(row) != len(names):
-            faults.extend([Fault(f"{path}: row {number}", f"has {len(row)} cells for {len(names)} columns", "")])
+            what = f"has {counted(len(row), 'cell')} for {counted(len(names), 'column')}"
+            faults.extend([Fault(f"{path}: row {number}", what, "")])
             continue
         wrong: list[Fault] = []
         values = {}
@@ -89,7 +91,7 @@ def read_notes(path: Path, spec: SearchSpec) -> NotesTable:
             values[searched_path] = cell
         value = None if score is None else _cell(cells[score], None)
         if value is not None and not _is_number(value):
-            what = f"{show(value)} is {kind_of(value)}, and a score is a number"
+            what = f"{show(value)} is {kind_of(value)}, but a score is a number"
             wrong.append(Fault(f"{path}: row {number}: {score}", what, "give a number, or leave the cell empty"))
         faults.extend(wrong)
         if not wrong:
@@ -107,7 +109,7 @@ def _read_csv(path: Path) -> tuple[list[str], list[Sequence[Any]]]:
     except UnicodeDecodeError as error:
         raise InputError([Fault(str(path), f"is not UTF-8 text (byte {error.start})", "save it as UTF-8")]) from None
     except (OSError, csv.Error) as error:
-        raise InputError([Fault(str(path), f"cannot be read: {error}", "save it as CSV anew")]) from None
+        raise InputError([Fault(str(path), f"cannot be read: {error}", "save it as CSV again")]) from None
     while rows and not any(rows[-1]):
         rows.pop()
     if not rows:
@@ -120,7 +122,7 @@ def _read_parquet(path: Path) -> tuple[list[str], list[Sequence[Any]]]:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
-        raise InputError([Fault(str(path), f"cannot be read: {reason}", "save it as Parquet anew")]) from None
+        raise InputError([Fault(str(path), f"cannot be read: {reason}", "save it as Parquet again")]) from None
     columns = [column.to_pylist() for column in table.columns]
     return table.column_names, list(zip(*columns, strict=True))
 
@@ -150,7 +152,7 @@ def _columns(names: Sequence[str], spec: SearchSpec, faults: FaultList) -> tuple
             not_searched.append(name)
         else:
             known = [*paths, *besides, *others]
-            what = "is neither a value of the trial config nor anything else that a table of notes holds"
+            what = "is neither a value of the trial config nor another known column of notes"
             fix = nearest(name, known) or "name it by its dotted path, or move it into a column named note"
             faults.extend([Fault(f"{faults.source}: column {name}", what, fix)])
     return searched, tuple(not_searched)
@@ -188,5 +190,5 @@ def _misfit(value: Any, distribution: BaseDistribution) -> tuple[str, str] | Non
     kind = "whole numbers are" if isinstance(distribution, IntDistribution) else "numbers are"
     if _is_number(value) and not (isinstance(distribution, IntDistribution) and value != int(value)):
         return None
-    what = f"{show(value)} is no such value: {kind} searched, {range_of(distribution)}"
+    what = f"{show(value)} is not valid here: {kind} searched, {range_of(distribution)}"
     return what, "give one, or leave the cell empty"

@@ -29,6 +29,7 @@ from raysearch.schedulers.audit import is_audited
 from raysearch.search.candidates import Candidates, next_candidate
 from raysearch.search.warm_start import read_prior
 from raysearch.space.spec import SearchSpec
+from trainables.plurals import counted
 from trainables.protocol import DRAWS
 
 MAX_WORKERS_LOST = 3
@@ -232,7 +233,7 @@ class Search:
         """Let the trial continue from its last checkpoint on another worker, up to a limit."""
         self._write(replace(lost, times=trial.workers_lost + 1), trial.number)
         if trial.workers_lost >= MAX_WORKERS_LOST:
-            error = f"its worker died {trial.workers_lost} times; the last time: {lost.error}"
+            error = f"its worker died {counted(trial.workers_lost, 'time')}; the last time: {lost.error}"
             self._end(trial, Ended("failed", error))
         else:
             self._waiting.append(trial.number)

@@ -38,6 +38,7 @@ from raysearch.space.parameters import nearest_value, range_of
 from raysearch.space.parsing import load_space
 from raysearch.space.spec import SearchSpec
 from trainables.dotted_paths import ABSENT, leaves, lookup, with_values
+from trainables.plurals import counted
 from trainables.protocol import DialectFlags
 
 _LEARNERS = ("auto", "tpe", "gp", "curve_gp", "cmaes", "nsga2")
@@ -144,10 +145,12 @@ def _read_table(path: Path, spec: SearchSpec) -> _Source:
     table = read_notes(path, spec)
     source = _Source(path.name)
     if table.not_searched:
-        source.notices.append(f"{path.name}: not searched, so passed over: {', '.join(table.not_searched)}")
+        source.notices.append(
+            f"{path.name}: columns ignored, because they are not searched: {', '.join(table.not_searched)}"
+        )
     for row in table.rows:
         said = [f"score {row.score:g}"] if row.score is not None else []
-        said += [f"{row.iterations} iterations"] if row.iterations else []
+        said += [f"{row.iterations} iteration{'' if row.iterations == '1' else 's'}"] if row.iterations else []
         said += [f"dataset {row.dataset}"] if row.dataset else []
         loss = None if row.score is None else _sign(spec.objectives[0].mode) * row.score
         point = _nearest_point(row.values, spec)
@@ -204,9 +207,12 @@ def _read_run(path: Path, spec: SearchSpec) -> _Source:
         source.notices.append(_evidence_notice(path.name, evidence, spec))
     if source.candidates:
         why = "; ".join(differences) or (
-            f"configs differ in {', '.join(unlike)}" if unlike else "not ended or not allowed"
+            f"configs differ in {', '.join(unlike)}" if unlike else "they have not ended or are not allowed"
         )
-        source.notices.append(f"{path.name}: {_counted(source.candidates)} may be tried first, not learned from: {why}")
+        trials = counted(len(source.candidates), "trial")
+        source.notices.append(
+            f"{path.name}: {trials} may be tried first, but the search does not learn from them: {why}"
+        )
     return source
 
 
@@ -216,7 +222,7 @@ def _differences(earlier: SearchSpec, spec: SearchSpec) -> list[str]:
         ("the trainable", earlier.trainable.name, spec.trainable.name),
         ("the objective", _objectives(earlier), _objectives(spec)),
         ("the full budget", earlier.max_iters, spec.max_iters),
-        ("what reports must hold", _constraints(earlier), _constraints(spec)),
+        ("the constraints on reports", _constraints(earlier), _constraints(spec)),
     )
     return [f"{name} is {there} there and {here} here" for name, there, here in compared if there != here]
 
@@ -247,12 +253,12 @@ def _start_line(point: _Point, spec: SearchSpec) -> dict[str, Any]:
 
 def _evidence_notice(name: str, trials: Sequence[TrialHistory], spec: SearchSpec) -> str:
     mode, metric, algorithm = spec.objectives[0].mode, spec.objectives[0].metric, spec.search.algorithm
-    same = f"{name}: {_counted(trials)} of the same circumstances"
+    same = f"{name}: {counted(len(trials), 'trial')} under the same conditions"
     if algorithm not in _LEARNERS:
         return f"{same}; {algorithm} does not learn from scores"
     values = [best.value for trial in trials if trial.status != "infeasible" and (best := trial.best(mode))]
     best_value = f" (best {metric} {(min if mode == 'min' else max)(values):.4g})" if values else ""
-    return f"{same}{best_value}; {algorithm} learns from them, but none is a trial of this search"
+    return f"{same}{best_value}; {algorithm} learns from them, but they do not count as trials of this search"
 
 
 def _nearest_point(given: Mapping[str, Any], spec: SearchSpec) -> _Point:
@@ -292,7 +298,7 @@ def _misfit_notices(source: _Source, spec: SearchSpec) -> Iterator[str]:
         path, within = parameter.path, range_of(parameter.distribution)
         moved = [(c.place, c.point.moved[path]) for c in source.candidates if path in c.point.moved]
         foreign = [(c.place, c.point.foreign[path]) for c in source.candidates if path in c.point.foreign]
-        for misfits, what in ((moved, "moved to the nearest value"), (foreign, "the point is passed over")):
+        for misfits, what in ((moved, "moved to the nearest value"), (foreign, "the point is skipped")):
             if misfits:
                 place, value = misfits[0]
                 more = f"; so in {len(misfits) - 1} more" if len(misfits) > 1 else ""
@@ -311,12 +317,12 @@ def _first_points(sources: Sequence[_Source], spec: SearchSpec, notices: list[st
         if point.foreign or not point.is_given or point.values in tried:
             continue
         if not spec.allows(point.values):
-            notices.append(f"{candidate.place}: passed over: it breaks a constraint")
+            notices.append(f"{candidate.place}: skipped, because it breaks a constraint")
             continue
         try:
             spec.trial_config(point.values)
         except InputError as error:
-            notices.append(f"{candidate.place}: passed over: {error.faults[0]}")
+            notices.append(f"{candidate.place}: skipped: {error.faults[0]}")
             continue
         tried.append(point.values)
         found.append(FirstPoint(point.values, candidate.origin))
@@ -335,7 +341,3 @@ def _in_turn(sources: Sequence[_Source]) -> Iterator[_Candidate]:
 
 def _sign(mode: Mode) -> float:
     return 1.0 if mode == "min" else -1.0
-
-
-def _counted(trials: Sequence[Any]) -> str:
-    return f"{len(trials)} trial{'' if len(trials) == 1 else 's'}"

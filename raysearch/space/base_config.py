@@ -142,7 +142,9 @@ def _flags_in_file(
         faults.add(("config", "flags"), f"{fault.where} {fault.what}", fault.fix)
     for word in flags.rest:
         faults.add(
-            ("config", "flags"), f"{word} belongs to no flag", f"write values of the config beside {dialect.name}"
+            ("config", "flags"),
+            f"{word} does not belong to any flag",
+            f"write config values next to the key {dialect.name}",
         )
     return flags
 

@@ -36,19 +36,19 @@ def obstacle(
     """
     seed = seed_of(trainable.config_model, config)
     if seed is None:
-        what = f"the config of {trainable.name} has no with_seed, so that its seed cannot be set"
+        what = f"the config of {trainable.name} has no with_seed, so its seed cannot be set"
         return what, "declare with_seed (see the guide on your own trainer), or train the best config with other seeds"
     if seed.path in searched:
-        return f"{seed.path} is searched, and is what confirm sets", f"search with a fixed {seed.path}"
+        return f"{seed.path} is searched, but confirm has to set it", f"search with a fixed {seed.path}"
     if split == "val" or metric is None:
         return None
     target: Any = trainable.target
     if not isinstance(target, Evaluates):
         return (
-            f"{trainable.name} has no evaluate, so no {split} score can be had",
+            f"{trainable.name} has no evaluate, so it cannot be scored on {split}",
             "confirm on val, or declare evaluate",
         )
     if metric not in target.EVALUATED:
         known = " or ".join(sorted(target.EVALUATED))
-        return f"{metric} cannot be had of the {split} images", f"confirm on val, or search by {known}"
+        return f"{metric} cannot be computed on the {split} images", f"confirm on val, or search by {known}"
     return None

@@ -164,7 +164,7 @@ class _Names:
         reported = [*(self.metrics or ()), PEAK_MEMORY, *names_of_entries(self.entries)]
         paths = self.tree.paths or tuple(parameter.path for parameter in self.parameters)
         fix = nearest(name, [*paths, *sorted(reported)])
-        return f"{name} is neither in the trial config nor reported", fix
+        return f"{name} is neither a value of the trial config nor a reported metric", fix
 
     def values_of(self, path: str) -> list[Any]:
         """Return the ends of the range of a path's values, or all of its values."""
@@ -194,7 +194,7 @@ def _parse(text: Any, names: _Names, faults: FaultList) -> Constraint | None:
     parts = [part.strip() for part in _OPERATOR.split(text)]
     if len(parts) != 3:
         count = len(parts) // 2
-        faults.add(place, f"{text}: {count or 'no'} comparison{'s' if count else ''}, and it must be one", _FORM)
+        faults.add(place, f"{text}: {count or 'no'} comparison{'s' if count else ''}; exactly one is allowed", _FORM)
         return None
     sides = []
     for part in (parts[0], parts[2]):
@@ -214,7 +214,7 @@ def _parse(text: Any, names: _Names, faults: FaultList) -> Constraint | None:
         return None
     left, right = sides
     if left.name is None and right.name is None:
-        faults.add(place, f"{text}: compares two numbers", "name a value of the trial config, or what is reported")
+        faults.add(place, f"{text}: compares two fixed numbers", "use a value of the trial config or a reported metric")
         return None
     smaller, larger = (left, right) if parts[1].startswith("<") else (right, left)
     return Constraint(text.strip(), smaller, larger, is_strict=not parts[1].endswith("="))
@@ -239,15 +239,14 @@ def _check_possible(constraint: Constraint, names: _Names, faults: FaultList) ->
     if smaller is not None and larger is not None:
         least, most = smaller[0], larger[1]
         if least > most or (least == most and constraint.is_strict):
-            what = (
-                f"{constraint.text}: never holds, the smaller side is at least {least:g}, the larger at most {most:g}"
-            )
+            limits = f"the smaller side is at least {least:g}, the larger at most {most:g}"
+            what = f"{constraint.text}: can never hold: {limits}"
             faults.add(place, what, "change it, or the ranges in space")
             return
     sides = (constraint.smaller, constraint.larger)
     if names.tree.model is not None and constraint.violation(lambda path: lookup(names.base, path)) > 0.0:
         values = ", ".join(f"{side.path} = {show(lookup(names.base, side.path))}" for side in sides if side.path)
-        what = f"{constraint.text}: the config as it stands, which is the first trial, does not hold it ({values})"
+        what = f"{constraint.text}: the default config, which is the first trial, breaks it ({values})"
         faults.add(place, what, "change these values in config, or the constraint")
 
 

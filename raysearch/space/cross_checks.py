@@ -22,6 +22,8 @@ from raysearch.space.searched import Searched
 from raysearch.space.settings import Objective, SchedulerSettings, SearchSettings
 from raysearch.space.spec import entries_of
 from raysearch.space.survey import Survey, check_parameters, survey_space
+from trainables.plurals import counted
+from trainables.protocol import DeclaresDraws
 from trainables.spelling import nearest
 
 
@@ -61,6 +63,7 @@ def cross_check(
         entries = entries_of(config.tree.model, config.values)
         constraints = read_constraints(given, config.tree, config.values, space.parameters, metrics, entries, faults)
     idle = [*_idle_values(config, survey), *_idle_settings(document, search, scheduler)]
+    idle += _idle_slack(scheduler, config.trainable, objectives)
     return Checked(objectives, constraints, max_iters, grace_iters, idle), faults
 
 
@@ -88,6 +91,19 @@ def _idle_settings(document: Document, search: SearchSettings | None, scheduler:
     if search is not None and not search.warm_start and "first_points" in (document.values.get("search") or ()):
         idle += idle_lines(["search.first_points"], {"search.first_points": "search.warm_start is absent"})
     return idle
+
+
+def _idle_slack(
+    scheduler: SchedulerSettings | None, trainable: LoadedTrainable | None, objectives: Sequence[Objective]
+) -> list[str]:
+    """Return a notice if `slack: auto` is 0 because no draws of the objective are reported."""
+    target: Any = None if trainable is None else trainable.target
+    if scheduler is None or scheduler.slack != "auto" or not objectives or not isinstance(target, DeclaresDraws):
+        return []
+    metric, drawn = objectives[0].metric, ", ".join(sorted(target.DRAWN_METRICS)) or "no metric"
+    if metric in target.DRAWN_METRICS:
+        return []
+    return [f"scheduler.slack: auto is 0 for {metric}: the trainable reports draws of {drawn} only; give a number"]
 
 
 def _objectives(document: Document, config: BaseConfig, faults: FaultList) -> tuple[Objective, ...]:
@@ -124,13 +140,14 @@ def _check_metric(
     """Record a fault if a metric cannot be an objective after the ones before it."""
     entry = entry_of(metric, reported, entries)
     if metric in before or (entry is not None and entry in [entry_of(one, reported, entries) for one in before]):
-        faults.add(place, f"{show(metric)} is an objective already", "name every metric once")
+        faults.add(place, f"{show(metric)} is already an objective", "name each metric once")
     elif metric == PEAK_MEMORY and not before:
         what = f"{metric} only grows while a trial trains, so the first report would be the best"
         faults.add(place, what, "name another objective before it")
     elif metric in entries:
         example = names_of_entries({metric: entries[metric]})[0]
-        what = f"{show(metric)} is a list of {len(entries[metric])} numbers, and an objective is one"
+        numbers = counted(len(entries[metric]), "number")
+        what = f"{show(metric)} is a list of {numbers}, but an objective is a single number"
         faults.add(place, what, f"name an entry of it, such as {example}")
     elif reported is not None and entry is None and metric not in {*reported, PEAK_MEMORY}:
         names = names_of_entries(entries) if "." in metric and entries else sorted({*reported} - {*entries})
@@ -142,14 +159,14 @@ def _check_algorithm(search: SearchSettings, parameters: Sequence[Parameter], fa
         check_sampler(search.algorithm, search.algorithm_args, faults)
     elif search.algorithm_args:
         fix = "leave them out, or name the class of a sampler, such as optuna.samplers.TPESampler"
-        faults.add(("search", "algorithm_args"), f"{search.algorithm} takes none", fix)
+        faults.add(("search", "algorithm_args"), f"{search.algorithm} takes no arguments", fix)
     numeric = [p for p in parameters if not isinstance(p.distribution, CategoricalDistribution)]
     if search.algorithm == "cmaes" and parameters and not numeric:
-        faults.add(("search", "algorithm"), "cmaes with no numeric parameter", "use tpe, random or grid")
+        faults.add(("search", "algorithm"), "cmaes needs at least one numeric parameter", "use tpe, random or grid")
     for parameter in numeric if search.algorithm == "grid" else ():
         distribution = parameter.distribution
         if isinstance(distribution, FloatDistribution) and distribution.step is None and not distribution.single():
-            what = "a float without step, in a search by grid"
+            what = "a grid search needs a step for each float"
             faults.add(("space", parameter.path), what, "give a step, or list the values as choices")
 
 
@@ -158,21 +175,21 @@ def _check_several(
 ) -> None:
     """Record faults of algorithms and schedulers that do not support the number of objectives."""
     if len(objectives) > 1 and search.algorithm in ("cmaes", "curve_gp"):
-        what = f"{search.algorithm} knows one objective, and there are {len(objectives)}"
+        what = f"{search.algorithm} supports a single objective, but there are {len(objectives)}"
         faults.add(("search", "algorithm"), what, "use tpe, nsga2 or gp")
     if scheduler is None or scheduler.by == "first":
         return
     place = ("scheduler", "by")
     if len(objectives) == 1:
-        faults.add(place, f"{scheduler.by} of one objective", "leave it out, or name several objectives")
+        faults.add(place, f"{scheduler.by} needs several objectives", "leave it out, or name several objectives")
     if (scheduler.name, scheduler.form) != ("asha", "stopping"):
         named = f"{scheduler.name}, {scheduler.form}" if scheduler.name == "asha" else scheduler.name
-        what = f"{scheduler.by} is a rule of asha in its stopping form, not of {named}"
+        what = f"{scheduler.by} only works with asha in its stopping form, not with {named}"
         faults.add(place, what, "set by to first")
     if scheduler.slack:
-        faults.add(("scheduler", "slack"), f"{scheduler.slack}, but ranks have no slack", "set slack to 0")
+        faults.add(("scheduler", "slack"), f"{scheduler.slack}, but slack does not apply to ranks", "set slack to 0")
     if scheduler.grace_iters == "auto":
-        what = f"auto looks at the first objective alone, {scheduler.by} at all of them"
+        what = f"auto only uses the first objective, but {scheduler.by} uses all of them"
         faults.add(("scheduler", "grace_iters"), what, "give the first rung in iterations, or set by to first")
 
 
@@ -201,7 +218,9 @@ def _budget(
     warmup_end = survey.warmup_end if survey is not None else 0
     max_iters = scheduler.max_iters or own
     if own is not None and max_iters is not None and max_iters > own:
-        what = f"{max_iters} is beyond the config's own budget of {own} iterations, the horizon of its schedule"
+        what = (
+            f"{max_iters} is more than the config's own budget of {counted(own, 'iteration')}, where its schedule ends"
+        )
         faults.add(("scheduler", "max_iters"), what, f"give at most {own}, or raise the budget in config")
     _check_rule(scheduler, faults)
     if scheduler.name == "none":
@@ -212,16 +231,18 @@ def _budget(
         return None, None
     smallest = warmup_end + 1
     if warmup_end >= max_iters:
-        what = f"the warm-up ends at iteration {warmup_end}, the full budget at {max_iters}: no rung fits between"
+        what = (
+            f"the warm-up ends at iteration {warmup_end} and the full budget at {max_iters}, so no rung fits in between"
+        )
         faults.add(("scheduler",), what, "shorten the warm-up, or set scheduler.name to none")
     elif scheduler.finds_first_rung:
         _check_pilots(scheduler, faults)
         return max_iters, smallest
     elif isinstance(scheduler.grace_iters, int) and scheduler.grace_iters < smallest:
-        what = f"{scheduler.grace_iters} is not beyond the warm-up, which ends at iteration {warmup_end}"
+        what = f"{scheduler.grace_iters} is not after the warm-up, which ends at iteration {warmup_end}"
         faults.add(("scheduler", "grace_iters"), what, f"give at least {smallest}")
     elif isinstance(scheduler.grace_iters, int) and scheduler.grace_iters > max_iters:
-        what = f"{scheduler.grace_iters} is beyond the full budget of {max_iters} iterations"
+        what = f"{scheduler.grace_iters} is more than the full budget of {counted(max_iters, 'iteration')}"
         faults.add(("scheduler", "grace_iters"), what, f"give at most {max_iters}")
     else:
         _check_room(scheduler, max_iters, smallest, faults)
@@ -231,17 +252,17 @@ def _budget(
 def _check_rule(scheduler: SchedulerSettings, faults: FaultList) -> None:
     """Record faults of options that the scheduler does not have."""
     if scheduler.form == "promotion" and scheduler.name != "asha":
-        what = f"promotion, but {scheduler.name} has the stopping form alone"
+        what = f"promotion, but {scheduler.name} only has the stopping form"
         faults.add(("scheduler", "form"), what, "set scheduler.name to asha, or form to stopping")
     if scheduler.slack and scheduler.name in ("median", "none"):
-        what = f"{scheduler.slack}, but {scheduler.name} has no rungs that it could apply to"
+        what = f"{scheduler.slack}, but {scheduler.name} has no rungs to which slack applies"
         faults.add(("scheduler", "slack"), what, "set scheduler.name to asha, hyperband or pasha, or slack to 0")
 
 
 def _check_pilots(scheduler: SchedulerSettings, faults: FaultList) -> None:
     """Record a fault if the scheduler does not support a first rung at any iteration, as `auto` may choose it."""
     if scheduler.name == "pasha":
-        what = "auto may find a rung so late that pasha has none to grow to"
+        what = "with auto, the first rung may be so late that pasha has no later one to add"
         faults.add(("scheduler", "grace_iters"), what, "give a number, or set scheduler.name to asha")
 
 
@@ -256,7 +277,7 @@ def _check_room(scheduler: SchedulerSettings, max_iters: int, smallest: int, fau
         case "pasha":
             factor, need = scheduler.reduction_factor, "pasha needs two rungs below the full budget"
         case "hyperband" | "median":
-            factor, need = 1, f"{scheduler.name} stops trials below the full budget only"
+            factor, need = 1, f"{scheduler.name} only stops trials below the full budget"
         case _:
             return
     first_rung, largest = _first_rung(scheduler, max_iters, smallest), (max_iters - 1) // factor
@@ -264,7 +285,9 @@ def _check_room(scheduler: SchedulerSettings, max_iters: int, smallest: int, fau
         return
     given = scheduler.grace_iters is not None
     place = ("scheduler", "grace_iters") if given else ("scheduler",)
-    what = f"{first_rung} of {max_iters} iterations" + ("" if given else " is the first rung") + f", but {need}"
+    what = (
+        f"{first_rung} of {counted(max_iters, 'iteration')}" + ("" if given else " is the first rung") + f", but {need}"
+    )
     if largest >= smallest:
         faults.add(place, what, f"give grace_iters of at most {largest}")
     else:

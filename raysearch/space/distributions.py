@@ -51,7 +51,7 @@ def words_of(value: Any) -> dict[str, Any] | None:
         case CategoricalDistribution(choices=choices):
             return {"type": "categorical", "choices": list(choices)}
         case BaseDistribution():
-            raise _Unsayable(f"{value!r} is of a kind that Optuna has given up", "use a Float- or IntDistribution")
+            raise _Unsayable(f"{value!r} is of a deprecated kind", "use a Float- or IntDistribution")
         case {"grid_search": list(choices)}:
             return {"type": "categorical", "choices": list(choices)}
         case {"type": kind} if kind in WORDS:
@@ -81,7 +81,7 @@ def _domain_words(domain: Any, sample: Any) -> dict[str, Any]:
         case sample.Float() if log or isinstance(inner, sample.Uniform):
             return _number("float", domain.lower, domain.upper, log, quantum)
         case sample.Float():
-            raise _Unsayable("a normal distribution has no ends, and a search needs them", "use tune.uniform")
+            raise _Unsayable("a normal distribution has no limits, but a search needs them", "use tune.uniform")
         case _:
             what = f"a {type(domain).__name__} (such as tune.sample_from) is code, not a range"
             raise _Unsayable(what, "give a range, and a condition on it with when in the space file")

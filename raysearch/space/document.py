@@ -57,7 +57,7 @@ def read_values(raw: Mapping[str, Any], base_dir: Path, source: str, cwd: Path) 
     values: dict[str, Any] = plain(raw, (), faults)
     for key in values:
         if key not in KEYS:
-            sweep = "it is a sweep's: `raysearch convert` makes a space file of it"
+            sweep = "it belongs to a W&B sweep, which `raysearch convert` converts to a space file"
             faults.add((key,), "is not known here", sweep if key == "parameters" else nearest(key, KEYS))
     folders = dict.fromkeys(("trainable", "config", "space", "search", "algorithm"), base_dir)
     return Document(source, values, folders, cwd), faults
@@ -65,7 +65,7 @@ def read_values(raw: Mapping[str, Any], base_dir: Path, source: str, cwd: Path) 
 
 def override_document(document: Document, given: Given) -> tuple[Document, FaultList]:
     """Apply overrides of whole sections and of plain sections; keep those of config and space for their own phases."""
-    faults = FaultList(document.source)
+    faults = FaultList(document.source, document.origins)
     values, folders = dict(document.values), dict(document.folders)
     inner: dict[str, list[Override]] = {"config": [], "space": []}
     for words in given.set_values:

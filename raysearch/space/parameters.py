@@ -12,7 +12,7 @@ from raysearch.config.choices import categorical, label
 from raysearch.config.config_tree import ConfigTree
 from raysearch.config.faults import FaultList, Place
 from raysearch.config.sections import Float, Int, Section, read_section
-from raysearch.config.strict_yaml import kind_of
+from raysearch.config.strict_yaml import kind_of, missing_quotes
 from raysearch.config.values import show
 from trainables.dotted_paths import ABSENT, lookup
 from trainables.spelling import nearest
@@ -130,20 +130,23 @@ def conditions_hold(
             elif gate in by_path:
                 for value in _options(by_path[gate], allowed, fixed):
                     if not _can_take(by_path[gate], value, fixed):
-                        what = f"when: {gate} is never {show(value)}"
-                        faults.add(place, what, f"it is searched over {range_of(by_path[gate].distribution)}")
+                        distribution = by_path[gate].distribution
+                        texts = distribution.choices if isinstance(distribution, CategoricalDistribution) else ()
+                        fix = missing_quotes(value, texts) or f"it is searched over {range_of(distribution)}"
+                        faults.add(place, f"when: {gate} is never {show(value)}", fix)
             elif gate in searched:
                 continue  # the gate's own fault is already recorded
             elif fixed is ABSENT:
                 faults.add(place, f"when: the config has no {gate}", nearest(gate, searched))
             elif not _holds(fixed, allowed):
-                what = f"when: {gate} is never {show(allowed)}"
-                faults.add(place, what, f"it is {show(fixed)} in the config, and it is not searched")
+                hints = (missing_quotes(value, [fixed]) for value in _as_list(allowed))
+                fix = next(filter(None, hints), f"it is {show(fixed)} in the config, and it is not searched")
+                faults.add(place, f"when: {gate} is never {show(allowed)}", fix)
     try:
         gates_first(parameters)
     except CycleError as error:
         cycle = error.args[1]
-        faults.add(("space", cycle[-1]), f"when: waits for itself ({' -> '.join(cycle)})", "remove one condition")
+        faults.add(("space", cycle[-1]), f"when: depends on itself ({' -> '.join(cycle)})", "remove one condition")
     return len(faults) == num_faults
 
 
@@ -325,7 +328,7 @@ def _choices_fit(place: Place, choices: list[Any], faults: FaultList) -> bool:
     texts = [choice for choice in choices if isinstance(choice, str)]
     for choice in choices:
         if isinstance(choice, list) and label(choice) in texts:
-            faults.add(place, f"the choice {show(choice)} is given as text, too", "keep one")
+            faults.add(place, f"the choice {show(choice)} is also given as text", "keep one")
     for index, choice in enumerate(choices):
         for earlier in choices[:index]:
             if earlier == choice:

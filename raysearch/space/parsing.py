@@ -5,13 +5,15 @@ All faults of the file are found before anything runs, and they are raised toget
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from raysearch.config.documents import SPACE_KEYS, Kind, read_document
-from raysearch.config.faults import FaultList
+from raysearch.config.faults import FaultList, Place
 from raysearch.config.sections import read_section
+from raysearch.config.shipped import find_space
 from raysearch.config.strict_yaml import kind_of
 from raysearch.config.trainable_loading import LoadedTrainable
 from raysearch.config.values import show
@@ -21,7 +23,6 @@ from raysearch.space.cross_checks import Checked, cross_check
 from raysearch.space.document import Document, Given, override_document, read_values
 from raysearch.space.searched import Searched, read_searched
 from raysearch.space.settings import KEYS, ResourceSettings, SchedulerSettings, SearchSettings
-from raysearch.space.shipped import find_space
 from raysearch.space.spec import SearchSpec
 from raysearch.space.track_settings import TrackSettings
 
@@ -68,6 +69,7 @@ def parse_space(
     trailing: Sequence[str] = (),
     *,
     cwd: Path | None = None,
+    origins: Mapping[Place, str] = MappingProxyType({}),
 ) -> SearchSpec:
     """Return the search that the content of a space file describes; see `load_space`.
 
@@ -78,11 +80,12 @@ def parse_space(
         set_values: See `load_space`.
         trailing: See `load_space`.
         cwd: See `load_space`.
+        origins: Sources of values that come from elsewhere, by place in the document, for messages.
 
     Raises:
         InputError: the document or the overrides have faults.
     """
-    return _parse(document, base_dir, source, Given(set_values, trailing, cwd or Path.cwd()))
+    return _parse(document, base_dir, source, Given(set_values, trailing, cwd or Path.cwd()), origins=origins)
 
 
 def _parse(
@@ -92,9 +95,10 @@ def _parse(
     given: Given,
     found: Sequence[Fault] = (),
     look: Look | None = None,
+    origins: Mapping[Place, str] = MappingProxyType({}),
 ) -> SearchSpec:
     content, in_content = read_values(raw, base_dir, source, given.cwd)
-    document, in_overrides = override_document(content, given)
+    document, in_overrides = override_document(replace(content, origins=origins), given)
     sections, in_sections = _read_sections(document)
     config, in_config = read_base_config(document, sections.resources or ResourceSettings())
     space, in_space = read_searched(document, config)

@@ -49,7 +49,7 @@ def load_sampler(reference: str) -> type[BaseSampler]:
         ]
         fix = nearest(name, classes) if classes else "it holds no subclass of optuna.samplers.BaseSampler"
         raise InputError([Fault(reference, f"the module has no {name}", fix)])
-    what = f"{name} is no subclass of optuna.samplers.BaseSampler"
+    what = f"{name} is not a subclass of optuna.samplers.BaseSampler"
     raise InputError([Fault(reference, what, "name a sampler of Optuna, or derive the class from BaseSampler")])
 
 
@@ -71,7 +71,7 @@ def check_sampler(reference: str, arguments: Mapping[str, Any], faults: FaultLis
             faults.add(_ALGORITHM, f"{fault.where} {fault.what}", fault.fix)
         return
     if issubclass(target, CmaEsSampler):
-        what = f"{show(reference)} keeps its state as a pickle, and no pickle is read out of the journal"
+        what = f"{show(reference)} stores its state as a pickle, and raysearch loads no pickles from a journal"
         faults.add(_ALGORITHM, what, "use cmaes, which computes its state from the trials")
         return
     num_faults = len(faults)
@@ -81,7 +81,7 @@ def check_sampler(reference: str, arguments: Mapping[str, Any], faults: FaultLis
     for name in arguments:
         if name not in names and not takes_any:
             fix = nearest(name, names) if names else "leave it out: the class takes no arguments"
-            faults.add((*_ARGS, name), f"is no argument of {target.__name__}", fix)
+            faults.add((*_ARGS, name), f"is not an argument of {target.__name__}", fix)
     for name in names:
         if parameters[name].default is inspect.Parameter.empty and name not in {*arguments, "seed"}:
             faults.add(_ARGS, f"{target.__name__} needs {name}", f"give search.algorithm_args.{name}")
@@ -91,4 +91,6 @@ def check_sampler(reference: str, arguments: Mapping[str, Any], faults: FaultLis
         build_sampler(reference, arguments, seed=0)
     except Exception as error:  # a class of the user's own may raise anything
         message = " ".join(f"{type(error).__name__}: {error}".split())
-        faults.add(_ARGS, f"{target.__name__} does not take them: {message}", "give the arguments that it documents")
+        faults.add(
+            _ARGS, f"{target.__name__} does not accept them: {message}", "see its documentation for valid arguments"
+        )

@@ -45,29 +45,34 @@ def space_schema(trainable: LoadedTrainable) -> dict[str, Any]:
     return {
         "$schema": DIALECT,
         "title": "Space file of raysearch",
-        "description": "What is fixed, what is searched, for what, by what means.",
+        "description": "A search: fixed values, searched values, objectives and settings.",
         "type": "object",
         "properties": {
-            "name": {"type": ["string", "integer"], "description": "Names the folder of a run; absent: as the file."},
+            "name": {
+                "type": ["string", "integer"],
+                "description": "Name of the run folder; by default, the name of the file.",
+            },
             "trainable": {
                 "type": "string",
                 "default": DEFAULT_TRAINABLE,
-                "description": "What is trained: package.module:Name, or file.py:Name beside the space file.",
+                "description": "Trainable: package.module:Name, or file.py:Name relative to the space file.",
             },
-            "config": {"description": "Fixed values of a trial's config, or the path to a JSON or YAML file of them."},
+            "config": {
+                "description": "Fixed values of the trial config, or the path to a JSON or YAML file with them."
+            },
             "space": {
                 "type": "object",
                 "minProperties": 1,
-                "description": "What is searched, by dotted path into the config.",
+                "description": "Searched values, by dotted path into the config.",
             },
             "constraints": {
                 "type": "array",
                 "items": {"type": "string"},
-                "description": "Such as contrast.max_views <= contrast.max_samples, or iou.2 >= 0.15.",
+                "description": "Constraints, such as contrast.max_views <= contrast.max_samples, or iou.2 >= 0.15.",
             },
             "objective": {
                 "anyOf": [objective, {"type": "array", "items": objective, "minItems": 1}],
-                "description": "What makes one trial better than another; of several the first is the main one.",
+                "description": "Objective, or a list of objectives; the first is the main one.",
             },
             **{key: _nullable(of[SECTIONS[key]]) for key in ("search", "scheduler", "resources")},
         },
@@ -133,7 +138,7 @@ def _complete_words(definition: dict[str, Any], kind: str) -> None:
         "when": {
             "type": ["object", "null"],
             "additionalProperties": _VALUES,
-            "description": "Dotted path -> the value, or list of values, that it must have for this one to matter.",
+            "description": "Dotted paths, each with the value, or list of values, that makes this parameter active.",
         },
     }
     definition["required"] = ["type", *definition["required"]]

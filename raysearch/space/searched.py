@@ -51,7 +51,7 @@ def _raw_space(document: Document, tree: ConfigTree, faults: FaultList) -> dict[
     for key, words in values.items():
         path = tree.resolve(key).path
         if path in searched:
-            faults.add(("space", key), f"is {path} by another name, which is searched too", "keep one")
+            faults.add(("space", key), f"is another name of {path}, which is also searched", "keep one")
         searched[path] = _absolute_words(path, words, folder, tree)
     return searched
 

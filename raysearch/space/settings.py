@@ -15,7 +15,7 @@ from trainables.protocol import Dialect
 
 def _grantable(value: float) -> float:
     if value > 1 and value != int(value):
-        raise ValueError(f"{value:g} is above 1 and not whole, which Ray does not grant; give {int(value)}")
+        raise ValueError(f"{value:g} is above 1 but not a whole number, which Ray does not support; give {int(value)}")
     return value
 
 
@@ -129,7 +129,7 @@ class SchedulerSettings(Section):
             reasons["reduction_factor"] = "scheduler.name is median, which has no rungs"
         if self.name == "none":
             names = ("grace_iters", "pilot_trials", "reduction_factor", "audit_fraction")
-            reasons |= dict.fromkeys(names, "scheduler.name is none: no trial is stopped")
+            reasons |= dict.fromkeys(names, "scheduler.name is none, so no trial is stopped")
         return reasons
 
 

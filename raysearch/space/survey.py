@@ -106,12 +106,12 @@ def _changed_kind(config: BaseModel, parameter: Parameter, words: str, value: An
         return (
             None
             if identity(held) == identity(value)
-            else (f"{words} is turned into {show(held)}", f"write {show(held)}")
+            else (f"{words} is converted to {show(held)}", f"write {show(held)}")
         )
     if type(held) is type(value) or (type(value) is int and type(held) is float):
         return None
     fix = "use type: int" if isinstance(parameter.distribution, FloatDistribution) else f"write {show(held)}"
-    return f"{words} is {kind_of(value)} that the trial config turns into {show(held)}", fix
+    return f"{words} is {kind_of(value)} that the trial config converts to {show(held)}", fix
 
 
 def check_parameters(parameters: Sequence[Parameter], survey: Survey, faults: FaultList) -> None:
@@ -122,7 +122,7 @@ def check_parameters(parameters: Sequence[Parameter], survey: Survey, faults: Fa
         for what, fix in wrong:
             faults.add(place, what, fix)
         if parameter.path not in survey.active:
-            faults.add(place, "its conditions exclude one another", "remove one from when")
+            faults.add(place, "its conditions contradict each other", "remove one of them from when")
         elif not wrong and parameter.path not in survey.used and survey.is_complete:
             what = f"no trial would use it: {survey.reasons[parameter.path]}"
             faults.add(place, what, "change that in config, or search that too, or remove this path")

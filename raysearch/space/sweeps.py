@@ -24,6 +24,7 @@ from raysearch.space.parsing import parse_space
 from raysearch.space.settings import KEYS
 from raysearch.space.spec import SearchSpec
 from trainables.dotted_paths import assign
+from trainables.plurals import counted
 from trainables.protocol import HasReportIters
 from trainables.spelling import nearest
 
@@ -42,7 +43,7 @@ class Converted(NamedTuple):
 
     def to_yaml(self, source: str) -> str:
         """Return the text of the space file, with a comment that names the source."""
-        comments = [f"Made of {source} by raysearch convert.", *self.notes]
+        comments = [f"Converted from {source} by raysearch convert.", *self.notes]
         return "".join(f"# {line}\n" for line in comments) + dump(self.document, compact=True)
 
 
@@ -76,7 +77,9 @@ def convert(source: str, wish: Wish, folder: Path) -> Converted:
         faults, read = FaultList(source), _of_sweep
         faults.extend(repeated)
         if "parameters" not in given:
-            raise InputError([Fault(source, "has no parameters, so it is no sweep", "give a sweep, or file.py:NAME")])
+            raise InputError(
+                [Fault(source, "has no parameters, so it is not a sweep", "give a sweep, or file.py:NAME")]
+            )
     trainable = load_trainable(wish.trainable or DEFAULT_TRAINABLE, folder)
     making = _Making(ConfigTree(trainable.config_model), wish, faults)
     document = read(given, making)
@@ -84,7 +87,7 @@ def convert(source: str, wish: Wish, folder: Path) -> Converted:
     if wish.trainable is not None:
         document = {"trainable": wish.trainable, **document}
     document = {key: document[key] for key in KEYS if key in document}
-    parse_space(document, folder, source)
+    parse_space(document, folder, source, origins=making.origins)
     return Converted(document, tuple(making.notes))
 
 
@@ -108,6 +111,12 @@ class _Making:
         self.notes: list[str] = []
         self.searched: dict[str, Any] = {}
         self.config: dict[str, Any] = {}
+        self.origins: dict[Place, str] = {}
+        """Places of the sweep by places of the space file."""
+
+    def come_from(self, place: Place, *origin: str) -> None:
+        """Report faults at a place of the space file as faults at the place of the sweep that it comes from."""
+        self.origins[place] = f"{self.faults.source}: {'.'.join(origin)}"
 
     def path(self, name: str, place: Place) -> str | None:
         """Return the path of a parameter: its new name, its own name, or the only path with the same last part."""
@@ -118,7 +127,7 @@ class _Making:
         last = path.rpartition(".")[2]
         fitting = [other for other in self.tree.paths if other.rpartition(".")[2] == last]
         if len(fitting) == 1 and name not in self.wish.renamed:
-            self.notes.append(f"{name} is {fitting[0]} of the config")
+            self.notes.append(f"{name} is {fitting[0]} in the config")
             return fitting[0]
         if len(fitting) > 1:
             fix = f"say which: --rename {name}={' or '.join(fitting)}"
@@ -145,19 +154,26 @@ class _Making:
         """Add a fixed value."""
         if path := self.path(name, place):
             assign(self.config, path, plain(value, place, self.faults))
+            self.come_from(("config", *path.split(".")), *place)
 
     def search(self, name: str, words: dict[str, Any], place: Place) -> None:
         """Add a searched value."""
         if path := self.path(name, place):
             if path in self.searched:
-                self.faults.add(place, f"is {path}, which another parameter is too", "keep one")
+                self.faults.add(place, f"means {path}, as another parameter does", "keep one")
             self.searched[path] = plain(words, place, self.faults)
+            self.come_from(("space", path), *place)
 
     def objective(self, metric: str | None, mode: str | None) -> dict[str, Any] | None:
         """Return the objective; the given options override the file."""
+        for place, option, value in (("name", "metric", self.wish.metric), ("goal", "mode", self.wish.mode)):
+            if value is None:
+                self.come_from(("objective", option), "metric", place)
+            else:
+                self.origins["objective", option] = f"--{option} {value}"
         metric, mode = self.wish.metric or metric, self.wish.mode or mode
         if metric is None or mode is None:
-            self.faults.add(("metric",), "no metric is named, or no direction", "give --metric and --mode")
+            self.faults.add(("metric",), "the metric or its direction is missing", "give --metric and --mode")
             return None
         return {"metric": metric, "mode": mode}
 
@@ -206,7 +222,7 @@ def _of_sweep(given: Mapping[str, Any], making: _Making) -> dict[str, Any]:
         if key in _ELSEWHERE or key == "description":
             making.notes.append(f"{key}: {show(value)} has no meaning here and was left out")
         elif key not in _SWEEP_KEYS:
-            faults.add((key,), "is not known in a sweep", nearest(key, _SWEEP_KEYS))
+            faults.add((key,), "is not a known key of a sweep", nearest(key, _SWEEP_KEYS))
     for name, words, place in _parameters(given.get("parameters"), ("parameters",), faults):
         _add_parameter(name, words, place, making)
     method = given.get("method")
@@ -214,14 +230,23 @@ def _of_sweep(given: Mapping[str, Any], making: _Making) -> dict[str, Any]:
         what = "is missing" if method is None else f"{show(method)} is not known"
         faults.add(("method",), what, nearest(str(method), _ALGORITHMS))
     if method == "bayes":
-        making.notes.append("bayes is search.algorithm auto: a Gaussian process too, over learning curves")
+        making.notes.append(
+            "bayes became search.algorithm: auto, which also uses a Gaussian process, but of learning curves"
+        )
     metric = given.get("metric")
     metric = metric if isinstance(metric, Mapping) else {}
     goal = metric.get("goal", "minimize")
     if goal not in _MODES:
         faults.add(("metric", "goal"), f"{show(goal)} is not known", nearest(str(goal), _MODES))
+    making.come_from(("search", "algorithm"), "method")
+    making.come_from(("search", "trials"), "run_cap")
+    making.come_from(("scheduler",), "early_terminate")
+    making.come_from(("scheduler", "grace_iters"), "early_terminate", "min_iter")
+    making.come_from(("scheduler", "reduction_factor"), "early_terminate", "eta")
     if "target" in metric:
-        making.notes.append(f"metric.target: {show(metric['target'])} was left out: a search ends by its trials")
+        making.notes.append(
+            f"metric.target: {show(metric['target'])} was left out, because a search ends after its number of trials"
+        )
     return {
         **({"name": given["name"]} if "name" in given else {}),
         "config": making.config,
@@ -252,15 +277,22 @@ def _parameters(
 def _add_parameter(name: str, given: Mapping[str, Any], place: Place, making: _Making) -> None:
     kind = given.get("distribution", _implied(given))
     if kind is None:
-        making.faults.add(place, "says neither value nor range", "give value, values, or min and max")
+        making.faults.add(place, "has neither a value nor a range", "give value, values, or min and max")
         return
     if str(kind) not in _DISTRIBUTIONS:
         making.faults.add(place, f"distribution {show(kind)} is not known", nearest(str(kind), _DISTRIBUTIONS))
         return
     for key in ("min", "max", "q"):
         if isinstance(given.get(key, 0), bool) or not isinstance(given.get(key, 0), int | float):
-            making.faults.add((*place, key), f"{show(given[key])} is no number", "write a number")
+            making.faults.add((*place, key), f"{show(given[key])} is not a number", "write a number")
             return
+    low, high = given.get("min"), given.get("max")
+    if low is not None and high is not None and low > high:
+        making.faults.add(place, f"min = {low} is above max = {high}", "swap them")
+        return
+    if "log_uniform_values" in str(kind) and low is not None and low <= 0:
+        making.faults.add(place, f"min = {low} with {kind}, a log scale, which needs min > 0", "give a larger min")
+        return
     if not isinstance(given.get("values", []), list):
         making.faults.add((*place, "values"), f"is {kind_of(given['values'])}", "write a list")
         return
@@ -269,14 +301,14 @@ def _add_parameter(name: str, given: Mapping[str, Any], place: Place, making: _M
     except KeyError as error:
         making.faults.add(place, f"has no {error.args[0]}, which {kind} needs", "add it")
     except OverflowError:
-        what = f"{show(dict(given))} has ends that are too large: {kind} takes them as logarithms"
+        what = f"{show(dict(given))} has limits that are too large, because {kind} reads them as logarithms"
         making.faults.add(place, what, f"write {kind}_values to give the values themselves")
     except ValueError as error:
         what, _, fix = str(error).partition("; ")
         making.faults.add(place, what, fix)
     else:
         if "probabilities" in given and "type" in words:
-            making.notes.append(f"{name}: the probabilities were left out: a search learns its own")
+            making.notes.append(f"{name}: the probabilities were left out, because a search does not use them")
         if "type" in words:
             making.search(name, words, place)
         else:
@@ -350,11 +382,11 @@ def _log(end: Callable[[float], float], *, is_inverse: bool = False, is_rounded:
 
 
 def _endless(given: Mapping[str, Any]) -> dict[str, Any]:
-    raise ValueError("a normal distribution has no ends, and a search needs them; give min and max with uniform")
+    raise ValueError("a normal distribution has no limits, but a search needs them; give min and max with uniform")
 
 
 def _beta(given: Mapping[str, Any]) -> dict[str, Any]:
-    raise ValueError("a beta distribution prefers some values before anything is known; give min and max with uniform")
+    raise ValueError("a beta distribution is not supported; give min and max with uniform")
 
 
 def _as_it_is(end: float) -> float:
@@ -390,7 +422,7 @@ def _num_trials(sweep: Mapping[str, Any], making: _Making) -> dict[str, Any]:
         sizes = [len(words["choices"]) for words in making.searched.values() if "choices" in words]
         if len(sizes) == len(making.searched):
             return {"trials": math.prod(sizes) + 1}  # the config as it stands is one more trial
-    making.notes.append("there is no run_cap, and a search has an end: search.trials is 32")
+    making.notes.append("the sweep has no run_cap, so search.trials is set to 32")
     return {"trials": 32}
 
 
@@ -400,7 +432,7 @@ def _scheduler(given: Any, making: _Making) -> dict[str, Any]:
         return {"name": "none"}
     place = ("early_terminate",)
     if not isinstance(given, Mapping) or given.get("type") != "hyperband":
-        making.faults.add(place, f"{show(given)} is not known", "W&B has the type hyperband alone")
+        making.faults.add(place, f"{show(given)} is not known", "W&B only has the type hyperband")
         return {}
     eta, iters = given.get("eta", 3), making.report_iters()
     if "min_iter" in given:
@@ -411,6 +443,9 @@ def _scheduler(given: Any, making: _Making) -> dict[str, Any]:
         making.faults.add(place, "has neither min_iter nor max_iter with s", "add min_iter")
         return {}
     if given.get("strict"):
-        making.notes.append("early_terminate.strict was left out: asha decides by the reports that are there")
-    making.notes.append(f"early_terminate: {first} reports of {iters} iterations are the first rung of asha")
+        making.notes.append(
+            "early_terminate.strict was left out, because asha decides with the reports that it has so far"
+        )
+    num_iters = counted(first * iters, "iteration")
+    making.notes.append(f"early_terminate: the first rung of asha is after {counted(first, 'report')}, {num_iters}")
     return {"name": "asha", "grace_iters": first * iters, "reduction_factor": eta}

@@ -21,7 +21,9 @@ def _installed(library: str) -> AfterValidator:
 
 def _is_address(value: str) -> str:
     if not value.startswith(("http://", "https://", "sqlite:///", "file:///", "databricks")):
-        raise ValueError(f"{value!r} is no address; give a server's, such as http://127.0.0.1:5000, or sqlite:////FILE")
+        raise ValueError(
+            f"{value!r} is not an address; give that of a server, such as http://127.0.0.1:5000, or sqlite:////FILE"
+        )
     return value
 
 

@@ -132,9 +132,9 @@ def test_the_tables_hold_json_text_and_start_another_search(tmp_path: Path) -> N
     ("path", "words", "fault"),
     [
         ("size", {"choices": [[1, 2], [1, 2.0]]}, "the choices [1, 2] and [1, 2.0] count as the same value"),
-        ("size", {"choices": [[1, 2], ["3", 4]]}, 'the choice ["3", 4] is turned into [3, 4]; write [3, 4]'),
+        ("size", {"choices": [[1, 2], ["3", 4]]}, 'the choice ["3", 4] is converted to [3, 4]; write [3, 4]'),
         ("size", {"choices": [[1, 2], ["x", 4]]}, 'the choice ["x", 4]'),
-        ("scales", {"choices": [[0.5], "[0.5]"]}, "the choice [0.5] is given as text, too; keep one"),
+        ("scales", {"choices": [[0.5], "[0.5]"]}, "the choice [0.5] is also given as text; keep one"),
         ("rate", {"choices": [0.5, [0.5]]}, "the choice [0.5]"),
         ("views", {**SPACE["views"], "when": {"size": [512, 513]}}, "when: size is never 512"),
         ("views", {**SPACE["views"], "when": {"size": [[512, 513]]}}, "when: size is never [512, 513]"),

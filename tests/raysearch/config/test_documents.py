@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from raysearch.commands.data_commands import a_dataset
 from raysearch.config.config_files import load_config
-from raysearch.config.documents import SPACE_KEYS
+from raysearch.config.documents import SPACE_KEYS, Kind, check_kind
 from raysearch.errors import InputError
 from raysearch.execution import standalone
 from raysearch.history.run_dir import RunDir
@@ -40,23 +40,24 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "the folder of a run": RunDir.open,
     "the folder of a checkpoint": lambda path: standalone.evaluate(OURS, Config(), path),
     "a dataset folder": a_dataset,
+    "a palette": lambda path: check_kind(path, str(path), Kind.PALETTE),
 }
 
 TRAINS = "`raysearch train {}` trains it, and a space file with `config: {}` searches around it"
-OF_A_DATASET = "`raysearch init {folder}` writes a first space file for the dataset that it lies in"
+OF_A_DATASET = "`raysearch init {folder}` writes a first space file for its dataset"
 KINDS = {
     "space.yaml": ("a space file", "`raysearch run {}` searches it"),
     "config.json": ("a trial config", TRAINS),
     "config.yaml": ("a trial config", TRAINS),
     "of_a_search.json": ("a trial config", TRAINS),
     "openseg.json": ("a config of openseg or ContrastiveSeg", TRAINS),
-    "sweep.yaml": ("a W&B sweep", "`raysearch convert {} --out space.yaml` makes a space file of it"),
+    "sweep.yaml": ("a W&B sweep", "`raysearch convert {} --out space.yaml` converts it to a space file"),
     "coco.json": ("a file of COCO annotations", OF_A_DATASET),
     "data.yaml": ("the description of a YOLO dataset", OF_A_DATASET),
     "copied_journal.json": ("the journal of a search", ""),
     "notes.csv": ("a table", "search.warm_start of a space file takes tables of scores"),
-    "weights.pth": ("a file of network weights", "model.weights of a trial config takes it"),
-    "run": ("the folder of a run", "`raysearch resume {}` goes on with it"),
+    "weights.pth": ("a file of network weights", "it can be given as model.weights of a trial config"),
+    "run": ("the folder of a run", "`raysearch resume {}` continues it"),
     "training": ("the folder of a training", ""),
     "checkpoint": ("the folder of a checkpoint", "`raysearch evaluate CONFIG.json --checkpoint {}` scores it"),
     "potatoes": ("a dataset folder", "`raysearch init {}` writes a first space file for it"),
@@ -106,11 +107,14 @@ def told(read: Callable[[Path], Any], path: Path) -> str:
 @pytest.mark.parametrize("name", KINDS)
 def test_every_reader_knows_every_other_kind(wanted: str, name: str, things: Path) -> None:
     kind, use = KINDS[name]
-    takes = {"a trial config": ("config.json", "config.yaml", "of_a_search.json", "openseg.json")}
+    takes = {
+        "a trial config": ("config.json", "config.yaml", "of_a_search.json", "openseg.json"),
+        "a palette": ("notes.csv",),
+    }
     if kind == wanted or name in takes.get(wanted, ()):
         return
     message = told(READERS[wanted], things / name)
-    assert message.startswith(f"{things / name}: is {kind}, and {wanted} is needed here")
+    assert message.startswith(f"{things / name}: is {kind}, but {wanted} is needed here")
     is_circular = (wanted, name) == ("the folder of a checkpoint", "weights.pth")
     if wanted == "a dataset folder" and use == OF_A_DATASET:
         assert message.endswith(f"give the folder that holds it, {things}")
@@ -138,6 +142,16 @@ def test_every_reader_knows_every_other_kind(wanted: str, name: str, things: Pat
 def test_what_was_meant_is_named(wanted: str, given: str, instead: str, things: Path) -> None:
     first_fix = told(READERS[wanted], things / given).split("; ")[1]
     assert first_fix == f"give {things / instead}"
+
+
+@pytest.mark.parametrize("wanted", [wanted for wanted in READERS if wanted != "a space file"])
+def test_the_name_of_a_shipped_space_file_is_known(
+    wanted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    message = told(READERS[wanted], Path("demo"))
+    assert message.startswith(f"demo: is the name of a shipped space file, but {wanted} is needed here; ")
+    assert message.endswith("`raysearch run demo` searches it")
 
 
 def test_a_command_in_a_message_runs_with_a_space_in_the_path(things: Path, tmp_path: Path) -> None:
@@ -178,7 +192,7 @@ def test_the_config_of_ones_own_trainable_may_have_the_keys_of_another_document(
     )
     assert load_space(space).config["search"] == "beam"
     (tmp_path / "free.json").write_text(json.dumps({"space": {}, "objective": {"metric": "loss", "mode": "min"}}))
-    assert "free.json: is a space file, and a trial config is needed here" in told(load_space, space)
+    assert "free.json: is a space file, but a trial config is needed here" in told(load_space, space)
 
 
 def test_the_keys_are_those_of_the_documents_themselves() -> None:

@@ -26,7 +26,7 @@ def test_a_full_disk_is_no_trials_own_wherever_it_is(number: int, place: str | N
     halt = fault_of_error(os_error(number, place), (RUN,))
     assert halt is not None
     assert halt.what == f"{place or RUN}: {os.strerror(number)}"
-    assert halt.fix == "make room"
+    assert halt.fix == "free some disk space"
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_full_disk_behind_another_error_is_found() -> None:
             raise RuntimeError("cannot save") from error
     except RuntimeError as error:
         wrapped = error
-    assert fault_of_error(wrapped, (RUN,)) == Halted("/data/x: No space left on device", "make room")
+    assert fault_of_error(wrapped, (RUN,)) == Halted("/data/x: No space left on device", "free some disk space")
     torchs = RuntimeError("unable to write to file </torch_7>: No space left on device (28)")
     found = fault_of_error(torchs, (RUN,))
     assert found is not None

@@ -117,7 +117,7 @@ def test_what_is_known_brings_a_search_nearer(algorithm: str, tmp_path: Path) ->
         ),
         ({"objective": {"metric": "score", "mode": "min"}}, "the objective is max score there and min score here"),
         ({"trainable": "other.py:Toy"}, "the trainable is"),
-        ({"constraints": ["score >= -5"]}, "what reports must hold is nothing there and score >= -5 here"),
+        ({"constraints": ["score >= -5"]}, "the constraints on reports is nothing there and score >= -5 here"),
     ],
 )
 def test_scores_of_other_circumstances_are_not_evidence(
@@ -142,7 +142,7 @@ def test_a_config_unlike_in_a_path_that_is_not_searched_is_not_evidence(workplac
     fixed = {path: words for path, words in SPACE.items() if path != "n"}
     prior = read_prior(warm(workplace, "earlier", space=fixed, config={"n": 3}))
     assert num_trials(prior.evidence) == sum(trial.values["n"] == 3 for trial in earlier.trials)
-    assert any("not learned from: configs differ in n" in notice for notice in prior.notices)
+    assert any("does not learn from them: configs differ in n" in notice for notice in prior.notices)
     prior = read_prior(warm(workplace, "earlier", space=fixed, config={"n": 1000}))
     assert not prior.evidence
     assert len(prior.first_points) == 5
@@ -161,7 +161,7 @@ def test_what_breaks_a_constraint_is_neither_evidence_nor_tried(workplace: Path,
     assert num_trials(prior.evidence) == sum(trial.values["n"] <= 10 for trial in earlier.trials)
     assert 0 < num_trials(prior.evidence) < len(earlier.trials)
     assert not prior.first_points
-    assert any("passed over: it breaks a constraint" in notice for notice in prior.notices)
+    assert any("skipped, because it breaks a constraint" in notice for notice in prior.notices)
 
 
 def test_what_did_not_fit_is_evidence_for_the_same_resources_only(workplace: Path, earlier: History) -> None:
@@ -270,7 +270,7 @@ def test_what_the_space_does_not_hold_is_moved_or_passed_over(tmp_path: Path) ->
     assert first_values(spec) == [{"x": 1.0, "n": 1, "kind": "a"}, {"x": 0.0, "n": 100, "kind": "b", "slope": 0.5}]
     told = "\n".join(read_prior(spec).notices)
     assert "notes.csv row 2: x = 3.0 is not searched (0.0 to 1.0): moved to the nearest value; so in 1 more" in told
-    assert 'notes.csv row 3: kind = "c" is not searched ("a", "b"): the point is passed over' in told
+    assert 'notes.csv row 3: kind = "c" is not searched ("a", "b"): the point is skipped' in told
 
 
 def test_a_grid_tries_them_first_and_still_everything_once(tmp_path: Path) -> None:
@@ -310,17 +310,17 @@ def test_faults_are_told_all_at_once_with_row_column_value_rule_and_fix(tmp_path
     with pytest.raises(InputError) as caught:
         read_prior(warm(tmp_path, path, tmp_path / "gone.csv", tmp_path))
     assert [str(fault) for fault in caught.value.faults] == [
-        f"{path}: column slop: is neither a value of the trial config nor anything else that a table of notes holds; "
+        f"{path}: column slop: is neither a value of the trial config nor another known column of notes; "
         "did you mean slope?",
-        f'{path}: row 2: x: "high" is no such value: numbers are searched, 0.0 to 1.0; '
+        f'{path}: row 2: x: "high" is not valid here: numbers are searched, 0.0 to 1.0; '
         "give one, or leave the cell empty",
-        f"{path}: row 2: n: 8.5 is no such value: whole numbers are searched, 1 to 100; "
+        f"{path}: row 2: n: 8.5 is not valid here: whole numbers are searched, 1 to 100; "
         "give one, or leave the cell empty",
-        f"{path}: row 3: n: true is no such value: whole numbers are searched, 1 to 100; "
+        f"{path}: row 3: n: true is not valid here: whole numbers are searched, 1 to 100; "
         "give one, or leave the cell empty",
-        f'{path}: row 3: score: "good" is text, and a score is a number; give a number, or leave the cell empty',
+        f'{path}: row 3: score: "good" is text, but a score is a number; give a number, or leave the cell empty',
         f"search.warm_start: {tmp_path / 'gone.csv'}: there is no such file or folder; check the path",
-        f"{tmp_path}: is no folder of a run: it holds no study.journal; name one that does",
+        f"{tmp_path}: is not the folder of a run, because it holds no study.journal; name one that does",
     ]
 
 
@@ -353,7 +353,7 @@ def test_files_that_cannot_be_taken(name: str, content: bytes, expected: str, tm
 def test_a_check_tells_them_beside_those_of_the_trainable(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         preflight(warm(tmp_path, "gone.csv"))
-    assert ["Toy is no subclass" in str(f) for f in caught.value.faults] == [True, False]
+    assert ["Toy is not a subclass" in str(f) for f in caught.value.faults] == [True, False]
     assert "gone.csv" in str(caught.value.faults[1])
 
 
@@ -370,7 +370,7 @@ def test_a_point_that_breaks_a_rule_of_the_config_is_passed_over(tmp_path: Path)
     notes(tmp_path, *rows)
     prior = read_prior(parse_space(document, tmp_path))
     assert [point.values["contrast.loss_weight"] for point in prior.first_points] == [1.0]
-    assert any("row 2: passed over" in notice and "nothing would be trained" in notice for notice in prior.notices)
+    assert any("row 2: skipped" in notice and "nothing would be trained" in notice for notice in prior.notices)
 
 
 # The journal

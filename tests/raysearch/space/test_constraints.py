@@ -121,8 +121,11 @@ def test_an_objective_may_be_an_entry_too(tmp_path: Path) -> None:
         (["iou.bicylist"], '"iou.bicylist" is never reported by the trainable; did you mean iou.bicyclist?'),
         (["iou.3"], '"iou.3" is never reported by the trainable; did you mean iou.'),
         (["ioU.bicyclist"], '"ioU.bicyclist" is never reported by the trainable; did you mean iou.bicyclist?'),
-        (["iou"], '"iou" is a list of 3 numbers, and an objective is one; name an entry of it, such as iou.road'),
-        (["iou.road", "iou.0"], '"iou.0" is an objective already; name every metric once'),
+        (
+            ["iou"],
+            '"iou" is a list of 3 numbers, but an objective is a single number; name an entry of it, such as iou.road',
+        ),
+        (["iou.road", "iou.0"], '"iou.0" is already an objective; name each metric once'),
     ],
 )
 def test_a_wrong_entry_as_an_objective_has_its_fault(tmp_path: Path, metrics: list[str], fault: str) -> None:
@@ -135,25 +138,31 @@ def test_a_wrong_entry_as_an_objective_has_its_fault(tmp_path: Path, metrics: li
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("contrast.max_veiws <= 5", "neither in the trial config nor reported; did you mean contrast.max_views?"),
+        (
+            "contrast.max_veiws <= 5",
+            "neither a value of the trial config nor a reported metric; did you mean contrast.max_views?",
+        ),
         ("iou.bicylist >= 0.15", "the trainable reports no iou.bicylist; did you mean iou.bicyclist?"),
         ("iou.3 >= 0.15", "the trainable reports no iou.3; did you mean"),
         ("iou >= 0.15", "the trainable reports no iou; valid are iou.road, iou.traffic light, iou.bicyclist"),
         ("pixel_acuracy >= 0.5", "did you mean pixel_accuracy?"),
-        ("contrast <= 5", "contrast is neither in the trial config nor reported"),
-        ("contrast.max_views = 5", "no comparison, and it must be one; write it as `path <= number * path`"),
-        ("1 <= contrast.max_views <= 5", "2 comparisons, and it must be one; write"),
+        ("contrast <= 5", "contrast is neither a value of the trial config nor a reported metric"),
+        ("contrast.max_views = 5", "no comparison; exactly one is allowed; write it as `path <= number * path`"),
+        ("1 <= contrast.max_views <= 5", "2 comparisons; exactly one is allowed; write"),
         ("contrast.max_views + 1 <= 5 5", '"5 5" is neither a number, a name, nor a number times a name; write'),
-        ("__import__('os') <= 5", "neither in the trial config nor reported"),
-        ("1 <= 2", "1 <= 2: compares two numbers; name a value of the trial config, or what is reported"),
+        ("__import__('os') <= 5", "neither a value of the trial config nor a reported metric"),
+        ("1 <= 2", "1 <= 2: compares two fixed numbers; use a value of the trial config or a reported metric"),
         (7, "7 is a number, not text; write it as"),
         ("model.backbone <= 5", 'model.backbone can be "test_efficientnet", which is text; compare numbers'),
         ("contrast.memory <= 5", "contrast.memory can be false, which is a truth value; compare numbers"),
-        ("contrast.max_views > 200", "never holds, the smaller side is at least 200, the larger at most 200; change"),
-        ("contrast.max_views <= 0.5", "never holds, the smaller side is at least 1, the larger at most 0.5; change"),
+        (
+            "contrast.max_views > 200",
+            "can never hold: the smaller side is at least 200, the larger at most 200; change",
+        ),
+        ("contrast.max_views <= 0.5", "can never hold: the smaller side is at least 1, the larger at most 0.5; change"),
         (
             "contrast.max_views <= 50",
-            "contrast.max_views <= 50: the config as it stands, which is the first trial, does not hold it "
+            "contrast.max_views <= 50: the default config, which is the first trial, breaks it "
             "(contrast.max_views = 100); change these values in config, or the constraint",
         ),
     ],
@@ -183,7 +192,7 @@ def test_a_trainable_without_a_config_takes_any_name(tmp_path: Path) -> None:
     spec = parse_space(document, tmp_path)
     assert [spec.allows({"a.x": x}) for x in (2.0, 2.5)] == [True, False]
     assert spec.violations({}, {"speed": 1, "curve": [9.0, 4.0]}) == {"speed >= 3": 2.0, "curve.1 >= 3": -1.0}
-    with pytest.raises(InputError, match=r"a\.z is neither in the trial config nor reported"):
+    with pytest.raises(InputError, match=r"a\.z is neither a value of the trial config nor a reported metric"):
         parse_space({**document, "constraints": ["a.z <= 1"]}, tmp_path)
 
 
@@ -288,7 +297,7 @@ def test_where_no_trial_holds_a_floor_the_nearest_wins_and_it_is_said(tmp_path: 
     info = winner_info(SearchView(history, "score"))
     assert info is not None
     said = [part.text for part in winner_parts(info) if isinstance(part, Text)]
-    assert said[0] == "No trial holds every constraint. The winner breaks loss <= 0.5 (by 0.2)."
+    assert said[0] == "No trial meets every constraint. The winner breaks loss <= 0.5 (by 0.2)."
 
 
 def test_the_best_so_far_and_a_confirmation_hold_the_floors(tmp_path: Path) -> None:

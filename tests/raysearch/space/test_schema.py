@@ -8,10 +8,10 @@ from jsonschema import Draft202012Validator
 
 from raysearch.commands import space_commands
 from raysearch.config.config_tree import ConfigTree
+from raysearch.config.shipped import shipped_spaces
 from raysearch.config.strict_yaml import read_mapping
 from raysearch.config.trainable_loading import DEFAULT_TRAINABLE, load_trainable
 from raysearch.space.schema import space_schema
-from raysearch.space.shipped import shipped_spaces
 from trainables.config import Config
 
 RIGHT: dict[str, Any] = {

@@ -29,6 +29,7 @@ from pydantic import BaseModel, Field
 class T:
     Config = trainables.config.Config
     METRICS = frozenset({"miou", "loss"})
+    DRAWN_METRICS = frozenset({"miou"})
     EVALUATED = frozenset({"miou"})
 
     @classmethod
@@ -265,6 +266,33 @@ def test_conditions_that_cannot_hold(folder: Path, when: Any, expected: str) -> 
     assert expected in faults[0]
 
 
+@pytest.mark.parametrize(
+    ("when", "what", "text", "kind"),
+    [
+        ("{kind: no}", "kind is never false", "no", "a truth value"),
+        ("{kind: [yes, no]}", "kind is never true", "yes", "a truth value"),
+        ("{kind: 1}", "kind is never 1", "1", "a number"),
+        ("{kind: null}", "kind is never null", "null", "nothing"),
+        ("{fixed: no}", "fixed is never false", "no", "a truth value"),
+        ("{fixed: [on, no]}", "fixed is never [true, false]", "no", "a truth value"),
+    ],
+)
+def test_a_word_that_yaml_takes_for_another_kind_is_to_be_quoted(
+    folder: Path, when: str, what: str, text: str, kind: str
+) -> None:
+    (folder / "free.py").write_text("def train(config): ...\n")
+    (folder / "free.yaml").write_text(
+        'trainable: free.py:train\nconfig: {fixed: "no"}\n'
+        'space: {kind: {type: categorical, choices: ["no", "yes", "1", "null"]},\n'
+        f"        x: {{type: float, low: 0, high: 1, when: {when}}}}}\n"
+        "objective: {metric: loss, mode: min}\nscheduler: {name: none, max_iters: 2}\n"
+    )
+    with pytest.raises(InputError) as caught:
+        load_space(folder / "free.yaml")
+    fix = f'write "{text}" in quotes: without them, YAML reads it as {kind}'
+    assert (caught.value.faults[0].what, caught.value.faults[0].fix) == (f"when: {what}", fix)
+
+
 def test_conditions_in_a_circle(folder: Path) -> None:
     words = {"type": "categorical", "choices": [1, 2]}
     document = changed(
@@ -274,7 +302,7 @@ def test_conditions_in_a_circle(folder: Path) -> None:
         }
     )
     (fault,) = faults_of(folder, document)
-    assert "waits for itself" in fault
+    assert "depends on itself" in fault
     assert "optim.lr -> " in fault
 
 
@@ -288,7 +316,7 @@ def test_conditions_that_exclude_one_another(folder: Path) -> None:
         }
     )
     assert faults_of(folder, document) == [
-        "space.yaml: space.optim.poly_power: its conditions exclude one another; remove one from when"
+        "space.yaml: space.optim.poly_power: its conditions contradict each other; remove one of them from when"
     ]
 
 
@@ -328,9 +356,9 @@ def test_conditions_that_exclude_one_another(folder: Path) -> None:
         # Against the field of the config:
         ({"type": "float", "low": 0.0, "high": 1.0}, "low = 0.0 must be greater than 0"),
         ({"type": "categorical", "choices": [0.1, -1.0]}, "the choice -1.0 must be greater than 0"),
-        ({"type": "categorical", "choices": ["0.1"]}, 'the choice "0.1" is text that the trial config turns into 0.1'),
+        ({"type": "categorical", "choices": ["0.1"]}, 'the choice "0.1" is text that the trial config converts to 0.1'),
         ({"type": "categorical", "choices": ["big"]}, 'the choice "big" must be a valid number'),
-        ({"type": "categorical", "choices": [True]}, "the choice true is a truth value that the trial config turns"),
+        ({"type": "categorical", "choices": [True]}, "the choice true is a truth value that the trial config converts"),
     ],
 )
 def test_wrong_ranges(folder: Path, words: Any, expected: str) -> None:
@@ -383,7 +411,7 @@ def test_truth_values_and_numbers_that_count_as_the_same_are_not_called_the_same
         ("contrast.max_views", {"type": "float", "low": 1.5, "high": 9.5}, "low = 1.5 must be a whole number"),
         ("model.output_stride", {"type": "int", "low": 2, "high": 32}, "17 (between low and high) must be 2, 4, 8"),
         ("optim.name", {"type": "categorical", "choices": ["sgd", "adam"]}, "did you mean adamw?"),
-        ("train.report_iters", {"type": "int", "low": 1, "high": 9000}, "report_iters = 9000 is beyond max_iters"),
+        ("train.report_iters", {"type": "int", "low": 1, "high": 9000}, "report_iters = 9000 is larger than max_iters"),
     ],
 )
 def test_ranges_that_do_not_fit_the_field(folder: Path, path: str, words: Any, expected: str) -> None:
@@ -469,14 +497,14 @@ def test_wrong_config_values_name_place_value_and_rule(folder: Path) -> None:
         "optim.momentum": 0.3,
     }
     assert faults_of(folder, changed(config=config)) == [
-        'space.yaml: config: the key "optim.momentum" has dots in it; write one section inside the other',
+        'space.yaml: config: the key "optim.momentum" contains dots; nest the sections instead',
         "space.yaml: config.optim.lr: -1.0 must be greater than 0; the default is 0.01",
         "space.yaml: config.optim.name: \"sdg\" must be 'sgd' or 'adamw'; did you mean sgd?",
         "space.yaml: config.optim.lrr: the trial config has no such value; did you mean optim.lr?",
         "space.yaml: config.loss.ce_weights: \"median\" must be 'max_over_count', 'inverse', 'one_minus_frequency' "
         "or 'inverse_log' or a list; the default is \"max_over_count\"",
         "space.yaml: config.model: 3 must be a mapping",
-        "space.yaml: config.train: report_iters = 40 is beyond max_iters = 10; nothing would be reported",
+        "space.yaml: config.train: report_iters = 40 is larger than max_iters = 10; write a smaller one",
         "space.yaml: config.data.label_class_ids.1: 300 must be less than or equal to 255",
     ]
 
@@ -489,7 +517,7 @@ def test_an_alias_is_the_field(folder: Path) -> None:
     spec = spec_of(folder, changed(config__data={"label_class_ids": [0, 1]}), ["config.data.label_list=[0, 7]"])
     assert spec.config["data"]["label_class_ids"] == [0, 7]
     both = changed(config__data={"label_class_ids": [0, 1], "label_list": [0, 2]})
-    assert "label_class_ids by another name" in faults_of(folder, both)[0]
+    assert "is another name of label_class_ids" in faults_of(folder, both)[0]
 
 
 # Files and folders
@@ -635,7 +663,10 @@ def test_a_search_says_whether_it_is_confirmed(folder: Path, given: Any, overrid
     ("changes", "expected"),
     [
         ({"space": {"train.seed": {"type": "int", "low": 0, "high": 9}}}, "train.seed is searched"),
-        ({"search": {"confirm": {"split": "test"}}, "objective__metric": "loss"}, "loss cannot be had of the test"),
+        (
+            {"search": {"confirm": {"split": "test"}}, "objective__metric": "loss"},
+            "loss cannot be computed on the test",
+        ),
         ({"trainable": "t.py:Small", "config": None, "space": None}, "the config of "),
     ],
 )
@@ -729,10 +760,10 @@ def test_values_that_no_trial_uses_are_said(folder: Path) -> None:
     weights = {"ce_weights": [1, 5, 10, 10], "ce_weight_power": 0.0}
     spec = spec_of(folder, changed(config__loss=weights, config__optim={"name": "adamw", "momentum": 0.5}))
     assert (
-        "loss.ce_weights is given but without effect: loss.ce_weight_power is 0 (1 takes weights as they are)"
+        "loss.ce_weights is given but has no effect: loss.ce_weight_power is 0 (1 takes weights as they are)"
         in spec.notices
     )
-    assert "optim.momentum is given but without effect: optim.name is adamw" in spec.notices
+    assert "optim.momentum is given but has no effect: optim.name is adamw" in spec.notices
     searched = searching(
         "loss.ce_weight_power", {"type": "float", "low": 0.0, "high": 1.0}, config__loss={"ce_weights": [1, 5, 10, 10]}
     )
@@ -749,16 +780,16 @@ def test_shared_iterations_of_a_search_are_not_without_effect(folder: Path) -> N
     [
         (
             {"name": "none", "grace_iters": 90, "reduction_factor": 4},
-            "scheduler.grace_iters, scheduler.reduction_factor are given but without effect: scheduler.name is none: "
-            "no trial is stopped",
+            "scheduler.grace_iters, scheduler.reduction_factor are given but have no effect: scheduler.name is none, "
+            "so no trial is stopped",
         ),
         (
             {"name": "asha", "grace_iters": 90, "pilot_trials": 9},
-            "scheduler.pilot_trials is given but without effect: scheduler.grace_iters is not auto",
+            "scheduler.pilot_trials is given but has no effect: scheduler.grace_iters is not auto",
         ),
         (
             {"name": "median", "grace_iters": 90, "reduction_factor": 4},
-            "scheduler.reduction_factor is given but without effect: scheduler.name is median, which has no rungs",
+            "scheduler.reduction_factor is given but has no effect: scheduler.name is median, which has no rungs",
         ),
         ({"name": "asha", "pilot_trials": 9, "reduction_factor": 4}, None),
         ({"name": "median", "reduction_factor": 4}, None),
@@ -772,7 +803,7 @@ def test_settings_that_the_rule_does_not_use_are_said(
 
 def test_first_points_of_nothing_are_said(folder: Path) -> None:
     (line,) = spec_of(folder, changed(search={"first_points": 3})).notices
-    assert line == "search.first_points is given but without effect: search.warm_start is absent"
+    assert line == "search.first_points is given but has no effect: search.warm_start is absent"
 
 
 def test_of_a_file_that_a_program_wrote_only_changed_values_are_said(folder: Path) -> None:
@@ -781,7 +812,7 @@ def test_of_a_file_that_a_program_wrote_only_changed_values_are_said(folder: Pat
     assert not spec_of(folder, changed(config=config)).notices
     config["optim"]["momentum"] = 0.5
     assert spec_of(folder, changed(config=config)).notices == (
-        "optim.momentum is given but without effect: optim.name is adamw",
+        "optim.momentum is given but has no effect: optim.name is adamw",
     )
 
 
@@ -791,18 +822,22 @@ def test_of_a_file_that_a_program_wrote_only_changed_values_are_said(folder: Pat
 @pytest.mark.parametrize(
     ("scheduler", "warmup", "expected"),
     [
-        ({"grace_iters": 500}, 500, "grace_iters: 500 is not beyond the warm-up, which ends at iteration 500; "),
+        ({"grace_iters": 500}, 500, "grace_iters: 500 is not after the warm-up, which ends at iteration 500; "),
         ({"grace_iters": 500}, 700, "give at least 701"),
-        ({"grace_iters": 5000}, 0, "5000 is beyond the full budget of 4500 iterations; give at most 4500"),
-        ({"grace_iters": 500, "max_iters": 400}, 0, "500 is beyond the full budget of 400"),
-        ({"max_iters": 4501}, 0, "max_iters: 4501 is beyond the config's own budget of 4500 iterations"),
-        ({"max_iters": 4501, "name": "none"}, 0, "max_iters: 4501 is beyond the config's own budget"),
+        ({"grace_iters": 5000}, 0, "5000 is more than the full budget of 4500 iterations; give at most 4500"),
+        ({"grace_iters": 500, "max_iters": 400}, 0, "500 is more than the full budget of 400"),
+        ({"max_iters": 4501}, 0, "max_iters: 4501 is more than the config's own budget of 4500 iterations"),
+        ({"max_iters": 4501, "name": "none"}, 0, "max_iters: 4501 is more than the config's own budget"),
         ({"reduction_factor": 1}, 0, "reduction_factor: 1 must be greater than or equal to 2"),
         ({"grace_iters": 0}, 0, "grace_iters: 0 must be greater than or equal to 1"),
         ({"name": "hyperbolic"}, 0, "\"hyperbolic\" must be 'asha', 'hyperband', 'pasha', 'median' or 'none'"),
         ({"audit_fraction": 1.5}, 0, "audit_fraction: 1.5 must be less than or equal to 1"),
-        ({"name": "hyperband", "grace_iters": 4500}, 0, "grace_iters: 4500 of 4500 iterations, but hyperband stops"),
-        ({"name": "median", "grace_iters": 4500}, 0, "below the full budget only; give grace_iters of at most 4499"),
+        (
+            {"name": "hyperband", "grace_iters": 4500},
+            0,
+            "grace_iters: 4500 of 4500 iterations, but hyperband only stops",
+        ),
+        ({"name": "median", "grace_iters": 4500}, 0, "below the full budget; give grace_iters of at most 4499"),
         (
             {"name": "pasha", "grace_iters": 1500},
             0,
@@ -811,18 +846,22 @@ def test_of_a_file_that_a_program_wrote_only_changed_values_are_said(folder: Pat
         (
             {"name": "hyperband", "form": "promotion"},
             0,
-            "scheduler.form: promotion, but hyperband has the stopping form alone; set scheduler.name to asha",
+            "scheduler.form: promotion, but hyperband only has the stopping form; set scheduler.name to asha",
         ),
         (
             {"name": "median", "slack": "auto"},
             0,
-            "scheduler.slack: auto, but median has no rungs that it could apply to; set scheduler.name to asha",
+            "scheduler.slack: auto, but median has no rungs to which slack applies; set scheduler.name to asha",
         ),
         ({"slack": -0.1}, 0, "scheduler.slack"),
-        ({"name": "pasha", "grace_iters": "auto"}, 0, "scheduler.grace_iters: auto may find a rung so late that pasha"),
+        (
+            {"name": "pasha", "grace_iters": "auto"},
+            0,
+            "scheduler.grace_iters: with auto, the first rung may be so late that pasha",
+        ),
         ({"grace_iters": "auto", "pilot_trials": 4}, 0, "pilot_trials: 4 must be greater than or equal to 5"),
         ({"name": "pasha"}, 1499, "scheduler: 1500 of 4500 iterations is the first rung, but pasha needs two rungs"),
-        ({}, 4500, "the warm-up ends at iteration 4500, the full budget at 4500: no rung fits between"),
+        ({}, 4500, "the warm-up ends at iteration 4500 and the full budget at 4500, so no rung fits in between"),
     ],
 )
 def test_wrong_schedulers(folder: Path, scheduler: dict[str, Any], warmup: int, expected: str) -> None:
@@ -904,7 +943,7 @@ def test_asha_needs_a_budget(folder: Path) -> None:
         ),
         (
             [{"metric": "miou", "mode": "max"}, {"metric": "miou", "mode": "min"}],
-            'objective.1.metric: "miou" is an objective already; name every metric once',
+            'objective.1.metric: "miou" is already an objective; name each metric once',
         ),
         ([{"metric": "miou", "mode": "max"}, {"metric": "loss"}], "objective.1.mode: is missing"),
     ],
@@ -937,17 +976,23 @@ def test_several_objectives(folder: Path) -> None:
 
 def test_cmaes_knows_one_objective(folder: Path) -> None:
     (fault,) = faults_of(folder, changed(objective=SEVERAL, search={"algorithm": "cmaes"}))
-    assert "search.algorithm: cmaes knows one objective, and there are 3; use tpe, nsga2 or gp" in fault
+    assert "search.algorithm: cmaes supports a single objective, but there are 3; use tpe, nsga2 or gp" in fault
 
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"objective": BASE["objective"]}, "scheduler.by: nondominated_rank of one objective"),
-        ({"name": "median"}, "scheduler.by: nondominated_rank is a rule of asha in its stopping form, not of median"),
-        ({"form": "promotion"}, "scheduler.by: nondominated_rank is a rule of asha in its stopping form, not of asha,"),
-        ({"slack": 0.1}, "scheduler.slack: 0.1, but ranks have no slack; set slack to 0"),
-        ({"grace_iters": "auto"}, "scheduler.grace_iters: auto looks at the first objective alone"),
+        ({"objective": BASE["objective"]}, "scheduler.by: nondominated_rank needs several objectives"),
+        (
+            {"name": "median"},
+            "scheduler.by: nondominated_rank only works with asha in its stopping form, not with median",
+        ),
+        (
+            {"form": "promotion"},
+            "scheduler.by: nondominated_rank only works with asha in its stopping form, not with asha,",
+        ),
+        ({"slack": 0.1}, "scheduler.slack: 0.1, but slack does not apply to ranks; set slack to 0"),
+        ({"grace_iters": "auto"}, "scheduler.grace_iters: auto only uses the first objective"),
     ],
 )
 def test_nondominated_ranks_need_several_objectives_and_plain_asha(
@@ -962,20 +1007,20 @@ def test_nondominated_ranks_need_several_objectives_and_plain_asha(
 
 def test_grid_needs_steps_and_cmaes_numbers(folder: Path) -> None:
     (fault,) = faults_of(folder, changed(search={"algorithm": "grid"}))
-    assert "space.contrast.temperature: a float without step, in a search by grid" in fault
+    assert "space.contrast.temperature: a grid search needs a step for each float" in fault
     document = changed(search={"algorithm": "grid"})
     document["space"]["contrast.temperature"] = {"type": "float", "low": 0.1, "high": 0.5, "step": 0.1}
     assert spec_of(folder, document).search.algorithm == "grid"
     words = {"type": "categorical", "choices": [True, False]}
     (fault,) = faults_of(folder, searching("contrast.memory", words, search={"algorithm": "cmaes"}))
-    assert "search.algorithm: cmaes with no numeric parameter" in fault
+    assert "search.algorithm: cmaes needs at least one numeric parameter" in fault
 
 
 @pytest.mark.parametrize(
     ("section", "expected"),
     [
         ({"cpu": 0}, "resources.cpu: 0 must be greater than 0"),
-        ({"cpu": 1.5}, "1.5 is above 1 and not whole, which Ray does not grant; give 1"),
+        ({"cpu": 1.5}, "1.5 is above 1 but not a whole number, which Ray does not support; give 1"),
         ({"gpu": -1}, "resources.gpu: -1 must be greater than or equal to 0"),
         ({"concurrent": 0}, "resources.concurrent: 0 must be 'auto' or greater than or equal to 1"),
         ({"concurrent": "all"}, 'resources.concurrent: "all" must be'),
@@ -1084,7 +1129,7 @@ def test_keys_given_twice_and_keys_that_are_not_text(folder: Path) -> None:
         "line 3: name is given a second time; keep one",
         "line 5: mode is given a second time; keep one",
     ]
-    assert faults[2].endswith("the key true is a truth value, and keys must be text; "
+    assert faults[2].endswith("the key true is a truth value, but keys must be text; "
                               "write it in quotes (YAML reads on, off, yes and no as truth values)")  # fmt: skip
     assert "objective: the key 3 is a number" in " ".join(faults)
 
@@ -1162,3 +1207,21 @@ def test_the_quadratic_example(tmp_path: Path) -> None:
     other = spec.trainable.target(spec.trial_config({"rate": 0.9, "method": "momentum", "momentum": 0.6}))
     other.load_checkpoint(str(tmp_path))
     assert other.step() == trainable.step()
+
+
+@pytest.mark.parametrize(
+    ("metric", "slack", "expected"),
+    [
+        ("miou", "auto", []),
+        ("loss", 0.1, []),
+        (
+            "loss",
+            "auto",
+            ["scheduler.slack: auto is 0 for loss: the trainable reports draws of miou only; give a number"],
+        ),
+    ],
+)
+def test_automatic_slack_without_draws_is_told(folder: Path, metric: str, slack: Any, expected: list[str]) -> None:
+    document = changed()
+    document |= {"objective": {"metric": metric, "mode": "max"}, "scheduler": {"name": "asha", "slack": slack}}
+    assert [line for line in spec_of(folder, document).notices if "slack" in line] == expected

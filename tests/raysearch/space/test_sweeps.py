@@ -74,14 +74,14 @@ def test_a_sweep_becomes_a_space_file_that_loads(tmp_path: Path) -> None:
     }
     assert made.notes == (
         'program: "train.py" has no meaning here and was left out',
-        "lr is optim.lr of the config",
-        "weight_decay is optim.weight_decay of the config",
-        "bayes is search.algorithm auto: a Gaussian process too, over learning curves",
-        "early_terminate: 3 reports of 20 iterations are the first rung of asha",
+        "lr is optim.lr in the config",
+        "weight_decay is optim.weight_decay in the config",
+        "bayes became search.algorithm: auto, which also uses a Gaussian process, but of learning curves",
+        "early_terminate: the first rung of asha is after 3 reports, 60 iterations",
     )
     space = tmp_path / "space.yaml"
     space.write_text(made.to_yaml("sweep.yaml"))
-    assert space.read_text().startswith("# Made of sweep.yaml by raysearch convert.\n# program")
+    assert space.read_text().startswith("# Converted from sweep.yaml by raysearch convert.\n# program")
     spec = load_space(space)
     assert (spec.grace_iters, spec.max_iters) == (60, 400)
 
@@ -123,7 +123,7 @@ def test_one_value_is_fixed_and_probabilities_are_told(tmp_path: Path) -> None:
     assert converted(with_parameter({"values": [0.1]}), tmp_path).document["config"] == {"optim": {"lr": 0.1}}
     made = converted(with_parameter({"values": [0.1, 0.2], "probabilities": [0.9, 0.1]}), tmp_path)
     assert made.document["space"]["optim.lr"] == {"type": "categorical", "choices": [0.1, 0.2]}
-    assert made.notes == ("optim.lr: the probabilities were left out: a search learns its own",)
+    assert made.notes == ("optim.lr: the probabilities were left out, because a search does not use them",)
 
 
 @pytest.mark.parametrize(
@@ -131,16 +131,16 @@ def test_one_value_is_fixed_and_probabilities_are_told(tmp_path: Path) -> None:
     [
         (
             {"distribution": "normal", "mu": 0, "sigma": 1},
-            "a normal distribution has no ends, and a search needs them; give min and max with uniform",
+            "a normal distribution has no limits, but a search needs them; give min and max with uniform",
         ),
-        ({"mu": 0, "sigma": 1}, "a normal distribution has no ends, and a search needs them"),
-        ({"distribution": "beta", "a": 1, "b": 2}, "a beta distribution prefers some values before anything is known"),
+        ({"mu": 0, "sigma": 1}, "a normal distribution has no limits, but a search needs them"),
+        ({"distribution": "beta", "a": 1, "b": 2}, "a beta distribution is not supported"),
         ({"distribution": "unifrom", "min": 0, "max": 1}, 'distribution "unifrom" is not known; did you mean uniform?'),
         ({"distribution": "uniform", "min": 0}, "has no max, which uniform needs; add it"),
-        ({"distribution": "uniform", "min": "low", "max": 1}, 'min: "low" is no number; write a number'),
+        ({"distribution": "uniform", "min": "low", "max": 1}, 'min: "low" is not a number; write a number'),
         ({"distribution": "q_log_uniform_values", "min": 1, "max": 9, "q": 2}, "q = 2 on a log scale, which has no"),
         ({"distribution": "inv_log_uniform", "min": 0, "max": 1e9}, "write inv_log_uniform_values to give the values"),
-        ({"mean": 1}, "says neither value nor range; give value, values, or min and max"),
+        ({"mean": 1}, "has neither a value nor a range; give value, values, or min and max"),
     ],
 )
 def test_what_has_no_words_is_a_fault(given: dict[str, Any], fault: str, tmp_path: Path) -> None:
@@ -160,13 +160,13 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
     assert faults(yaml.safe_dump(sweep, sort_keys=False), tmp_path) == [
         'method: "bayesian" is not known; did you mean bayes?',
         'metric.goal: "maximise" is not known; did you mean maximize?',
-        "parameter: is not known in a sweep; did you mean parameters?",
+        "parameter: is not a known key of a sweep; did you mean parameters?",
         "parameters.learning_rate: the trial config has no learning_rate; name it with --rename learning_rate=PATH, or "
         "take it out",
         "parameters.warmup_iters: the trial config has no warmup_iters; say which: --rename "
         "warmup_iters=contrast.warmup_iters or optim.warmup_iters",
         "parameters.optim.lr: is a number; give value, values, or min and max",
-        'early_terminate: {"type": "median"} is not known; W&B has the type hyperband alone',
+        'early_terminate: {"type": "median"} is not known; W&B only has the type hyperband',
     ]
 
 
@@ -187,7 +187,7 @@ def test_a_grid_has_an_end_of_its_own_and_another_search_is_given_one(tmp_path: 
     assert made.document["scheduler"] == {"name": "none"}
     made = converted(yaml.safe_dump({**grid, "method": "random"}), tmp_path)
     assert made.document["search"] == {"algorithm": "random", "trials": 32}
-    assert made.notes == ("there is no run_cap, and a search has an end: search.trials is 32",)
+    assert made.notes == ("the sweep has no run_cap, so search.trials is set to 32",)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ document = {"space": {"optim": {"lr": tune.loguniform(1e-3, 0.1)}}, "objective":
 def test_a_dict_of_ranges_becomes_a_space_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine.py").write_text(RANGES)
     source, out = f"{tmp_path / 'mine.py'}:space", tmp_path / "space.yaml"
-    with pytest.raises(InputError, match=r"no metric is named.*give --metric and --mode"):
+    with pytest.raises(InputError, match=r"the metric or its direction is missing.*give --metric and --mode"):
         space_commands.convert(source, out)
     space_commands.convert(source, out, metric="miou", mode="max")
     assert capsys.readouterr().out == f"space file: {out}\n"
@@ -238,12 +238,12 @@ def test_a_dict_of_ranges_becomes_a_space_file(tmp_path: Path, capsys: pytest.Ca
         "optim.lr": {"type": "float", "low": 0.001, "high": 0.1, "log": True},
         "contrast.temperature": {"type": "float", "low": 0.05, "high": 0.5},
     }
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         space_commands.convert(source, out, metric="miou", mode="max")
     with pytest.raises(InputError) as caught:
         convert(f"{tmp_path / 'mine.py'}:wrong", Wish(metric="miou", mode="max"), tmp_path)
     assert [str(fault).rpartition("wrong: ")[2] for fault in caught.value.faults] == [
-        "optim.lr: a normal distribution has no ends, and a search needs them; use tune.uniform",
+        "optim.lr: a normal distribution has no limits, but a search needs them; use tune.uniform",
         "contrast.max_views: a Function (such as tune.sample_from) is code, not a range; give a range, and a condition "
         "on it with when in the space file",
     ]
@@ -260,9 +260,54 @@ def test_a_whole_document_may_have_them(tmp_path: Path) -> None:
 def test_a_space_file_needs_no_conversion_and_a_sweep_says_what_it_needs(tmp_path: Path) -> None:
     (told,) = faults("space: {}\n", tmp_path)
     where = tmp_path / "sweep.yaml"
-    assert told == f"is a space file, and a W&B sweep is needed here; `raysearch run {where}` searches it"
+    assert told == f"is a space file, but a W&B sweep is needed here; `raysearch run {where}` searches it"
     (tmp_path / "sweep.yaml").write_text(SWEEP)
     with pytest.raises(
-        InputError, match=r"is a W&B sweep, and a space file is needed here; `raysearch convert .* makes"
+        InputError, match=r"is a W&B sweep, but a space file is needed here; `raysearch convert .* converts"
     ):
         load_space(tmp_path / "sweep.yaml")
+
+
+def test_faults_of_the_space_file_are_told_at_the_places_of_the_sweep(tmp_path: Path) -> None:
+    text = """
+method: bayes
+name: my/sweep
+metric: {name: mIou, goal: maximize}
+run_cap: 0
+early_terminate: {type: hyperband, min_iter: 500, eta: 1}
+parameters:
+  lr: {min: -0.5, max: 0.9}
+  backbone: {values: [test_resnet, 12]}
+  train.batch_size: {values: [0, 4]}
+  train.max_iters: {value: -5}
+  optim: {parameters: {poly_power: {min: -1.5, max: 2.0}}}
+"""
+    places = ["name", "parameters.train.max_iters", "parameters.lr", "parameters.backbone"]
+    places += ["parameters.train.batch_size", "parameters.optim.parameters.poly_power", "metric.name", "run_cap"]
+    assert [fault.partition(": ")[0] for fault in faults(text, tmp_path)] == [*places, "early_terminate.eta"]
+    told = faults(text, tmp_path, Wish(metric="miu", mode="max"))
+    with pytest.raises(InputError) as caught:
+        converted(text, tmp_path, Wish(metric="miu", mode="max"))
+    assert "--metric miu" in [fault.where for fault in caught.value.faults], told
+
+
+def test_faults_of_a_dict_of_ranges_are_told_at_its_own_names(tmp_path: Path) -> None:
+    (tmp_path / "tuned.py").write_text("from ray import tune\nRANGES = {'batch_size': tune.randint(-3, 5)}\n")
+    wish = Wish({"batch_size": "train.batch_size"}, metric="miou", mode="max")
+    with pytest.raises(InputError) as caught:
+        convert(f"{tmp_path / 'tuned.py'}:RANGES", wish, tmp_path)
+    assert {fault.where for fault in caught.value.faults} == {f"{tmp_path / 'tuned.py'}:RANGES: batch_size"}
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({"min": 2.0, "max": 1.0}, "min = 2.0 is above max = 1.0; swap them"),
+        (
+            {"distribution": "log_uniform_values", "min": 0, "max": 1},
+            "min = 0 with log_uniform_values, a log scale, which needs min > 0; give a larger min",
+        ),
+    ],
+)
+def test_faults_of_a_range_are_in_the_words_of_the_sweep(given: dict[str, Any], fault: str, tmp_path: Path) -> None:
+    assert faults(with_parameter(given), tmp_path) == [f"parameters.optim.lr: {fault}"]

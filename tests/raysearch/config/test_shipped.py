@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from raysearch.config.shipped import find_space, shipped_spaces, summary
 from raysearch.errors import InputError
 from raysearch.space.parsing import load_space
-from raysearch.space.shipped import find_space, shipped_spaces, summary
 
 
 def test_a_name_stands_for_the_shipped_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
