@@ -14,11 +14,11 @@ from raysearch.report.parts import (
     Plot,
     Table,
     Text,
-    counted,
     is_number,
     new_figure,
 )
 from raysearch.report.view import SearchView
+from trainables.plurals import counted
 
 IOU = "iou"
 """Name of the reported list that holds the IoU of each class."""
@@ -87,19 +87,19 @@ def class_iou_parts(info: ClassIouInfo | None) -> list[Part]:
     """Draw two bars per class, and a table; return nothing if trials report no IoU."""
     if info is None:
         return []
-    texts = [f"IoU on the validation images, of trial {info.winner} (the winner) at iteration {info.iteration}"]
+    texts = [f"IoU on the validation images of trial {info.winner}, the winner, at iteration {info.iteration}"]
     if info.default is not None:
         gains = [one.difference for one in info.classes if one.difference is not None]
         better, worse = sum(gain > 0.0 for gain in gains), sum(gain < 0.0 for gain in gains)
         texts.append(
-            f" and of trial {info.default} (the default) at iteration {info.default_iteration}. "
-            f"{counted(better, 'class') if better == 1 else f'{better} classes'} better, {worse} worse"
+            f" and of trial {info.default}, the default, at iteration {info.default_iteration}. "
+            f"The winner is better on {counted(better, 'class')} and worse on {worse}"
         )
     drawn = list(info.classes)
     if len(drawn) > MAX_CLASSES:
         kept = sorted(drawn, key=lambda one: -abs(one.difference or 0.0))[:MAX_CLASSES]
         drawn = [one for one in drawn if one in kept]
-        texts.append(f"; the {MAX_CLASSES} classes with the largest differences are drawn, the table has all")
+        texts.append(f". The figure shows the {MAX_CLASSES} classes with the largest differences, the table all")
     return [Text("".join(texts) + "."), _plot(drawn, info.default is not None), _table(info)]
 
 
@@ -121,14 +121,14 @@ def _plot(classes: Sequence[ClassScore], with_default: bool) -> Plot:
     figure.update_layout(legend={"traceorder": "reversed"}, showlegend=with_default)
     figure.update_xaxes(range=[0, 1])
     figure.update_yaxes(ticksuffix="  ", showgrid=False, type="category")
-    return Plot(figure, "IoU of every class, of the winner and of the default config.")
+    return Plot(figure, "IoU of each class for the winner and the default config.")
 
 
 def _table(info: ClassIouInfo) -> Table:
     def cell(value: float | None, form: str = ".4f") -> str:
         return MISSING if value is None or math.isnan(value) else format(value, form)
 
-    summary = "The same as numbers"
+    summary = "IoU of all classes as a table"
     if info.default is None:
         return Table(("class", "winner"), tuple((one.name, cell(one.winner)) for one in info.classes), summary=summary)
     rows = tuple((one.name, cell(one.winner), cell(one.default), cell(one.difference, "+.4f")) for one in info.classes)

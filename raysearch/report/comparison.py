@@ -16,12 +16,13 @@ from raysearch.history.journal import read_facts
 from raysearch.history.records import Fact
 from raysearch.history.run_dir import RunDir
 from raysearch.report.page import page_of
-from raysearch.report.parts import MISSING, Part, Plot, Table, Text, counted, new_figure, shown
+from raysearch.report.parts import MISSING, Part, Plot, Table, Text, new_figure, shown
 from raysearch.results.confirmation import Confirmation, ConfirmedTrial, read_confirmation, winning_trial
 from raysearch.space.parsing import load_space
 from raysearch.space.spec import SearchSpec
 from trainables.atomic_files import write_text
 from trainables.dotted_paths import leaves
+from trainables.plurals import counted
 from trainables.protocol import ITERATIONS_SHARED
 
 _COLORS = ("#3b82c4", "#c8642e", "#1f9d63", "#9a6dd7", "#b7811a", "#d64550", "#868e99")
@@ -76,7 +77,7 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
         except InputError as error:
             faults += error.faults
     if len({Path(os.path.realpath(folder)) for folder in folders}) < len(folders):
-        faults.append(Fault("report", "one run is named twice", "name every run once"))
+        faults.append(Fault("report", "the same run is given twice", "give each run once"))
     if faults:
         raise InputError(faults)
     write_text(out, comparison_page(runs))
@@ -86,7 +87,7 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
 def comparison_page(runs: Sequence[ComparedRun]) -> str:
     """Return the page as HTML."""
     panels = [
-        ("Comparable?", comparable_parts(runs)),
+        ("Can they be compared?", comparable_parts(runs)),
         ("Best so far", best_so_far_parts(runs)),
         ("Winners", winners_parts(runs)),
         ("Configs of the winners", config_parts(runs)),
@@ -181,17 +182,14 @@ def comparable_parts(runs: Sequence[ComparedRun]) -> list[Part]:
     """Return a sentence, and a table of all differences between the base configs."""
     info = comparable_info(runs)
     if info.obstacles:
-        text = f"The scores of these searches are not comparable: {'; '.join(info.obstacles)}."
+        text = f"The scores of these searches cannot be compared: {'; '.join(info.obstacles)}."
     else:
-        text = (
-            "The scores are comparable: the metric, the trainable, the data, how they are scored and the full budget "
-        )
-        text += "are the same."
+        text = "The scores can be compared: metric, trainable, data, scoring and full budget are the same."
     if not info.differences:
-        return [Text(text), Text("All that no search varies is the same in the configs they begin with.")]
+        return [Text(text), Text("Their base configs agree in all values that no search varies.")]
     return [
         Text(text),
-        Text("What no search varies, and yet is not the same in the configs they begin with:"),
+        Text("Values of the base configs that no search varies and that differ nevertheless:"),
         _table(runs, "path", info.differences),
     ]
 
@@ -206,7 +204,7 @@ def best_so_far_parts(runs: Sequence[ComparedRun]) -> list[Part]:
         return [Text("No trial has reported yet.")]
     axes = (("iterations trained, all trials", "iterations"), ("hours of trials, all trials", "hours"))
     return [
-        Text("The best value so far; hours are those that trials ran, one beside another counted twice."),
+        Text("The best value so far. Hours are summed over trials, so an hour with two running trials counts as two."),
         *(_curves(drawn, title, name) for title, name in axes),
     ]
 
@@ -224,7 +222,7 @@ def _curves(runs: Sequence[ComparedRun], title: str, name: str) -> Plot:
             line={"shape": "hv", "width": 2, "color": _COLORS[place % len(_COLORS)]},
             hovertemplate=f"{escape(run.label)}<br>%{{y:.4g}} after %{{x:.4g}}<extra></extra>",
         )
-    return Plot(figure, f"Best value so far of every search against its {name}.")
+    return Plot(figure, f"Best value so far of each search, over its {name}.")
 
 
 # Results of the searches.
@@ -252,11 +250,11 @@ def _winner_facts(run: ComparedRun) -> dict[str, str]:
     confirmed = run.confirmation
     return {
         "best value": shown(best.value) if best else MISSING,
-        "in trial": str(winner.number) if winner and best else MISSING,
-        "at iteration": str(best.iteration) if best else MISSING,
+        "trial": str(winner.number) if winner and best else MISSING,
+        "iteration": str(best.iteration) if best else MISSING,
         "confirmed": _mean(confirmed.best) if confirmed else MISSING,
         "default": shown(of_default.value) if of_default else MISSING,
-        "default, confirmed": _mean(confirmed.default) if confirmed and confirmed.default else MISSING,
+        "default (confirmed)": _mean(confirmed.default) if confirmed and confirmed.default else MISSING,
         "trials": f"{len(run.history.trials)} of {run.history.target_trials}",
         "iterations trained": f"{trained.iterations:,}" if trained else MISSING,
         "time of trials": duration(3600.0 * trained.hours) if trained else MISSING,
@@ -281,7 +279,7 @@ def config_parts(runs: Sequence[ComparedRun]) -> list[Part]:
     """Return a table of all paths at which the winners' whole configs differ, except the searched ones."""
     known = [run for run in runs if run.history.best_trial() is not None]
     if len(known) < 2:
-        return [Text("Fewer than two searches have a winner.")]
+        return [Text("Fewer than two searches have a winner to compare.")]
     configs = []
     for run in known:
         winner = winning_trial(run.history, run.confirmation)
@@ -290,8 +288,8 @@ def config_parts(runs: Sequence[ComparedRun]) -> list[Part]:
     searched = {parameter.path for run in known for parameter in run.spec.parameters}
     rows = [row for row in differences(configs) if row[0] not in searched]
     if not rows:
-        return [Text("But for the searched values, above, they are the same.")]
-    return [Text("What differs beside the searched values, which are above:"), _table(known, "path", rows)]
+        return [Text("Apart from the searched values in the table above, the configs are equal.")]
+    return [Text("Other differences, apart from the searched values in the table above:"), _table(known, "path", rows)]
 
 
 def search_rows(runs: Sequence[ComparedRun]) -> list[tuple[str, tuple[str, ...]]]:
@@ -308,9 +306,7 @@ def search_parts(runs: Sequence[ComparedRun]) -> list[Part]:
     """Return a table of the ranges and settings that differ."""
     rows = search_rows(runs)
     return (
-        [_table(runs, "setting", rows)]
-        if rows
-        else [Text("Space, algorithm, stopping rule and resources are the same.")]
+        [_table(runs, "setting", rows)] if rows else [Text("Space, algorithm, scheduler and resources are the same.")]
     )
 
 

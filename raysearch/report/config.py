@@ -23,8 +23,11 @@ def config_info(view: SearchView) -> ConfigInfo | None:
 def config_parts(info: ConfigInfo | None) -> list[Part]:
     """Return the config as text to copy."""
     if info is None:
-        return [Text("There is no best config before the first report.")]
-    return [Text("best_config.json, whole; train, evaluate and predict take it as it is."), Code(info.document)]
+        return [Text("There is no best config yet, because no trial has reported.")]
+    return [
+        Text("The complete best_config.json. `train`, `evaluate` and `predict` take this file."),
+        Code(info.document),
+    ]
 
 
 def panel(view: SearchView) -> list[Part]:

@@ -19,7 +19,6 @@ from raysearch.report.parts import (
     Part,
     Plot,
     Text,
-    counted,
     log_axis,
     new_figure,
     spread_over,
@@ -74,18 +73,19 @@ def contour_info(view: SearchView) -> ContourInfo | str:
     """Return a smooth fit of the score over the two most important numbers, or the reason why there is none."""
     common = at_common_iteration(view.history)
     if common is None or len(common.values) < MIN_TRIALS:
-        return f"Too few trials: {0 if common is None else len(common.values)} of {MIN_TRIALS} have a value to compare."
+        num_values = 0 if common is None else len(common.values)
+        return f"Too few trials: this panel needs {MIN_TRIALS} comparable values and has {num_values}."
     ranges = {path: one for path, one in view.distributions.items() if isinstance(one, Range)}
     numbers = [path for path in view.paths_by_importance if path in ranges][:2]
     if len(numbers) < 2:
-        return f"{counted(len(numbers), 'number')} is searched; a surface takes two."
+        return f"This panel needs two searched numbers, and the space has {len(numbers) or 'none'}."
     first, second = numbers
     both = [(trial, score) for trial, score in common.values if first in trial.params and second in trial.params]
     ranked = sorted(both, key=lambda pair: pair[1], reverse=view.mode == "max")
     both = spread_over(ranked, MAX_TRIALS, lambda pair: pair[0].is_default)
     scores = np.array([score for _, score in both])
     if len(both) < MIN_TRIALS or not 0.0 < np.ptp(scores) < np.inf:
-        return f"The trials that used both {first} and {second} are too few, or score the same."
+        return f"The trials that used both {first} and {second} are too few, or all have the same score."
     places = np.array([[to_unit(ranges[path], trial.params[path]) for path in numbers] for trial, _ in both])
     grid = tuple(tuple(_steps(ranges[path])) for path in numbers)
     surface, explained = _fit(
@@ -141,13 +141,13 @@ def contour_parts(info: ContourInfo | str) -> list[Part]:
         return [Text(info)]
     first, second = info.paths
     worth = (
-        f"The two together foretell {info.explained:.0%} of the variance of trials that the fit has not seen."
+        f"Together, the two explain {info.explained:.0%} of the variance of trials that were left out of the fit."
         if info.explained > 0.0
-        else "The two together foretell nothing of trials that the fit has not seen: the surface is a guess."
+        else "The fit predicts nothing about trials that were left out of it, so the surface is only a guess."
     )
     text = (
-        f"{info.metric} at iteration {info.iteration} over {first} and {second}, the two most important numbers, as a "
-        f"smooth fit (a Gaussian process; all other values are noise to it). {worth} Stronger blue is better."
+        f"{info.metric} at iteration {info.iteration} over {first} and {second}, the two most important numbers: a "
+        f"smooth fit by a Gaussian process, which treats all other values as noise. {worth} Stronger blue is better."
     )
     figure = new_figure(460, hovermode="closest", legend={"y": 1.02})
     clear, strong = "rgba(59,130,196,0.03)", "rgba(59,130,196,0.95)"
@@ -184,7 +184,7 @@ def contour_parts(info: ContourInfo | str) -> list[Part]:
         update(title=escape(path), range=[float(np.log10(end)) for end in ends] if is_log else list(ends))
         if is_log:
             update(log_axis(*ends))
-    return [Text(text), Plot(figure, f"{info.metric} over {first} and {second} as a surface.", min_width_px=340)]
+    return [Text(text), Plot(figure, f"Surface of {info.metric} over {first} and {second}.", min_width_px=340)]
 
 
 def panel(view: SearchView) -> list[Part]:

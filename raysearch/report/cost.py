@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from raysearch.history.events import Status
 from raysearch.history.history import TrialHistory
-from raysearch.report.parts import STATUS_COLORS, Fact, Facts, Part, Table, Text, counted
+from raysearch.report.parts import STATUS_COLORS, Fact, Facts, Part, Table, Text
 from raysearch.report.view import SearchView
+from trainables.plurals import counted
 
 _HOUR_S = 3600.0
 
@@ -99,34 +100,32 @@ def cost_parts(info: CostInfo | None) -> list[Part]:
     if info is None:
         return [Text("No trial has reported yet.")]
     hours = f"{info.device} hours"
-    facts = [Fact(hours, hours_shown(info.hours), f"{info.per_trial:g} {info.device} a trial")]
+    facts = [Fact(hours, hours_shown(info.hours), f"{info.per_trial:g} {info.device} per trial")]
     if info.saved_by_stopping is not None:
         facts.append(
             Fact(
-                "saved by stopping",
+                "saved by stopping early",
                 hours_shown(info.saved_by_stopping),
                 f"{counted(info.num_stopped, 'trial')} stopped",
             )
         )
     facts.append(
         Fact(
-            "saved by sharing",
+            "saved by shared iterations",
             hours_shown(info.saved_by_sharing),
-            f"{info.iterations_shared:,} iterations not repeated",
+            f"{counted(info.iterations_shared, 'iteration', form=',')} not trained again",
         )
     )
     whole = info.hours + (info.saved_by_stopping or 0.0) + info.saved_by_sharing
     text = (
-        f"{hours_shown(whole)} {hours} would have trained every one of these trials to the end by itself; "
-        f"{1 - info.hours / whole:.0%} of that was saved. "
+        f"Training each of these trials separately and to the end would have taken {hours_shown(whole)} {hours}; the "
+        f"search saved {1 - info.hours / whole:.0%} of that. "
         if whole > info.hours > 0.0
         else ""
     )
-    text += (
-        "Measured from report to report, scoring and checkpoints included; savings are estimates at a trial's own pace."
-    )
+    text += "Times include scoring and checkpoints. Savings are estimates based on each trial's own speed."
     if info.of_failures > 0.0:
-        text += f" {hours_shown(info.of_failures)} {hours} went into trials that failed or were infeasible."
+        text += f" Failed and infeasible trials took {hours_shown(info.of_failures)} {hours}."
     rows = tuple(
         (one.status, str(one.num_trials), f"{one.iterations:,}", hours_shown(one.hours)) for one in info.statuses
     )

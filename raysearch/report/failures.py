@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from raysearch.history.events import Status
-from raysearch.report.parts import STATUS_COLORS, Part, Table, Text, counted
+from raysearch.report.parts import STATUS_COLORS, Part, Table, Text
 from raysearch.report.view import SearchView
+from trainables.plurals import counted
 
 MAX_ERRORS = 20
 """Maximum number of different errors that are shown."""
@@ -56,16 +57,18 @@ def failures_parts(info: FailuresInfo) -> list[Part]:
         return [Text("No trial has started yet.")]
     parts: list[Part] = [Table(("status", "trials"), tuple((status, str(count)) for status, count in info.counts))]
     if info.workers_lost:
-        parts.append(Text(f"{counted(info.workers_lost, 'worker')} died under a trial; the journal says under which."))
+        workers = counted(info.workers_lost, "worker")
+        parts.append(Text(f"{workers} died while running a trial; the journal names the trials."))
     if not info.errors:
         return [*parts, Text("No trial has failed.")]
     rows = tuple(
         (_cut(group.error), group.status, _numbers(group.trials), str(len(group.trials)))
         for group in info.errors[:MAX_ERRORS]
     )
-    parts.append(Table(("error", "status", "in trials", "trials"), rows, text_columns=(0, 1, 2)))
+    parts.append(Table(("error", "status", "trial numbers", "trials"), rows, text_columns=(0, 1, 2)))
     if len(info.errors) > MAX_ERRORS:
-        parts.append(Text(f"{len(info.errors) - MAX_ERRORS} more errors are in trials.parquet."))
+        left_out = counted(len(info.errors) - MAX_ERRORS, "more error is", "more errors are")
+        parts.append(Text(f"{left_out} in trials.parquet."))
     return parts
 
 

@@ -15,11 +15,11 @@ from raysearch.report.parts import (
     Part,
     Plot,
     Text,
-    counted,
     faintness,
     new_figure,
 )
 from raysearch.report.view import SearchView
+from trainables.plurals import counted
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def history_parts(info: HistoryInfo) -> list[Part]:
     """Draw the values as points, and the best so far as a line."""
     silent = info.num_trials - len(info.points)
     if not info.points:
-        return [Text(f"None of {counted(info.num_trials, 'trial')} has reported a value.")]
+        return [Text(f"No value has been reported yet ({counted(info.num_trials, 'trial')} started).")]
     figure = new_figure(360, hovermode="closest")
     last = info.num_trials - 1
     figure.update_xaxes(title="trial", range=[-0.5 - 0.01 * last, last + 0.5 + 0.01 * last])
@@ -115,14 +115,15 @@ def history_parts(info: HistoryInfo) -> list[Part]:
             )
     _add_rings(figure, [point for point in info.points if point.is_default], "default", DEFAULT_COLOR)
     _add_rings(figure, [point for point in info.points if point.is_winner], "winner", WINNER_COLOR)
-    parts: list[Part] = [Plot(figure, f"Best {info.metric} of every trial, by trial number.")]
+    parts: list[Part] = [Plot(figure, f"Best {info.metric} of each trial, by trial number.")]
     if silent:
-        parts.append(Text(f"{counted(silent, 'trial')} without a value {'is' if silent == 1 else 'are'} not drawn."))
+        parts.append(Text(f"Not shown: {counted(silent, 'trial')} without a value."))
     if info.num_first_points:
-        parts.append(Text(f"{counted(info.num_first_points, 'trial')} tried points of notes or of earlier runs."))
+        first = counted(info.num_first_points, "trial")
+        parts.append(Text(f"{first} used values from notes or from earlier runs (`search.warm_start`)."))
     if info.num_evidence:
         earlier = counted(info.num_evidence, "trial")
-        parts.append(Text(f"{earlier} of earlier runs, not drawn here, could be learned from."))
+        parts.append(Text(f"The search also learned from {earlier} of earlier runs, not shown here."))
     return parts
 
 

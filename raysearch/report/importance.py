@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from html import escape
 
-from raysearch.report.parts import MISSING, STATUS_COLORS, Part, Plot, Table, Text, counted, new_figure
+from raysearch.report.parts import MISSING, STATUS_COLORS, Part, Plot, Table, Text, new_figure
 from raysearch.report.view import SearchView
 from raysearch.results.importances import MIN_TRIALS, Importance, Importances, Method
+from trainables.plurals import counted
 
 _NAMES: dict[Method, str] = {"fanova": "fANOVA", "ped_anova": "PED-ANOVA"}
 _COLORS: dict[Method, str] = {"fanova": STATUS_COLORS["completed"], "ped_anova": STATUS_COLORS["stopped"]}
@@ -19,28 +20,32 @@ def importance_info(view: SearchView) -> Importances:
 def importance_parts(info: Importances) -> list[Part]:
     """Return sentences about values without effect, and the shares with their intervals as bars and as a table."""
     idle = [
-        f"{path} took no effect: it had a say in no iteration of any of {counted(num_trials, 'trial')}, as they count."
+        f"{path} had no effect in any iteration of any trial ({counted(num_trials, 'trial')} counted its effect)."
         for path, num_trials in info.idle
     ]
     if info.iteration is None:
-        few = f"Too few trials: {info.num_trials} have a value to compare, {MIN_TRIALS} are needed."
+        few = f"Too few trials: this panel needs {MIN_TRIALS} comparable values and has {info.num_trials}."
         return [Text(line) for line in (few, *idle)]
-    compared = f"{info.num_trials} trials compared at iteration {info.iteration}"
+    compared = f"{counted(info.num_trials, 'trial')} at iteration {info.iteration}"
     if not any(row.share > 0.0 for row in info.rows):
-        return [Text(line) for line in (f"No searched value tells the {compared} apart.", *idle)]
+        return [
+            Text(line)
+            for line in (f"No searched value explains the differences between the scores of {compared}.", *idle)
+        ]
     shares = (
-        f"Shares in the score of {compared}: of its variance, what a value decides by itself (fANOVA); of what sets "
-        "the best quarter apart (PED-ANOVA); with 95 % intervals over draws of the trials."
+        f"How much each value matters for the scores of {compared}. fANOVA: its share of the variance, by itself. "
+        "PED-ANOVA: its share in what distinguishes the best quarter of the trials. The 95 % confidence intervals come "
+        "from resampling the trials."
     )
-    hint = " With so few trials they are a hint." if info.num_trials < 2 * MIN_TRIALS else ""
+    hint = " With so few trials, take the shares as a hint only." if info.num_trials < 2 * MIN_TRIALS else ""
     parts: list[Part] = [Text(shares + hint), *(Text(line) for line in idle)]
     fanova, ped_anova = info.of("fanova"), info.of("ped_anova")
     unshown = [path for path in fanova if {fanova[path].verdict, ped_anova[path].verdict} == {"no effect shown"}]
     if unshown:
         parts.append(
             Text(
-                f"No effect is shown of {', '.join(unshown)}: shuffled among the trials, the same values have a share "
-                "that is no smaller for sure, by either method. More trials may show one."
+                f"Neither method can tell the effect of {', '.join(unshown)} from chance (permutation test). More "
+                "trials may show an effect."
             )
         )
     return [*parts, _plot(info, list(fanova)), _table(fanova, ped_anova)]
@@ -69,7 +74,7 @@ def _plot(info: Importances, paths: Sequence[str]) -> Plot:
     figure.update_layout(legend={"traceorder": "reversed"})
     figure.update_xaxes(tickformat=".0%", rangemode="tozero")
     figure.update_yaxes(ticksuffix="  ", showgrid=False, type="category")
-    return Plot(figure, "Importance of every searched value by both methods, with intervals.")
+    return Plot(figure, "Importance of each searched value by both methods, with confidence intervals.")
 
 
 def _table(fanova: dict[str, Importance], ped_anova: dict[str, Importance]) -> Table:
@@ -80,7 +85,7 @@ def _table(fanova: dict[str, Importance], ped_anova: dict[str, Importance]) -> T
 
     rows = tuple((path, *cells(fanova[path]), *cells(ped_anova.get(path))) for path in fanova)
     header = ("searched value", "fANOVA share", "", "PED-ANOVA share", "")
-    return Table(header, rows, text_columns=(0, 2, 4), summary="Shares, intervals and verdicts")
+    return Table(header, rows, text_columns=(0, 2, 4), summary="Shares, confidence intervals and verdicts")
 
 
 def panel(view: SearchView) -> list[Part]:

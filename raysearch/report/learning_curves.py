@@ -112,10 +112,10 @@ def learning_curves_parts(info: LearningCurvesInfo) -> list[Part]:
             showlegend=False,
             hoverinfo="skip",
         )
-    parts: list[Part] = [Plot(figure, f"{info.metric} of every trial over its iterations.")]
+    parts: list[Part] = [Plot(figure, f"{info.metric} of each trial over its iterations.")]
     if info.every > 1:
-        text = f"One report in {info.every} is drawn, and of every trial the first, the best and the last."
-        parts.append(Text(f"{text} results.parquet holds them all."))
+        text = f"One report in {info.every} is shown, and for each trial the first, the best and the last one."
+        parts.append(Text(f"{text} All reports are in results.parquet."))
     return parts
 
 

@@ -43,7 +43,6 @@ from raysearch.report.parts import (
     Plot,
     Table,
     Text,
-    counted,
 )
 from raysearch.report.template import PAGE, SCRIPT, STYLE
 from raysearch.report.view import SearchView
@@ -56,6 +55,7 @@ from raysearch.schedulers import rungs_of
 from raysearch.search.run import Run
 from raysearch.space.spec import SearchSpec
 from trainables.atomic_files import write_text
+from trainables.plurals import counted
 from trainables.protocol import Evaluates
 
 PANELS: tuple[tuple[str, Callable[[SearchView], list[Part]]], ...] = (
@@ -178,8 +178,8 @@ def _summary(view: SearchView) -> str:
     trials = view.history.trials
     better = "larger" if view.mode == "max" else "smaller"
     parts = [f"{view.metric}, {better} is better"]
-    of_all = f" of {view.history.target_trials}" if view.history.target_trials != len(trials) else ""
-    parts.append(f"{len(trials)}{of_all} trials" if of_all else counted(len(trials), "trial"))
+    target = view.history.target_trials
+    parts.append(f"{len(trials)} of {counted(target, 'trial')}" if target != len(trials) else counted(target, "trial"))
     counts = {status: sum(trial.status == status for trial in trials) for status in STATUS_COLORS}
     parts += [f"{count} {status}" for status, count in counts.items() if count]
     if trials:
@@ -188,7 +188,7 @@ def _summary(view: SearchView) -> str:
         parts.append(f"{duration(seconds)} of training")
         saved, whole = view.history.iterations_shared
         if saved:
-            parts.append(f"{saved:,} of {whole:,} iterations shared, not trained again")
+            parts.append(f"{saved:,} of {counted(whole, 'iteration', form=',')} shared between trials")
     return " · ".join(parts)
 
 

@@ -33,6 +33,7 @@ from raysearch.report.parts import (
     spread_over,
 )
 from raysearch.report.view import SearchView
+from trainables.plurals import counted
 
 MAX_LINES = 400
 """Maximum number of trials that are drawn."""
@@ -232,13 +233,11 @@ def parallel_coordinates_parts(info: ParallelCoordinatesInfo) -> list[Part]:
         tickangle=0,
     )
     figure.update_yaxes(range=[_LANE - 0.05 if lanes else -0.04, 1.04], visible=False)
-    description = "Searched values and metric of every trial, one line a trial."
+    description = "Searched values and metric, one line per trial."
     parts: list[Part] = [Plot(figure, description, min_width_px=115 * len(info.axes))]
     if info.num_left_out:
-        num_trials = len(info.lines) + info.num_left_out
-        parts.append(
-            Text(f"Drawn are the best {MAX_LINES // 2} of {num_trials} trials and an even choice of the others.")
-        )
+        trials = counted(len(info.lines) + info.num_left_out, "trial")
+        parts.append(Text(f"The best {MAX_LINES // 2} of {trials} and an even selection of the rest are shown."))
     return parts
 
 

@@ -9,8 +9,9 @@ import plotly.graph_objects as go
 
 from raysearch.history.events import Status
 from raysearch.history.pareto import pareto_set
-from raysearch.report.parts import STATUS_COLORS, WINNER_COLOR, Part, Plot, Table, Text, counted, new_figure, shown
+from raysearch.report.parts import STATUS_COLORS, WINNER_COLOR, Part, Plot, Table, Text, new_figure, shown
 from raysearch.report.view import SearchView
+from trainables.plurals import counted
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,9 @@ def pareto_set_parts(info: ParetoSetInfo) -> list[Part]:
     if not info.front:
         return [Text("No trial that counts has reported yet.")]
     text = (
-        f"{counted(len(info.front), 'trial')} that no other one beats in all of {', '.join(info.metrics)}. Each has its"
-        " complete config in pareto/. A trial counts with its best report by the first objective, a stopped one with"
-        " what it had reached."
+        f"The best compromises: {counted(len(info.front), 'trial')} that no other trial beats in all of"
+        f" {', '.join(info.metrics)}. Their complete configs are in pareto/. Each trial is represented by its best"
+        " report by the first objective, also if it was stopped early."
     )
     figure = new_figure(380, hovermode="closest")
     figure.update_xaxes(title=escape(info.metrics[1]))
@@ -77,7 +78,7 @@ def pareto_set_parts(info: ParetoSetInfo) -> list[Part]:
     )
     return [
         Text(text),
-        Plot(figure, f"{info.metrics[0]} of every trial over its {info.metrics[1]}."),
+        Plot(figure, f"{info.metrics[0]} of each trial over its {info.metrics[1]}."),
         Table(("trial", "status", *info.metrics, "iteration"), rows, text_columns=(1,)),
     ]
 

@@ -161,11 +161,6 @@ def shown(value: Any) -> str:
             return json.dumps(value)
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun in the right form: `1 trial`, `2 trials`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def new_figure(height_px: int, **layout: Any) -> go.Figure:
     """Return an empty figure without colours of its own: the page adds those of the light or the dark scheme."""
     legend = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}

@@ -29,7 +29,7 @@ def predictions_parts(info: PredictionsInfo | None) -> list[Part]:
         return []
     folder, panel = info.predictions.folder, info.predictions.panel
     if info.predictions.problem is not None:
-        return [Text(f"The validation images could not be predicted: {info.predictions.problem}.")]
+        return [Text(f"No predictions could be made: {info.predictions.problem}.")]
     rows = [
         Pictures(row.title, tuple(Picture(_data(folder / one.file), one.caption, one.is_sharp) for one in row.pictures))
         for row in panel.rows

@@ -37,7 +37,7 @@ def reproduce_info(view: SearchView) -> ReproduceInfo | None:
 def reproduce_parts(info: ReproduceInfo | None) -> list[Part]:
     """Return commands, versions and hashes as text to copy."""
     if info is None:
-        return [Text("There is no best config before the first report.")]
+        return [Text("There is no best config yet, because no trial has reported.")]
     parts: list[Part] = []
     if info.commands:
         score = ", or score its checkpoint" if len(info.commands) > 1 else ""
@@ -48,7 +48,7 @@ def reproduce_parts(info: ReproduceInfo | None) -> list[Part]:
     parts += [Text(f"Versions{f', with {told}' if told else ''}:")]
     parts += [Code("\n".join(f"{package} {version}" for package, version in info.versions))]
     if info.hashes:
-        parts += [Text("SHA-256 of the files of the run:")]
+        parts += [Text("SHA-256 of the run's files:")]
         parts += [Code("\n".join(f"{digest}  {name}" for name, digest in info.hashes))]
     return parts
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-from raysearch.report.parts import MISSING, Part, Plot, Table, Text, counted, new_figure, shown
+from raysearch.report.parts import MISSING, Part, Plot, Table, Text, new_figure, shown
 from raysearch.report.view import SearchView
 from raysearch.schedulers.rung_audit import TRUSTED, RungAudit, SearchAudit, Verdict, audit_rungs
+from trainables.plurals import counted
 
 _SAYS: dict[Verdict, str] = {
     "too few": "too few trials to tell",
-    "tied": "all score the same",
+    "tied": "all scores are equal",
     "misleading": "early scores mislead",
     "unclear": "early scores may mislead",
     "trusted": "early scores can be trusted",
@@ -34,9 +35,9 @@ def rung_audit_parts(info: SearchAudit) -> list[Part]:
         num_audited = max(rung.num_audited for rung in info.rungs)
         parts.append(
             Text(
-                f"{counted(num_missing, 'trial')} ended before the full budget and cannot be compared; "
-                f"{counted(num_audited, 'trial')} of those that can be ran through whatever their early scores. "
-                "Among trials that a rule let on, the correlation tends to be lower than among all."
+                f"{counted(num_missing, 'trial')} ended before the full budget and cannot be compared. Of the others, "
+                f"{num_audited} were exempt from early stopping for this audit. "
+                "Among trials that passed a rung, the correlation tends to be lower than among all trials."
             )
         )
     return parts
@@ -54,7 +55,7 @@ def _table(info: SearchAudit, noun: str) -> Table:
         )
         for rung in info.rungs
     )
-    header = (noun, "trials", "audited", f"rank correlation with {info.full_iteration}", "95 % interval", "")
+    header = (noun, "trials", "audited", f"rank correlation with {info.full_iteration}", "95 % confidence interval", "")
     return Table(header, rows, text_columns=(5,))
 
 
@@ -79,7 +80,9 @@ def _plot(rungs: Sequence[RungAudit], noun: str) -> Plot:
     figure.add_hline(y=TRUSTED, line={"width": 1, "dash": "dot"})
     figure.update_xaxes(title="iteration", rangemode="tozero")
     figure.update_yaxes(title="rank correlation", range=[-1.05, 1.05])
-    return Plot(figure, f"Rank correlation of the score at each {noun} with the final score, with its interval.")
+    return Plot(
+        figure, f"Rank correlation of the score at each {noun} with the final score, with its confidence interval."
+    )
 
 
 def panel(view: SearchView) -> list[Part]:

@@ -25,6 +25,7 @@ from raysearch.report.parts import (
 )
 from raysearch.report.view import SearchView
 from raysearch.results.importances import at_common_iteration
+from trainables.plurals import counted
 
 MAX_TRIALS = 400
 """Maximum number of trials that are drawn over one value."""
@@ -120,14 +121,15 @@ def slices_parts(info: SlicesInfo | None) -> list[Part]:
     if info is None:
         return [Text("No trial that counts has reported yet.")]
     if not info.slices:
-        return [Text("No value is searched.")]
+        return [Text("The space has no searched value.")]
     text = (
-        f"{info.metric} at iteration {info.iteration}, which most trials reached, over one searched value at a time, "
-        "the most important one first. Blue trials ran to the end, grey ones were stopped; the purple ring is the "
-        "default, the green star the winner."
+        f"{info.metric} at iteration {info.iteration}, which most trials reached, over each searched value, the most "
+        "important one first. Blue: trials that ran to the end; grey: trials that were stopped early; purple ring: the "
+        "default; green star: the winner."
     )
     if info.num_drawn < info.num_trials:
-        text += f" Drawn are the best {MAX_TRIALS // 2} of {info.num_trials} trials and an even choice of the others."
+        trials = counted(info.num_trials, "trial")
+        text += f" The best {MAX_TRIALS // 2} of {trials} and an even selection of the rest are shown."
     return [Text(text), Grid(tuple(_plot(one, info.metric) for one in info.slices))]
 
 

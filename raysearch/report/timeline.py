@@ -15,10 +15,10 @@ from raysearch.report.parts import (
     Part,
     Plot,
     Text,
-    counted,
     new_figure,
 )
 from raysearch.report.view import SearchView
+from trainables.plurals import counted
 
 MAX_BARS = 2_000
 """Maximum number of bars that are drawn, the latest ones."""
@@ -134,17 +134,17 @@ def timeline_parts(info: TimelineInfo | None) -> list[Part]:
         return [Text("No trial has reported or ended yet.")]
     facts = Facts(
         (
-            Fact("elapsed", duration(info.elapsed_s), "while any worker was busy"),
-            Fact("workers", str(info.num_lanes), "at once, at most"),
+            Fact("elapsed", duration(info.elapsed_s), "time in which a worker was busy"),
+            Fact("workers", str(info.num_lanes), "largest number at a time"),
             Fact("busy", f"{info.busy:.0%}", "of the workers' time"),
         )
     )
     parts: list[Part] = [facts, _plot(info)]
     if len(info.bars) > MAX_BARS:
-        parts.append(Text(f"The latest {MAX_BARS} of {len(info.bars)} stretches are drawn."))
+        parts.append(Text(f"The latest {MAX_BARS} of {len(info.bars)} bars are shown."))
     if info.num_inferred:
         trials = counted(info.num_inferred, "trial")
-        parts.append(Text(f"Of {trials} the journal holds the start and the end alone: the worker is not known."))
+        parts.append(Text(f"For {trials}, the journal holds only the start and the end, so the worker is unknown."))
     return parts
 
 
@@ -177,7 +177,7 @@ def _plot(info: TimelineInfo) -> Plot:
     figure.update_yaxes(title="worker", range=[info.num_lanes + 0.5, 0.5], showgrid=False)
     if info.num_lanes <= 16:
         figure.update_yaxes(dtick=1)
-    return Plot(figure, "Which worker was busy with which trial when.", min_width_px=480)
+    return Plot(figure, "Trials of each worker over time.", min_width_px=480)
 
 
 def panel(view: SearchView) -> list[Part]:

@@ -8,12 +8,13 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from raysearch.history.events import Mode, Report, Status
 from raysearch.history.history import TrialHistory
-from raysearch.report.parts import MISSING, Fact, Facts, Part, Table, Text, counted, shown
+from raysearch.report.parts import MISSING, Fact, Facts, Part, Table, Text, shown
 from raysearch.report.view import SearchView
 from raysearch.results.confirmation import Difference, verdict
 from raysearch.results.expectation import Expectation
 from raysearch.space.confirm_settings import Split
 from trainables.dotted_paths import ABSENT
+from trainables.plurals import counted
 from trainables.protocol import CONFIG_USED, DRAWS
 
 
@@ -193,10 +194,10 @@ def winner_parts(info: WinnerInfo | None) -> list[Part]:
     parts: list[Part] = [Facts(tuple(_confirmed_facts(info) if info.confirmed else _facts(info)))]
     if info.broken:
         listed = "; ".join(f"{text} (by {amount:.3g})" for text, amount in info.broken)
-        none = "" if info.is_any_admissible else "No trial holds every constraint. "
+        none = "" if info.is_any_admissible else "No trial meets every constraint. "
         parts.append(Text(f"{none}The winner breaks {listed}."))
     if info.is_default:
-        parts.append(Text("The config of the space file as it stands is the best so far."))
+        parts.append(Text("The default config, exactly as the space file gives it, is the best so far."))
     if info.confirmed:
         parts += _confirmed_parts(info)
     if info.values:
@@ -215,27 +216,37 @@ def _searched_table(info: WinnerInfo) -> Table:
 
 
 def _reported_table(info: WinnerInfo) -> Table:
-    summary = "Everything else reported at the best iteration"
+    summary = "All other metrics at the best iteration"
     if info.default_value is not None:
         rows = tuple((number.name, shown(number.winner), shown(number.default)) for number in info.numbers)
-        return Table(("reported", "winner", "default"), rows, summary=summary)
-    return Table(("reported", "winner"), tuple((n.name, shown(n.winner)) for n in info.numbers), summary=summary)
+        return Table(("metric", "winner", "default"), rows, summary=summary)
+    return Table(("metric", "winner"), tuple((n.name, shown(n.winner)) for n in info.numbers), summary=summary)
 
 
 def _facts(info: WinnerInfo) -> list[Fact]:
     budget = f" of {info.max_iters}" if info.max_iters is not None else ""
     facts = [Fact(f"best {info.metric}", shown(info.value), f"trial {info.trial}, iteration {info.iteration}{budget}")]
     if info.expected is not None:
-        facts.append(Fact("expected of it", _expectation(info.expected), "without its luck against similar trials"))
+        facts.append(
+            Fact(
+                "expected if retrained",
+                _expectation(info.expected),
+                "estimate from similar trials; `confirm` measures it",
+            )
+        )
     if info.most_promising is not None:
         number = info.most_promising.trial.number
         facts.append(
-            Fact("most promising", _expectation(info.most_promising), f"trial {number}: `confirm` takes it too")
+            Fact(
+                "highest expected score" if info.mode == "max" else "lowest expected score",
+                _expectation(info.most_promising),
+                f"trial {number}; `confirm` retrains it too",
+            )
         )
     if info.default_status is None:
         return facts
     if info.default_value is None:
-        return [*facts, Fact("default", MISSING, f"trial 0 is {info.default_status} without a value")]
+        return [*facts, Fact("default", MISSING, f"trial 0 is {info.default_status} and reported no value")]
     status = "" if info.default_status == "completed" else f"; the trial is {info.default_status}"
     facts.append(Fact("default", shown(info.default_value), f"trial 0, iteration {info.default_iteration}{status}"))
     difference = info.difference
@@ -268,21 +279,21 @@ def _confirmed_facts(info: WinnerInfo) -> list[Fact]:
 def _confirmed_parts(info: WinnerInfo) -> list[Part]:
     """Return a table that compares each confirmed config with the winner."""
     explained = (
-        f"Confirmed scores are {info.metric}{_of_images(info)} at the end of a full training, {_over_seeds(info)} "
-        f"({', '.join(map(str, info.seeds))}) that the search has not seen; the selection score is the best report "
-        f"of one."
+        f"A confirmed score is {info.metric}{_of_images(info)} at the end of a full training, {_over_seeds(info)} "
+        f"({', '.join(map(str, info.seeds))}) that the search did not use. A selection score is the best of all "
+        "reports of one trial."
     )
     if info.split == "test":
-        explained += " The mean of the validation images ranks them: the test images have chosen nothing."
+        explained += " The validation images rank the configs; the test images play no part in the choice."
     if len(info.seeds) > 1 and len(info.confirmed) > 2:
         explained += (
-            f" The intervals hold for all pairs of the {len(info.confirmed)} configs at once (Tukey's), since the "
-            "winner was picked among them."
+            f" The confidence intervals hold for all pairs of the {len(info.confirmed)} configs at once (Tukey), "
+            "because the winner was chosen among them."
         )
     parts: list[Part] = [Text(explained)]
     if info.search_pick is not None:
         known = info.search_pick in {score.trial for score in info.confirmed}
-        why = "" if known else " It is not among the confirmed: confirm again to compare it."
+        why = "" if known else " It was not confirmed; confirm again to compare it."
         parts.append(Text(f"By its selection score alone, trial {info.search_pick} would have won.{why}"))
     parts += [Text(f"{line[0].upper()}{line[1:]}.") for line in info.passed_over]
     on_test = info.split == "test"
@@ -298,12 +309,12 @@ def _confirmed_parts(info: WinnerInfo) -> list[Part]:
         for score in info.confirmed
     )
     means = ("validation mean", "confirmed mean, test images") if on_test else ("confirmed mean",)
-    header = ("trial", "selection score", *means, "standard deviation", "winner less this one")
+    header = ("trial", "selection score", *means, "standard deviation", "winner minus this config")
     return [*parts, Table(header, rows, text_columns=(0, len(header) - 1))]
 
 
 def _of_images(info: WinnerInfo) -> str:
-    return " of the test images" if info.split == "test" else ""
+    return " on the test images" if info.split == "test" else ""
 
 
 def _expectation(expectation: Expectation) -> str:

@@ -158,8 +158,8 @@ class Confirmation:
         """Return the reasons why configs with a better mean on the validation images did not win, one line each."""
         sign = 1.0 if self.mode == "max" else -1.0
         return [
-            f"trial {trial.number}{' (default)' if trial is self.default else ''} has the better mean, "
-            f"{trial.val_mean:.4f} against {self.best.val_mean:.4f}, but broke a constraint in the search: "
+            f"trial {trial.number}{' (default)' if trial is self.default else ''} has a better mean, "
+            f"{trial.val_mean:.4f} compared with {self.best.val_mean:.4f}, but broke a constraint in the search: "
             + "; ".join(self.broken[trial.number])
             for trial in self.trials
             if trial.number in self.broken and sign * (trial.val_mean - self.best.val_mean) > 0.0
@@ -266,7 +266,7 @@ def _difference_entry(name: str, difference: Difference | None) -> dict[str, Any
 def verdict(difference: Difference) -> str:
     """Return the difference between the best config and another in words: number, interval, conclusion."""
     if difference.interval is None:
-        return f"{difference.mean:+.4g}, one seed has no interval: not distinguishable"
+        return f"{difference.mean:+.4g}, no interval with a single seed: not distinguishable"
     low, high = difference.interval
     what = ("better" if difference.is_better else "worse") if difference.distinguishable else "not distinguishable"
     return f"{difference.mean:+.4g}, {CONFIDENCE:.0%} interval {low:+.4g} to {high:+.4g}: {what}"
@@ -279,5 +279,5 @@ def lead_lines(confirmation: Confirmation) -> list[str]:
     if runner_up is not None and runner_up is not default:
         named.append((f"the runner-up, trial {runner_up.number}", runner_up))
     leads = [(name, confirmation.lead_over(other)) for name, other in named]
-    lines = [f"trial {best.number} to {name}: {verdict(lead)}" for name, lead in leads if lead is not None]
+    lines = [f"trial {best.number} minus {name}: {verdict(lead)}" for name, lead in leads if lead is not None]
     return [*lines, *confirmation.passed_over()]

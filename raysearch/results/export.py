@@ -91,13 +91,13 @@ def no_best(history: History, run_dir: RunDir) -> InputError:
     """Return the error for a search without a best config; its fix depends on whether the search has finished."""
     resume = f"`raysearch resume {shlex.quote(str(run_dir.root))}"
     if not history.is_finished:
-        fix = f"wait for the first report, or go on with {resume}` if nothing runs"
+        fix = f"wait for the first report, or continue with {resume}` if nothing runs"
         return InputError([Fault(str(run_dir.root), "no trial has reported yet", fix)])
     counts = Counter(trial.status for trial in history.trials)
     how = ", ".join(f"{count} {status}" for status, count in counts.items())
-    fix = f"{run_dir.trials_table} says why for each; search again in a folder of its own"
+    fix = f"{run_dir.trials_table} gives the reasons; search again in a new folder"
     if history.failed:
-        fix = f"mend the cause, then run them again with {resume} --retry-failed`"
+        fix = f"correct the cause, then run them again with {resume} --retry-failed`"
     return InputError([Fault(str(run_dir.root), f"no trial has a score, and the search has finished ({how})", fix)])
 
 
@@ -121,11 +121,9 @@ def best_in_dialect(run_dir: RunDir, name: str) -> DialectExport:
     """
     spec = load_space(run_dir.space)
     target: Any = spec.trainable.target
-    known = isinstance(target, WritesDialect)
-    if not known or name != target.DIALECT_NAME:
-        what = f"{spec.trainable.name} has a config of its own, which an {name} file cannot hold"
-        fix = f"give --format {target.DIALECT_NAME}, or leave it out" if known else "leave --format out"
-        raise InputError([Fault(str(run_dir.root), what, fix)])
+    if not isinstance(target, WritesDialect) or name != target.DIALECT_NAME:
+        what = f"{spec.trainable.name} has its own config, which an {name} file cannot hold"
+        raise InputError([Fault(str(run_dir.root), what, "leave --format out")])
     history = read_history(run_dir.journal)
     document = best_document(history, spec, read_confirmation(run_dir, history))
     if document is None:

@@ -22,7 +22,7 @@ def export_onnx(folder: Path, out: Path) -> OnnxFile:
     trained = load_trained_config(config_file)
     target: Any = trained.trainable.target
     if not isinstance(target, ExportsOnnx):
-        what = f"{trained.trainable.name} has networks of its own, which only it can load"
+        what = f"{trained.trainable.name} has its own networks, which only it can load"
         raise InputError([Fault(str(folder), what, "export it with torch.onnx.export, or declare export_onnx")])
     try:
         return target.export_onnx(trained.config, checkpoint, out.expanduser(), trained.origin or None)

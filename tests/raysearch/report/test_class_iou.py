@@ -22,7 +22,7 @@ def test_every_class_of_the_winner_beside_the_default() -> None:
     assert [one.difference for one in info.classes] == [0.25, -0.125, None]
     text, plot, table = class_iou_parts(info)
     assert isinstance(text, Text)
-    assert text.text.endswith("1 class better, 1 worse.")
+    assert text.text.endswith("The winner is better on 1 class and worse on 1.")
     assert isinstance(plot, Plot)
     assert isinstance(table, Table)
     assert table.rows == (

@@ -69,18 +69,18 @@ def test_searches_that_can_be_compared(tmp_path: Path) -> None:
     assert info.differences == ()
     text, _ = comparable_parts(runs)
     assert isinstance(text, Text)
-    assert text.text.startswith("The scores are comparable: ")
+    assert text.text.startswith("The scores can be compared: ")
     assert search_rows(runs) == [("search.algorithm", ("tpe", "random"))]
     rows = dict(winners_rows(runs))
     assert "confirmed" not in rows
-    assert [rows[name] for name in ("best value", "in trial", "default", "time of trials", "x")] == [
+    assert [rows[name] for name in ("best value", "trial", "default", "time of trials", "x")] == [
         ("0.5", "0.5"),
         ("1", "1"),
         ("0.2", "0.2"),
         ("30 min", "30 min"),
         ("0.25", "0.25"),
     ]
-    assert config_parts(runs) == [Text("But for the searched values, above, they are the same.")]
+    assert config_parts(runs) == [Text("Apart from the searched values in the table above, the configs are equal.")]
 
 
 def test_another_metric_or_budget_is_said_plainly(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_another_metric_or_budget_is_said_plainly(tmp_path: Path) -> None:
     runs = [_run("a", tmp_path), _run("b", tmp_path, scheduler=scheduler, objective=objective)]
     text, *_ = comparable_parts(runs)
     what = "the metric is score (max), loss (min); the full budget is 8, 16"
-    assert text == Text(f"The scores of these searches are not comparable: {what}.")
+    assert text == Text(f"The scores of these searches cannot be compared: {what}.")
 
 
 def test_another_dataset_is_said_plainly(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_page_about_several_runs_leaves_their_folders_alone(folders: list[Path
     before = [sorted(path.name for path in folder.iterdir()) for folder in folders]
     page = write_comparison(folders, tmp_path / "comparison.html").read_text(encoding="utf-8")
     assert [sorted(path.name for path in folder.iterdir()) for folder in folders] == before
-    for title in ("Comparable?", "Best so far", "Winners", "Configs of the winners", "Searches"):
+    for title in ("Can they be compared?", "Best so far", "Winners", "Configs of the winners", "Searches"):
         assert f"<h2>{title}</h2>" in page
     assert "<th>first</th><th>second</th>" in page
     assert page.count('class="plot"') == 2
@@ -144,7 +144,7 @@ def test_what_no_search_varies_is_named_where_it_differs(tmp_path: Path) -> None
     runs = [_run(name, tmp_path, config={"slope": slope}, space=space) for name, slope in (("a", 0.5), ("b", 0.7))]
     text, _, table = comparable_parts(runs)
     assert isinstance(text, Text)
-    assert text.text.startswith("The scores are comparable: ")
+    assert text.text.startswith("The scores can be compared: ")
     assert isinstance(table, Table)
     assert (table.header, table.rows) == (("path", "a", "b"), (("slope", "0.5", "0.7"),))
     _, of_winners = config_parts(runs)
@@ -153,6 +153,6 @@ def test_what_no_search_varies_is_named_where_it_differs(tmp_path: Path) -> None
 
 
 def test_the_report_of_one_run_has_its_place(folders: list[Path], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is for the comparison of several runs"):
+    with pytest.raises(InputError, match="applies to a comparison of several runs"):
         search_commands.report([folders[0]], tmp_path / "c.html")
     assert not (tmp_path / "c.html").exists()

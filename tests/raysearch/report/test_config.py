@@ -12,5 +12,5 @@ def test_the_whole_config_can_be_copied() -> None:
     assert isinstance(code, Code)
     assert json.loads(code.text) == best
     assert config_parts(config_info(SearchView(history_of(), "miou"))) == [
-        Text("There is no best config before the first report.")
+        Text("There is no best config yet, because no trial has reported.")
     ]

@@ -46,7 +46,7 @@ def test_noise_is_called_a_guess() -> None:
     assert isinstance(info, ContourInfo)
     assert info.explained < 0.1
     text, _ = contour_parts(ContourInfo(**{**info.__dict__, "explained": -0.1}))
-    assert "the surface is a guess" in text.text  # type: ignore[union-attr]
+    assert "the surface is only a guess" in text.text  # type: ignore[union-attr]
 
 
 def test_why_there_is_no_surface() -> None:
@@ -54,8 +54,8 @@ def test_why_there_is_no_surface() -> None:
         return contour_info(SearchView(history_of(*trials), "miou"))  # type: ignore[arg-type]
 
     few = why(*(trial({"a": 0.1 * n, "b": 0.2}, [0.1], space=SPACE) for n in range(4)))
-    assert few == "Too few trials: 4 of 10 have a value to compare."
+    assert few == "Too few trials: this panel needs 10 comparable values and has 4."
     single = why(*(trial({"a": 0.1 * n}, [0.1 * n], space=SPACE) for n in range(10)))
-    assert single == "1 number is searched; a surface takes two."
+    assert single == "This panel needs two searched numbers, and the space has 1."
     equal = why(*(trial({"a": 0.1 * n, "b": 0.05 * n}, [0.5], space=SPACE) for n in range(10)))
-    assert equal == "The trials that used both a and b are too few, or score the same."
+    assert equal == "The trials that used both a and b are too few, or all have the same score."

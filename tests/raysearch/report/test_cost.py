@@ -43,11 +43,13 @@ def test_hours_spent_and_saved() -> None:
     assert isinstance(facts, Facts)
     assert [(fact.name, fact.value) for fact in facts.facts] == [
         ("GPU hours", "3.5"),
-        ("saved by stopping", "3.5"),
-        ("saved by sharing", "1"),
+        ("saved by stopping early", "3.5"),
+        ("saved by shared iterations", "1"),
     ]
     assert isinstance(text, Text)
-    assert text.text.startswith("8 GPU hours would have trained every one of these trials to the end by itself; 56% of")
+    assert text.text.startswith(
+        "Training each of these trials separately and to the end would have taken 8 GPU hours; the search saved 56%"
+    )
     assert isinstance(table, Table)
 
 

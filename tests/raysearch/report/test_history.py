@@ -33,7 +33,7 @@ def test_incumbents_are_the_trials_that_led() -> None:
     line = plot.figure.data[0]
     assert (line.x, line.y) == ((0, 4, 5), (0.3, 0.5, 0.5))
     assert [trace.name for trace in plot.figure.data[1:5]] == ["completed", "stopped", "running", "infeasible"]
-    assert text == Text("1 trial without a value is not drawn.")
+    assert text == Text("Not shown: 1 trial without a value.")
 
 
 def test_what_came_from_before_the_search_is_counted_and_not_drawn() -> None:
@@ -44,8 +44,8 @@ def test_what_came_from_before_the_search_is_counted_and_not_drawn() -> None:
     assert [point.value for point in info.points] == [0.3, 0.4, 0.2]
     assert info.incumbents == ((0, 0.3), (1, 0.4))
     assert history_parts(info)[1:] == [
-        Text("1 trial tried points of notes or of earlier runs."),
-        Text("2 trials of earlier runs, not drawn here, could be learned from."),
+        Text("1 trial used values from notes or from earlier runs (`search.warm_start`)."),
+        Text("The search also learned from 2 trials of earlier runs, not shown here."),
     ]
 
 

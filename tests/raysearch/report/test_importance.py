@@ -28,9 +28,9 @@ def test_what_did_nothing_and_what_was_not_shown_are_told_apart() -> None:
         flip=("no effect shown", "effect"),
     )
     shares, idle, unshown = texts(info)
-    assert shares.startswith("Shares in the score of 40 trials compared at iteration 500: ")
-    assert idle == "views took no effect: it had a say in no iteration of any of 40 trials, as they count."
-    assert unshown.startswith("No effect is shown of dropout: shuffled among the trials, the same values have a share")
+    assert shares.startswith("How much each value matters for the scores of 40 trials at iteration 500. ")
+    assert idle == "views had no effect in any iteration of any trial (40 trials counted its effect)."
+    assert unshown.startswith("Neither method can tell the effect of dropout from chance (permutation test).")
 
 
 def test_shares_stand_in_a_figure_and_a_table_with_their_intervals() -> None:
@@ -55,13 +55,13 @@ def test_few_trials_are_called_a_hint() -> None:
 
 def test_too_few_trials_still_tell_what_took_no_effect() -> None:
     assert texts(Importances(9, None, (), (("views", 1),))) == [
-        "Too few trials: 9 have a value to compare, 10 are needed.",
-        "views took no effect: it had a say in no iteration of any of 1 trial, as they count.",
+        "Too few trials: this panel needs 10 comparable values and has 9.",
+        "views had no effect in any iteration of any trial (1 trial counted its effect).",
     ]
 
 
 def test_equal_values_tell_nothing() -> None:
     rows = (row("views", "fanova", 0.0, "no effect shown"), row("views", "ped_anova", 0.0, "no effect shown"))
     assert texts(Importances(11, 1, rows, ())) == [
-        "No searched value tells the 11 trials compared at iteration 1 apart."
+        "No searched value explains the differences between the scores of 11 trials at iteration 1."
     ]

@@ -88,9 +88,9 @@ def test_the_summary_tells_the_iterations_that_were_shared() -> None:
         first = shared[number].reports[1]
         shared[number].reports[1] = replace(first, metrics={"iterations_shared": 1})
     html = render_page(SearchView(history_of(*shared), "miou"), "shared")
-    assert "2 of 9 iterations shared, not trained again" in _Page(html).text
+    assert "2 of 9 iterations shared between trials" in _Page(html).text
     html = render_page(SearchView(history_of(shared[0]), "miou"), "alone")
-    assert "shared, not trained again" not in _Page(html).text
+    assert "shared between trials" not in _Page(html).text
 
 
 def test_a_finished_search_has_every_panel_in_order(run: tuple[SearchSpec, RunDir]) -> None:

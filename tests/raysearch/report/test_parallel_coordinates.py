@@ -91,5 +91,5 @@ def test_of_very_many_the_best_half_is_drawn_and_the_others_thinned(monkeypatch:
     assert [line.number for line in info.lines] == [9, 8, 7, 3, 0]
     assert info.num_left_out == 5
     assert parallel_coordinates_parts(info)[1] == Text(
-        "Drawn are the best 2 of 10 trials and an even choice of the others."
+        "The best 2 of 10 trials and an even selection of the rest are shown."
     )

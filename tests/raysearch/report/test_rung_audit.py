@@ -17,11 +17,11 @@ def test_the_first_sentence_says_the_gravest() -> None:
     assert good.text.startswith("Early scores can be trusted at rung 2:")
     bad, *_ = parts_of(*(trial(X, {2: 0.1 * n, 4: -n, 8: 0.2 * n}) for n in range(9)), rungs=(2, 4))
     assert isinstance(bad, Text)
-    assert bad.text == "Early scores mislead at rung 4: their order is not the final one (correlation below 0.5)."
+    assert bad.text == "Early scores mislead at rung 4: they do not predict the final order (correlation below 0.5)."
     few = parts_of(*(trial(X, {2: 0.1 * n, 8: 0.2 * n}) for n in range(3)))
-    assert few[0] == Text("Too few trials to tell: 3 ran to the full budget, and it takes 7.")
+    assert few[0] == Text("Too few trials to tell: 3 trained to the full budget, and 7 are needed.")
     assert not any(isinstance(part, Plot) for part in few)
-    assert parts_of()[0] == Text("No trial has completed yet: there is no final score to compare early ones with.")
+    assert parts_of()[0] == Text("No trial has completed yet, so there is no final score to compare early scores with.")
 
 
 def test_the_table_and_the_figure_show_every_rung() -> None:
@@ -42,7 +42,7 @@ def test_trials_that_were_stopped_are_told() -> None:
     *_, last = parts_of(*trials)
     assert isinstance(last, Text)
     assert "1 trial ended before the full budget" in last.text
-    assert "1 trial of those that can" in last.text
+    assert "Of the others, 1 were exempt" in last.text
 
 
 def test_without_rungs_the_words_are_of_iterations() -> None:

@@ -53,7 +53,7 @@ def test_of_very_many_trials_the_best_half_is_drawn_and_the_others_thinned(mode:
     assert {b - a for a, b in pairwise(others)} == {4}
     text, grid = slices_parts(info)
     assert isinstance(text, Text)
-    assert "the best 200 of 1000 trials" in text.text
+    assert "The best 200 of 1000 trials" in text.text
     assert isinstance(grid, Grid)
     assert len(grid.plots) == 1
 

@@ -51,7 +51,7 @@ def test_journals_of_before_say_when_a_trial_began_and_ended() -> None:
     assert [(bar.number, bar.worker, bar.begin, bar.end) for bar in info.bars] == [(0, "", 0.0, 30.0)]
     assert info.num_inferred == 1
     assert timeline_parts(info)[-1] == Text(
-        "Of 1 trial the journal holds the start and the end alone: the worker is not known."
+        "For 1 trial, the journal holds only the start and the end, so the worker is unknown."
     )
 
 
@@ -61,4 +61,4 @@ def test_of_very_many_stretches_the_latest_are_drawn() -> None:
     _, plot, text = timeline_parts(timeline_info(SearchView(history_of(one), "miou")))
     assert isinstance(plot, Plot)
     assert [len(trace.x) for trace in plot.figure.data] == [MAX_BARS]
-    assert text == Text("The latest 2000 of 2005 stretches are drawn.")
+    assert text == Text("The latest 2000 of 2005 bars are shown.")

@@ -72,9 +72,9 @@ def test_a_default_without_a_value_leaves_its_place_empty() -> None:
     history = history_of(trial(DEFAULT, [], "failed", is_default=True), trial(BETTER, [0.5], metrics={"lr": 1.0}))
     facts, _, reported = winner_parts(winner_info(SearchView(history, "miou")))
     assert isinstance(facts, Facts)
-    assert [(f.value, f.remark) for f in facts.facts[1:]] == [("—", "trial 0 is failed without a value")]
+    assert [(f.value, f.remark) for f in facts.facts[1:]] == [("—", "trial 0 is failed and reported no value")]
     assert isinstance(reported, Table)
-    assert reported.header == ("reported", "winner")
+    assert reported.header == ("metric", "winner")
 
 
 def test_a_search_without_a_default_has_no_column_for_it() -> None:
@@ -105,8 +105,10 @@ def test_luck_is_told_beside_the_best_score() -> None:
     expected = tuple(Expectation(history.trials[n], mean, 0.01) for n, mean in ((2, 0.44), (1, 0.42), (0, 0.3)))
     facts = winner_parts(winner_info(SearchView(history, "miou", expected=expected)))[0]
     assert isinstance(facts, Facts)
-    assert facts.facts[1] == Fact("expected of it", "0.42 ± 0.01", "without its luck against similar trials")
-    assert facts.facts[2] == Fact("most promising", "0.44 ± 0.01", "trial 2: `confirm` takes it too")
+    assert facts.facts[1] == Fact(
+        "expected if retrained", "0.42 ± 0.01", "estimate from similar trials; `confirm` measures it"
+    )
+    assert facts.facts[2] == Fact("highest expected score", "0.44 ± 0.01", "trial 2; `confirm` retrains it too")
     agreed = winner_info(SearchView(history, "miou", expected=expected[1:]))
     assert agreed is not None
     assert agreed.most_promising is None
@@ -162,7 +164,7 @@ class TestConfirmed:
             "selection score",
             "confirmed mean",
             "standard deviation",
-            "winner less this one",
+            "winner minus this config",
         )
         assert table.rows == (
             ("1", "0.65", "0.625", "0.1768", "—"),
@@ -177,10 +179,10 @@ class TestConfirmed:
         assert [(f.value, f.remark) for f in parts[0].facts[1:]] == [
             ("0.75", "trial 1, mean over 1 seed"),
             ("0.5", "trial 0, mean over 1 seed"),
-            ("+0.25", "one seed has no interval: not distinguishable"),
+            ("+0.25", "no interval with a single seed: not distinguishable"),
         ]
         assert isinstance(parts[2], Text)
-        assert parts[2].text.endswith("It is not among the confirmed: confirm again to compare it.")
+        assert parts[2].text.endswith("It was not confirmed; confirm again to compare it.")
 
     def test_a_default_that_wins_has_no_difference_to_itself(self) -> None:
         confirmation = self.confirmation_of(confirmed(0, 0.75, 0.5), confirmed(2, 0.5, 0.5))
@@ -199,10 +201,10 @@ class TestConfirmed:
         assert isinstance(facts, Facts)
         assert [(f.name, f.value) for f in facts.facts[:2]] == [
             ("selection miou", "0.65"),
-            ("confirmed miou of the test images", "0.5 ± 0"),
+            ("confirmed miou on the test images", "0.5 ± 0"),
         ]
         assert isinstance(explained, Text)
-        assert explained.text.endswith("the test images have chosen nothing.")
+        assert explained.text.endswith("the test images play no part in the choice.")
         assert isinstance(table, Table)
         assert table.header[1:4] == ("selection score", "validation mean", "confirmed mean, test images")
         assert [row[1:4] for row in table.rows] == [("0.65", "0.625", "0.5"), ("0.4", "0.375", "0.375")]

@@ -62,12 +62,14 @@ def test_a_better_mean_that_broke_a_constraint_is_told() -> None:
     broken = {0: ("iou.tuber >= 0.15", "loss <= 1"), 1: ("loss <= 1",)}
     confirmation = Confirmation("max", "val", 2, (1, 2), trials, (), 0, broken)
     told = (
-        "trial 0 (default) has the better mean, 0.6500 against 0.4500, but broke a constraint in the search: "
+        "trial 0 (default) has a better mean, 0.6500 compared with 0.4500, but broke a constraint in the search: "
         "iou.tuber >= 0.15; loss <= 1"
     )
     assert lead_lines(confirmation)[-1] == told
     assert confirmation.passed_over() == [told], "trial 1 is worse either way"
-    assert Confirmation("min", "val", 2, (1, 2), trials, (), 0, broken).passed_over()[0].startswith("trial 1 has the")
+    assert (
+        Confirmation("min", "val", 2, (1, 2), trials, (), 0, broken).passed_over()[0].startswith("trial 1 has a better")
+    )
 
 
 def test_a_constraint_that_the_default_broke_in_the_search_is_read_with_the_table(tmp_path: Path) -> None:
@@ -84,7 +86,7 @@ def test_a_constraint_that_the_default_broke_in_the_search_is_read_with_the_tabl
     assert confirmation is not None
     assert confirmation.best.number == 1
     assert confirmation.broken == {0: ("iou.tuber >= 0.15",)}
-    assert "trial 0 (default) has the better mean, 0.6000 against 0.5000" in lead_lines(confirmation)[-1]
+    assert "trial 0 (default) has a better mean, 0.6000 compared with 0.5000" in lead_lines(confirmation)[-1]
 
 
 class TestDifference:
@@ -127,7 +129,7 @@ class TestDifference:
         difference = lead(confirmed(1, 0.9), confirmed(0, 0.1))
         assert (difference.interval, difference.distinguishable) == (None, False)
         assert confirmed(1, 0.9).std is None
-        assert verdict(difference) == "+0.8, one seed has no interval: not distinguishable"
+        assert verdict(difference) == "+0.8, no interval with a single seed: not distinguishable"
 
     def test_equal_scores_are_not_distinguishable_and_constant_differences_are(self) -> None:
         one = confirmed(1, 0.5, 0.25)
@@ -221,7 +223,7 @@ class TestConfirmation:
         assert confirmation is not None
         assert (confirmation.split, confirmation.best.number) == ("test", 1)
         assert (confirmation.best.mean, confirmation.best.val_mean) == (0.25, 0.75)
-        assert lead_lines(confirmation) == ["trial 1 to the default: -0.25, 95% interval -0.25 to -0.25: worse"]
+        assert lead_lines(confirmation) == ["trial 1 minus the default: -0.25, 95% interval -0.25 to -0.25: worse"]
         entry = confirmed_entry(confirmation, "miou", history())
         assert (entry["split"], entry["mean"], entry["val_mean"]) == ("test", 0.25, 0.75)
 
