@@ -6,16 +6,17 @@ from typing import Any
 
 from optuna.distributions import CategoricalDistribution
 
-from raysearch.algorithms import suggest
+from raysearch.algorithms import num_startable, suggest
 from raysearch.checks.measure import Measurement, NotMeasured, measure
 from raysearch.config.trainable_loading import DEFAULT_TRAINABLE
 from raysearch.errors import Fault, InputError
-from raysearch.execution.machine import Machine, gigabytes, num_fitting, this_machine
+from raysearch.execution.machine import Machine, concurrency_notice, gigabytes, num_fitting, this_machine
 from raysearch.execution.preflight import preflight
 from raysearch.history.history import History
 from raysearch.search.estimate import Interval, SearchEstimate, estimate_search
 from raysearch.space.parameters import Parameter, probes, with_gates_open
 from raysearch.space.spec import SearchSpec
+from trainables.plurals import counted
 from trainables.protocol import DataDescription, DescribesData, HasReportIters
 
 MEASURED_FOR_S = 40.0
@@ -54,6 +55,12 @@ class Check:
     """Default config first (without one, the first proposal), then the most expensive configs."""
 
     @property
+    def default_lost(self) -> str | None:
+        """The reason why the default config (the first one) would end without a score; None if it would not."""
+        found = self.trials[0].found if self.trials else None
+        return found.reason if isinstance(found, NotMeasured) and found.loses_trial else None
+
+    @property
     def measured(self) -> tuple[Measurement, ...]:
         """Measurements of the configs that could be measured."""
         return tuple(trial.found for trial in self.trials if isinstance(trial.found, Measurement))
@@ -69,7 +76,7 @@ class Check:
             return None
         default = self.measured[0].seconds_per_iteration
         more = max(one.seconds_per_iteration for one in self.measured) - default
-        starts = _RAY_START_S + _TRIAL_START_S * self.spec.search.trials / self.concurrent
+        starts = _RAY_START_S + _TRIAL_START_S * num_startable(self.spec, self.spec.search.trials) / self.concurrent
         elapsed = self.estimate.elapsed
         return Interval(
             elapsed.low * default + starts,
@@ -124,11 +131,11 @@ class Check:
             return None
         there = "the GPUs have" if self.on_gpu else "the machine has free"
         room = self.machine.gpus * (self.machine.gpu_memory_bytes or 0) if self.on_gpu else self.machine.free_bytes
-        what = f"{self.concurrent} trials side by side take {gigabytes(self.concurrent * peak)} of memory, more than "
-        what += f"{there} ({gigabytes(room)})"
+        trials = counted(self.concurrent, "trial takes", "trials at a time take")
+        what = f"{trials} {gigabytes(self.concurrent * peak)} of memory, more than {there} ({gigabytes(room)})"
         if fit == 0:
-            return f"{what}; not even one fits: search smaller batches, crops and networks"
-        return f"{what}; set resources.concurrent to {fit}, or search smaller batches, crops and networks"
+            return f"{what}; not even one fits: use smaller batches, crops or networks"
+        return f"{what}; set resources.concurrent to {fit}, or use smaller batches, crops or networks"
 
     def _beyond_limit(self, limit: int, peak: int) -> str:
         """Return a warning about measured trials that exceed `resources.memory_gb`, with a fix."""
@@ -137,7 +144,7 @@ class Check:
         there = f"more than resources.memory_gb allows ({gigabytes(limit)})"
         if first_peak is None or first_peak <= limit:
             what = f"a trial takes {gigabytes(peak)}, {there}: the search ends such trials as infeasible"
-            return f"{what}; raise it, or search smaller batches, crops and networks"
+            return f"{what}; raise it, or use smaller batches, crops or networks"
         whose = "the default config" if self.spec.trainable.config_model is not None else "the first config"
         what = f"{whose} takes {gigabytes(first_peak)}, {there}: its trial will end as infeasible, without a score"
         return f"{what}; raise it, or set a smaller batch, crop or network in config"
@@ -166,14 +173,16 @@ def check_search(spec: SearchSpec, *, timeout_s: float = MEASURED_FOR_S) -> Chec
         faults += error.faults
     fitting = num_fitting(spec.resources, cpus=machine.cpus, gpus=machine.gpus)
     if fitting < 1:
-        asked = f"a trial asks for {spec.resources.cpu:g} CPU and {spec.resources.gpu:g} GPU, and this machine has "
-        asked += f"{machine.cpus:g} and {machine.gpus}"
+        asked = f"a trial asks for {spec.resources.cpu:g} CPU and {spec.resources.gpu:g} GPU, but this machine has "
+        asked += f"{machine.cpus:g} CPU and {machine.gpus} GPU"
         faults.append(Fault("resources", asked, "ask for less in resources.cpu and resources.gpu"))
     if faults:
         raise InputError(faults)
     wish = spec.resources.concurrent
     concurrent = fitting if wish == "auto" else min(int(wish), fitting)
     target: Any = spec.trainable.target
+    if notice := concurrency_notice(spec.resources, concurrent):
+        notices.append(notice)
     check = Check(
         spec=spec,
         notices=tuple(notices),
@@ -200,7 +209,7 @@ def _measured_trials(spec: SearchSpec, concurrent: int, timeout_s: float) -> tup
             f"the first iterations fail: {one.reason}",
             "change these values, or keep them out of the space"
             if is_own
-            else "mend the trainable, or keep these values out of the space",
+            else "correct the trainable, or keep these values out of the space",
         )
         for values, one in zip(repeated, found, strict=True)
         if isinstance(one, NotMeasured) and one.is_fault

@@ -7,6 +7,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from rich.markup import escape
 from rich.table import Table
 
+from raysearch.algorithms import num_startable
 from raysearch.checks.check import Check, MeasuredTrial
 from raysearch.checks.measure import NotMeasured
 from raysearch.checks.text_tables import folding_table, table_of
@@ -18,6 +19,7 @@ from raysearch.search.estimate import Interval, SearchEstimate, estimate_search
 from raysearch.space.parameters import Parameter, nearest_value, range_of
 from raysearch.space.spec import SearchSpec
 from trainables.dotted_paths import ABSENT, lookup
+from trainables.plurals import counted
 from trainables.protocol import DescribesData
 
 
@@ -40,7 +42,7 @@ def space_table(spec: SearchSpec) -> Table:
 
 def cost_table(check: Check) -> Table:
     """Return the table of the measured cost of a trial of each config."""
-    table = folding_table("a trial of")
+    table = folding_table("config")
     for column in ("s/iteration", "s/report", "memory"):
         table.add_column(column, justify="right", no_wrap=True)
     for index, trial in enumerate(check.trials):
@@ -49,7 +51,7 @@ def cost_table(check: Check) -> Table:
             table.add_row(f"{name}: {escape(trial.found.reason)}", "-", "-", "-")
             continue
         cost, peak = trial.found.cost, trial.found.peak_bytes
-        report = f"{cost.seconds_per_report:.2g}" if cost.seconds_per_report else "in it"
+        report = f"{cost.seconds_per_report:.2g}" if cost.seconds_per_report else "included"
         where = "GPU " if trial.found.on_gpu else ""
         memory = "-" if peak is None else where + gigabytes(peak)
         table.add_row(name, f"{cost.seconds_per_iteration:.2g}", report, memory)
@@ -62,18 +64,29 @@ def lines(check: Check) -> list[str]:
     if check.estimate is not None:
         found.append(f"search:  {search_line(check.spec, check.estimate)}")
     if check.seconds is not None:
-        confirm = f", and {duration(check.confirm_seconds)} of confirming" if check.confirm_seconds else ""
+        confirm = f", and {duration(check.confirm_seconds)} to confirm" if check.confirm_seconds else ""
         found.append(f"time:    {_between(check.seconds, duration)}{confirm}")
         if check.spec.resources.gpu:
             hours = check.seconds.median / 3600 * check.concurrent * check.spec.resources.gpu
             found[-1] += f"; {hours:.1f} GPU hours"
     elif check.estimate is None:
-        found.append("time:    not known: the trainable states no budget, and no rule has one")
+        found.append("time:    unknown, because neither the trainable nor the scheduler states a budget")
     if check.peak_bytes is not None:
-        room = f"{gigabytes(check.concurrent * check.peak_bytes)} for {check.concurrent} side by side"
+        room = f"{gigabytes(check.concurrent * check.peak_bytes)} for {counted(check.concurrent, 'trial')} at a time"
         found.append(f"memory:  {room}; there is room for {check.fit_into_memory}")
-    found.append(f"machine: {check.machine.words}; {check.concurrent} trials run side by side")
+    running = counted(check.concurrent, "trial runs at a time", "trials run at a time")
+    found.append(f"machine: {check.machine.words}; {running}")
     return found
+
+
+def warnings(check: Check) -> list[str]:
+    """Return one line per config beside the first that would end without a score, and one if memory is too small."""
+    lost = [
+        f"{_name(check.spec, trial, is_first=False)}: {trial.found.reason}; the search ends such trials without a score"
+        for trial in check.trials[1:]
+        if isinstance(trial.found, NotMeasured) and trial.found.loses_trial
+    ]
+    return [*lost, *([] if check.warning is None else [check.warning])]
 
 
 def outlook(spec: SearchSpec) -> list[str]:
@@ -91,12 +104,17 @@ def outlook(spec: SearchSpec) -> list[str]:
 
 def search_line(spec: SearchSpec, estimate: SearchEstimate) -> str:
     """Return the number of iterations with its interval, the number without early stopping, and that of full trials."""
-    trials = f"{spec.search.trials} trials"
-    iterations = f"about {_between(estimate.iterations, _whole)} iterations"
-    if estimate.full_trials.low >= spec.search.trials:
-        return f"{trials}, {iterations}; none is stopped early"
-    saved = f" of {spec.search.trials * spec.max_iters} without early stopping" if spec.max_iters else ""
-    return f"{trials}, {iterations}{saved}; {_between(estimate.full_trials, _whole)} trials run to the full budget"
+    num_trials = num_startable(spec, spec.search.trials)
+    trials = counted(num_trials, "trial")
+    if num_trials < spec.search.trials:
+        allowed = " that the constraints allow" if spec.constraints else ""
+        trials += f" instead of {spec.search.trials}, because the space has no more configs{allowed}"
+    iterations = f"about {_numbers(estimate.iterations, 'iteration', 'iterations')}"
+    if estimate.full_trials.low >= num_trials:
+        return f"{trials}, {iterations}; no trial is stopped early"
+    saved = f" of {num_trials * spec.max_iters} without early stopping" if spec.max_iters else ""
+    full = _numbers(estimate.full_trials, "trial trains", "trials train")
+    return f"{trials}, {iterations}{saved}; {full} to the full budget"
 
 
 def _between(interval: Interval, words: Callable[[float], str]) -> str:
@@ -104,14 +122,15 @@ def _between(interval: Interval, words: Callable[[float], str]) -> str:
     return middle if low == high else f"{middle} ({low} to {high})"
 
 
-def _whole(number: float) -> str:
-    return f"{number:.0f}"
+def _numbers(interval: Interval, one: str, many: str) -> str:
+    low, middle, high = map(round, interval)
+    return counted(middle, one, many) if low == high else f"{middle} ({low} to {high}) {many}"
 
 
 def _name(spec: SearchSpec, trial: MeasuredTrial, *, is_first: bool) -> str:
     values = ", ".join(f"{path}={_plain(value)}" for path, value in trial.values.items())
     if not is_first:
-        return f"the dearest config: {values}"
+        return f"the most expensive config: {values}"
     return "the default config" if spec.trainable.config_model is not None else f"the first config: {values}"
 
 

@@ -49,7 +49,9 @@ class NotMeasured:
 
     reason: str
     is_fault: bool
-    """True if the search would fail for the same reason; False if time or memory was not enough for the measurement."""
+    """True if the search would fail for the same reason."""
+    loses_trial: bool = False
+    """True if such a trial would end without a score: its loss diverges, or it runs out of memory."""
 
 
 def measure(
@@ -98,7 +100,9 @@ def measure(
 
 def _died(exitcode: int | None) -> NotMeasured:
     if exitcode == -signal.SIGKILL:
-        return NotMeasured("the system ended its process, as it does where memory runs out", is_fault=False)
+        return NotMeasured(
+            "the system killed its process, probably because memory ran out", is_fault=False, loses_trial=True
+        )
     return NotMeasured(f"its process ended with code {exitcode}", is_fault=True)
 
 
@@ -132,9 +136,9 @@ def _measure(payload: bytes, messages: Connection) -> None:
 
 def _reason(error: Exception) -> NotMeasured:
     if memory.is_out_of_memory(error):
-        return NotMeasured(f"out of memory: {error}", is_fault=False)
+        return NotMeasured(f"out of memory: {error}", is_fault=False, loses_trial=True)
     if isinstance(error, FloatingPointError):
-        return NotMeasured(str(error), is_fault=False)
+        return NotMeasured(str(error), is_fault=False, loses_trial=True)
     return NotMeasured(" ".join(f"{type(error).__name__}: {error}".split()), is_fault=True)
 
 
@@ -166,7 +170,8 @@ def _by_reports(context: TrialContext, config: dict[str, Any], folder: Path) -> 
         if isinstance(event, Ended):
             if event.status != "failed" and reports:
                 break
-            return NotMeasured(event.error or "it ended without a report", is_fault=event.status == "failed")
+            reason, is_fault = event.error or "it ended without a report", event.status == "failed"
+            return NotMeasured(reason, is_fault, loses_trial=not is_fault)
         first_came = min(first_came, time.monotonic())
         reports.append(event)
         if event.done:

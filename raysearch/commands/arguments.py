@@ -14,7 +14,7 @@ Pairs = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[PATH VALUE]...",
-        help="Config values by dotted path, as pairs; flags of the original trainer, beside a JSON file of its own.",
+        help="Config values as pairs of dotted path and value; flags of the original trainer, with a file of its own.",
         show_default=False,
         autocompletion=config_paths,
     ),

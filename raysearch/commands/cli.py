@@ -13,7 +13,7 @@ from raysearch.execution.chatter import capture_warnings
 
 app = typer.Typer(
     name="raysearch",
-    help="Finds the best settings of a contrastive semantic-segmentation trainer on your own images.",
+    help="Search for the best settings of a semantic-segmentation trainer on your own images.",
     epilog=examples("raysearch run demo", "raysearch run potatoes.yaml"),
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -12,7 +12,7 @@ def run_folders(incomplete: str) -> list[str]:
 
 def space_files(incomplete: str) -> list[str]:
     """Return the names of shipped space files, YAML files, and folders that may contain some."""
-    from raysearch.space.shipped import shipped_spaces
+    from raysearch.config.shipped import shipped_spaces
 
     shipped = [name for name in shipped_spaces() if name.startswith(incomplete)]
     return [*shipped, *_entries(incomplete, (".yaml", ".yml"))]

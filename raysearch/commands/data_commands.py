@@ -16,13 +16,14 @@ from raysearch.commands.arguments import examples
 from raysearch.commands.console import note, say
 from raysearch.commands.suggestions import SuggestingCommand
 from raysearch.errors import Fault, InputError
+from trainables.plurals import counted
 
 if TYPE_CHECKING:
     from trainables.config import DataConfig
     from trainables.data.annotations import ConvertedExport
     from trainables.data.census import Census
 
-app = typer.Typer(help="Look at a dataset, convert its labels, weigh its classes, split it.", no_args_is_help=True)
+app = typer.Typer(help="Inspect a dataset, convert its labels, compute class weights, split it.", no_args_is_help=True)
 
 VALUES_LISTED = 64
 """Number of raw label values that a table lists."""
@@ -45,46 +46,52 @@ def a_dataset(folder: Path | None) -> Path | None:
 
 Folder = Annotated[
     Path,
-    typer.Argument(metavar="DIR", help="{train,val[,test]}/{image,label}.", show_default=False, callback=a_dataset),
+    typer.Argument(
+        metavar="DIR",
+        help="Dataset folder with {train,val[,test]}/{image,label}.",
+        show_default=False,
+        callback=a_dataset,
+    ),
 ]
 Source = Annotated[
-    Path, typer.Argument(metavar="SRC", help="What is read; never changed.", show_default=False, callback=a_dataset)
+    Path,
+    typer.Argument(metavar="SRC", help="Folder to read; it is never changed.", show_default=False, callback=a_dataset),
 ]
-Destination = Annotated[Path, typer.Argument(metavar="DST", help="A new or an empty folder.", show_default=False)]
+Destination = Annotated[Path, typer.Argument(metavar="DST", help="Output folder; new or empty.", show_default=False)]
 Ids = Annotated[
     str | None,
-    typer.Option("--ids", metavar="0,1,5-9", help="Raw label value of every class, in order.", show_default=False),
+    typer.Option("--ids", metavar="0,1,5-9", help="Raw label value of each class, in order.", show_default=False),
 ]
 Preset = Annotated[
     str | None,
     typer.Option(
         "--preset",
-        help="ade20k, camvid, cityscapes, coco_stuff or pascal_context in place of --ids.",
+        help="Known classes instead of --ids: ade20k, camvid, cityscapes, coco_stuff or pascal_context.",
         show_default=False,
     ),
 ]
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", metavar="CONFIG.json", help="A trial config that has the ids.", show_default=False),
+    typer.Option("--config", metavar="CONFIG.json", help="Trial config with the class ids.", show_default=False),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON in place of tables.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 FromFormat = Annotated[
     str | None,
     typer.Option(
         "--from",
         metavar="FORMAT",
-        help="What the export is: coco, cvat, label_studio, supervisely, voc or yolo.",
+        help="Format of the export: coco, cvat, label_studio, supervisely, voc or yolo.",
         show_default=False,
     ),
 ]
-Link = Annotated[bool, typer.Option("--link", help="Hard links in place of copies.")]
+Link = Annotated[bool, typer.Option("--link", help="Make hard links instead of copies.")]
 
 
 @app.command(cls=SuggestingCommand, epilog=examples("raysearch data inspect potatoes"))
 def inspect(
     folder: Folder, ids: Ids = None, preset: Preset = None, config: ConfigOption = None, as_json: Json = False
 ) -> None:
-    """Say what a dataset holds and what is wrong with it: pairs, sizes, values, classes, shared images."""
+    """Show what a dataset contains and what is wrong with it: pairs, sizes, values, classes, shared images."""
     from raysearch.checks.text_tables import table_of
     from trainables.data.census import class_names, inspect_dataset
     from trainables.data_tables import classes_table, sizes_table
@@ -135,29 +142,29 @@ def convert(
         typer.Option(
             "--palette",
             metavar="PRESET|FILE|auto",
-            help="Colour of every id: camvid, cityscapes, or a CSV or JSON file of rows r,g,b,id[,name]; auto: "
-            "every colour that occurs is a class.",
+            help="Colour of each id: camvid, cityscapes, or a CSV or JSON file with rows r,g,b,id[,name]; auto: "
+            "every colour in the masks is a class.",
             show_default=False,
         ),
     ] = None,
     values: Annotated[
         Literal["keep", "contiguous", "spaced"] | None,
         typer.Option(
-            help="What ids become: themselves, 0, 1, 2, ..., or evenly spaced over 0..254 for viewing. "
-            "Without it: keep with --palette, else contiguous.",
+            help="New ids: unchanged (keep), 0, 1, 2, ... (contiguous), or evenly spaced over 0..254 for viewing "
+            "(spaced). Default: keep with --palette, otherwise contiguous.",
             show_default=False,
         ),
     ] = None,
     ids: Ids = None,
     background: Annotated[
         str | None,
-        typer.Option("--background", metavar="V[,V]", help="Values that become 255, ignored.", show_default=False),
+        typer.Option("--background", metavar="V[,V]", help="Values that become 255 (ignored).", show_default=False),
     ] = None,
     nearest: Annotated[
         bool,
         typer.Option(
             "--nearest",
-            help="For soft edges and JPEG: take a value or colour that is no class for the nearest one that is. "
+            help="For soft edges and JPEG: replace a value or colour that is no class by the nearest one that is. "
             "Without --ids and --palette, the classes are the values that have areas of their own.",
         ),
     ] = False,
@@ -165,10 +172,11 @@ def convert(
     link: Link = False,
     as_json: Json = False,
 ) -> None:
-    """Make single-channel label PNGs of colour masks, of grey labels with whatever values, or of an export.
+    """Convert colour masks, grey labels or the export of an annotation tool to single-channel label PNGs.
 
-    SRC is a dataset, one {image,label} folder, or a folder of labels. A file with a palette of its own is read by its
-    colours with --palette, else by its indices. 255 stays 255. With --from it is the export of an annotation tool.
+    SRC is a dataset, one {image,label} folder, or a folder of labels. A file with its own palette is read by its
+    colours if --palette is given, otherwise by its indices. 255 stays 255. With --from, SRC is the export of an
+    annotation tool.
     """
     if from_format is not None:
         given: dict[str, str | None] = {
@@ -180,10 +188,12 @@ def convert(
         given["--nearest"] = "given" if nearest else None
         _convert_export(source, destination, from_format, link, [name for name, value in given.items() if value])
         return
+    from raysearch.config.documents import Kind, check_kind
     from trainables.data.conversion import colours_found
     from trainables.data.conversion import convert as convert_labels
     from trainables.data.palette import read_palette
     from trainables.data.presets import PRESETS
+    from trainables.data.soft_edges import convert_command
 
     class_ids = None if ids is None else _numbers("--ids", ids)
     unclassed = [] if background is None else _numbers("--background", background)
@@ -191,12 +201,13 @@ def convert(
     if palette is not None and palette in PRESETS:
         colours = PRESETS[palette].palette
         if colours is None:
-            what = "has no palette that tells every class apart; its labels are published as ids"
+            what = "has no palette with a distinct colour for each class, because its labels are published as ids"
             raise InputError([Fault(f"--palette {palette}", what, "leave --palette out, or give a file")])
     elif palette == "auto":
         with progress() as begin:
             colours = colours_found(source, begin)
     elif palette is not None:
+        check_kind(Path(palette).expanduser(), palette, Kind.PALETTE)
         colours = read_palette(Path(palette).expanduser())
     how = values or ("contiguous" if colours is None else "keep")
     with progress() as begin:
@@ -222,29 +233,30 @@ def convert(
         table.add_row(*map(str, row), *([escape(names[position])] if any(names) else []))
     console.show(table)
     if len(listed) > VALUES_LISTED:
-        say(f"and {len(listed) - VALUES_LISTED} more values")
+        say(f"and {counted(len(listed) - VALUES_LISTED, 'more value')}")
     if done.moved:
         num_pixels = sum(row.num_pixels for row in done.values if row.value in done.moved)
-        say(f"and {len(done.moved)} values of {num_pixels} pixels, which became what the nearest of these becomes")
+        moved = f"{counted(len(done.moved), 'more value')} of {counted(num_pixels, 'pixel')}"
+        say(f"and {moved}, replaced by the nearest value in this table")
     if done.palette_images is not None:
-        note(f"files with a palette of their own were read by its {done.palette_images}")
+        note(f"files with their own palette were read by its {done.palette_images}")
     if done.soft_edges is not None and not nearest:
         likely = ", ".join(map(str, done.soft_edges.likely_classes))
-        others = done.soft_edges.num_edge_values
+        others = counted(done.soft_edges.num_edge_values, "value has no area of its", "values have no area of their")
         note(
-            f"the labels look blended along edges: {others} values have no area of their own, and the classes are "
-            f"probably {likely}; with --nearest every pixel becomes the nearest of them"
+            f"the labels look blended along edges: {others} own, and the classes are probably {likely}. To write a "
+            f"copy in which every pixel has the nearest of them:  {convert_command(source.expanduser().absolute())}"
         )
     if colours is None and any(row.value == row.becomes == 255 for row in done.values):
-        note("255 is ignored; where it is a class, name it among --ids")
-    say(f"{done.num_labels} labels and {done.num_images} images are in {destination}")
+        note("255 is ignored; if it is a class, include it in --ids")
+    say(f"{counted(done.num_labels, 'label')} and {counted(done.num_images, 'image')} are in {destination}")
     say(f"in the config:  label_class_ids: {list(done.class_ids)}")
 
 
 def say_converted(converted: "ConvertedExport", folder: Path) -> None:
     """Print the result of converting an export, and the notices about it."""
     counts = ", ".join(f"{count} {split}" for split, count in converted.num_images.items())
-    say(f"{converted.title}: {counts} images with labels are in {folder}")
+    say(f"{converted.title}: images with labels in {folder}: {counts}")
     for line in converted.notices:
         note(line)
 
@@ -253,10 +265,10 @@ def _convert_export(source: Path, destination: Path, name: str, link: bool, unus
     from trainables.data.annotations import FORMATS, convert_export
 
     if unused:
-        what = f"is given with {', '.join(unused)}, which are for label images"
+        what = f"cannot be combined with {', '.join(unused)}, which only apply to label images"
         raise InputError([Fault("--from", what, "leave one or the other out")])
     if name not in FORMATS:
-        raise InputError([Fault(f"--from {name}", "is no format", f"name one of {', '.join(FORMATS)}")])
+        raise InputError([Fault(f"--from {name}", "is not a known format", f"give one of {', '.join(FORMATS)}")])
     with progress() as begin:
         converted = convert_export(source, destination, name, link=link, begin=begin)
     say_converted(converted, destination)
@@ -269,7 +281,7 @@ def _convert_export(source: Path, destination: Path, name: str, link: bool, unus
 def weights(
     folder: Folder, ids: Ids = None, preset: Preset = None, config: ConfigOption = None, as_json: Json = False
 ) -> None:
-    """Weigh the classes by their training pixels, by every scheme that loss.ce_weights knows."""
+    """Compute class weights from the training pixels with each scheme of loss.ce_weights."""
     from trainables.data.census import class_names, take_census
     from trainables.data_tables import WEIGHT_POWER, share
     from trainables.losses.class_weights import class_weights
@@ -284,7 +296,15 @@ def weights(
     counts = census.class_histograms(data).sum(axis=0)
     if not counts.any():
         found = ", ".join(map(str, census.value_pixels()))
-        raise InputError([Fault(str(folder / "train"), "holds no pixel of any class", f"its labels hold {found}")])
+        raise InputError(
+            [
+                Fault(
+                    str(folder / "train"),
+                    "holds no pixel of any class",
+                    f"name classes among the values that its labels hold: {found}",
+                )
+            ]
+        )
     columns = {scheme: class_weights(scheme, 1.0, counts) for scheme in SCHEMES}
     columns[f"max_over_count^{WEIGHT_POWER}"] = class_weights("max_over_count", WEIGHT_POWER, counts)
     names = class_names(data)
@@ -320,16 +340,16 @@ def split(
     val: Annotated[
         float | None,
         typer.Option(
-            help="Share of the images in val (below 1), or their number (1 and more); 0.2 unless --train is given.",
+            help="Share of the images in val (below 1), or their number (1 or more); 0.2 unless --train is given.",
             show_default=False,
         ),
     ] = None,
-    test: Annotated[float, typer.Option(help="Share of the images in test, or their number.")] = 0.0,
+    test: Annotated[float, typer.Option(help="Share or number of the images in test.")] = 0.0,
     train: Annotated[
         float | None,
-        typer.Option(help="Share or number of the images in train in place of --val.", show_default=False),
+        typer.Option(help="Share or number of the images in train, instead of --val.", show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random split.")] = 0,
     ids: Ids = None,
     preset: Preset = None,
     config: ConfigOption = None,
@@ -337,12 +357,13 @@ def split(
         str | None,
         typer.Option(
             metavar="REGEX",
-            help="Keep together the images whose names give the same first group (or match), such as frames of a clip.",
+            help="Keep images together whose names give the same first group (or match), such as frames of a clip.",
             show_default=False,
         ),
     ] = None,
     group_csv: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The same from a CSV of rows name,group.", show_default=False)
+        Path | None,
+        typer.Option(metavar="FILE", help="The same from a CSV file with rows name,group.", show_default=False),
     ] = None,
     subcategory: Annotated[
         str | None,
@@ -354,26 +375,29 @@ def split(
     ] = None,
     link: Link = False,
 ) -> None:
-    """Split pairs so that every class is in every split, where it has enough images.
+    """Split pairs of image and label so that each class is in every split, if it has enough images.
 
-    SRC is one {image,label} folder, or a dataset to be split anew. Without ids every label value but 255 is a class.
+    SRC is one {image,label} folder, or a dataset to split again. Without ids, every label value except 255 is a class.
     """
+    from raysearch.config.documents import Kind, check_kind
     from trainables.data.splitting import split_dataset
     from trainables.data_tables import share
 
     if train is not None and val is not None:
-        fix = "give --train or --val, and the other one gets the rest"
-        raise InputError([Fault("data split", "has both --train and --val", fix)])
+        fix = "give one of them; the other split gets the rest"
+        raise InputError([Fault("data split", "both --train and --val are given", fix)])
     sized, rest = ("val", "train") if train is None else ("train", "val")
     size = train if train is not None else 0.2 if val is None else val
     shares = [part for part in (size, test) if part < 1.0]
     are_whole = all(part < 1.0 or part % 1.0 == 0.0 for part in (size, test))
     if not (size > 0.0 and test >= 0.0 and sum(shares) < 1.0 and are_whole):
-        what = f"--{sized} {size:g} --test {test:g} is no division with a rest for {rest}"
-        fix = "give shares above 0 that are below 1 together, or whole numbers of images"
+        what = f"--{sized} {size:g} --test {test:g} is not a split that leaves a rest for {rest}"
+        fix = "give shares above 0 with a sum below 1, or whole numbers of images"
         raise InputError([Fault("data split", what, fix)])
     if group is not None and group_csv is not None:
-        raise InputError([Fault("data split", "has two groupings", "give --group or --group-csv")])
+        raise InputError([Fault("data split", "both --group and --group-csv are given", "give one of them")])
+    if group_csv is not None:
+        check_kind(group_csv.expanduser(), str(group_csv), Kind.TABLE)
     with progress() as begin:
         done = split_dataset(
             source,
@@ -400,14 +424,15 @@ def split(
             escape(f"sub-category {name}"),
             *(cell for count in images.values() for cell in (str(count), "")),
         )
-    table.add_row("anything", *(cell for count in done.num_images.values() for cell in (str(count), "")))
+    table.add_row("total", *(cell for count in done.num_images.values() for cell in (str(count), "")))
     console.show(table)
     for name, part, num_images in done.missing():
-        note(f"{part}: no image has {name}, which {num_images} of all images have")
+        note(f"{part} has no image with {name}, which is in {counted(num_images, 'image')} in all")
     for part, wanted in ((sized, size), ("test", test)):
         if wanted >= 1.0 and done.num_images[part] != wanted:
-            note(f"{part} has {done.num_images[part]} images in place of {wanted:g}: groups stay together")
-    say(f"{sum(done.num_images.values())} pairs are in {destination}")
+            in_part = counted(done.num_images[part], "image")
+            note(f"{part} has {in_part} instead of {wanted:g}, because groups stay together")
+    say(f"{counted(sum(done.num_images.values()), 'pair is', 'pairs are')} in {destination}")
 
 
 def data_config(ids: str | None, preset: str | None, config: Path | None) -> "DataConfig | None":
@@ -425,7 +450,7 @@ def data_config(ids: str | None, preset: str | None, config: Path | None) -> "Da
         raise InputError([Fault("the classes", what, "give one of them")])
     if preset is not None:
         if preset not in PRESETS:
-            raise InputError([Fault(f"--preset {preset}", "is no preset", nearest(preset, sorted(PRESETS)))])
+            raise InputError([Fault(f"--preset {preset}", "is not a known preset", nearest(preset, sorted(PRESETS)))])
         known = PRESETS[preset]
         return DataConfig(
             label_class_ids=known.label_class_ids,
@@ -441,7 +466,7 @@ def data_config(ids: str | None, preset: str | None, config: Path | None) -> "Da
             return DataConfig(label_class_ids=tuple(_numbers("--ids", ids)))
         except ValidationError as error:
             problems = [problem["msg"].removeprefix("Value error, ") for problem in error.errors()]
-            fix = "leave --ids out of `init`, which then says how to convert such labels" if "255" in ids else ""
+            fix = "run `init` without --ids, which prints the command that converts such labels" if "255" in ids else ""
             raise InputError([Fault(f"--ids {ids}", problem, fix) for problem in problems]) from None
     return None
 
@@ -460,7 +485,7 @@ def _numbers(option: str, text: str) -> list[int]:
         except ValueError:
             low, high = 1, 0
         if not 0 <= low <= high <= 65535:
-            what = f"{part.strip()!r} is no label value, and no range of them"
+            what = f"{part.strip()!r} is neither a label value nor a range of values"
             raise InputError([Fault(f"{option} {text}", what, "write for example 0,74,128 or 0-10")])
         numbers.extend(range(low, high + 1))
     return numbers

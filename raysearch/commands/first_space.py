@@ -3,7 +3,6 @@
 import itertools
 import json
 import math
-import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
@@ -27,10 +26,12 @@ from trainables.data.class_list import read_class_list
 from trainables.data.conversion import ConversionNeeded, conversion_needed
 from trainables.data.folder import scan_pairs, shown
 from trainables.data.layouts import find_places
+from trainables.data.output_folder import free_folder
 from trainables.data.preflight import IMBALANCE_WORTH_WEIGHTS, SplitSummary, likely_bit_depth
 from trainables.data.presets import PRESETS
 from trainables.data_tables import WEIGHT_POWER, percent
 from trainables.losses.class_weights import class_weights
+from trainables.plurals import counted
 
 _STRIDE = 32
 """Divisor of crop sides, which networks with five halvings need."""
@@ -119,18 +120,18 @@ def first_space(
             converts the dataset if there is one.
     """
     folder = folder.expanduser().absolute()
-    _must_have_splits(folder, begin, options)
+    _must_have_splits(folder, begin, options, config)
     known = config or _listed_classes(folder)
     found = inspect_dataset(folder, known, begin)
     if found.faults or found.config is None:
         needed = _conversion_needed(folder, begin)
         if needed is not None:
-            raise InputError([_convert_first(folder, needed, options)])
+            raise InputError([_convert_first(folder, needed, options, config)])
     if found.faults:
         raise InputError(found.faults)
     if found.config is None:
         values = ", ".join(str(value) for value in found.splits["train"].value_pixels())
-        what = f"its labels hold only the value {values}; a network tells at least two classes apart"
+        what = f"its labels hold only the value {values}, but a network needs at least two classes"
         raise InputError([Fault(shown(folder), what, "label more classes")])
     depth = likely_bit_depth(image for census in found.splits.values() for image in census.traits)
     hints = () if known is not None else _preset_hints({v for c in found.splits.values() for v in c.value_pixels()})
@@ -169,9 +170,9 @@ def first_space_of_export(
     """
     destination = data_folder(space_file)
     if folder.resolve() in destination.resolve().parents:
-        what = "would lie in the export, into which nothing is written"
+        what = "would be in the export, which is never changed"
         outside = folder.resolve().parent / space_file.name
-        raise InputError([Fault(shown(destination), what, f"name another place with --out, such as --out {outside}")])
+        raise InputError([Fault(shown(destination), what, f"give another place with --out, such as --out {outside}")])
     converted = convert_export(folder, destination, name, link=link, begin=begin)
     try:
         return converted, first_space(destination, machine, config, begin, name=folder.resolve().name, quick=quick)
@@ -196,7 +197,7 @@ def format_of(folder: Path, given: str | None) -> str | None:
         InputError: there is no such format, or the folder matches several.
     """
     if given is not None and given not in FORMATS:
-        raise InputError([Fault(f"--from {given}", "is no format", f"name one of {', '.join(FORMATS)}")])
+        raise InputError([Fault(f"--from {given}", "is not a known format", f"give one of {', '.join(FORMATS)}")])
     folder = folder.expanduser()
     if given is not None or not folder.is_dir() or scan_pairs(folder, "train")[0]:
         return given
@@ -212,21 +213,21 @@ def _listed_classes(folder: Path) -> DataConfig | None:
 def _preset_hints(values: set[int]) -> tuple[str, ...]:
     """Return hints to the presets whose ids the labels contain, nearly all of them and hardly any other value."""
     return tuple(
-        f"the values are like those of {name}: `--preset {name}` takes its classes and names them"
+        f"the values look like those of {name}; `--preset {name}` uses its classes and their names"
         for name, preset in PRESETS.items()
         if len(values & set(preset.label_class_ids)) >= _MOST * len(preset.label_class_ids)
         and len(values - set(preset.label_class_ids) - {IGNORE_INDEX}) <= 1
     )
 
 
-def _must_have_splits(folder: Path, begin: Begin, options: Sequence[str]) -> None:
+def _must_have_splits(folder: Path, begin: Begin, options: Sequence[str], config: DataConfig | None) -> None:
     """Raise an error with the command that converts or splits a dataset, unless it has both splits.
 
     Raises:
         InputError: there is no train/ or no val/.
     """
     if not folder.is_dir():
-        raise InputError([Fault(shown(folder), "is no folder", "give the folder of a dataset")])
+        raise InputError([Fault(shown(folder), "is not a folder", "give the folder of a dataset")])
     present = [name for name in SPLITS if (folder / name).is_dir()]
     if {"train", "val"} <= set(present):
         return
@@ -235,18 +236,18 @@ def _must_have_splits(folder: Path, begin: Begin, options: Sequence[str]) -> Non
         raise InputError(faults)
     if not places:
         below = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir())[:10]) or "no folder"
-        what = f"has no train/ and val/ with image/ and label/ in each (it has {below}), and is no export of "
+        what = f"has no train/ and val/ with image/ and label/ in each (it has {below}), and it is not an export of "
         what += ", ".join(one.title for one in FORMATS.values())
         fix = "put all images into image/ and all labels into label/, under the same names, and run this again"
         raise InputError([Fault(shown(folder), what, fix)])
     needed = conversion_needed(folder, begin)
     if needed is not None:
-        raise InputError([_convert_first(folder, needed, options)])
-    what = f"has {' and '.join(f'{name}/' for name in present)} alone" if present else "is not split yet"
-    target = _free_folder(folder, "split")
+        raise InputError([_convert_first(folder, needed, options, config)])
+    what = f"has {' and '.join(f'{name}/' for name in present)} only" if present else "is not split yet"
+    target = free_folder(folder, "split")
     split = command_line("data", "split", folder, target, "--val", "0.2")
     again = command_line("init", target, *options)
-    raise InputError([Fault(shown(folder), what, f"make train/ and val/ of it:  {split} && {again}")])
+    raise InputError([Fault(shown(folder), what, f"create train/ and val/ with:  {split} && {again}")])
 
 
 def _conversion_needed(folder: Path, begin: Begin) -> ConversionNeeded | None:
@@ -257,24 +258,29 @@ def _conversion_needed(folder: Path, begin: Begin) -> ConversionNeeded | None:
         return None
 
 
-def _convert_first(folder: Path, needed: ConversionNeeded, options: Sequence[str]) -> Fault:
+def _convert_first(folder: Path, needed: ConversionNeeded, options: Sequence[str], config: DataConfig | None) -> Fault:
     """Return the fault that labels must be converted, with the commands that convert them and continue."""
-    target = _free_folder(folder, "ids")
+    target = free_folder(folder, "ids")
     words = ["--palette", needed.palette] if needed.palette else ["--values", needed.values]
+    class_ids = needed.class_ids
     if needed.nearest:
         words = ["--nearest"]
-    if needed.class_ids is not None:
-        words += ["--ids", ",".join(map(str, needed.class_ids))]
+        if config is not None:  # the same ids name the classes of the converted labels
+            words, class_ids = ["--nearest", "--values", "keep"], config.label_class_ids
+    elif needed.values == "contiguous":
+        options = _without_classes(options)
+    if class_ids is not None:
+        words += ["--ids", ",".join(map(str, class_ids))]
     convert = command_line("data", "convert", folder, target, *words)
-    return Fault(shown(folder), needed.reason, f"convert them:  {convert} && {command_line('init', target, *options)}")
+    return Fault(
+        shown(folder), needed.reason, f"convert them with:  {convert} && {command_line('init', target, *options)}"
+    )
 
 
-def _free_folder(folder: Path, ending: str) -> Path:
-    """Return a new folder beside another one, or in the working directory if that place is not writable."""
-    parent = folder.parent if os.access(folder.parent, os.W_OK) else Path.cwd()
-    numbers = itertools.chain([""], (f"_{number}" for number in itertools.count(2)))
-    names = (f"{folder.name}_{ending}{number}" for number in numbers)
-    return next(parent / name for name in names if not (parent / name).exists())
+def _without_classes(options: Sequence[str]) -> list[str]:
+    """Return words of `init` without the options that name classes, whose ids do not hold for converted labels."""
+    named = [i for i, word in enumerate(options) if word in ("--ids", "--preset")]
+    return [word for i, word in enumerate(options) if i not in named and i - 1 not in named]
 
 
 def _quick_text(text_of: Callable[[_Effort | None], str], num_val: int) -> tuple[str, str]:
@@ -312,10 +318,10 @@ def _quick_text(text_of: Callable[[_Effort | None], str], num_val: int) -> tuple
                 chosen = fitting[-1]
                 break
         takes = seconds(chosen)
-    told = f"{chosen.num_trials} trials of {chosen.max_iters} iterations take about {takes.low / 60:.1f} to "
-    told += f"{takes.high / 60:.1f} minutes here"
+    told = f"{counted(chosen.num_trials, 'trial')} of {counted(chosen.max_iters, 'iteration')} take about "
+    told += f"{takes.low / 60:.1f} to {takes.high / 60:.1f} minutes here"
     if takes.high > _QUICK_S:
-        told += ", which is the least: a smaller crop, batch or network, or a GPU, would help"
+        told += ", which is the shortest possible; a smaller crop, batch or network, or a GPU, would help"
     return text_of(chosen), told
 
 
@@ -347,42 +353,42 @@ def _text(
         epochs = effort.max_iters * batch / train.num_images
         scored = ""
         if effort.num_scored is not None:
-            scored = "  # Validation images that reports score, a stratified part; absent: all of them.\n"
+            scored = "  # Number of validation images for scores, a stratified selection; without it, all of them.\n"
             scored += f"  evaluation: {{num_images: {effort.num_scored}}}\n"
         return f"""\
-# A first search on {name}, written by `raysearch init`: change whatever you know better.
-#   python -m raysearch check THIS_FILE    what is wrong, how long it will take, what memory it needs
-#   python -m raysearch run THIS_FILE      the search; with --set search.trials=4 a first try
+# A first search on {name}, written by `raysearch init`. Change whatever you know better.
+#   python -m raysearch check THIS_FILE    finds mistakes, and estimates time and memory
+#   python -m raysearch run THIS_FILE      searches; add --set search.trials=4 for a short first try
 name: {json.dumps(name, ensure_ascii=False)}
 
-# The config of the default trial, with which all others are compared. What is not named here keeps its default.
+# The config of the default trial, with which all other trials are compared. Values not given here keep their defaults.
 config:
   data:
     # {train.num_images} training and {val.num_images} validation images; their median size is {height} x {width}.
-    # label_class_ids is the raw label value of every class, in order. Other values, and 255, are ignored in loss and
-    # score: leave out what is no class. class_names has one name for each class, for tables and the report.
+    # label_class_ids lists the raw label value of each class, in order. Other values, and 255, are ignored in loss and
+    # score, so leave out values that are no class. class_names gives each class a name for tables and the report.
 {named}
-    # What the labels hold, and the weights that max_over_count gives at power {WEIGHT_POWER}:
+    # The values in the labels, and the class weights of max_over_count at power {WEIGHT_POWER}:
 {_class_comments(train, val, config)}
-    # Images are shrunk by this factor when they are read; scores are taken at the labels' own size all the same.
+    # Images are scaled down by this factor when they are read; scores are still taken at the labels' own size.
     image_scale: {scale:g}
-    # Height and width of what a training step sees of an image; divisible by {_STRIDE}, as many networks want it.
+    # Height and width of the crop of a training step; divisible by {_STRIDE}, as many networks require.
     augmentation: {{crop_size: {crop}}}
-  # Any timm backbone, with the head fcn, ocr or deeplab_v3. `weights: timm` begins from its published weights: they
-  # are downloaded once, and help most on small datasets.
+  # Any timm backbone, with the head fcn, ocr or deeplab_v3. `weights: timm` starts from its published weights, which
+  # are downloaded once and help most on small datasets.
   model: {{backbone: hrnet_w18_small}}
-  # The class weights to this power: 0 is none at all, 1 the full ratio of the most frequent class to each.
+  # Power of the class weights: 0 means no weights, 1 the full ratio of the most frequent class to each class.
   loss: {{ce_weights: max_over_count, ce_weight_power: {WEIGHT_POWER if _is_imbalanced(train) else 0.0}}}
   optim: {{lr: 0.02}}
   train:
-    # The full budget of a trial, {epochs:.0f} times through the training images; it is scored every report_iters.
+    # Full budget of a trial: {epochs:.0f} passes over the training images. The trial is scored every report_iters.
     max_iters: {effort.max_iters}
     report_iters: {effort.report_iters}
     batch_size: {batch}
-    # What is scored is a moving average of the weights: its early scores say more of the final ones.
+    # Scores are taken with a moving average of the weights, whose early scores predict final ones better.
     ema_decay: {0.98 if effort.max_iters < 2000 else 0.995}
 {scored}
-# What is searched, by dotted path into the config, in Optuna's words: type, low, high, log, step, choices.
+# Searched values, by dotted path into the config, in Optuna's terms: type, low, high, log, step, choices.
 # A value may have a condition:  contrast.memory_size: {{…, when: {{contrast.memory: true}}}}
 space:
   optim.lr:              {{type: float, low: 5e-3, high: 0.2, log: true}}
@@ -393,20 +399,21 @@ space:
   contrast.max_samples:  {{type: int, low: 256, high: 4096, log: true}}
   contrast.max_views:    {{type: int, low: 4, high: 256, log: true}}
 
-# No trial breaks a rule between its values; one on what is reported, such as iou.2 >= 0.15, binds the winner.
+# No trial starts that breaks a constraint between its values. A constraint on reports, such as iou.2 >= 0.15, limits
+# which trial can win.
 constraints:
   - contrast.max_views <= contrast.max_samples
 
 objective: {{metric: miou, mode: max}}
 
-# `confirm: {{top: 3, seeds: 3}}` here trains the best again with new seeds at the end, to tell merit from luck.
+# `confirm: {{top: 3, seeds: 3}}` here retrains the best configs with new seeds at the end, to tell merit from luck.
 search: {{algorithm: auto, trials: {effort.num_trials}, seed: 0}}
 
-# asha: a few trials are trained to the end and show from where on early scores foretell final ones; of the rest one in
-# three passes each rung. none: every trial is trained to the end.
+# asha: a few trials train to the end and show from which iteration on early scores predict final ones. Of the others,
+# one in three passes each rung. none: every trial trains to the end.
 scheduler: {{name: asha, reduction_factor: 3}}
 
-# What one trial occupies. Found here: {machine.words}.
+# Resources of one trial. This machine has {machine.words}.
 resources: {{cpu: {cpu}, gpu: {1 if machine.gpus else 0}, concurrent: auto}}
 """
 
@@ -428,7 +435,7 @@ def _class_comments(train: SplitSummary, val: SplitSummary, config: DataConfig) 
         rows.append((str(ids[k]), percent(train.class_pixels[k], total), *images, f"{weights[k]:.3g}", name))
     left_out = len(rows) - 1 - _CLASSES_LISTED
     if left_out > 0:
-        rows = [*rows[: _CLASSES_LISTED + 1], ("…", "", "", "", "", f"and {left_out} more classes")]
+        rows = [*rows[: _CLASSES_LISTED + 1], ("…", "", "", "", "", f"and {counted(left_out, 'more class')}")]
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     cells = ("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=False)) for row in rows)
     return "\n".join(f"    #   {line}  {row[5]}".rstrip() for line, row in zip(cells, rows, strict=True))

@@ -19,6 +19,7 @@ from raysearch.commands.console import note, say
 from raysearch.commands.data_commands import a_dataset
 from raysearch.commands.suggestions import SuggestingCommand
 from raysearch.errors import Fault, InputError, WorkError
+from trainables.plurals import counted
 from trainables.protocol import HasMetricEntries
 
 if TYPE_CHECKING:
@@ -28,15 +29,20 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG.json", help="A trial config.", show_default=False)]
-Out = Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default=False)]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="Output folder; runs/train-TIMESTAMP by default.", show_default=False)
+]
 Checkpoint = Annotated[Path, typer.Option(help="Folder of a checkpoint.", show_default=False)]
 Mode = Annotated[
     Literal["ss", "ms", "sscrop", "mscrop"] | None,
-    typer.Option(help="Whole image, scales, windows, or both; the config's own otherwise.", show_default=False),
+    typer.Option(
+        help="Whole images (ss), several scales (ms), windows (sscrop), or both (mscrop); by default as in the config.",
+        show_default=False,
+    ),
 ]
 Ids = Annotated[
     Literal["raw", "contiguous"],
-    typer.Option(help="Pixels of predicted labels: the values of label_class_ids, or class indices from 0."),
+    typer.Option(help="Values of predicted labels: those of label_class_ids, or class indices from 0."),
 ]
 
 
@@ -46,7 +52,7 @@ Ids = Annotated[
     epilog=examples("raysearch train best.json --out final", "raysearch train best.json train.seed 1"),
 )
 def train(config: ConfigFile, pairs: Pairs = None, out: Out = None) -> None:
-    """Train one config to its full budget. The original trainer's --phase test --resume DIR scores a checkpoint."""
+    """Train one config to its full budget; with the original's flags --phase test --resume DIR, score a checkpoint."""
     from raysearch.config.config_files import load_trained_config
     from raysearch.execution import standalone
     from trainables.openseg.flags import read_flags
@@ -69,7 +75,7 @@ def train(config: ConfigFile, pairs: Pairs = None, out: Out = None) -> None:
             say=say,
             progress=progress,
         )
-    say(f"{metric} {value:.4f}; everything is in {folder}")
+    say(f"{metric} {value:.4f}; the results are in {folder}")
 
 
 @app.command(
@@ -84,13 +90,14 @@ def evaluate(
     config: ConfigFile,
     checkpoint: Checkpoint,
     pairs: Pairs = None,
-    split: Annotated[Literal["val", "test"], typer.Option(help="Images to score on.")] = "val",
+    split: Annotated[Literal["val", "test"], typer.Option(help="Images to score.")] = "val",
     data: Annotated[
-        Path | None, typer.Option(help="Another dataset folder.", show_default=False, callback=a_dataset)
+        Path | None,
+        typer.Option(help="Dataset folder to use instead of the config's.", show_default=False, callback=a_dataset),
     ] = None,
     mode: Mode = None,
 ) -> None:
-    """Score a checkpoint: IoU of every class and their mean."""
+    """Score a checkpoint: IoU of each class, and their mean."""
     _evaluate(config, checkpoint, [*(pairs or ()), *_data_pair(data), *_mode_pair(mode)], ("--phase",), split)
 
 
@@ -105,15 +112,15 @@ def predict(
     config: ConfigFile,
     checkpoint: Checkpoint,
     images: Annotated[Path, typer.Option(help="Folder of images.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Folder to write; absent or empty.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Output folder; new or empty.", show_default=False)],
     pairs: Pairs = None,
     ids: Ids = "raw",
     overlay: Annotated[
-        bool, typer.Option("--overlay", help="Also write the classes in colour over each image, to OUT/overlay.")
+        bool, typer.Option("--overlay", help="Also write each image with its classes in colour on top, to OUT/overlay.")
     ] = False,
     mode: Mode = None,
 ) -> None:
-    """Write the predicted label of every image, as a PNG of the image's name and own size."""
+    """Write the predicted label of each image as a PNG with the image's name and size."""
     from raysearch.config.config_files import load_config
     from raysearch.config.documents import Kind, check_kind
     from trainables.config import Config
@@ -123,7 +130,7 @@ def predict(
     check_kind(checkpoint, str(checkpoint), Kind.CHECKPOINT)
     with _failing_in_one_message("prediction"), console.bar("predict") as progress:
         num_images = predict_folder(loaded, checkpoint, images, out, ids=ids, with_overlay=overlay, progress=progress)
-    say(f"{num_images} labels ({ids} ids) in {out}")
+    say(f"{counted(num_images, 'label')} ({ids} ids) in {out}")
 
 
 @app.command(
@@ -136,7 +143,7 @@ def score(
     config: Annotated[Path, typer.Option(metavar="CONFIG.json", help="A trial config.", show_default=False)],
     ids: Ids = "raw",
 ) -> None:
-    """Score label PNGs, whoever made them, against true ones of the same names."""
+    """Score label PNGs from any source against true label PNGs of the same names."""
     from raysearch.config.config_files import load_config
     from trainables.config import Config
     from trainables.data.preflight import unlisted_notices
@@ -170,7 +177,7 @@ def _failing_in_one_message(what: str, folder: Path | None = None) -> Iterator[N
             traceback.print_exc(file=file)
         told = " ".join(f"{type(error).__name__}: {error}".split())
         fix = "smaller batches, crops or networks may help; " if is_out_of_memory(error) else ""
-        raise WorkError(f"the {what} ended in {told}; {fix}the traceback is in {file.name}") from None
+        raise WorkError(f"the {what} failed: {told}; {fix}the traceback is in {file.name}") from None
 
 
 def _evaluate_as_flags_say(config: Path, pairs: Sequence[str], flags: "Flags") -> None:
@@ -183,7 +190,7 @@ def _evaluate_as_flags_say(config: Path, pairs: Sequence[str], flags: "Flags") -
     checkpoint = Path(flags.resume).expanduser()
     if checkpoint.name == MODEL_FILE:
         checkpoint = checkpoint.parent
-    told = f"nothing is trained: {checkpoint} is scored on the validation images; predict writes label images"
+    told = f"no training: scoring {checkpoint} on the validation images (`raysearch predict` writes label images)"
     _evaluate(config, checkpoint, pairs, ("--phase", "--resume"), "val", told)
 
 

@@ -14,6 +14,7 @@ from raysearch.commands.arguments import TAKES_FLAGS, Pairs, examples
 from raysearch.commands.console import note, say
 from raysearch.commands.suggestions import SuggestingCommand
 from raysearch.errors import Fault, InputError, WorkError
+from trainables.plurals import counted
 from trainables.spelling import closest
 
 if TYPE_CHECKING:
@@ -46,9 +47,14 @@ SetValues = Annotated[
         autocompletion=completion.space_values,
     ),
 ]
-Out = Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default=False)]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="Folder of the run; runs/NAME-TIMESTAMP by default.", show_default=False)
+]
 Address = Annotated[
-    str | None, typer.Option("--address", help="Of a Ray cluster; a local one otherwise.", show_default=False)
+    str | None,
+    typer.Option(
+        "--address", help="Address of a Ray cluster; by default, Ray starts on this machine.", show_default=False
+    ),
 ]
 Executor = Annotated[
     Literal["ray", "local"],
@@ -74,7 +80,7 @@ def run(
     address: Address = None,
     executor: Executor = "ray",
 ) -> None:
-    """Search for the best config; prints where everything is."""
+    """Search for the best config, and print where the results are."""
     from raysearch.execution.preflight import faults_of_config
     from raysearch.observers.live_view import Screen
     from raysearch.runs import driver
@@ -104,7 +110,7 @@ def resume(
     address: Address = None,
     executor: Executor = "ray",
 ) -> None:
-    """Go on with a search after a stop or a kill, extend one that has finished, or run its failed trials again."""
+    """Continue a stopped or killed search, extend a finished one, or run its failed trials again."""
     from raysearch.observers.live_view import Screen
     from raysearch.runs import driver
 
@@ -123,7 +129,11 @@ def resume(
 
 @app.command(cls=SuggestingCommand, context_settings=TAKES_FLAGS, epilog=examples("raysearch check potatoes.yaml"))
 def check(space: SpaceFile, pairs: Pairs = None, set_values: SetValues = None) -> None:
-    """Find everything that can fail before any GPU hour is spent."""
+    """Find everything that can fail before any GPU hour is spent, and estimate time and memory.
+
+    The exit code is 1 if the default config diverges or runs out of memory in its first iterations.
+    """
+    from raysearch.algorithms import num_startable
     from raysearch.checks import check_tables
     from raysearch.checks.check import check_search
     from raysearch.execution.preflight import faults_of_config
@@ -132,7 +142,7 @@ def check(space: SpaceFile, pairs: Pairs = None, set_values: SetValues = None) -
     spec = load_space(space, set_values or (), pairs or (), look=faults_of_config)
     for notice in spec.notices:
         note(notice)
-    with console.err.status("looking at the data, then measuring the first iterations of a trial or two"):
+    with console.err.status("checking the data, and measuring the first iterations of a few trials"):
         checked = check_search(spec)
     for table in check_tables.tables(checked):
         console.show(table)
@@ -140,30 +150,39 @@ def check(space: SpaceFile, pairs: Pairs = None, set_values: SetValues = None) -
         note(notice)
     for line in check_tables.lines(checked):
         say(line)
-    if checked.warning is not None:
-        console.err.print(f"[yellow]warning:[/yellow] {escape(checked.warning)}")
-    say(f"{space}: {len(spec.parameters)} parameters, {spec.search.trials} trials; nothing wrong was found")
+    warnings = check_tables.warnings(checked)
+    for warning in warnings:
+        console.err.print(f"[yellow]warning:[/yellow] {escape(warning)}")
+    searched = (
+        f"{counted(len(spec.parameters), 'parameter')}, {counted(num_startable(spec, spec.search.trials), 'trial')}"
+    )
+    num_problems = len(warnings) + (checked.default_lost is not None)
+    result = counted(num_problems, "problem was", "problems were") if num_problems else "nothing wrong was"
+    say(f"{space}: {searched}; {result} found")
+    if checked.default_lost is not None:
+        whose = "the default config" if spec.trainable.config_model is not None else "the first config"
+        raise WorkError(f"{whose} ends without a score: {checked.default_lost}; change its values")
 
 
 @app.command(cls=SuggestingCommand, epilog=examples("raysearch dashboard runs/potatoes-…"))
 def dashboard(
     run_dir: RunFolder,
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Port to serve on; 8080, or a free one, otherwise.")
+        int | None, typer.Option(min=0, max=65535, help="Port of the web page; by default 8080, or a free one.")
     ] = None,
 ) -> None:
-    """Show a run in optuna-dashboard, in a browser on this machine; the search may be going on."""
+    """Show a run in optuna-dashboard, also while the search runs."""
     from raysearch.history.run_dir import RunDir
     from raysearch.observers.dashboard import dashboard_server
 
     with dashboard_server(RunDir.open(run_dir), port) as server:
-        say(f"dashboard: {server.url}  (it only looks on; Ctrl-C ends it)")
+        say(f"dashboard: {server.url}  (read-only; Ctrl-C ends it)")
         server.serve_forever()
 
 
 @app.command(cls=SuggestingCommand, epilog=examples("raysearch grafana"))
 def grafana() -> None:
-    """Print the dashboard of a search for Grafana, which reads what Ray exports to Prometheus."""
+    """Print a Grafana dashboard for a search, based on the metrics that Ray exports to Prometheus."""
     from importlib.resources import files
 
     print(files("raysearch.observers").joinpath("grafana_dashboard.json").read_text(encoding="utf-8"), end="")
@@ -178,17 +197,17 @@ def report(
         list[Path],
         typer.Argument(
             metavar="RUN_DIR...",
-            help="The folder of a run, or of several.",
+            help="The folder of a run, or of several runs to compare.",
             show_default=False,
             autocompletion=completion.run_folders,
         ),
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Page of a comparison; comparison.html here otherwise.", show_default=False),
+        typer.Option("--out", help="File of the comparison; comparison.html by default.", show_default=False),
     ] = None,
 ) -> None:
-    """Draw the report of a run, finished or not, and write its tables and best config anew; or compare several runs."""
+    """Write the report, the tables and the best config of a run again, or compare several runs."""
     from raysearch.runs.outcome import write_outcome
     from raysearch.search.run import Run
 
@@ -198,8 +217,8 @@ def report(
         say(f"comparison: {write_comparison(run_dirs, out or Path('comparison.html'))}")
         return
     if out is not None:
-        what = "is for the comparison of several runs; the report of one lies in its folder"
-        raise InputError([Fault("--out", what, "leave it out, or name another run")])
+        what = "applies to a comparison of several runs; the report of a single run is written to its folder"
+        raise InputError([Fault("--out", what, "leave it out, or give another run")])
     run = Run.open(run_dirs[0])
     write_outcome(run)
     say(f"report: {run.dir.report}")
@@ -208,19 +227,22 @@ def report(
 @app.command(cls=SuggestingCommand, epilog=examples("raysearch confirm runs/potatoes-… --top 3 --seeds 5"))
 def confirm(
     run_dir: RunFolder,
-    top: Annotated[int, typer.Option(help="How many of the best trials.")] = 3,
-    seeds: Annotated[int, typer.Option(help="How many new seeds each; an interval takes two or more.")] = 3,
+    top: Annotated[int, typer.Option(help="Number of trials to retrain, the best ones.")] = 3,
+    seeds: Annotated[
+        int, typer.Option(help="Number of new seeds for each; a confidence interval needs two or more.")
+    ] = 3,
     split: Annotated[
-        Literal["val", "test"], typer.Option(help="Images of the confirmed figure; those of val choose either way.")
+        Literal["val", "test"],
+        typer.Option(help="Images for the confirmed scores; the best config is always chosen on val."),
     ] = "val",
     jobs: Annotated[
         int | None,
-        typer.Option(help="Most trainings that run at a time; as many as the run's resources allow otherwise."),
+        typer.Option(help="Largest number of trainings at a time; by default as many as the run's resources allow."),
     ] = None,
     address: Address = None,
     executor: Executor = "ray",
 ) -> None:
-    """Train the best configs and the default one with new seeds; the best mean becomes the best config."""
+    """Retrain the best configs and the default with new seeds; the best config is then the one with the best mean."""
     from raysearch.history.run_dir import RunDir
     from raysearch.observers.live_view import Screen
     from raysearch.runs import confirm as confirming
@@ -256,18 +278,18 @@ def export(
     format: Annotated[
         str,
         typer.Option(
-            help="A config of our own (raysearch), a file for the trainer of openseg and ContrastiveSeg (openseg), or "
-            "another format that the run's trainable writes.",
+            help="Format of the config: that of raysearch, that of openseg and ContrastiveSeg (openseg), or another "
+            "one that the run's trainable writes.",
             autocompletion=completion.formats,
         ),
     ] = "raysearch",
-    out: Annotated[Path | None, typer.Option("--out", help="File to write; printed otherwise.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="File to write; by default, the config is printed.")] = None,
     onnx: Annotated[
         Path | None,
         typer.Option(
             "--onnx",
             metavar="FILE",
-            help="Write the best network as ONNX instead; RUN_DIR may then be a folder of `train`.",
+            help="Write the best network as ONNX instead; RUN_DIR may also be a folder of `train`.",
             show_default=False,
         ),
     ] = None,
@@ -284,9 +306,9 @@ def export(
     if format != "raysearch":
         exported = best_in_dialect(RunDir.open(run_dir), format)
         text = exported.text
-        console.err.print(escape(f"note: the original trainer needs beside it: {exported.flags}"))
+        console.err.print(escape(f"note: the original trainer also needs these flags: {exported.flags}"))
         if exported.unsaid:
-            console.err.print(escape(f"note: the original trainer does not know: {', '.join(exported.unsaid)}"))
+            console.err.print(escape(f"note: the original trainer does not support: {', '.join(exported.unsaid)}"))
     else:
         text = best_config_text(RunDir.open(run_dir))
     if out is None:
@@ -301,7 +323,7 @@ def _export_onnx(folder: Path, out: Path) -> None:
 
     written = export_onnx(folder, out)
     for dimension, size in written.fixed.items():
-        note(f"this backbone can be written for one {dimension} only, which is {size}")
+        note(f"this backbone can only be exported with a fixed {dimension}, which is {size}")
     say(f"network: {out}  (differs from PyTorch by at most {written.difference:.1g})")
 
 
@@ -324,15 +346,16 @@ def _finish(result: "SearchResult") -> None:
         say("")
         say(f"best {result.metric}:    {result.best_value:.4f}  (trial {result.best_trial} of {result.num_trials})")
         if result.broken:
-            say(f"no trial holds every constraint; the best comes nearest, and breaks {'; '.join(result.broken)}")
+            broken = "; ".join(result.broken)
+            say(f"no trial meets every constraint; the best one comes closest and breaks {broken}")
         if result.default_lost is not None:
-            note(f"the config of the space file as it stands, trial 0, is {result.default_lost}")
+            note(f"the default config (trial 0) is {result.default_lost}")
         elif result.default_value is not None:
             say(f"default {result.metric}: {result.default_value:.4f}  (the config of the space file as it stands)")
         if result.confirmed is not None:
             best = result.confirmed.best
-            images = f" of the {result.confirmed.split} images" if result.confirmed.split != "val" else ""
-            whose = f"trial {best.number}, {len(best.values)} seeds: the best config"
+            images = f" on the {result.confirmed.split} images" if result.confirmed.split != "val" else ""
+            whose = f"best config: trial {best.number}, mean over {counted(len(best.values), 'seed')}"
             say(f"confirmed:   {best.mean:.4f}{images}  ({whose})")
             for line in lead_lines(result.confirmed):
                 say(f"             {line}")
@@ -340,7 +363,7 @@ def _finish(result: "SearchResult") -> None:
             note(result.misleading)
         saved, whole = result.iterations_shared
         if saved:
-            say(f"shared:      {saved} of {whole} iterations, which were trained once")
+            say(f"shared:      {saved} of {counted(whole, 'iteration')} reused from other trials")
         if result.pareto_set:
             _say_pareto_set(result)
         say(f"best config: {result.best_config}")
@@ -348,9 +371,9 @@ def _finish(result: "SearchResult") -> None:
         say(f"tables:      {result.run_dir / 'trials.parquet'}, {result.run_dir / 'results.parquet'}")
         say(f"report:      {result.run_dir / 'report.html'}")
     if result.interrupted_by is not None:
-        say(f"go on with:  {command_line('resume', result.run_dir)}")
+        say(f"resume with: {command_line('resume', result.run_dir)}")
         sys.exit(128 + result.interrupted_by)
     if result.mostly_failed is not None:
         raise WorkError(result.mostly_failed)
     if result.best_value is None:
-        raise WorkError(f"no trial reported {result.metric}; {result.run_dir / 'trials.parquet'} says why for each")
+        raise WorkError(f"no trial reported {result.metric}; {result.run_dir / 'trials.parquet'} gives the reasons")

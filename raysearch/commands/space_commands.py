@@ -18,10 +18,10 @@ app = typer.Typer()
 
 @app.command(cls=SuggestingCommand, epilog=examples("raysearch spaces", "raysearch spaces notes_small"))
 def spaces(
-    name: Annotated[str | None, typer.Argument(help="Print this one, to begin from.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(help="Space file to print.", show_default=False)] = None,
 ) -> None:
-    """List the space files that are shipped; `run NAME` takes each."""
-    from raysearch.space.shipped import shipped_spaces, summary
+    """List the shipped space files, which `run NAME` accepts by name, or print one."""
+    from raysearch.config.shipped import shipped_spaces, summary
     from trainables.spelling import nearest
 
     shipped = shipped_spaces()
@@ -47,20 +47,23 @@ def spaces(
 def init(
     folder: data_commands.Folder,
     out: Annotated[
-        Path | None, typer.Option("--out", help="File to write; NAME.yaml here otherwise.", show_default=False)
+        Path | None, typer.Option("--out", help="File to write; NAME.yaml by default.", show_default=False)
     ] = None,
     ids: data_commands.Ids = None,
     preset: data_commands.Preset = None,
     from_format: data_commands.FromFormat = None,
     link: data_commands.Link = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Measure a trial here, and plan a search that ends within ten minutes.")
+        bool,
+        typer.Option(
+            "--quick", help="Measure a trial on this machine, and plan a search that ends within ten minutes."
+        ),
     ] = False,
 ) -> None:
-    """Look at a dataset and write a first, commented space file for it and this machine.
+    """Inspect a dataset, and write a commented space file for it and this machine.
 
     DIR is a dataset, or an export of COCO, CVAT, Label Studio, Supervisely, Pascal VOC or YOLO, which is converted into
-    NAME_data beside the space file NAME.yaml. Nothing is ever written into DIR.
+    NAME_data beside the space file NAME.yaml. DIR itself is never changed.
     """
     from raysearch.command_line import command_line
     from raysearch.commands.first_space import data_folder, first_space, first_space_of_export, format_of
@@ -68,7 +71,7 @@ def init(
 
     file = out or Path(f"{folder.expanduser().absolute().name}.yaml")
     if file.exists():
-        raise InputError([Fault(str(file), "is there already", "name another --out")])
+        raise InputError([Fault(str(file), "already exists", "give another --out")])
     config = data_commands.data_config(ids, preset, None)
     given = (("--out", out), ("--ids", ids), ("--preset", preset))
     options = [word for name, value in given if value is not None for word in (name, str(value))]
@@ -92,13 +95,13 @@ def init(
 
 @app.command(cls=SuggestingCommand, epilog=examples("raysearch schema --out space.schema.json"))
 def schema(
-    out: Annotated[Path | None, typer.Option("--out", help="File to write; printed otherwise.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="File to write; by default, the schema is printed.")] = None,
     trainable: Annotated[
         str | None,
-        typer.Option(metavar="FILE.py:NAME", help="Know the config of this trainable instead.", show_default=False),
+        typer.Option(metavar="FILE.py:NAME", help="Trainable whose config the schema describes.", show_default=False),
     ] = None,
 ) -> None:
-    """Write a JSON Schema of the space file, with which an editor completes and checks it."""
+    """Write a JSON Schema of space files, with which an editor completes and checks them."""
     from raysearch.config.trainable_loading import DEFAULT_TRAINABLE, load_trainable
     from raysearch.space.schema import space_schema
 
@@ -108,7 +111,7 @@ def schema(
     else:
         out.write_text(text, encoding="utf-8")
         console.say(f"schema: {out}")
-        console.say(f"first line of a space file beside it:  # yaml-language-server: $schema={out.name}")
+        console.say(f"first line for a space file beside it:  # yaml-language-server: $schema={out.name}")
 
 
 @app.command(
@@ -122,32 +125,39 @@ def convert(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="SWEEP", help="A sweep's YAML or JSON file; FILE.py:NAME of a dict of ranges.", show_default=False
+            metavar="SWEEP",
+            help="YAML or JSON file of a sweep, or FILE.py:NAME of a dict with ranges.",
+            show_default=False,
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", help="File to write; printed otherwise.", show_default=False)
+        Path | None,
+        typer.Option("--out", help="File to write; by default, the space file is printed.", show_default=False),
     ] = None,
     rename: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=PATH", help="The dotted path that a parameter's name means.", show_default=False),
+        typer.Option(
+            metavar="NAME=PATH", help="Dotted path in the config for the name of a parameter.", show_default=False
+        ),
     ] = None,
     metric: Annotated[
-        str | None, typer.Option(help="The objective, where the file names none or another.", show_default=False)
+        str | None, typer.Option(help="Objective; needed if the sweep names none.", show_default=False)
     ] = None,
     mode: Annotated[
-        Literal["max", "min"] | None, typer.Option(help="Which way the metric is better.", show_default=False)
+        Literal["max", "min"] | None,
+        typer.Option(help="Whether larger or smaller values of the metric are better.", show_default=False),
     ] = None,
     trainable: Annotated[
-        str | None, typer.Option(metavar="FILE.py:NAME", help="What is trained, if not ours.", show_default=False)
+        str | None,
+        typer.Option(metavar="FILE.py:NAME", help="Trainable, if it is not the default one.", show_default=False),
     ] = None,
 ) -> None:
-    """Make a space file of a W&B sweep, or of a Python dict of Ray Tune's or Optuna's ranges."""
+    """Convert a W&B sweep, or a Python dict with ranges of Ray Tune or Optuna, to a space file."""
     from raysearch.space.sweeps import Wish
     from raysearch.space.sweeps import convert as convert_sweep
 
     if out is not None and out.exists():
-        raise InputError([Fault(str(out), "is there already", "name another --out")])
+        raise InputError([Fault(str(out), "already exists", "give another --out")])
     pairs = [text.partition("=") for text in rename or ()]
     if wrong := [
         Fault(f"--rename {name}", "has no =", "write --rename NAME=PATH") for name, equals, _ in pairs if not equals

@@ -40,4 +40,4 @@ class SuggestingCommand(TyperCommand):
                 return
             is_unknown = name.startswith("--") and name not in (*options, *FLAGS)
             if is_unknown and (close := closest(name, options, cutoff=0.75)):
-                yield Fault(name, "is no option here", f"did you mean {close}?")
+                yield Fault(name, "is not an option of this command", f"did you mean {close}?")

@@ -97,8 +97,10 @@ def _start_local() -> None:
     length = len(os.fsencode(os.path.join(folder, _SOCKET)))
     if length > _MAX_SOCKET_BYTES:
         name = "RAY_TMPDIR" if "RAY_TMPDIR" in os.environ else "TMPDIR"
-        what = f"Ray keeps sockets below it, with paths of {length} bytes, and {_MAX_SOCKET_BYTES} are allowed"
-        fix = "name a shorter folder, such as RAY_TMPDIR=/tmp"
+        what = (
+            f"Ray puts sockets into it, whose paths would have {length} bytes, but only {_MAX_SOCKET_BYTES} are allowed"
+        )
+        fix = "give a shorter folder, such as RAY_TMPDIR=/tmp"
         raise InputError([Fault(f"{name}={get_default_system_temp_dir()}", what, fix)])
     try:
         _init("local")
@@ -146,11 +148,11 @@ def _check_answer(address: str, where: str) -> None:
     try:
         asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=ANSWER_TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        what = f"something listens there and did not answer as a Ray cluster within {ANSWER_TIMEOUT_S:.0f} s"
+        what = f"something listens there, but did not answer as a Ray cluster within {ANSWER_TIMEOUT_S:.0f} s"
         raise InputError([Fault(where, what, "check host and port (of Ray's GCS, 6379 by default)")]) from None
     if asked.stdout.startswith(_REFUSED):
         given = tokens.AUTH_MODE_ENV_VAR in os.environ
-        what = "the cluster does not take the token that was given" if given else "the cluster asks for a token"
+        what = "the cluster does not accept the given token" if given else "the cluster asks for a token"
         raise InputError([Fault(where, what, _TOKEN_FIX)])
     if asked.returncode != 0:
         lines = (asked.stdout or asked.stderr).strip().splitlines() or [f"exit code {asked.returncode}"]

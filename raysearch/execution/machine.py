@@ -10,6 +10,7 @@ from ray._private.utils import get_num_cpus
 
 from raysearch.errors import Fault, InputError
 from raysearch.space.settings import ResourceSettings
+from trainables.plurals import counted
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class Machine:
         """Description of the machine."""
         gpus = ""
         if self.gpus and self.gpu_memory_bytes is not None:
-            gpus = f", {self.gpus} GPU{'s' if self.gpus > 1 else ''} of {gigabytes(self.gpu_memory_bytes)}"
-        cpus = f"{self.cpus:g} CPU{'s' if self.cpus != 1 else ''}"
+            gpus = f", {counted(self.gpus, 'GPU')} of {gigabytes(self.gpu_memory_bytes)}"
+        cpus = counted(self.cpus, "CPU", form="g")
         return f"{cpus}{gpus}, {gigabytes(self.memory_bytes)} of memory, {gigabytes(self.free_bytes)} of it free"
 
 
@@ -65,7 +66,7 @@ def room(resources: ResourceSettings, machines: Sequence[tuple[float, float]]) -
         has = "; ".join(f"{cpus:g} CPU, {gpus:g} GPU" for cpus, gpus in machines)
         asked = f"a trial asks for {resources.cpu:g} CPU and {resources.gpu:g} GPU"
         fix = "ask for less in resources.cpu and resources.gpu"
-        raise InputError([Fault("resources", f"{asked}, and no node has that ({has})", fix)])
+        raise InputError([Fault("resources", f"{asked}, but no node has that ({has})", fix)])
     wish = resources.concurrent
     concurrent = sum(fits) if wish == "auto" else min(int(wish), sum(fits))
     return concurrent, 1.0 / min(concurrent, max(fits))
@@ -75,6 +76,20 @@ def num_fitting(resources: ResourceSettings, *, cpus: float, gpus: float) -> int
     """Return the number of trials for which these CPUs and GPUs suffice."""
     wanted = ((resources.cpu, cpus), (resources.gpu, gpus))
     return min(int((there + 1e-9) // each) for each, there in wanted if each > 0)
+
+
+def concurrency_notice(resources: ResourceSettings, concurrent: int) -> str | None:
+    """Return a line if fewer trials run side by side than `resources.concurrent` asks for; None otherwise.
+
+    Args:
+        resources: The resources that the space file asks for.
+        concurrent: Number of trials that run side by side.
+    """
+    wish = resources.concurrent
+    if wish == "auto" or int(wish) <= concurrent:
+        return None
+    trials = counted(concurrent, "trial fits", "trials fit")
+    return f"resources.concurrent is {wish}, but only {trials} at a time by resources.cpu and resources.gpu"
 
 
 def gigabytes(num_bytes: float) -> str:

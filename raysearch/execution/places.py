@@ -10,7 +10,7 @@ from typing import Literal, Protocol, Self
 from raysearch.errors import Fault, InputError
 from raysearch.execution.cluster import Cluster
 from raysearch.execution.local_executor import LocalExecutor
-from raysearch.execution.machine import room, this_machine
+from raysearch.execution.machine import concurrency_notice, room, this_machine
 from raysearch.execution.trial_actor import TrialContext
 from raysearch.execution.tune_executor import TuneExecutor
 from raysearch.search.work import Executor
@@ -24,6 +24,8 @@ class Place(Protocol):
 
     where: str
     """Description of the place in one line, for the user."""
+    notice: str | None
+    """Line that is printed if fewer trials run side by side than the space file asks for."""
     share: float
     """Fraction of a machine's memory that one trial may use."""
 
@@ -74,7 +76,7 @@ def open_place(executor: ExecutorName, address: str | None, resources: ResourceS
     if executor == "ray":
         return _OnRay(address, resources)
     if address is not None:
-        what = "a local executor trains in this process and joins no cluster"
+        what = "a local executor trains in this process and does not join a cluster"
         raise InputError([Fault(f"--address {address}", what, "leave out --address or --executor local")])
     return _InThisProcess(resources)
 
@@ -83,6 +85,7 @@ class _OnRay:
     def __init__(self, address: str | None, resources: ResourceSettings) -> None:
         self._cluster = Cluster(address, resources)
         self.where = f"dashboard:  {self._cluster.dashboard}"
+        self.notice = concurrency_notice(resources, self._cluster.concurrent)
         self.share = self._cluster.share
 
     def executor(
@@ -104,6 +107,7 @@ class _OnRay:
 
 class _InThisProcess:
     where = "executor:   this process, one trial at a time"
+    notice: str | None = None
     share = 1.0
 
     def __init__(self, resources: ResourceSettings) -> None:

@@ -13,6 +13,7 @@ from raysearch.search.warm_start import read_prior
 from raysearch.space.parameters import combinations, probes, with_gates_open
 from raysearch.space.spec import SearchSpec
 from trainables.dotted_paths import with_values
+from trainables.plurals import counted
 from trainables.protocol import ChecksCombinations, ChecksSplit
 
 
@@ -54,8 +55,10 @@ def trainable_notices(spec: SearchSpec) -> list[str]:
     """
     loaded = spec.trainable
     if isinstance(loaded.target, type) and not issubclass(loaded.target, tune.Trainable):
-        what = f"{loaded.target.__name__} is no subclass of ray.tune.Trainable"
-        raise InputError([Fault(f"trainable: {loaded.name}", what, "subclass it, or name a function of a config")])
+        what = f"{loaded.target.__name__} is not a subclass of ray.tune.Trainable"
+        raise InputError(
+            [Fault(f"trainable: {loaded.name}", what, "subclass it, or name a function that takes a config")]
+        )
     if loaded.preflight is None:
         return []
     if loaded.config_model is None:
@@ -105,8 +108,8 @@ def _faults_of_combinations(spec: SearchSpec) -> list[Fault]:
         return []
     values, fault = found[0]
     told = ", ".join(f"{path} = {show(value)}" for path, value in values.items())
-    more = f" ({len(found)} of {tried} combinations looked at)" if len(found) > 1 else ""
-    fix = f"{fault.fix}; or keep such values apart by constraints"
+    more = f" ({len(found)} of {counted(tried, 'combination')} tried)" if len(found) > 1 else ""
+    fix = f"{fault.fix}; or exclude such combinations by constraints"
     return [Fault(f"space: {told}", f"{fault.what}{more}", fix)]
 
 

@@ -94,7 +94,7 @@ def train(
                 state = _state_of(checkpoint, rows)
                 load(built, checkpoint, state["training_iteration"])
                 rows = [row for row in rows if row["iteration"] <= state["iteration"]]
-                say(f"going on at iteration {state['iteration']}")
+                say(f"continuing at iteration {state['iteration']}")
             if isinstance(built, TellsIterations) and budget is not None:
                 built.tell_iterations(lambda iteration: progress(iteration, budget))
             while not (state["done"] or (budget is not None and state["iteration"] >= budget)):
@@ -104,7 +104,7 @@ def train(
                 report = with_entries(metrics_of(result), {} if entry is None else {metric: entry})
                 if metric not in report:
                     reported = ", ".join(sorted(report)) or "nothing"
-                    raise InputError([Fault(metric, "is not reported", f"{trainable.name} reports {reported}")])
+                    raise InputError([Fault(metric, "is not reported", f"the trainable only reports {reported}")])
                 value = report.pop(metric)
                 report.pop(ITERATIONS_SHARED, None)
                 state["num_reports"] += 1
@@ -147,11 +147,11 @@ def _claim(out: Path, text: str) -> None:
     config_file = out / "config.json"
     if not config_file.exists():
         if (out / "results.parquet").exists() or (out / "checkpoint").exists():
-            raise InputError([Fault(str(out), "holds results of something else", "name another --out")])
+            raise InputError([Fault(str(out), "holds other results", "give another --out")])
         out.mkdir(parents=True, exist_ok=True)
         write_text(config_file, text)
     elif config_file.read_text(encoding="utf-8") != text:
-        raise InputError([Fault(str(out), "holds the training of another config", "name another --out")])
+        raise InputError([Fault(str(out), "holds the training of another config", "give another --out")])
 
 
 def _write_checkpoint(built: Any, checkpoint: Path, state: Mapping[str, Any]) -> None:
@@ -196,7 +196,7 @@ def evaluate(
     target: Any = trainable.target
     if not isinstance(target, Evaluates):
         fix = "declare evaluate (see the guide on your own trainer)"
-        raise InputError([Fault(trainable.name, "has no evaluate, so that it cannot score a checkpoint", fix)])
+        raise InputError([Fault(trainable.name, "has no evaluate, so it cannot score a checkpoint", fix)])
     check_kind(checkpoint, str(checkpoint), Kind.CHECKPOINT)
     if isinstance(target, ChecksSplit):
         for notice in target.check_split(config, split):

@@ -33,6 +33,7 @@ from raysearch.search import environment
 from raysearch.search.work import Assignment
 from raysearch.space.spec import SearchSpec
 from trainables.atomic_files import put_folder
+from trainables.plurals import counted
 from trainables.protocol import CONFIG_USED, ITERATION, SharesBeginning
 
 EVENT = "raysearch"
@@ -213,7 +214,7 @@ class TrialActor(tune.Trainable):
             return Ended("failed", f"it reported no {metric}, only {reported}")
         difference = _first_difference(self._given, result.get(CONFIG_USED))
         if difference is not None:
-            return Ended("failed", f"it trained with another config than it was given: {difference}")
+            return Ended("failed", f"it trained with another config than the given one: {difference}")
         beyond = self._beyond_limit()
         if beyond is not None:
             return beyond
@@ -251,7 +252,7 @@ class TrialActor(tune.Trainable):
         took, allowed = (f"{num_bytes / 2**30:.3f} GB" for num_bytes in (peak, limit))
         return Ended(
             "infeasible",
-            f"it took {took} of memory, and resources.memory_gb allows {allowed}",
+            f"it used {took} of memory, but resources.memory_gb allows {allowed}",
             peak_memory_bytes=peak,
             needed_memory_bytes=peak,
             excess=peak / limit - 1.0,
@@ -298,9 +299,9 @@ class TrialActor(tune.Trainable):
             trainable_notices(spec)
         except Exception as error:
             faults = error.faults if isinstance(error, InputError) else (f"{type(error).__name__}: {error}",)
-            more = f" (and {len(faults) - 1} faults more)" if len(faults) > 1 else ""
+            more = f" (and {counted(len(faults) - 1, 'more fault')})" if len(faults) > 1 else ""
             if not memory.is_out_of_memory(error):
-                return Halted(f"{faults[0]}{more}", "mend that", ended.details)
+                return Halted(f"{faults[0]}{more}", "correct that", ended.details)
         return None
 
     def _save(self, iteration: int) -> str | None:

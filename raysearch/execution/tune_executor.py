@@ -113,7 +113,7 @@ class _Events(FIFOScheduler):
             return  # the trial has ended or pauses and needs no worker
         error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
         if isinstance(error, ray.exceptions.OutOfMemoryError) or "running low on memory" in str(error):
-            what = "out of memory: the machine ran low and Ray ended the worker"
+            what = "out of memory: the machine ran low, and Ray killed the worker"
             self._work.lost(_number(trial), what, out_of_memory=True)
         else:
             lines = str(error).strip().splitlines() or [type(error).__name__]

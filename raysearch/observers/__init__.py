@@ -9,6 +9,7 @@ from raysearch.observers.progress import Leader
 from raysearch.observers.trial_lines import ending_line
 from raysearch.schedulers import first_rung
 from raysearch.search.run import Run
+from trainables.plurals import counted
 
 Say = Callable[[str], None]
 
@@ -82,11 +83,11 @@ class Lines(Observer):
         self._first_rung = first_rung(spec, self._history)
         if self._first_rung is None:
             return
-        pilots = f"the order of {spec.scheduler.pilot_trials} full trials"
+        pilots = f"the scores of {counted(spec.scheduler.pilot_trials, 'full trial')}"
         if self._first_rung == spec.max_iters:
-            self._say(f"no rungs: {pilots} was not clear before iteration {spec.max_iters}; no trial will be stopped")
+            self._say(f"no rungs: {pilots} did not predict their final order early enough; no trial is stopped early")
         else:
-            self._say(f"first rung: iteration {self._first_rung}, from which on {pilots} was largely the final one")
+            self._say(f"first rung: iteration {self._first_rung}, where {pilots} begin to predict their final order")
 
 
 class Observers(Observer):
@@ -140,4 +141,4 @@ class Observers(Observer):
             except Exception as error:
                 self._observers.remove(observer)
                 _log.exception("%s failed", observer.name)
-                self._say(f"note: {observer.name} failed ({error}); the search goes on without it")
+                self._say(f"note: {observer.name} failed ({error}); the search continues without it")

@@ -15,7 +15,7 @@ from raysearch.history.run_dir import RunDir
 HOST = "127.0.0.1"
 PORT = 8080
 
-REFUSED = "this dashboard only looks on: a study is changed by `raysearch run` and `raysearch resume` alone"
+REFUSED = "this dashboard is read-only: only `raysearch run` and `raysearch resume` change a study"
 
 _WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -61,7 +61,7 @@ def dashboard_server(run_dir: RunDir, port: int | None = None) -> DashboardServe
             return make_server(HOST, candidate, app, server_class=DashboardServer, handler_class=_Quiet)
         except OSError as error:
             why = error.strerror
-    raise InputError([Fault(f"--port {port}", f"cannot be served on: {why}", "give another port, or none")])
+    raise InputError([Fault(f"--port {port}", f"cannot be used: {why}", "give another port, or leave --port out")])
 
 
 class _Quiet(WSGIRequestHandler):

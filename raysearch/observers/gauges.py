@@ -19,7 +19,7 @@ _SET_EVERY_S = 1.0
 TRIAL_GAUGES: Mapping[str, str] = {
     "raysearch_trial_objective": "The objective at the last report of a running trial",
     "raysearch_trial_iteration": "The iteration of the last report of a running trial",
-    "raysearch_trial_images_per_second": "Images that a running trial trains with in a second",
+    "raysearch_trial_images_per_second": "Training images per second of a running trial",
     "raysearch_trial_peak_memory_bytes": "Peak memory of a running trial so far",
 }
 """Name -> description. Each gauge has the labels `search` and `trial`."""

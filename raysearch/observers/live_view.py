@@ -24,6 +24,7 @@ from raysearch.observers.trial_lines import short
 from raysearch.search.estimate import Interval, estimate_search
 from raysearch.search.run import Run
 from raysearch.space.spec import SearchSpec
+from trainables.plurals import counted
 
 _REFRESH_EVERY_S = 0.25
 _ESTIMATE_EVERY_S = 5.0
@@ -199,7 +200,7 @@ def _headline(progress: Progress, width: int) -> RenderableType:
     head.add_column(ratio=1)
     head.add_column(no_wrap=True)
     bar = ProgressBar(total=max(1, progress.target_trials), completed=over)
-    head.add_row(Text(progress.name, style="bold"), bar, f"{over} of {progress.target_trials} trials")
+    head.add_row(Text(progress.name, style="bold"), bar, f"{over} of {counted(progress.target_trials, 'trial')}")
     return head
 
 
@@ -209,7 +210,9 @@ def _facts(progress: Progress, elapsed_s: float, left_s: Interval | None) -> Ite
     yield "trials  " + ", ".join(f"{count} {status}" for status, count in counts.items() if count)
     yield "best    " + _best(progress)
     if progress.rungs:
-        yield "rungs   " + ", ".join(f"{r.iteration}: {r.went_on} of {r.reached}" for r in progress.rungs) + " went on"
+        yield (
+            "rungs   " + ", ".join(f"{r.iteration}: {r.went_on} of {r.reached}" for r in progress.rungs) + " continued"
+        )
     pace = [f"{clock(elapsed_s)} elapsed"]
     if left_s is not None:
         low, median, high = map(duration, left_s)

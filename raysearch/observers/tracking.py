@@ -19,6 +19,7 @@ from raysearch.observers.tracker import Arrived, Point, Tracker
 from raysearch.observers.wandb_tracker import WandbTracker
 from raysearch.search.run import Run
 from raysearch.space.spec import SearchSpec
+from trainables.plurals import counted
 
 _MAX_WAIT_S = 30.0
 """Time that the end of a run waits for undelivered trials."""
@@ -34,7 +35,7 @@ class Delivery(Observer):
     """An observer that delivers a search to one tracker."""
 
     def __init__(self, tracker: Tracker, say: Say) -> None:
-        self.name = f"the delivery to {tracker.name}"
+        self.name = f"the upload to {tracker.name}"
         self._tracker, self._say = tracker, say
         self._news = threading.Condition()
         self._changed: dict[int, TrialHistory] = {}
@@ -61,7 +62,7 @@ class Delivery(Observer):
         if self._error is not None and not self._is_told:
             self._is_told = True
             self._say(
-                f"note: {self._tracker.name}: {self._error}; the search goes on, and what is missing is sent later"
+                f"note: {self._tracker.name}: {self._error}; the search continues, and missing data are uploaded later"
             )
 
     def end(self) -> None:
@@ -76,8 +77,9 @@ class Delivery(Observer):
             with self._news:
                 missing = len(self._changed)
             why = f" ({self._error})" if self._error else ""
-            what = f"{missing} of {len(self._history.trials)} trials are not delivered whole"
-            fix = f"`raysearch resume {shlex.quote(str(self._run_dir.root))}` delivers what is missing"
+            trials = counted(len(self._history.trials), "trial")
+            what = f"{missing} of {trials} {'is' if missing == 1 else 'are'} not completely uploaded"
+            fix = f"`raysearch resume {shlex.quote(str(self._run_dir.root))}` uploads the rest"
             self._say(f"note: {self._tracker.name}: {what}{why}; {fix}")
 
     def _run(self) -> None:
@@ -93,7 +95,7 @@ class Delivery(Observer):
                 pause, _ = _RETRY_S
             except Exception as error:
                 if self._error is None:
-                    _log.exception("%s failed; it is tried again until it succeeds", self.name)
+                    _log.exception("%s failed and is tried again until it succeeds", self.name)
                 self._error = str(error).strip().partition("\n")[0] or type(error).__name__
                 last_tries += is_last_try
                 if last_tries > _LAST_TRIES:

@@ -121,9 +121,11 @@ def best_in_dialect(run_dir: RunDir, name: str) -> DialectExport:
     """
     spec = load_space(run_dir.space)
     target: Any = spec.trainable.target
-    if not isinstance(target, WritesDialect) or name != target.DIALECT_NAME:
+    known = isinstance(target, WritesDialect)
+    if not known or name != target.DIALECT_NAME:
         what = f"{spec.trainable.name} has its own config, which an {name} file cannot hold"
-        raise InputError([Fault(str(run_dir.root), what, "leave --format out")])
+        fix = f"give --format {target.DIALECT_NAME}, or leave it out" if known else "leave --format out"
+        raise InputError([Fault(str(run_dir.root), what, fix)])
     history = read_history(run_dir.journal)
     document = best_document(history, spec, read_confirmation(run_dir, history))
     if document is None:

@@ -123,18 +123,18 @@ def confirm_search(
     try:
         _train_all(trainings, run, where, interruption, observers, say)
     except Interrupted:
-        say("interrupted; everything is saved, and the next call goes on")
+        say("interrupted; everything is saved, and the next call continues")
         raise
     except SearchHalted as halted:
         halt = halted.halted
-        raise WorkError(f"{halt.what}; {halt.fix}; the next call repeats only what is not done") from None
+        raise WorkError(f"{halt.what}; {halt.fix}; the next call only repeats trainings that are not done") from None
     write_confirmed([training.row(metric) for training in trainings], len(best), run.dir)
     write_outcome(run)
     confirmation = read_confirmation(run.dir, run.history)
     if confirmation is None:
         diverged = [training for training in trainings if training.has_diverged]
         why = (f"{training.name}: {training.divergence.read_text(encoding='utf-8')}" for training in diverged)
-        raise WorkError("every config diverged: " + "; ".join(why))
+        raise WorkError("all configs diverged: " + "; ".join(why))
     for line in _summary(confirmation, metric, run.history):
         say(line)
     return confirmation
@@ -154,7 +154,7 @@ def _candidates(run: Run) -> list[TrialHistory]:
     """
     running = [trial.number for trial in run.history.trials if trial.status == "running"]
     if running:
-        what = f"the search has not finished: trial {running[0]} is still to end"
+        what = f"the search has not finished: trial {running[0]} has not ended"
         raise InputError(
             [Fault(str(run.dir.root), what, f"run `raysearch resume {shlex.quote(str(run.dir.root))}` first")]
         )
@@ -201,7 +201,7 @@ def _budget(spec: SearchSpec, config: dict[str, Any]) -> int:
     own = own_budget(spec.trainable.config_of(config))
     max_iters = spec.max_iters if own is None else own
     if max_iters is None:
-        what = "neither the config nor the scheduler says how long a training is"
+        what = "neither the config nor the scheduler states the length of a training"
         raise InputError([Fault("scheduler.max_iters", what, "give the full budget in iterations")])
     return max_iters
 
@@ -251,7 +251,7 @@ def _train_all(
     pending = [training for training in trainings if not training.is_done]
     for notice in _preflight(pending):
         say(f"note: {notice}")
-    done = f", {len(trainings) - len(pending)} of them done before" if len(pending) < len(trainings) else ""
+    done = f", {len(trainings) - len(pending)} of them already done" if len(pending) < len(trainings) else ""
     say(f"trainings: {len(trainings)}{done}")
     failed: dict[str, str] = {}
     if pending:
@@ -266,7 +266,7 @@ def _train_all(
                 trainer.train(given, scoring(run.spec.trainable))
                 failed |= given.failed
     if failed:
-        raise WorkError("; ".join(failed.values()) + "; the next call repeats only what is not done")
+        raise WorkError("; ".join(failed.values()) + "; the next call only repeats trainings that are not done")
 
 
 def _preflight(trainings: Sequence[Training]) -> list[str]:
@@ -297,8 +297,8 @@ def _summary(confirmation: Confirmation, metric: str, history: History) -> list[
     best, default = confirmation.best, confirmation.default
     on_test = confirmation.split == "test"
     seeds = ", ".join(map(str, confirmation.seeds))
-    of_test = " of the test images" if on_test else ""
-    beside = "the same of the validation images, by which they are ranked; " if on_test else ""
+    of_test = " on the test images" if on_test else ""
+    beside = "the same on the validation images, which decide the ranking; " if on_test else ""
     lines = [
         f"{metric}{of_test} at the full budget, mean and standard deviation over the seeds {seeds}; {beside}"
         "selection score:"
@@ -311,12 +311,12 @@ def _summary(confirmation: Confirmation, metric: str, history: History) -> list[
         lines.append(
             f"  {name:<20} {trial.mean:.4f} {std}{val_mean}   {f'{selection.value:.4f}' if selection else ''}".rstrip()
         )
-    lines += [f"  trial {number} diverged and is out of the comparison" for number in confirmation.diverged]
+    lines += [f"  trial {number} diverged and is left out of the comparison" for number in confirmation.diverged]
     lines += lead_lines(confirmation)
     pick = history.best_trial()
     assert pick is not None, "a search without a score is not confirmed"
     if best is default:
         lines.append("no config found by the search has a better mean than the default config")
     if pick.number != best.number:
-        lines.append(f"the search had picked trial {pick.number}; the best config is that of trial {best.number} now")
+        lines.append(f"the search had picked trial {pick.number}; the best config is now that of trial {best.number}")
     return lines

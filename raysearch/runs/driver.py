@@ -36,6 +36,7 @@ from raysearch.search.work import Assignment
 from raysearch.space.parsing import load_space
 from raysearch.space.spec import SearchSpec
 from trainables.atomic_files import write_text
+from trainables.plurals import counted
 
 Say = Callable[[str], None]
 
@@ -113,7 +114,7 @@ def resume(
             if add_trials:
                 search.extend(add_trials)
             if retry_failed:
-                say(f"run again as new trials: {', '.join(map(str, search.retry_failed()))}")
+                say(f"running again as new trials: {', '.join(map(str, search.retry_failed()))}")
             return _search(search, run_dir, place, where, say=say, show=show)
 
 
@@ -130,13 +131,15 @@ def _search(
                     with logging_to(run_dir.log):
                         say(f"run folder: {run_dir.root}")
                         say(place.where)
+                        if place.notice is not None:
+                            say(f"note: {place.notice}")
                         _train(search, run_dir, place, interruption, observers, say)
                     place.close()
                 missing = search.history.target_trials - len(search.history.trials)
                 if search.finished and missing > 0:
                     say(
-                        f"ended {missing} trials early: no further values were found that are untried, hold every "
-                        "constraint and are predicted to fit into memory"
+                        f"ended {counted(missing, 'trial')} early: found no more values that are new, "
+                        "meet every constraint and are predicted to fit into memory"
                     )
                 write_outcome(run)
                 _tidy(search, run_dir)
@@ -149,7 +152,7 @@ def _search(
         if fault is None:
             raise
         halt = fault
-    how = f"go on with `raysearch resume {shlex.quote(str(run_dir.root))}`"
+    how = f"continue with `raysearch resume {shlex.quote(str(run_dir.root))}`"
     if any(trial.number not in search.history.to_retry for trial in search.history.failed):
         how += "; `--retry-failed` runs the trials that failed again"
     raise WorkError(f"{halt.what}; nothing reported so far is lost; {halt.fix}, then {how}")
@@ -231,7 +234,8 @@ def _confirm(run: Run, where: Where, interruption: Interruption, observers: Obse
     if settings is None or history.best_trial() is None:
         return True
     of_default = " and the default config" if any(trial.is_default for trial in history.trials) else ""
-    say(f"confirming the best {settings.top}{of_default}, {settings.seeds} new seeds each")
+    best = "trial" if settings.top == 1 else counted(settings.top, "trial")
+    say(f"confirming the best {best}{of_default}, {counted(settings.seeds, 'new seed')} each")
     try:
         interruption.check()
         confirm_search(run, settings, where, interruption, observers, say=say)
@@ -239,7 +243,7 @@ def _confirm(run: Run, where: Where, interruption: Interruption, observers: Obse
         return False
     except WorkError as error:
         raise WorkError(
-            f"{error}; the search has finished, go on with `raysearch resume {shlex.quote(str(run.dir.root))}`"
+            f"{error}; the search has finished; continue with `raysearch resume {shlex.quote(str(run.dir.root))}`"
         ) from None
     return True
 

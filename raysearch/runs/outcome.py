@@ -19,6 +19,7 @@ from raysearch.results.predictions import write_predictions
 from raysearch.schedulers import rungs_of
 from raysearch.schedulers.rung_audit import audit_rungs
 from raysearch.search.run import Run
+from trainables.plurals import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,6 +136,7 @@ def _mostly_failed(history: History, run_dir: RunDir) -> str | None:
         return None
     (error, num_alike), *_ = errors.most_common(1)
     by = "" if num_alike == errors.total() else f"{num_alike} of them "
-    what = f"{errors.total()} of {num_trials} trials failed, {by}by {error}"
-    fix = f"mend the cause, then run them again with `raysearch resume {shlex.quote(str(run_dir.root))} --retry-failed`"
+    what = f"{errors.total()} of {counted(num_trials, 'trial')} failed, {by}with {error}"
+    again = f"`raysearch resume {shlex.quote(str(run_dir.root))} --retry-failed`"
+    fix = f"correct the cause, then run them again with {again}"
     return f"{what}; {run_dir.log} has the details; {fix}"

@@ -177,7 +177,7 @@ def scores(weights: NDArray[np.float64], images: NDArray[np.float64], labels: ND
 def read_weights(checkpoint: Path) -> NDArray[np.float64]:
     file = checkpoint / FILE
     if not file.is_file():
-        raise InputError([Fault(str(checkpoint), f"holds no {FILE}", "name the folder of a checkpoint")])
+        raise InputError([Fault(str(checkpoint), f"holds no {FILE}", "give the folder of a checkpoint")])
     with np.load(file) as saved:
         weights: NDArray[np.float64] = saved["weights"]
         return weights

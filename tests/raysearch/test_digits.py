@@ -131,7 +131,7 @@ def test_the_report_shows_the_panel_of_the_trainable(run: Path) -> None:
 def test_confirm_trains_the_best_with_new_seeds_and_measures_test_digits(raysearch: Raysearch, run: Path) -> None:
     words = ("--top", "1", "--seeds", "2", "--split", "test", "--executor", "local")
     printed = raysearch("confirm", run, *words)
-    assert "accuracy of the test images at the full budget" in printed
+    assert "accuracy on the test images at the full budget" in printed
     table = pd.read_parquet(run / "confirmed.parquet")
     assert sorted(table["seed"].unique()) == [1, 2]
     assert (table["iteration"] == 40).all()

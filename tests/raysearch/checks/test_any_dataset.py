@@ -141,12 +141,12 @@ def the_good_dataset(data: Path) -> None:
     pass
 
 
-@faults(("", "is no folder"))
+@faults(("", "is not a folder"))
 def no_dataset(data: Path) -> None:
     data.rename(data.with_name("elsewhere"))
 
 
-@faults(("", "is no folder"))
+@faults(("", "is not a folder"))
 def the_dataset_is_a_file(data: Path) -> None:
     data.rename(data.with_name("elsewhere"))
     data.write_bytes(b"PK\x03\x04")
@@ -163,7 +163,7 @@ def val_under_another_name(data: Path) -> None:
     (data / "val").rename(data / "validation")
 
 
-@faults(("val", "is no folder"))
+@faults(("val", "is not a folder"))
 def val_is_a_file(data: Path) -> None:
     (data / "val").rename(data.with_name("val"))
     (data / "val").touch()
@@ -179,7 +179,7 @@ def an_image_folder_in_upper_case(data: Path) -> None:
     (data / "train/image").rename(data / "train/Image")
 
 
-@faults(("train/image", "is no folder"))
+@faults(("train/image", "is not a folder"))
 def the_image_folder_is_a_file(data: Path) -> None:
     (data / "train/image").rename(data.with_name("image"))
     (data / "train/image").touch()
@@ -256,7 +256,7 @@ def val_is_a_link_to_train(data: Path) -> None:
     (data / "val").symlink_to("train")
 
 
-@faults(("train/image/b.png", "is a link to gone.png, which is not there"))
+@faults(("train/image/b.png", "is a link to gone.png, which does not exist"))
 def a_dangling_link(data: Path) -> None:
     (data / "train/image/b.png").unlink()
     (data / "train/image/b.png").symlink_to("gone.png")
@@ -268,13 +268,13 @@ def a_link_to_itself(data: Path) -> None:
     (data / "train/label/b.png").symlink_to("b.png")
 
 
-@faults(("train/image", "is no folder"))
+@faults(("train/image", "is not a folder"))
 def a_dangling_image_folder(data: Path) -> None:
     (data / "train/image").rename(data.with_name("image"))
     (data / "train/image").symlink_to("gone")
 
 
-@faults(("train/image/b.png", "is no file"))
+@faults(("train/image/b.png", "is not a file"))
 def a_pipe(data: Path) -> None:
     (data / "train/image/b.png").unlink()
     os.mkfifo(data / "train/image/b.png")
@@ -308,19 +308,19 @@ def two_labels_of_one_stem(data: Path) -> None:
     save(data / "train/label/b.PNG", LABEL)
 
 
-@faults(("train/label/b.jpg", "is no .png file"))
+@faults(("train/label/b.jpg", "is not a .png file"))
 def a_label_saved_as_jpeg(data: Path) -> None:
     (data / "train/label/b.png").unlink()
     save(data / "train/label/b.jpg", LABEL)
 
 
-@faults(("train/label/b.npy", "is no .png file"))
+@faults(("train/label/b.npy", "is not a .png file"))
 def a_label_saved_as_array(data: Path) -> None:
     (data / "train/label/b.png").unlink()
     np.save(data / "train/label/b.npy", LABEL)
 
 
-@faults(("train/image/b.gif", "is no image that is read; their endings are .png .jpg"))
+@faults(("train/image/b.gif", "is not an image in a supported format; supported endings are .png .jpg"))
 def an_image_whose_ending_is_not_read(data: Path) -> None:
     replace_image(data, "gif", RGB)
 
@@ -389,18 +389,18 @@ def an_empty_label(data: Path) -> None:
     write(data / "train/label/b.png", b"")
 
 
-@faults(("train/image/b.png", "is empty (0 bytes)"), ("train/label/b.png", "is no image that can be read"))
+@faults(("train/image/b.png", "is empty (0 bytes)"), ("train/label/b.png", "is not an image that can be read"))
 def both_of_a_pair_broken(data: Path) -> None:
     write(data / "train/image/b.png", b"")
     write(data / "train/label/b.png", b"\0" * 99)
 
 
-@faults(("train/image/b.png", "is no image that can be read"))
+@faults(("train/image/b.png", "is not an image that can be read"))
 def a_text_file_named_png(data: Path) -> None:
     write(data / "train/image/b.png", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
 
 
-@faults(("train/image/b.png", "is no image that can be read"))
+@faults(("train/image/b.png", "is not an image that can be read"))
 def a_postscript_program_named_png(data: Path) -> None:
     write(data / "train/image/b.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 24\n%%EndComments\nshowpage\n")
 
@@ -432,7 +432,7 @@ def a_png_with_damaged_pixels(data: Path) -> None:
     write(path, bytes(damaged))
 
 
-@faults(("train/image/b.png", "is no image that can be read"))
+@faults(("train/image/b.png", "is not an image that can be read"))
 def a_png_without_pixels(data: Path) -> None:
     write(data / "train/image/b.png", png(0, 0, 8, 2, b""))
 
@@ -460,7 +460,7 @@ def thirty_empty_images(data: Path) -> None:
     ("train/label/b.png", "has 3 channels (RGB)"),
     ("train/image/c.png", "has no label"),
     ("val/label/a.png", "is 9x9 pixels, its image a.png is 32x24; give both the same size"),
-    ("val/label/b.jpg", "is no .png file"),
+    ("val/label/b.jpg", "is not a .png file"),
 )
 def something_wrong_everywhere(data: Path) -> None:
     write(data / "train/image/a.png", b"")
@@ -570,7 +570,9 @@ def a_photograph_on_its_side(data: Path) -> None:
     rotated_jpeg(data / "train/image/b.jpg", 6)
 
 
-@faults(("train/label/b.png", "is 24x32 pixels, its image b.jpg is 32x24, turned upright as its EXIF orientation says"))
+@faults(
+    ("train/label/b.png", "is 24x32 pixels, its image b.jpg is 32x24, turned upright according to its EXIF orientation")
+)
 def a_label_of_a_photograph_as_it_is_stored(data: Path) -> None:
     (data / "train/image/b.png").unlink()
     rotated_jpeg(data / "train/image/b.jpg", 6)
@@ -590,7 +592,12 @@ def orientations_that_make_no_sense(data: Path) -> None:
 # What the labels hold.
 
 
-@faults(("train/label/b.png", "has 3 channels (RGB); a label has one, of class ids; convert the colours to ids"))
+@faults(
+    (
+        "train/label/b.png",
+        "has 3 channels (RGB); a label has a single channel with class ids; convert the colours to ids",
+    )
+)
 def a_colour_label(data: Path) -> None:
     save(data / "train/label/b.png", np.dstack([LABEL] * 3))
 
@@ -617,17 +624,17 @@ def a_label_with_a_transparent_value(data: Path) -> None:
     save(data / "train/label/b.png", LABEL, transparency=0)
 
 
-@faults(("train/label/b.png", "is a 1-bit label, whose white some read as 1 and some as 255"))
+@faults(("train/label/b.png", "is a 1-bit label, in which some programs read white as 1 and others as 255"))
 def a_label_of_1_bit(data: Path) -> None:
     save(data / "train/label/b.png", Image.fromarray(LABEL > 0))
 
 
-@faults(("train/label/b.png", "is a 2-bit label, whose white some read as 3 and some as 255"))
+@faults(("train/label/b.png", "is a 2-bit label, in which some programs read white as 3 and others as 255"))
 def a_label_of_2_bits(data: Path) -> None:
     write(data / "train/label/b.png", png(32, 24, 2, 0, b"\0\x1b\x1b\x1b\x1b\x1b\x1b\x1b\x1b" * 24))
 
 
-@faults(("train/label/b.png", "is a 4-bit label, whose white some read as 15 and some as 255"))
+@faults(("train/label/b.png", "is a 4-bit label, in which some programs read white as 15 and others as 255"))
 def a_label_of_4_bits(data: Path) -> None:
     write(data / "train/label/b.png", png(32, 24, 4, 0, (b"\0" + b"\x01" * 16) * 24))
 
@@ -663,7 +670,7 @@ def some_labels_of_one_class(data: Path) -> None:
         save(data / f"train/label/{name}.png", LABEL * 0)
 
 
-@trains({"train": (6 * HALF, 0)}, "train: class 1 (raw value 74) has no pixel; it cannot be learned")
+@trains({"train": (6 * HALF, 0)}, "train: class 1 (raw value 74) has no pixels; it cannot be learned")
 def one_class_only_in_train(data: Path) -> None:
     for name in ("a", "b", "c"):
         save(data / f"train/label/{name}.png", LABEL * 0)
@@ -675,15 +682,15 @@ def a_class_absent_from_val(data: Path) -> None:
         save(data / f"val/label/{name}.png", LABEL * 0 + 74)
 
 
-@faults(("data, split train", "no label has a pixel of any class"))
+@faults(("data, split train", "no label contains a pixel of any class"))
 def all_ignored_in_train(data: Path) -> None:
     for name in ("a", "b", "c"):
         save(data / f"train/label/{name}.png", LABEL * 0 + 255)
 
 
 @faults(
-    ("data, split train", "the labels hold the values 0, 74; list those that are classes"),
-    ("data, split val", "the labels hold the values 0, 74; list those that are classes"),
+    ("data, split train", "list values of classes; the labels contain 0, 74"),
+    ("data, split val", "list values of classes; the labels contain 0, 74"),
     data__label_class_ids=[1, 2],
 )
 def ids_that_no_label_has(data: Path) -> None:
@@ -727,7 +734,7 @@ def images_of_one_pixel(data: Path) -> None:
     only(data, train=[np.array([[0]]), np.array([[74]])], val=[np.array([[0]])])
 
 
-@trains({"train": (151, 150), "val": (41, 40)}, "train: 1 of 1 images are smaller than the crop")
+@trains({"train": (151, 150), "val": (41, 40)}, "train: 1 of 1 image is smaller than the crop")
 def images_of_one_row_and_one_column(data: Path) -> None:
     only(data, train=[np.arange(301)[None] // 150 % 2 * 74], val=[np.arange(81)[:, None] // 40 % 2 * 74])
 

@@ -1,5 +1,6 @@
 """Tests of `check`: measured trials, time and memory by hand, the most expensive configs, all faults at once."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from raysearch.checks import check as check_module
 from raysearch.checks import check_tables
 from raysearch.checks.check import Check, MeasuredTrial, check_search, dearest
-from raysearch.checks.measure import Measurement, NotMeasured, _measured, measure
+from raysearch.checks.measure import Measurement, NotMeasured, _measured, _reason, measure
 from raysearch.errors import InputError
-from raysearch.execution.machine import Machine, num_fitting
+from raysearch.execution.machine import Machine, concurrency_notice, num_fitting
 from raysearch.execution.preflight import faults_of_config
 from raysearch.execution.trial_actor import TrialContext
 from raysearch.search.estimate import Interval, SearchEstimate
@@ -98,7 +100,8 @@ class TestMeasure:
         configs: list[dict[str, Any]] = [{"x": 0.5}, {"x": 0.5, "ends": "killed always"}]
         well, killed = measure(spec, configs, side_by_side=2, timeout_s=200)
         assert isinstance(well, Measurement)
-        assert killed == NotMeasured("the system ended its process, as it does where memory runs out", is_fault=False)
+        what = "the system killed its process, probably because memory ran out"
+        assert killed == NotMeasured(what, is_fault=False, loses_trial=True)
         assert measure(spec, [{"x": 0.5}], side_by_side=1, timeout_s=0.01) == [
             NotMeasured("not measured within 0 s", is_fault=False)
         ]
@@ -120,7 +123,7 @@ class TestCheck:
     def test_too_little_memory_is_one_warning_with_its_fix(self, tmp_path: Path) -> None:
         warning = check_of(spec_of(tmp_path), measurement(1.0, 3.0)).warning
         assert warning is not None
-        assert "4 trials side by side take 12.0 GB of memory, more than the machine has free (8.0 GB)" in warning
+        assert "4 trials at a time take 12.0 GB of memory, more than the machine has free (8.0 GB)" in warning
         assert "set resources.concurrent to 2" in warning
         alone = check_of(spec_of(tmp_path), measurement(1.0, 9.0)).warning
         assert alone is not None
@@ -159,6 +162,44 @@ class TestCheck:
         constraints = ["train.batch_size <= 8"]
         assert dearest(spec_of(tmp_path, space, constraints=constraints))[0].get("train.batch_size") is None
         assert dearest(spec_of(tmp_path)) == []
+
+    @pytest.mark.parametrize(
+        ("concurrent", "fitting", "expected"), [("auto", 2, None), (2, 2, None), (9, 2, "2 trials fit")]
+    )
+    def test_a_wish_for_more_trials_than_fit_is_told(self, concurrent: Any, fitting: int, expected: str | None) -> None:
+        notice = concurrency_notice(ResourceSettings(concurrent=concurrent), fitting)
+        assert (notice is None) == (expected is None)
+        if notice is not None:
+            assert notice == f"resources.concurrent is {concurrent}, but only {expected} at a time by " + (
+                "resources.cpu and resources.gpu"
+            )
+
+    def test_check_tells_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(check_module, "measure", lambda spec, configs, **_: [measurement(1.0, 1.0)] * len(configs))
+        found = check_search(spec_of(tmp_path, resources={"concurrent": 4096}))
+        (notice,) = (line for line in found.notices if "concurrent" in line)
+        assert notice.startswith("resources.concurrent is 4096, but only ")
+        assert found.concurrent < 4096
+
+    def test_a_config_that_diverges_is_a_finding(self, tmp_path: Path) -> None:
+        lost = NotMeasured("the loss is nan at iteration 2", is_fault=False, loses_trial=True)
+        check = check_of(spec_of(tmp_path), lost, measurement(1.0, 1.0), lost)
+        assert check.default_lost == "the loss is nan at iteration 2"
+        (warning,) = check_tables.warnings(check)
+        assert warning.endswith("the loss is nan at iteration 2; the search ends such trials without a score")
+        late = NotMeasured("not measured within 40 s", is_fault=False)
+        assert check_of(spec_of(tmp_path), late, late).default_lost is None
+        assert check_tables.warnings(check_of(spec_of(tmp_path), late, late)) == []
+
+    def test_the_iteration_of_a_divergence_is_measured(self, tmp_path: Path) -> None:
+        config = {**TINY, "optim": {"lr": 1e30}, "loss": {"segmentation": "ce"}}
+        spec = spec_of(tmp_path, config=config)
+        try:
+            found: Any = _measured(TrialContext.of(spec), spec.config, tmp_path)
+        except FloatingPointError as error:
+            found = _reason(error)
+        assert (found.is_fault, found.loses_trial) == (False, True)
+        assert re.fullmatch(r"the loss is (nan|inf) at iteration \d+", found.reason)
 
     def test_faults_of_the_resources_and_the_data_are_told_together(self, tmp_path: Path) -> None:
         config = {"data": {"dir": str(tmp_path / "nowhere")}}
@@ -213,12 +254,32 @@ class TestTables:
         for table in check_tables.tables(check):
             assert max(map(len, printed(table, width).splitlines())) <= width
 
+    @pytest.mark.parametrize(
+        ("values", "constraints", "expected"),
+        [
+            ([1e-3, 0.01], [], "2 trials instead of 8, because the space has no more configs, about 700"),
+            ([1e-3, 0.1], [], "3 trials instead of 8, because the space has no more configs, about 700"),
+            (
+                [1e-3, 0.01, 0.1],
+                ["optim.lr <= 0.05"],
+                "2 trials instead of 8, because the space has no more configs that",
+            ),
+            (list(range(1, 9)), [], "8 trials, about 700"),
+        ],
+    )
+    def test_a_space_with_few_configs_says_how_many_trials_run(
+        self, tmp_path: Path, values: list[float], constraints: list[str], expected: str
+    ) -> None:
+        space = {"optim.lr": {"type": "categorical", "choices": values}}  # the default is 0.01
+        check = check_of(spec_of(tmp_path, space, constraints=constraints), measurement(1.0, 1.5))
+        assert check_tables.lines(check)[0].startswith(f"search:  {expected}")
+
     def test_lines_say_what_it_takes(self, tmp_path: Path) -> None:
         lines = check_tables.lines(check_of(spec_of(tmp_path), measurement(1.0, 1.5)))
         assert lines == [
             "search:  8 trials, about 700 (600 to 800) iterations of 800 without early stopping; "
-            "4 (3 to 5) trials run to the full budget",
-            "time:    6 min (5 min to 7 min), and 10 min of confirming",
-            "memory:  6.0 GB for 4 side by side; there is room for 5",
-            "machine: 4 CPUs, 16.0 GB of memory, 8.0 GB of it free; 4 trials run side by side",
+            "4 (3 to 5) trials train to the full budget",
+            "time:    6 min (5 min to 7 min), and 10 min to confirm",
+            "memory:  6.0 GB for 4 trials at a time; there is room for 5",
+            "machine: 4 CPUs, 16.0 GB of memory, 8.0 GB of it free; 4 trials run at a time",
         ]

@@ -194,7 +194,7 @@ def test_a_training_is_interrupted_and_goes_on(tmp_path: Path, command: Command)
     assert "Traceback" not in output
     again = command(*words)
     assert again.code == 0
-    assert "going on at iteration" in again.out
+    assert "continuing at iteration" in again.out
     rows = pq.read_table(tmp_path / "out" / "results.parquet").column("iteration").to_pylist()
     assert rows == list(range(2, 21, 2))
 
@@ -203,7 +203,7 @@ def test_a_class_that_is_no_trainable_is_refused(tmp_path: Path, command: Comman
     (tmp_path / "mine.py").write_text("class Mine:\n    pass\n")
     done = command("check", space_file(tmp_path, trainable="mine.py:Mine"))
     assert done.code == 2
-    assert "is no subclass of ray.tune.Trainable" in done.err
+    assert "is not a subclass of ray.tune.Trainable" in done.err
 
 
 def test_a_search_in_which_nothing_works_exits_with_1(tmp_path: Path, command: Command, local_ray: None) -> None:

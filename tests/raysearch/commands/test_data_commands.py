@@ -145,7 +145,7 @@ class TestConvert:
         ended = data("convert", dataset, tmp_path / "out", "--values", "spaced", "--background", "1", "--link")
         assert ended.code == 0, ended.err
         assert "label_class_ids: [0, 254]" in ended.out
-        assert "255 is ignored; where it is a class" in ended.out
+        assert "255 is ignored; if it is a class" in ended.out
         found = data("inspect", tmp_path / "out", "--ids", "0,254", "--json").json
         assert found["splits"]["train"]["value_pixels"] == {"0": 520, "254": 50, "255": 30}
         assert os.path.samefile(dataset / "val/image/val 0.png", tmp_path / "out/val/image/val 0.png")
@@ -154,7 +154,7 @@ class TestConvert:
         for destination in (dataset, dataset / "new", dataset.parent):
             ended = data("convert", dataset, destination)
             assert ended.code == 2
-            assert "name a" in ended.err
+            assert "give a" in ended.err
 
     def test_a_signal_leaves_nothing_and_ends_in_its_number(
         self, data: Command, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -195,7 +195,7 @@ class TestWeights:
     def test_what_cannot_be_weighed(self, data: Command, dataset: Path) -> None:
         assert "give --ids, --preset or --config" in data("weights", dataset).err
         ended = data("weights", dataset, "--ids", "7,8")
-        assert (ended.code, "its labels hold 0, 1, 2, 255" in ended.err) == (2, True)
+        assert (ended.code, "its labels hold: 0, 1, 2, 255" in ended.err) == (2, True)
 
 
 class TestSplit:
@@ -210,7 +210,7 @@ class TestSplit:
     def test_a_class_that_is_too_rare_is_told(self, data: Command, dataset: Path, tmp_path: Path) -> None:
         repaint(dataset / "train" / "label" / "train 4.png", lambda pixels: pixels.__setitem__((3, 3), 77))
         ended = data("split", dataset, tmp_path / "out", "--link")
-        assert "note: val: no image has value 77, which 1 of all images have" in ended.out
+        assert "note: val has no image with value 77, which is in 1 image in all" in ended.out
 
     @pytest.mark.parametrize(
         "shares",
@@ -250,28 +250,28 @@ class TestSplit:
 
     def test_numbers_that_leave_nothing(self, data: Command, dataset: Path, tmp_path: Path) -> None:
         ended = data("split", dataset, tmp_path / "out", "--train", "12", "--test", "3")
-        told = "data split: train 12 and test 3 of 15 images leave none for val; give smaller numbers"
+        told = "data split: train 12 and test 3 of 15 images leave no image for val; give smaller numbers"
         assert (ended.code, told in ended.err.replace("\n", " ")) == (2, True)
         ended = data("split", dataset, tmp_path / "out", "--train", "9", "--val", "3")
-        assert (ended.code, "has both --train and --val" in ended.err) == (2, True)
+        assert (ended.code, "both --train and --val are given" in ended.err) == (2, True)
 
     def test_a_number_that_groups_cannot_meet_is_told(self, data: Command, dataset: Path, tmp_path: Path) -> None:
         ended = data("split", dataset, tmp_path / "out", "--val", "4", "--group", r"^(val|train)")
         assert ended.code == 0, ended.err
-        assert "note: val has 5 images in place of 4: groups stay together" in ended.out
+        assert "note: val has 5 images instead of 4, because groups stay together" in ended.out
 
     def test_two_groupings(self, data: Command, dataset: Path) -> None:
         ended = data("split", dataset, dataset.parent / "out", "--group", "x", "--group-csv", "y")
-        assert (ended.code, "has two groupings" in ended.err) == (2, True)
+        assert (ended.code, "both --group and --group-csv are given" in ended.err) == (2, True)
 
 
 class TestClasses:
     @pytest.mark.parametrize(
         ("words", "what"),
         [
-            (("--ids", "0,x"), "'x' is no label value"),
-            (("--ids", "5-2"), "'5-2' is no label value"),
-            (("--ids", ""), "is no label value"),
+            (("--ids", "0,x"), "'x' is neither a label value"),
+            (("--ids", "5-2"), "'5-2' is neither a label value"),
+            (("--ids", ""), "is neither a label value"),
             (("--ids", "0,0,1"), "more than once"),
             (("--ids", "0,255"), "255, which always means ignore"),
             (("--ids", "0,300"), "less than or equal to 255"),
@@ -298,3 +298,15 @@ class TestClasses:
             assert ended.code == 2
             assert str(absent) in ended.err
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--palette", "--group-csv"])
+def test_a_file_of_another_kind_is_named_in_one_line(data: Command, dataset: Path, tmp_path: Path, option: str) -> None:
+    space = tmp_path / "space.yaml"
+    space.write_text("space: {optim.lr: {type: float, low: 1, high: 2}}\nobjective: {metric: miou, mode: max}\n")
+    command = {"--palette": "convert", "--group-csv": "split"}[option]
+    ended = data(command, dataset, tmp_path / "out", option, space)
+    needed = {"--palette": "a palette", "--group-csv": "a table"}[option]
+    assert ended.code == 2
+    assert ended.err.count("error:") == 1
+    assert f"{space}: is a space file, but {needed} is needed here; " in ended.err.replace("\n", " ")

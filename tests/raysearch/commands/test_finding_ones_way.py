@@ -129,8 +129,11 @@ def test_the_script_that_a_shell_wants_is_shown(
         (["export", "runs", "--frmat", "openseg"], "--format"),
         (["export", "runs", "--format", "opensegg"], "did you mean openseg?"),
         (["evaluate", "a.json", "--checkpoint", "x", "--mode", "sscorp"], "Did you mean sscrop?"),
-        (["run", "demo", "--st", "search.trials=3"], "--st: is no option here; did you mean --set?"),
-        (["evaluate", "a.json", "--checkpiont", "x"], "--checkpiont: is no option here; did you mean --checkpoint?"),
+        (["run", "demo", "--st", "search.trials=3"], "--st: is not an option of this command; did you mean --set?"),
+        (
+            ["evaluate", "a.json", "--checkpiont", "x"],
+            "--checkpiont: is not an option of this command; did you mean --checkpoint?",
+        ),
         (["train", "a.json", "--loss_tpye", "ce_loss"], "did you mean --loss_type?"),
         (["data", "weights", "a", "--preset", "camvit"], "did you mean camvid?"),
         (["check", "camvit"], "did you mean camvid?"),

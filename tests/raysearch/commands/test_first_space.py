@@ -138,21 +138,23 @@ def faults_of(folder: Path) -> str:
 
 
 def test_a_folder_that_is_no_dataset_yet_is_told_the_command(tmp_path: Path) -> None:
-    assert "is no folder" in faults_of(tmp_path / "nowhere")
+    assert "is not a folder" in faults_of(tmp_path / "nowhere")
 
     pairs = tmp_path / "pairs"
     write_pairs(pairs, 4)
-    assert f"is not split yet; make train/ and val/ of it:  python -m raysearch data split {pairs} " in faults_of(pairs)
+    assert f"is not split yet; create train/ and val/ with:  python -m raysearch data split {pairs} " in faults_of(
+        pairs
+    )
     write_pairs(tmp_path / "train only" / "train", 4)
-    assert "has train/ alone; make train/ and val/ of it:  python -m raysearch data split " in faults_of(
+    assert "has train/ only; create train/ and val/ with:  python -m raysearch data split " in faults_of(
         tmp_path / "train only"
     )
     (tmp_path / "heap" / "photos").mkdir(parents=True)
     heap = faults_of(tmp_path / "heap")
-    assert "(it has photos), and is no export of COCO JSON, " in heap and "put all images into image/" in heap
+    assert "(it has photos), and it is not an export of COCO JSON, " in heap and "put all images into image/" in heap
 
     one = write_dataset(tmp_path / "one", values=(5,))
-    assert "hold only the value 5; a network tells at least two classes apart" in faults_of(one)
+    assert "hold only the value 5, but a network needs at least two classes" in faults_of(one)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +189,7 @@ def test_a_quick_search_is_planned_to_end_in_time(
     if expected is not None:
         assert found == expected
     assert (took.high < 480) == (seconds < 100)
-    assert ("which is the least" in first.notices[-1]) == (seconds > 100)
+    assert ("which is the shortest possible" in first.notices[-1]) == (seconds > 100)
     if expected is None:  # twice as much would not fit
         text = first.text.replace(f"max_iters: {8 * found[1]}", f"max_iters: {20 * found[1]}")
         space.write_text(
@@ -203,7 +205,7 @@ def test_nothing_is_overwritten(tmp_path: Path, command: Command, monkeypatch: p
     (tmp_path / "data.yaml").write_text("mine")
     done = command("init", "data")
     assert done.code == 2
-    assert "data.yaml: is there already" in done.err
+    assert "data.yaml: already exists" in done.err
     assert (tmp_path / "data.yaml").read_text() == "mine"
 
 
@@ -239,5 +241,5 @@ def test_images_of_twelve_bits_and_their_depth_are_found(tmp_path: Path) -> None
     for config in (None, DataConfig(label_class_ids=(0, 74))):
         first = first_space(folder, LAPTOP, config)
         assert yaml.safe_load(first.text)["config"]["data"]["bit_depth"] == 12
-        assert sum("16 bits a channel" in line for line in first.notices) == 1
+        assert sum("16 bits per channel" in line for line in first.notices) == 1
     assert "bit_depth" not in first_space(write_dataset(tmp_path / "usual"), LAPTOP).text

@@ -134,6 +134,35 @@ def test_what_init_prints_leads_to_a_space_file(
     assert counts <= drawn
 
 
+@pytest.mark.parametrize("is_split", [False, True])
+def test_commands_for_blended_labels_keep_the_ids_that_were_given(
+    is_split: bool, tmp_path: Path, raysearch: Callable[[str], tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ids = (0, 100, 201)
+    for i, (image, label) in enumerate(pairs(12, ids)):
+        split = ("train" if i < 9 else "val") if is_split else ""
+        for part in ("image", "label"):
+            (tmp_path / "soft" / split / part).mkdir(parents=True, exist_ok=True)
+        blended = Image.fromarray(label.astype(np.uint8)).resize((64, 48), Image.Resampling.BILINEAR)
+        Image.fromarray(image).resize((64, 48)).save(tmp_path / "soft" / split / "image" / f"{i}.png")
+        blended.save(tmp_path / "soft" / split / "label" / f"{i}.png")
+    options = ["--ids", "0,100,201", "--out", "first.yaml"]
+    code, said = raysearch(command_line("init", Path("soft"), *options))
+    for _ in range(2):  # convert the labels, then split them
+        told = re.findall(r":  (python -m raysearch [^\n]*)$", said, re.MULTILINE)
+        for line in told[0].split(" && ") if told else ():
+            code, said = raysearch(line)
+    if is_split:  # the space file was written at once, and the command only wrote a copy of the dataset
+        assert code == 0, said
+        code, said = raysearch(command_line("init", Path("soft_hard"), "--ids", "0,100,201", "--out", "second.yaml"))
+    assert code == 0, said
+    spec = load_space(Path("second.yaml" if is_split else "first.yaml"))
+    assert spec.config["data"]["label_class_ids"] == list(ids)
+    labels = Path(spec.config["data"]["dir"]).rglob("label/*.png")
+    assert set(np.unique([np.asarray(Image.open(path)) for path in labels])) == set(ids)
+
+
 def test_an_export_becomes_a_dataset_beside_the_space_file(
     tmp_path: Path, raysearch: Callable[[str], tuple[int, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,8 +171,8 @@ def test_an_export_becomes_a_dataset_beside_the_space_file(
     monkeypatch.chdir(tmp_path / "work")
     code, said = raysearch("python -m raysearch init '../my export' --out first.yaml")
     assert code == 0, said
-    assert f"COCO JSON: 4 train, 2 val images with labels are in {tmp_path / 'work' / 'first_data'}" in said
-    assert "note: pixels without annotation are the class background, value 0" in said
+    assert f"COCO JSON: images with labels in {tmp_path / 'work' / 'first_data'}: 4 train, 2 val" in said
+    assert "note: pixels without annotation belong to the class background (value 0)" in said
     data = yaml.safe_load(Path("first.yaml").read_text(encoding="utf-8"))["config"]["data"]
     assert data["class_names"] == ["background", "a", "b"]
     monkeypatch.setattr(check, "measure", lambda spec, configs, **_: [NotMeasured("", is_fault=False)] * len(configs))
@@ -156,7 +185,7 @@ def test_an_export_becomes_a_dataset_beside_the_space_file(
     monkeypatch.chdir(tmp_path / "my export")
     code, said = raysearch("python -m raysearch init .")
     assert code == 2
-    assert "would lie in the export, into which nothing is written" in said
+    assert "would be in the export, which is never changed" in said
     assert sorted(path.name for path in Path().iterdir()) == ["annotations", "train2017", "val2017"]
 
 

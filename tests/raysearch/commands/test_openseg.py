@@ -77,8 +77,8 @@ class TestConfigFile:
         config, said = load(file, FLAGS)
         assert (config.model.backbone, config.contrast.loss_weight, config.train.max_iters) == ("hrnet_w48", 0.1, 4)
         assert config.data.dir == str(tmp_path / "images")
-        assert said[0] == "--gpu, --drop_last: passed over, having no meaning here"
-        assert sum("nothing here reads" in line for line in said) == 1
+        assert said[0] == "--gpu, --drop_last: ignored, because it has no meaning here"
+        assert sum("ignored, because nothing uses them here:" in line for line in said) == 1
 
     def test_paths_of_flags_start_at_the_working_directory(self, file: Path) -> None:
         config, _ = load(file, f"{FLAGS} --data_dir other --pretrained w.pth")
@@ -98,9 +98,9 @@ class TestConfigFile:
         edit(file, "lr", base_lr=-1)
         words = "--max_iters x --loss_type fs_loss train.precison bf16 solver.test_interval 0 lr.bse_lr 1"
         assert [re.sub(r"(; |did you|Valid).*", "", fault) for fault in faults(file, words)] == [
-            "--max_iters x: x is no whole number",
-            "F: network.model_name: base_ocnet stands for the network that the original's scripts give by "
-            "--model_name, which is missing",
+            "--max_iters x: x is not a whole number",
+            "F: network.model_name: base_ocnet is a placeholder for the network that the original's scripts give with "
+            "--model_name",
             "--loss_type fs_loss: fs_loss is not known",
             "train.precison bf16: the trial config has no train.precison",
             "lr.bse_lr 1: the trial config has no lr.bse_lr",
@@ -112,7 +112,7 @@ class TestConfigFile:
         path = tmp_path / "config.json"
         path.write_text("{}")
         (fault,) = faults(path, "--base_lr 0.1")
-        assert fault.startswith("--base_lr: goes with a JSON file of openseg or ContrastiveSeg, and F is none; give")
+        assert fault.startswith("--base_lr: requires a JSON file of openseg or ContrastiveSeg, which F is not; give")
 
     def test_a_config_of_our_own_is_read_as_before_whatever_its_name(self, tmp_path: Path) -> None:
         path = tmp_path / "H_48_D_4.json"
@@ -137,7 +137,7 @@ class TestSpace:
     def test_the_flags_stand_beside_the_file(self, flags: Any, file: Path, tmp_path: Path) -> None:
         spec = space(tmp_path, {"openseg": "any.json", "flags": flags})
         assert spec.config["model"]["backbone"] == "hrnet_w48"
-        assert spec.notices[0] == "--gpu, --drop_last: passed over, having no meaning here"
+        assert spec.notices[0] == "--gpu, --drop_last: ignored, because it has no meaning here"
 
     def test_values_of_the_config_beside_it_win(self, file: Path, tmp_path: Path) -> None:
         config = {"openseg": "any.json", "flags": f"{FLAGS} --data_dir d", "train": {"seed": 5}}
@@ -160,8 +160,8 @@ class TestSpace:
         edit(file, "contrast", max_samples=0)
         config = {"openseg": "any.json", "flags": f"{FLAGS} --zzz 1 --base_lr 0 left", "train": {"sed": 1, "seed": -1}}
         assert [re.sub(r"; .*", "", fault) for fault in space_faults(tmp_path, config)] == [
-            "T/space.yaml: config.flags: --zzz is neither an option here nor a flag of the original trainer",
-            "T/space.yaml: config.flags: left belongs to no flag",
+            "T/space.yaml: config.flags: --zzz is neither an option of this command nor a flag of the original trainer",
+            "T/space.yaml: config.flags: left does not belong to any flag",
             "T/space.yaml: config.train.sed: the trial config has no such value",
             "T/space.yaml: config.train.seed: -1 must be greater than or equal to 0",
             "T/any.json: contrast.max_samples: 0 must be greater than or equal to 1",
@@ -179,7 +179,7 @@ class TestSpace:
 
     def test_flags_without_such_a_file_are_faults(self, tmp_path: Path) -> None:
         (fault,) = space_faults(tmp_path, {}, "--base_lr", "1")
-        assert fault.startswith("--base_lr: goes with a JSON file of openseg or ContrastiveSeg, and config is none;")
+        assert fault.startswith("--base_lr: requires a JSON file of openseg or ContrastiveSeg, which config is not;")
 
     def test_a_trainable_of_the_users_own_gets_the_file_as_it_is(self, file: Path, tmp_path: Path) -> None:
         (tmp_path / "mine.py").write_text("def train(config): ...\n")
@@ -255,7 +255,7 @@ class TestExport:
     def test_a_trainable_of_the_users_own_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "mine.py").write_text("def train(config): ...\n")
         run_dir = run_of(tmp_path, {}, trainable="mine.py:train", scheduler={"name": "none"})
-        with pytest.raises(InputError, match="has a config of its own, which an openseg file cannot hold"):
+        with pytest.raises(InputError, match="has its own config, which an openseg file cannot hold"):
             best_in_dialect(run_dir, "openseg")
 
     def test_before_the_first_report(self, tmp_path: Path) -> None:
@@ -280,8 +280,8 @@ class TestCommands:
         done = CliRunner().invoke(app, ["train", str(file), *words.split(), "--out", str(out)])
         assert done.exception is None, done.output
         notes = [line for line in done.output.splitlines() if line.startswith("note: ")]
-        assert notes[0] == "note: --gpu, --drop_last: passed over, having no meaning here"
-        assert sum("nothing here reads" in line for line in notes) == 1
+        assert notes[0] == "note: --gpu, --drop_last: ignored, because it has no meaning here"
+        assert sum("ignored, because nothing uses them here:" in line for line in notes) == 1
         assert [row["iteration"] for row in pq.read_table(out / "results.parquet").to_pylist()] == [2]
         written = Config.model_validate_json((out / "config.json").read_text())
         assert (written.model.backbone, written.train.max_iters) == ("test_efficientnet", 2)
@@ -301,10 +301,13 @@ class TestCommands:
         ("words", "expected"),
         [
             ("train --phase test", "--phase test: needs a checkpoint to score; give --resume and the folder"),
-            ("train --phase test --resume gone", "gone: holds no model.pt; name the folder of a checkpoint"),
-            ("train --resume c --resume_continue y", "--resume_continue: asks for something else than this command"),
-            ("evaluate --checkpoint c --resume c", "--resume: asks for something else than this command does; give"),
-            ("run --phase test --resume c", "--phase: asks for something else than this command does; give it to"),
+            ("train --phase test --resume gone", "gone: holds no model.pt; give the folder of a checkpoint"),
+            (
+                "train --resume c --resume_continue y",
+                "--resume_continue: asks for another task than that of this command",
+            ),
+            ("evaluate --checkpoint c --resume c", "--resume: asks for another task than that of this command; give"),
+            ("run --phase test --resume c", "--phase: asks for another task than that of this command; give it to"),
         ],
     )
     def test_tasks_of_the_original_that_are_not_this_command(self, words: str, expected: str, tmp_path: Path) -> None:
@@ -321,18 +324,18 @@ class TestCommands:
         config = {"openseg": "any.json", "flags": FLAGS}
         path.write_text(yaml.safe_dump({**SPACE, "config": config, "trainable": "mine.py:T"}))
         done = CliRunner().invoke(app, ["check", str(path)])
-        assert sum("nothing here reads" in line for line in done.output.splitlines()) == 1
+        assert sum("ignored, because nothing uses them here:" in line for line in done.output.splitlines()) == 1
 
     def test_an_option_that_nothing_knows_is_a_fault(self, file: Path) -> None:
         done = CliRunner().invoke(app, ["train", str(file), *FLAGS.split(), "--otu", "x"])
         assert isinstance(done.exception, InputError)
-        assert str(done.exception).startswith("--otu: is no option here; did you mean --out?")
+        assert str(done.exception).startswith("--otu: is not an option of this command; did you mean --out?")
 
     def test_export_writes_json_alone_to_its_output(self, tmp_path: Path) -> None:
         run_dir = run_of(tmp_path, TestExport.CONFIG)
         done = CliRunner().invoke(app, ["export", str(run_dir.root), "--format", "openseg"])
         assert json.loads(done.stdout) == json.loads(best_in_dialect(run_dir, "openseg").text)
-        assert "the original trainer needs beside it: --drop_last y" in done.stderr
+        assert "the original trainer also needs these flags: --drop_last y" in done.stderr
         out = tmp_path / "best.json"
         CliRunner().invoke(app, ["export", str(run_dir.root), "--format", "openseg", "--out", str(out)])
         assert out.read_text() == best_in_dialect(run_dir, "openseg").text

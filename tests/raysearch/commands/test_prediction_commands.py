@@ -108,7 +108,7 @@ def test_a_training_becomes_an_onnx_file(
     code, printed, _ = command("export", trained / "out", "--onnx", tmp_path / "best.onnx")
     assert code == 0
     assert printed == (
-        "note: this backbone can be written for one height only, which is 32\n"
+        "note: this backbone can only be exported with a fixed height, which is 32\n"
         f"network: {tmp_path / 'best.onnx'}  (differs from PyTorch by at most 2e-07)\n"
     )
     ((network, config, out, origin),) = written
@@ -125,7 +125,7 @@ def test_a_training_becomes_an_onnx_file(
     assert (code, err) == (1, "failed: the ONNX file differs\n")
     code, _, err = command("export", tmp_path, "--onnx", tmp_path / "best.onnx")
     assert code == 2
-    assert "is no folder of a run" in err
+    assert "is not the folder of a run" in err
 
 
 def test_wrong_input_is_exit_code_2_and_a_line_a_fault(trained: Path, command: Command, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_wrong_input_is_exit_code_2_and_a_line_a_fault(trained: Path, command: C
     assert code == 2
     assert err.splitlines() == [
         f"error: {images}/[bold]a.png: is empty (0 bytes); replace or remove the file",
-        f"error: {images}/b\\nc.png: is no image that can be read; replace or remove the file",
+        f"error: {images}/b\\nc.png: is not an image that can be read; replace or remove the file",
     ]
     code, _, err = command("score", "--predictions", images, "--labels", tmp_path / "nowhere", "--config", config)
     assert code == 2
@@ -154,9 +154,9 @@ def test_wrong_input_is_exit_code_2_and_a_line_a_fault(trained: Path, command: C
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (RuntimeError("shape\n  mismatch"), "ended in RuntimeError: shape mismatch; the traceback is in "),
+        (RuntimeError("shape\n  mismatch"), "failed: RuntimeError: shape mismatch; the traceback is in "),
         (torch.OutOfMemoryError("CUDA out of memory"), "out of memory; smaller batches, crops or networks may help"),
-        (KeyError("x"), "ended in KeyError: 'x'"),
+        (KeyError("x"), "failed: KeyError: 'x'"),
     ],
     ids=lambda value: type(value).__name__,
 )

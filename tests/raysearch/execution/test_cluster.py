@@ -119,7 +119,7 @@ def test_nothing_answers(
 
 
 @pytest.mark.parametrize(
-    ("mode", "what"), [(None, "the cluster asks for a token"), ("token", "the cluster does not take the token")]
+    ("mode", "what"), [(None, "the cluster asks for a token"), ("token", "the cluster does not accept the given token")]
 )
 def test_a_token_is_asked_for(
     tmp_path: Path, silent: int, monkeypatch: pytest.MonkeyPatch, mode: str | None, what: str
@@ -160,7 +160,7 @@ def test_a_tmpdir_too_long_for_sockets(
         driver.run(spec(), tmp_path / "run", say=lambda line: None)
     (fault,) = caught.value.faults
     assert fault.where == f"TMPDIR=/{'x' * longest}"
-    assert "with paths of 108 bytes, and 107 are allowed" in fault.what
+    assert "whose paths would have 108 bytes, but only 107 are allowed" in fault.what
     assert "RAY_TMPDIR=/tmp" in fault.fix
     assert not started
     assert not os.path.exists("/" + "x" * longest)

@@ -68,8 +68,8 @@ def test_a_combination_that_lets_one_image_through_at_once_is_found(tmp_path: Pa
     space = {"train.batch_size": BATCH, "train.micro_batch_size": PARTS}
     (line,) = batch_faults(tmp_path, space)
     assert line.startswith("space: train.batch_size = 3, train.micro_batch_size = 2: train.batch_size = 3 in 2 parts")
-    assert "(2 of 10 combinations looked at); use parts of 2 images or more, a larger crop, or" in line, "3 and 5 by 2"
-    assert "train.freeze_norm: true; or keep such values apart by constraints" in line
+    assert "(2 of 10 combinations tried); use parts of at least 2 images, a larger crop, or" in line, "3 and 5 by 2"
+    assert "train.freeze_norm: true; or exclude such combinations by constraints" in line
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
+from raysearch.config.shipped import FOLDER
 from raysearch.config.trainable_loading import LoadedTrainable, load_trainable
 from raysearch.errors import InputError
 from raysearch.execution import standalone
-from raysearch.space.shipped import FOLDER
 from tests.raysearch.ours import OURS, quiet, score, train
 from tests.trainables.tiny import comparable, differing, tiny
 from trainables.config import Config
@@ -95,7 +95,7 @@ class TestTrain:
         said: list[str] = []
         value = train(CONFIG, out, say=said.append)
         assert value == rows(trained)[-1]["value"]
-        assert said[-1] == "going on at iteration 4"
+        assert said[-1] == "continuing at iteration 4"
         assert_same_training(out, trained)
 
     def test_a_diverging_training_ends_in_the_error_of_its_iteration(self, tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ class TestKilled:
 class TestOccupiedFolder:
     def test_another_config_is_refused_and_nothing_touched(self, trained: Path, tmp_path: Path) -> None:
         out = Path(shutil.copytree(trained, tmp_path / "out"))
-        with pytest.raises(InputError, match="holds the training of another config; name another --out"):
+        with pytest.raises(InputError, match="holds the training of another config; give another --out"):
             train(tiny({**VALUES, "optim.lr": 0.02}), out, say=quiet)
         assert_same_training(out, trained)
 
@@ -221,7 +221,7 @@ class TestOccupiedFolder:
         for path in out.iterdir():
             if path.name != kept:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-        with pytest.raises(InputError, match="holds results of something else; name another --out"):
+        with pytest.raises(InputError, match="holds other results; give another --out"):
             train(CONFIG, out, say=quiet)
         assert names(out) == {kept}
 
@@ -287,12 +287,12 @@ class TestOtherTrainables:
     def test_a_metric_that_is_not_reported_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "f.py").write_text(FUNCTION)
         function = load_trainable("f.py:train", tmp_path)
-        with pytest.raises(InputError, match=r"accuracy: is not reported; .*f.py:train reports loss"):
+        with pytest.raises(InputError, match=r"accuracy: is not reported; the trainable only reports loss"):
             standalone.train(function, {"rate": 0.5}, tmp_path / "out", metric="accuracy")
 
     def test_without_evaluate_nothing_is_scored(self, tmp_path: Path) -> None:
         (tmp_path / "f.py").write_text(FUNCTION)
-        with pytest.raises(InputError, match="has no evaluate, so that it cannot score a checkpoint"):
+        with pytest.raises(InputError, match="has no evaluate, so it cannot score a checkpoint"):
             standalone.evaluate(load_trainable("f.py:train", tmp_path), {}, tmp_path)
 
 
@@ -387,8 +387,9 @@ class TestSecondDataset:
         file = folder / "val" / "label" / "0.png"
         assert said == [
             f"note: val: label value 7 is not in label_class_ids and is ignored: 5 pixels, first in {file}",
-            "note: val: class 1 (raw value 74) has no pixel; it is no part of the mean IoU unless it is predicted",
-            "note: val: class 3 (raw value 145) has no pixel; it is no part of the mean IoU unless it is predicted",
+            "note: val: class 1 (raw value 74) has no pixels; it does not count in the mean IoU unless it is predicted",
+            "note: val: class 3 (raw value 145) has no pixels; it does not count in the mean IoU unless it is "
+            "predicted",
         ]
         predicted = confusion.counts.sum(axis=0) > 0
         for k in (1, 3):  # a class absent from the labels only counts if the network predicts it
@@ -396,7 +397,7 @@ class TestSecondDataset:
 
     def test_with_other_label_values_is_wrong_input_not_a_score_of_nothing(self, trained: Path, tmp_path: Path) -> None:
         folder = write_pairs(tmp_path, "val", np.full((9, 9), 3))
-        with pytest.raises(InputError, match=r"no label has a pixel of any class.*the labels hold the values 3"):
+        with pytest.raises(InputError, match=r"no label contains a pixel of any class.*the labels contain 3"):
             score(CONFIG, trained / "checkpoint", folder=folder, say=quiet)
 
 
@@ -435,16 +436,23 @@ class TestPredict:
         taken = tmp_path / "taken"
         taken.mkdir()
         (taken / "mine.txt").write_text("mine")
-        for out, what in ((taken, "is not empty"), (images, "which is only read"), (taken / "mine.txt", "is a file")):
+        for out, what in (
+            (taken, "is not empty"),
+            (images, "which is never changed"),
+            (taken / "mine.txt", "is a file"),
+        ):
             with pytest.raises(InputError, match=what):
                 predict_folder(CONFIG, checkpoint, images, out, progress=unseen)
-        with pytest.raises(InputError, match=r"holds no model\.pt; name the folder of a checkpoint"):
+        with pytest.raises(InputError, match=r"holds no model\.pt; give the folder of a checkpoint"):
             predict_folder(CONFIG, trained, images, tmp_path / "out", progress=unseen)
         (images / "bad.png").touch()
         (images / "worse.png").write_text("no image")
         with pytest.raises(InputError) as caught:
             predict_folder(CONFIG, checkpoint, images, tmp_path / "out", progress=unseen)
-        assert [fault.what for fault in caught.value.faults] == ["is empty (0 bytes)", "is no image that can be read"]
+        assert [fault.what for fault in caught.value.faults] == [
+            "is empty (0 bytes)",
+            "is not an image that can be read",
+        ]
         assert names(tmp_path) == {"val", "taken"}
         assert names(taken) == {"mine.txt"}
 
@@ -465,13 +473,13 @@ class TestUnfitCheckpoint:
             score(tiny({**VALUES, **values}), trained / "checkpoint")
         message = str(caught.value)
         assert message.startswith(f"{trained / 'checkpoint' / 'model.pt'}: does not fit the config: ")
-        assert f"of its tensors differ, such as {tensor}" in message
+        assert f", such as {tensor}" in message
         assert "\n" not in message
 
     def test_without_weights_is_named(self, trained: Path, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"is the folder of a training, .* is needed here; give .*/checkpoint"):
             standalone.evaluate(OURS, CONFIG, trained)
-        with pytest.raises(InputError, match=r"holds no model\.pt; name the folder of a checkpoint"):
+        with pytest.raises(InputError, match=r"holds no model\.pt; give the folder of a checkpoint"):
             score(CONFIG, tmp_path)
 
     @pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04 cut off"])

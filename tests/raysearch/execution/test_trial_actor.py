@@ -47,7 +47,7 @@ class Careful(Counting):
     @staticmethod
     def preflight(config: dict[str, Any]) -> list[str]:
         if not Path(config["data"]).is_dir():
-            raise InputError([Fault("data", f"{config['data']} is no folder", "mount it")])
+            raise InputError([Fault("data", f"{config['data']} is not a folder", "mount it")])
         return []
 
     def step(self) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def test_lost_data_halt_the_search_and_a_bug_does_not(folder: Path) -> None:
     assert result["done"]
     halted = result[EVENT]
     assert isinstance(halted, Halted), "the trial is one that goes on"
-    assert (halted.what, halted.fix) == (f"data: {data} is no folder; mount it", "mend that")
+    assert (halted.what, halted.fix) == (f"data: {data} is not a folder; mount it", "correct that")
     assert "FileNotFoundError" in (halted.details or "")
 
     data.with_name("away").rename(data)
@@ -151,7 +151,7 @@ def test_a_folder_that_takes_no_file_halts_the_search_whatever_was_raised(
     monkeypatch.setattr("os.fsync", lambda file: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
     halted = started.step()[EVENT]
     assert isinstance(halted, Halted)
-    assert (halted.what, halted.fix) == (f"{folder}: No space left", "make room")
+    assert (halted.what, halted.fix) == (f"{folder}: No space left", "free some disk space")
     monkeypatch.undo()
     ended = actor(folder.with_name("other"), Unwritable, config={"error": error}).step()[EVENT]
     assert isinstance(ended, Ended)
@@ -262,8 +262,8 @@ def test_a_trial_that_takes_more_than_the_space_file_allows_is_infeasible(folder
     assert second.needed_memory_bytes is not None
     assert second.peak_memory_bytes == second.needed_memory_bytes > limit
     assert second.excess == pytest.approx(second.needed_memory_bytes / limit - 1)
-    told = f"it took {second.needed_memory_bytes / 2**30:.3f} GB of memory"
-    assert second.error == f"{told}, and resources.memory_gb allows {limit / 2**30:.3f} GB"
+    told = f"it used {second.needed_memory_bytes / 2**30:.3f} GB of memory"
+    assert second.error == f"{told}, but resources.memory_gb allows {limit / 2**30:.3f} GB"
     assert isinstance(actor(folder, Growing, memory_bytes=2 * limit).step()[EVENT], Report)
 
 
@@ -327,4 +327,4 @@ def test_a_trainer_that_drops_its_contrast_fails(folder: Path) -> None:
     config = tiny().model_dump(mode="json")
     report = actor(folder, WithoutContrast, metric="miou", config=config).step()[EVENT]
     assert report.status == "failed"
-    assert report.error.endswith("another config than it was given: contrast.loss_weight: given 0.1, used 0.0")
+    assert report.error.endswith("another config than the given one: contrast.loss_weight: given 0.1, used 0.0")

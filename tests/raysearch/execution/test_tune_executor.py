@@ -46,8 +46,9 @@ def test_a_halt_stops_the_search_and_leaves_the_trial_to_be_taken_up(tmp_path: P
         search.propose()
         written = (tmp_path / "study.journal").read_bytes()
         leg = SimpleNamespace(trial_id="a", config={"number": 0})
+        ended = {EVENT: Halted("the disk is full", "free some disk space")}
         with pytest.raises(SearchHalted, match="the disk is full"):
-            _Events(toy_loop(search)).on_trial_complete(None, leg, {EVENT: Halted("the disk is full", "make room")})
+            _Events(toy_loop(search)).on_trial_complete(None, leg, ended)
         assert (tmp_path / "study.journal").read_bytes() == written
         assert search.history.trials[0].status == "running"
 

@@ -100,16 +100,16 @@ def test_its_storage_refuses_to_write_by_itself(served: tuple[DashboardServer, S
     before = journal.read_bytes()
     study = optuna.load_study(study_name="toy", storage=JournalStorage(ReadOnlyJournal(str(journal))))
     for write in (study.ask, lambda: study.set_user_attr("a", 1), lambda: study.enqueue_trial({"x": 0.5})):
-        with pytest.raises(PermissionError, match="only looks on"):
+        with pytest.raises(PermissionError, match="is read-only"):
             write()
-    with pytest.raises(PermissionError, match="only looks on"):
+    with pytest.raises(PermissionError, match="is read-only"):
         optuna.delete_study(study_name="toy", storage=study._storage)
     assert journal.read_bytes() == before
 
 
 def test_a_port_that_is_taken(served: tuple[DashboardServer, Search], tmp_path: Path) -> None:
     server, _ = served
-    with pytest.raises(InputError, match=f"--port {server.server_port}: cannot be served on"):
+    with pytest.raises(InputError, match=f"--port {server.server_port}: cannot be used"):
         dashboard_server(RunDir.open(tmp_path / "run"), server.server_port)
 
 

@@ -34,7 +34,7 @@ def test_every_width_has_all_of_it_in_lines_that_fit(tmp_path: Path, width: int)
     assert lines[0].startswith("toy ━")
     assert lines[0].endswith("4 of 9 trials")
     assert lines[2] == "best    score 0.7000  trial 2, default 0.5500 (+0.1500)"
-    assert lines[3] == "rungs   2: 3 of 5, 4: 1 of 2 went on"
+    assert lines[3] == "rungs   2: 3 of 5, 4: 1 of 2 continued"
     time = "time    1:06:40 elapsed, about 45 min left (36 min to 1 h 10 min), 50 images/s"
     assert lines[4] == time if width > 60 else time[:59] + "…"
     assert lines[5].split()[:3] == ["trial", "iteration", "score"]

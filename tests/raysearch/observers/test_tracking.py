@@ -145,10 +145,10 @@ def test_what_did_not_arrive_is_said_and_delivered_by_the_next_run(tmp_path: Pat
     search_on(run_dir, spec, away, said.append)
     assert away.points == {}
     assert said[-1] == (
-        "note: memory: 24 of 24 trials are not delivered whole (it is away); "
-        f"`raysearch resume {run_dir.root}` delivers what is missing"
+        "note: memory: 24 of 24 trials are not completely uploaded (it is away); "
+        f"`raysearch resume {run_dir.root}` uploads the rest"
     )
-    assert all(line.startswith("note: memory: it is away; the search goes on") for line in said[:-1])
+    assert all(line.startswith("note: memory: it is away; the search continues") for line in said[:-1])
     back = InMemory()
     history = search_on(run_dir, spec, back, said.append)
     assert holds_all(back, history)
@@ -178,14 +178,14 @@ def test_a_tracker_that_hangs_holds_nothing_up(
     history = search_on(run_dir, toy_spec(tmp_path), Hanging(), said.append)
     assert time.monotonic() - began < 30
     assert {t.status for t in history.trials} >= {"completed", "stopped"}
-    assert "24 of 24 trials are not delivered whole" in said[-1]
+    assert "24 of 24 trials are not completely uploaded" in said[-1]
     released.set()
 
 
 @pytest.mark.parametrize(
     ("track", "fault"),
     [
-        ({"mlflow": "localhost:5000"}, "track.mlflow: 'localhost:5000' is no address"),
+        ({"mlflow": "localhost:5000"}, "track.mlflow: 'localhost:5000' is not an address"),
         ({"wandb": "sometimes"}, "track.wandb"),
         ({"neptune": "x"}, "track.neptune"),
     ],

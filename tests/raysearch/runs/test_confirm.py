@@ -217,8 +217,8 @@ class TestConfirmed:
         )
         assert best.optim.lr == history.trials[2].values["optim.lr"]
         assert (run_dir.best_checkpoint / "model.pt").read_text() == "weights of trial 2"
-        assert "the search had picked trial 1; the best config is that of trial 2 now" in said
-        assert any(line.startswith("trial 2 to the default: +0.5") and line.endswith(": better") for line in said)
+        assert "the search had picked trial 1; the best config is now that of trial 2" in said
+        assert any(line.startswith("trial 2 minus the default: +0.5") and line.endswith(": better") for line in said)
 
     def test_everything_written_anew_keeps_it(self, made_up: Callable[[Scores], list[str]], tmp_path: Path) -> None:
         run_dir = search_in(tmp_path)
@@ -246,7 +246,9 @@ class TestConfirmed:
         assert lead is not None
         assert lead.interval is not None
         assert lead.interval[0] < 0.0 < lead.interval[1]
-        assert [line.rpartition(": ")[2] for line in said if line.startswith("trial 1 to")] == ["not distinguishable"]
+        assert [line.rpartition(": ")[2] for line in said if line.startswith("trial 1 minus")] == [
+            "not distinguishable"
+        ]
         assert block_of(run_dir)["confirmed"]["distinguishable_from_default"] is False
 
     def test_the_default_may_be_the_best(self, made_up: Callable[[Scores], list[str]], tmp_path: Path) -> None:
@@ -262,7 +264,7 @@ class TestConfirmed:
         made_up(by_trial)
         confirm(run_dir.root, top=1, seeds=1, say=said.append)
         assert block_of(run_dir)["confirmed"]["interval_to_default"] is None
-        assert "trial 1 to the default: +0.249, one seed has no interval: not distinguishable" in said
+        assert "trial 1 minus the default: +0.249, no interval with a single seed: not distinguishable" in said
 
     def test_the_default_does_not_count_and_more_than_there_are_is_all(
         self, made_up: Callable[[Scores], list[str]], tmp_path: Path
@@ -299,7 +301,7 @@ class TestGoingOn:
         trained.clear()
         assert confirm(run_dir.root, top=1, seeds=2, say=said.append) == first
         assert trained == []
-        assert "trainings: 4, 4 of them done before" in said
+        assert "trainings: 4, 4 of them already done" in said
         confirm(run_dir.root, top=2, seeds=3, say=said.append)
         assert trained == [
             "trial-2-seed-11",
@@ -339,13 +341,13 @@ class TestGoingOn:
         assert confirm(run_dir.root, top=2, seeds=2, say=said.append).diverged == (2,)
         assert (2, 12, None, 4) in rows_of(run_dir)
         assert block_of(run_dir)["trial"] == 1
-        assert "  trial 2 diverged and is out of the comparison" in said
+        assert "  trial 2 diverged and is left out of the comparison" in said
         assert "trial 2, seed 12: the loss is nan at iteration 3" in said
         confirm(run_dir.root, top=2, seeds=2, say=said.append)
-        assert "trainings: 6, 6 of them done before" in said
+        assert "trainings: 6, 6 of them already done" in said
         shutil.rmtree(run_dir.root / "confirm")
         diverged |= {0, 1}
-        with pytest.raises(WorkError, match="every config diverged: trial 1, seed 12: the loss is nan"):
+        with pytest.raises(WorkError, match="all configs diverged: trial 1, seed 12: the loss is nan"):
             confirm(run_dir.root, top=2, seeds=2, say=lambda line: None)
 
     def test_a_folder_of_another_config_is_refused(
@@ -369,8 +371,8 @@ class TestAtTheEndOfASearch:
         trained = made_up(by_trial)
         result = driver.resume(run_dir.root, say=said.append)
         assert trained == [f"trial-{number}-seed-{seed}" for seed in (11, 12) for number in (1, 2, 0)]
-        assert "confirming the best 2 and the default config, 2 new seeds each" in said
-        assert any(line.startswith("trial 2 to the default: +0.5") for line in said)
+        assert "confirming the best 2 trials and the default config, 2 new seeds each" in said
+        assert any(line.startswith("trial 2 minus the default: +0.5") for line in said)
         assert (result.finished, result.interrupted_by) == (True, None)
         assert result.confirmed is not None
         assert result.confirmed.best.number == block_of(run_dir)["confirmed"]["trial"] == 2
@@ -414,7 +416,7 @@ class TestAtTheEndOfASearch:
 
         run_dir = search_in(tmp_path, search=self.CONFIRM)
         made_up(full_disk)
-        with pytest.raises(WorkError, match=f"No space left.*go on with `raysearch resume {run_dir.root}`"):
+        with pytest.raises(WorkError, match=f"No space left.*continue with `raysearch resume {run_dir.root}`"):
             driver.resume(run_dir.root, say=lambda line: None)
 
     def test_the_command_line_says_what_came_of_it(
@@ -424,8 +426,8 @@ class TestAtTheEndOfASearch:
         made_up(lambda number, seed: 0.5 + 0.1 * ((number + seed) % 2) + 0.001 * number)
         search_commands.resume(run_dir.root)
         told = capsys.readouterr().out.partition("best miou:")[2]
-        assert "confirmed:   0.5520  (trial 2, 2 seeds: the best config)" in told
-        assert told.count("trial 2 to ") == 2
+        assert "confirmed:   0.5520  (best config: trial 2, mean over 2 seeds)" in told
+        assert told.count("trial 2 minus ") == 2
         assert told.count(": not distinguishable") == 2
 
 
@@ -452,10 +454,10 @@ class TestTestImages:
             config = Config.model_validate_json((folder / "config.json").read_text())
             confusion = score(config, folder / "checkpoint", split="test", say=lambda line: None)
             assert trial.values == (float(confusion.miou()),)
-        assert any(line.startswith("miou of the test images at the full budget") for line in said)
+        assert any(line.startswith("miou on the test images at the full budget") for line in said)
         confirmed = block_of(run_dir)["confirmed"]
         assert (confirmed["split"], confirmed["mean"]) == ("test", by_test.best.mean)
-        assert "confirmed miou of the test images" in run_dir.report.read_text()
+        assert "confirmed miou on the test images" in run_dir.report.read_text()
 
     def test_a_dataset_without_them_is_wrong_input(self, tmp_path: Path) -> None:
         data = {"dir": str(images_in(tmp_path / "data")), "label_class_ids": [0, 1]}
@@ -471,7 +473,7 @@ class TestTestImages:
 
     def test_have_no_loss(self, tmp_path: Path) -> None:
         run_dir = search_in(tmp_path, objective={"metric": "loss", "mode": "min"})
-        with pytest.raises(InputError, match="loss cannot be had of the test images; confirm on val"):
+        with pytest.raises(InputError, match="loss cannot be computed on the test images; confirm on val"):
             confirm(run_dir.root, top=1, seeds=1, split="test")
 
 
@@ -520,7 +522,7 @@ def test_killed_it_goes_on_to_what_train_gives(number: signal.Signals, tmp_path:
     assert "Traceback" not in output
     if number is signal.SIGTERM:
         assert process.returncode == 143, output
-        assert "interrupted; everything is saved, and the next call goes on" in output
+        assert "interrupted; everything is saved, and the next call continues" in output
     else:
         assert process.returncode == -signal.SIGKILL, output
     assert not run_dir.confirmed_table.exists()
@@ -579,7 +581,7 @@ def test_a_fault_of_the_environment_halts_it(monkeypatch: pytest.MonkeyPatch, tm
 
     run_dir = search_in(tmp_path)
     monkeypatch.setattr("raysearch.execution.trial_actor.put_folder", full)
-    with pytest.raises(WorkError, match="No space left on device; make room; the next call repeats only what"):
+    with pytest.raises(WorkError, match="No space left on device; free some disk space; the next call only repeats"):
         confirm(run_dir.root, top=2, seeds=2, executor="local", say=lambda line: None)
     assert len(list((run_dir.root / "confirm").iterdir())) == 1, "no other training was tried"
 
@@ -601,7 +603,7 @@ class TestWrongInput:
     def test_a_search_that_has_not_finished(self, tmp_path: Path) -> None:
         run_dir = search_in(tmp_path, unfinished=True)
         with pytest.raises(
-            InputError, match="the search has not finished: trial 3 is still to end; run `raysearch resume"
+            InputError, match="the search has not finished: trial 3 has not ended; run `raysearch resume"
         ):
             confirm(run_dir.root, top=1, seeds=1)
 
@@ -621,7 +623,7 @@ class TestWrongInput:
         run_search(spec, run_dir.journal)
         with pytest.raises(
             InputError,
-            match="has no with_seed, so that its seed cannot be set",
+            match="has no with_seed, so its seed cannot be set",
         ) as caught:
             confirm(run_dir.root, top=1, seeds=1)
         assert len(caught.value.faults) == 1

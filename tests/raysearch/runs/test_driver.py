@@ -159,7 +159,9 @@ def test_a_full_disk_halts_the_search_and_loses_nothing(tmp_path: Path) -> None:
     space = {"ends": {"type": "categorical", "choices": ["disk full once"]}}
     config = {"x": 0.5, "marker": str(tmp_path / "marker")}
     one = {"algorithm": "grid", "trials": 1}
-    with pytest.raises(WorkError, match=r"No space left on device; nothing .* is lost; make room, then go on with"):
+    with pytest.raises(
+        WorkError, match=r"No space left on device; nothing .* is lost; free some disk space, then continue with"
+    ):
         search(tmp_path / "run", "Curve", space, config=config, search=one)
     trial = read_history(tmp_path / "run" / "study.journal").trials[0]
     assert (trial.status, sorted(trial.reports)) == ("running", [1, 2])
@@ -294,7 +296,7 @@ def test_the_first_rung_is_said_once_it_is_found(tmp_path: Path) -> None:
     }
     said: list[str] = []
     driver.run(parse_space(document, HERE), tmp_path / "run", say=said.append)
-    line = "first rung: iteration 1, from which on the order of 6 full trials was largely the final one"
+    line = "first rung: iteration 1, where the scores of 6 full trials begin to predict their final order"
     assert said.count(line) == 1
     ended = [index for index, text in enumerate(said) if text.startswith("trial ")]
     assert ended[5] < said.index(line) < ended[6]

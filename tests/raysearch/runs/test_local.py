@@ -198,10 +198,10 @@ def test_a_signal_interrupts_a_step_that_takes_long(tmp_path: Path) -> None:
 
 
 def test_a_local_executor_joins_no_cluster() -> None:
-    with pytest.raises(InputError, match=r"--address head:6379: a local executor .* joins no cluster"):
+    with pytest.raises(InputError, match=r"--address head:6379: a local executor .* does not join a cluster"):
         open_place("local", "head:6379", ResourceSettings())
 
 
 def test_a_trial_that_asks_for_more_than_this_machine_has_is_wrong_input() -> None:
-    with pytest.raises(InputError, match="a trial asks for 4096 CPU and 0 GPU, and no node has that"):
+    with pytest.raises(InputError, match="a trial asks for 4096 CPU and 0 GPU, but no node has that"):
         open_place("local", None, ResourceSettings(cpu=4096))

@@ -30,14 +30,12 @@ def test_a_default_config_beyond_the_memory_limit_is_said_at_the_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spec = toy_spec(tmp_path)
-    error = "it took 1.390 GB of memory, and resources.memory_gb allows 1.000 GB"
+    error = "it took 1.390 GB of memory, but resources.memory_gb allows 1.000 GB"
     default = trial(X, {2: 0.9}, "infeasible", error=error, is_default=True)
     result = search_result(Run(RunDir(tmp_path), spec, history_of(default, trial(X, {2: 0.1}))), None)
     assert (result.best_trial, result.best_value) == (1, 0.1)
     assert result.default_lost == f"infeasible: {error}"
     search_commands._finish(result)
     said = capsys.readouterr().out
-    assert f"note: the config of the space file as it stands, trial 0, is infeasible: {error}" in said.replace(
-        "\n", " "
-    )
+    assert f"note: the default config (trial 0) is infeasible: {error}" in said.replace("\n", " ")
     assert "default score" not in said

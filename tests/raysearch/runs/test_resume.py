@@ -119,8 +119,8 @@ def test_a_full_disk_at_the_end_is_told_with_the_way_on(tmp_path: Path, monkeypa
     with pytest.raises(WorkError) as caught:
         driver.resume(run_dir.root, say=lambda line: None)
     assert str(caught.value) == (
-        f"{run_dir.root}: No space left on device; nothing reported so far is lost; make room, then go on with "
-        f"`raysearch resume {run_dir.root}`; `--retry-failed` runs the trials that failed again"
+        f"{run_dir.root}: No space left on device; nothing reported so far is lost; free some disk space, then "
+        f"continue with `raysearch resume {run_dir.root}`; `--retry-failed` runs the trials that failed again"
     )
 
 
@@ -128,8 +128,8 @@ def test_a_full_disk_at_the_end_is_told_with_the_way_on(tmp_path: Path, monkeypa
     ("endings", "message"),
     [
         ([None, None, "a", "b"], None),
-        ([None, "a", "a", "b"], "3 of 4 trials failed, 2 of them by a; "),
-        (["a", "a", "a", "a"], "4 of 4 trials failed, by a; "),
+        ([None, "a", "a", "b"], "3 of 4 trials failed, 2 of them with a; "),
+        (["a", "a", "a", "a"], "4 of 4 trials failed, with a; "),
     ],
 )
 def test_a_search_that_mostly_failed_says_so(tmp_path: Path, endings: list[str | None], message: str | None) -> None:
