@@ -32,6 +32,6 @@ def test_as_many_trials_run_at_once_as_the_machines_hold(
 
 def test_a_trial_fits_on_one_machine_or_none() -> None:
     with pytest.raises(
-        InputError, match=r"asks for 1 CPU and 4 GPU, and no node has that \(8 CPU, 2 GPU; 4 CPU, 2 GPU\)"
+        InputError, match=r"asks for 1 CPU and 4 GPU, but no node has that \(8 CPU, 2 GPU; 4 CPU, 2 GPU\)"
     ):
         room(ResourceSettings(cpu=1, gpu=4), [(8.0, 2.0), (4.0, 2.0)])
