@@ -231,7 +231,7 @@ def _facts(info: WinnerInfo) -> list[Fact]:
             Fact(
                 "expected if retrained",
                 _expectation(info.expected),
-                "estimate from similar trials; `confirm` measures it",
+                "estimate from similar trials",
             )
         )
     if info.most_promising is not None:

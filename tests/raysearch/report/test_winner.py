@@ -105,9 +105,7 @@ def test_luck_is_told_beside_the_best_score() -> None:
     expected = tuple(Expectation(history.trials[n], mean, 0.01) for n, mean in ((2, 0.44), (1, 0.42), (0, 0.3)))
     facts = winner_parts(winner_info(SearchView(history, "miou", expected=expected)))[0]
     assert isinstance(facts, Facts)
-    assert facts.facts[1] == Fact(
-        "expected if retrained", "0.42 ± 0.01", "estimate from similar trials; `confirm` measures it"
-    )
+    assert facts.facts[1] == Fact("expected if retrained", "0.42 ± 0.01", "estimate from similar trials")
     assert facts.facts[2] == Fact("highest expected score", "0.44 ± 0.01", "trial 2; `confirm` retrains it too")
     agreed = winner_info(SearchView(history, "miou", expected=expected[1:]))
     assert agreed is not None
