@@ -17,11 +17,14 @@ import yaml
 
 from raysearch.checks import check
 from raysearch.checks.measure import NotMeasured
+from raysearch.errors import WorkError
 from raysearch.history.history import History, read_history
+from raysearch.runs import driver
 from tests.raysearch.command import Command
 
 TRIALS = Path(__file__).parents[1] / "trials.py"
 REPOSITORY = Path(__file__).parents[3]
+HERE = ("--executor", "local")
 
 
 def raysearch(*words: str | Path, timeout: float = 200) -> subprocess.CompletedProcess[str]:
@@ -88,18 +91,30 @@ def assert_same_search(one: Path, other: Path) -> None:
     assert configs[0] == configs[1]
 
 
-def test_a_killed_search_goes_on_as_if_it_had_not_been_killed(
-    tmp_path: Path, command: Command, local_ray: None
-) -> None:
+def test_a_killed_search_goes_on_as_if_it_had_not_been_killed(tmp_path: Path, command: Command) -> None:
     space, killed = space_file(tmp_path, search={"algorithm": "tpe", "trials": 6, "seed": 0}), tmp_path / "killed"
-    process = start("run", space, "--out", killed)
+    process = start("run", space, "--out", killed, *HERE)
     wait_for_lines(process, killed / "study.journal", 14)
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL, "it had not ended"
-    assert command("resume", killed).code == 0
-    assert command("run", space, "--out", tmp_path / "whole").code == 0
+    assert command("resume", killed, *HERE).code == 0
+    assert command("run", space, "--out", tmp_path / "whole", *HERE).code == 0
     assert_same_search(killed, tmp_path / "whole")
+
+
+def test_resume_takes_all_of_its_options(tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    def resume(folder: Path, **options: Any) -> None:
+        given.update(options, folder=folder)
+        raise WorkError("no search in this test")
+
+    monkeypatch.setattr(driver, "resume", resume)
+    words = ("--add-trials", "2", "--retry-failed", "--address", "head:6379", *HERE)
+    assert command("resume", tmp_path, *words).code == 1
+    options = {"add_trials": 2, "retry_failed": True, "address": "head:6379", "executor": "local"}
+    assert {name: given[name] for name in ("folder", *options)} == {"folder": tmp_path, **options}
 
 
 @pytest.mark.slow
@@ -175,15 +190,17 @@ def test_wrong_input_is_one_message_and_exit_code_2(
     assert not (tmp_path / "run").exists()
 
 
-def test_resources_that_no_node_has_are_wrong_input(tmp_path: Path, command: Command, local_ray: None) -> None:
-    done = command("run", space_file(tmp_path, resources={"cpu": 64}), "--out", tmp_path / "run")
+def test_resources_that_no_node_has_are_wrong_input(tmp_path: Path, command: Command) -> None:
+    done = command("run", space_file(tmp_path, resources={"cpu": 4096}), "--out", tmp_path / "run", *HERE)
     assert done.code == 2
     assert "no node has that" in done.err
     assert not (tmp_path / "run" / "trials.parquet").exists()
 
 
 def test_a_training_is_interrupted_and_goes_on(tmp_path: Path, command: Command) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"train": {"max_iters": 20, "report_iters": 2, "batch_size": 2}}))
+    small = {"backbone": "test_efficientnet", "head_channels": 8}
+    train = {"max_iters": 80, "report_iters": 2, "batch_size": 2}
+    (tmp_path / "config.json").write_text(json.dumps({"model": small, "train": train}))
     words = ("train", tmp_path / "config.json", "--out", tmp_path / "out")
     process = start(*words)
     while process.poll() is None and not (tmp_path / "out" / "checkpoint").exists():
@@ -196,7 +213,7 @@ def test_a_training_is_interrupted_and_goes_on(tmp_path: Path, command: Command)
     assert again.code == 0
     assert "continuing at iteration" in again.out
     rows = pq.read_table(tmp_path / "out" / "results.parquet").column("iteration").to_pylist()
-    assert rows == list(range(2, 21, 2))
+    assert rows == list(range(2, 81, 2))
 
 
 def test_a_class_that_is_no_trainable_is_refused(tmp_path: Path, command: Command) -> None:
@@ -206,9 +223,9 @@ def test_a_class_that_is_no_trainable_is_refused(tmp_path: Path, command: Comman
     assert "is not a subclass of ray.tune.Trainable" in done.err
 
 
-def test_a_search_in_which_nothing_works_exits_with_1(tmp_path: Path, command: Command, local_ray: None) -> None:
+def test_a_search_in_which_nothing_works_exits_with_1(tmp_path: Path, command: Command) -> None:
     space = space_file(tmp_path, config={"ends": "memory in setup"}, search={"trials": 2, "algorithm": "random"})
-    done = command("run", space, "--out", tmp_path / "run")
+    done = command("run", space, "--out", tmp_path / "run", *HERE)
     assert done.code == 1
     assert "no trial reported score" in done.err
     assert pq.read_table(tmp_path / "run" / "trials.parquet").column("status").to_pylist() == ["infeasible"] * 2

@@ -209,9 +209,7 @@ def test_nothing_is_overwritten(tmp_path: Path, command: Command, monkeypatch: p
     assert (tmp_path / "data.yaml").read_text() == "mine"
 
 
-def test_from_a_folder_to_a_finished_search(
-    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch, local_ray: None
-) -> None:
+def test_from_a_folder_to_a_finished_search(tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is checked unchanged, except that nothing is measured, and run in a small version."""
     space, run = tmp_path / "first.yaml", tmp_path / "run"
     first = command("init", write_dataset(tmp_path / "data"), "--out", space)
@@ -227,7 +225,7 @@ def test_from_a_folder_to_a_finished_search(
         "resources.concurrent=1",
     )
     words = [word for value in small for word in ("--set", value)]
-    done = command("run", space, *words, "--out", run)
+    done = command("run", space, *words, "--out", run, "--executor", "local")
     assert done.code == 0, done.err
     assert "images:     8 train, 4 val; 3 classes" in done.out
     assert "search:     2 trials, about " in done.out

@@ -184,6 +184,20 @@ def test_a_checkpoint_is_on_the_disk_before_the_search_hears_of_it(
     assert set(calls[:-3]) == {part / file.name for file in (folder / name).iterdir()}
 
 
+class Falling(Counting):
+    """A trainable whose first report stays the best."""
+
+    def step(self) -> dict[str, Any]:
+        return {"score": -super().step()["score"]}
+
+
+def test_the_best_checkpoint_and_the_last_ones_are_kept(folder: Path) -> None:
+    started = actor(folder, Falling)
+    for _ in range(4):
+        started.step()
+    assert checkpoints(folder) == [f"checkpoint-{iteration:08d}" for iteration in (1, 3, 4)], "best, known, newest"
+
+
 def test_a_second_actor_that_is_set_up_late_deletes_nothing(folder: Path) -> None:
     """Ray may give a trial to a free actor while the trial's own one is starting."""
     first = actor(folder)

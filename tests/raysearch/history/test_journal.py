@@ -27,6 +27,23 @@ def test_a_torn_last_line_is_cut_on_opening_and_passed_over_in_reading(tmp_path:
     assert read_history(path).target_trials == 7
 
 
+def test_a_record_is_on_disk_before_it_is_acted_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "study.journal"
+    fsync, synced = os.fsync, list[bytes]()
+
+    def noted(file: int) -> None:
+        assert os.path.samestat(os.fstat(file), path.stat())
+        synced.append(path.read_bytes())
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    with Journal(path) as journal:
+        for event in (Begun("synced", "max", 5), Extended(7)):
+            journal.append(lines_of(event))
+            assert synced[-1] == path.read_bytes()
+    assert len(synced) == 2
+
+
 def test_a_journal_of_one_torn_line_is_empty(tmp_path: Path) -> None:
     path = tmp_path / "study.journal"
     path.write_bytes(b"x" * 200_000)
