@@ -101,7 +101,7 @@ def search_view(run: Run) -> SearchView:
         metric=run.spec.objectives[0].metric,
         rungs=rungs_of(run.spec, run.history),
         max_iters=run.spec.max_iters,
-        best=best_document(run.history, run.spec, confirmation),
+        best=best_document(run.spec, run.history, confirmation),
         commands=_commands(run.spec, run.dir),
         confirmation=confirmation,
         entries=run.spec.metric_entries(),

@@ -39,7 +39,7 @@ def write_best(run: Run) -> None:
     was deleted, the checkpoint of its first confirming training is used.
     """
     confirmation = read_confirmation(run.dir, run.history)
-    document = best_document(run.history, run.spec, confirmation)
+    document = best_document(run.spec, run.history, confirmation)
     if document is None:
         return
     _write_document(document, run.dir.best_config)
@@ -62,7 +62,7 @@ def write_pareto_set(run: Run) -> None:
         best = trial.best(run.history.mode)
         assert best is not None, "it has reported, or it would not be in the set"
         path = run.dir.pareto_config(trial.number)
-        _write_document(_document(trial, best, run.history, run.spec), path)
+        _write_document(_document(trial, best, run.spec, run.history), path)
         written.add(path)
     for path in run.dir.pareto.glob("trial-*.json"):
         if path not in written:
@@ -81,7 +81,7 @@ def best_config_text(run_dir: RunDir) -> str:
         InputError: the folder is not that of a run, or no trial has reported yet.
     """
     history = read_history(run_dir.journal)
-    document = best_document(history, load_space(run_dir.space), read_confirmation(run_dir, history))
+    document = best_document(load_space(run_dir.space), history, read_confirmation(run_dir, history))
     if document is None:
         raise no_best(history, run_dir)
     return json.dumps(document, indent=2) + "\n"
@@ -127,7 +127,7 @@ def best_in_dialect(run_dir: RunDir, name: str) -> DialectExport:
         fix = f"give --format {target.DIALECT_NAME}, or leave it out" if known else "leave --format out"
         raise InputError([Fault(str(run_dir.root), what, fix)])
     history = read_history(run_dir.journal)
-    document = best_document(history, spec, read_confirmation(run_dir, history))
+    document = best_document(spec, history, read_confirmation(run_dir, history))
     if document is None:
         raise no_best(history, run_dir)
     origin = document.pop(ORIGIN)
@@ -137,20 +137,20 @@ def best_in_dialect(run_dir: RunDir, name: str) -> DialectExport:
 
 
 def best_document(
-    history: History, spec: SearchSpec, confirmation: Confirmation | None = None
+    spec: SearchSpec, history: History, confirmation: Confirmation | None = None
 ) -> dict[str, Any] | None:
     """Return the winner's complete config with a `raysearch` block on its origin; None before the first report."""
     winner = winning_trial(history, confirmation)
     best = winner.best(history.mode) if winner else None
     if winner is None or best is None:
         return None
-    document = _document(winner, best, history, spec)
+    document = _document(winner, best, spec, history)
     if confirmation is not None:
         document[ORIGIN]["confirmed"] = confirmed_entry(confirmation, spec.objectives[0].metric, history)
     return document
 
 
-def _document(trial: TrialHistory, best: Report, history: History, spec: SearchSpec) -> dict[str, Any]:
+def _document(trial: TrialHistory, best: Report, spec: SearchSpec, history: History) -> dict[str, Any]:
     """Return a trial's complete config with a `raysearch` block on its origin; `best` is its best report."""
     config = spec.trial_config({} if trial.is_default else trial.values)
     default = next((trial for trial in history.trials if trial.is_default), None)

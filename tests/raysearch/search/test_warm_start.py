@@ -233,7 +233,7 @@ def test_a_parquet_table_says_the_same(tmp_path: Path) -> None:
 
 def test_a_table_of_trials_and_a_best_config_are_taken(workplace: Path, earlier: History) -> None:
     best = earlier.best_trial()
-    document = best_document(earlier, toy_spec(workplace))
+    document = best_document(toy_spec(workplace), earlier)
     assert best is not None
     write_table(trials_table(earlier), workplace / "trials.parquet")
     (workplace / "best_config.json").write_text(json.dumps(document))

@@ -291,7 +291,7 @@ def test_where_no_trial_holds_a_floor_the_nearest_wins_and_it_is_said(tmp_path: 
     assert history.best_trial() is history.trials[2]
     assert not any(history.is_admissible(trial) for trial in history.trials)
     spec = toy_spec(tmp_path, constraints=["loss <= 0.5"])
-    document = best_document(history, spec)
+    document = best_document(spec, history)
     assert document is not None
     assert (document["raysearch"]["trial"], document["raysearch"]["breaks"]) == (2, ["loss <= 0.5"])
     info = winner_info(SearchView(history, "score"))
