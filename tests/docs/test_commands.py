@@ -96,7 +96,12 @@ FORMS = (
     Form(r"python -m raysearch check .*", "run"),
     Form(r"python -m raysearch resume .* --add-trials \d+", "run", LONG, ((r"--add-trials \d+", "--add-trials 1"),)),
     Form(r"python -m raysearch resume .*", "run", "the run has finished, which it says"),
-    Form(r"python -m raysearch confirm .*--address .*", "check", "needs other machines"),
+    Form(
+        r"python -m raysearch confirm .*--address .*",
+        "check",
+        "needs other machines",
+        ((r"/shared/", ""), (r"toes ", "toes-… ")),
+    ),
     Form(r"python -m raysearch confirm .*", "run", LONG, ((r"--top \d+ --seeds \d+", "--top 1 --seeds 2"),)),
     Form(r"prometheus .*", "not ours", "tests/raysearch/observers/test_ray_dashboard.py has a real one"),
     Form(r"python -m raysearch grafana", "run"),
