@@ -624,8 +624,8 @@ class Config(_Section):
 
 
 def _may_change(path: str) -> bool:
-    """Return True if a training can go on with another value at this path, which decides neither data, network nor
-    seed.
+    """Return True if a training can continue with another value at this path, which affects neither data, network
+    nor seed.
     """
     match path.split("."):
         case ["loss", _] | ["data", "augmentation", _]:

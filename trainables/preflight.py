@@ -106,7 +106,7 @@ def _network(config: ModelConfig, num_classes: int) -> Segmenter:
 
 @lru_cache
 def _built(config: ModelConfig, num_classes: int, version: tuple[int, int] | None) -> Segmenter:
-    """Return the network; another version of the file of weights, or a deleted one, is another key."""
+    """Return the network; the version of the file of weights is part of the cache's key."""
     return build_model(config, num_classes, None, seed=0).to("meta")
 
 

@@ -93,7 +93,7 @@ def suggest_with_notes(spec: SearchSpec, history: History, number: int) -> Sugge
 
 
 def num_startable(spec: SearchSpec, wanted: int) -> int:
-    """Return how many trials a search can start: as many as are wanted, or fewer if a finite space has fewer configs.
+    """Return the number of trials that a search can start: `wanted`, or fewer if a finite space has fewer configs.
 
     Combinations that break a constraint between searched values do not count. The default config counts, even if it
     lies outside the space.

@@ -56,7 +56,7 @@ class Check:
 
     @property
     def default_lost(self) -> str | None:
-        """The reason why the default config (the first one) would end without a score; None if it would not."""
+        """Reason why the default config (the first one) would end without a score; None if it would not."""
         found = self.trials[0].found if self.trials else None
         return found.reason if isinstance(found, NotMeasured) and found.loses_trial else None
 

@@ -80,7 +80,7 @@ def lines(check: Check) -> list[str]:
 
 
 def warnings(check: Check) -> list[str]:
-    """Return one line per config beside the first that would end without a score, and one if memory is too small."""
+    """Return one line per config besides the first that would end without a score, and one if memory is too small."""
     lost = [
         f"{_name(check.spec, trial, is_first=False)}: {trial.found.reason}; the search ends such trials without a score"
         for trial in check.trials[1:]

@@ -51,7 +51,7 @@ class NotMeasured:
     is_fault: bool
     """True if the search would fail for the same reason."""
     loses_trial: bool = False
-    """True if such a trial would end without a score: its loss diverges, or it runs out of memory."""
+    """True if a trial with the config would end without a score: its loss diverges, or it runs out of memory."""
 
 
 def measure(

@@ -52,14 +52,14 @@ def this_machine() -> Machine:
 
 
 def room(resources: ResourceSettings, machines: Sequence[tuple[float, float]]) -> tuple[int, float]:
-    """Return how many trials run at once on some machines, and one's share of its machine.
+    """Return the number of trials that run side by side on some machines, and one trial's share of its machine.
 
     Args:
-        resources: What one trial asks for.
-        machines: CPUs and GPUs of every machine.
+        resources: The resources of one trial.
+        machines: Number of CPUs and GPUs of every machine.
 
     Raises:
-        InputError: no machine has what one trial asks for.
+        InputError: no machine has the resources of one trial.
     """
     fits = [num_fitting(resources, cpus=cpus, gpus=gpus) for cpus, gpus in machines]
     if max(fits, default=0) < 1:

@@ -93,7 +93,7 @@ def test_a_checkpoint_takes_another_trainable_to_the_same_end(tmp_path: Path) ->
 
 
 def test_a_trial_after_another_reuses_its_network_and_equals_a_fresh_one() -> None:
-    gc.collect()  # of other tests, a trainer that died by an exception may still hold the network
+    gc.collect()  # a trainer of another test that raised an exception may still hold the network
     earlier = trainable(tiny({"contrast.temperature": 0.5}))
     earlier.step()
     network = earlier._trainer.network

@@ -16,7 +16,7 @@ _NOUNS = (
 _COUNTED = re.compile(
     rf"(?<!the )(?<!most )\{{}}( more| new| such| full| training| label)? ({_NOUNS})(s|es)\b(?!\.\w|/s|: )"
 )
-"""A value of an f-string before a plural: wrong where it is 1."""
+"""Pattern of a value in an f-string before a plural, which is wrong if the value is 1."""
 
 
 @pytest.mark.parametrize(

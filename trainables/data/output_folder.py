@@ -50,7 +50,7 @@ def new_folder(destination: Path, source: Path) -> Iterator[Path]:
 
 
 def free_folder(folder: Path, ending: str) -> Path:
-    """Return a path that does not exist yet: beside a folder, or in the working directory if that is not writable."""
+    """Return a path that does not exist yet: in a folder's parent, or in the working directory if that is read-only."""
     parent = folder.parent if os.access(folder.parent, os.W_OK) else Path.cwd()
     numbers = itertools.chain([""], (f"_{number}" for number in itertools.count(2)))
     names = (f"{folder.name}_{ending}{number}" for number in numbers)

@@ -62,7 +62,7 @@ def warm_model(config: ModelConfig, num_classes: int, proj_dim: int | None, seed
 def _kept_model(
     config: ModelConfig, num_classes: int, proj_dim: int | None, seed: int, version: tuple[int, int] | None
 ) -> tuple[Segmenter, dict[str, Tensor], list[bool]]:
-    """Return a network, its first state, and which parameters train; another version of the weights is another key."""
+    """Return a network, its first state, and which parameters train; the version of the weights is part of the key."""
     model = build_model(config, num_classes, proj_dim, seed)
     initial_state = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     return model, initial_state, [parameter.requires_grad for parameter in model.parameters()]
