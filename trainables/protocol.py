@@ -65,7 +65,12 @@ class DeclaresMetrics(Protocol):
 
 @runtime_checkable
 class DeclaresDraws(Protocol):
-    """A trainable that names the metrics whose draws it reports (`DRAWS`). Other metrics make `slack: auto` 0."""
+    """A trainable that names the metrics whose draws it reports (`DRAWS`). Other metrics make `slack: auto` 0.
+
+    A minimal implementation, for reports with the keys `accuracy` and `accuracy_draws`:
+
+        DRAWN_METRICS = frozenset({"accuracy"})
+    """
 
     DRAWN_METRICS: frozenset[str]
 
@@ -732,6 +737,7 @@ class WritesDialect(Protocol):
 TRAINABLE_CAPABILITIES: tuple[type, ...] = (
     DeclaresConfig,
     DeclaresMetrics,
+    DeclaresDraws,
     HasPreflight,
     ChecksCombinations,
     DescribesData,
