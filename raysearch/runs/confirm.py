@@ -34,6 +34,7 @@ from raysearch.search.search import Search
 from raysearch.space.confirm_settings import ConfirmSettings, Split, obstacle
 from raysearch.space.parsing import load_space
 from raysearch.space.spec import SearchSpec
+from trainables.plurals import counted
 from trainables.protocol import ChecksSplit
 
 Say = Callable[[str], None]
@@ -117,6 +118,9 @@ def confirm_search(
         Interrupted: a signal was received.
     """
     best = [trial for trial in _candidates(run) if not trial.is_default][: settings.top]
+    if len(best) < settings.top:
+        scored = counted(len(best), "trial has", "trials have")
+        say(f"note: top is {settings.top}, but besides the default only {scored} a score")
     trials = [*best, *_default_trial(run.history, say)]
     trainings = _trainings(trials, settings.seeds, settings.split, run)
     metric = run.spec.objectives[0].metric

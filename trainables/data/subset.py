@@ -66,11 +66,13 @@ def stratified_choice(pixels: NDArray[np.int64], num_images: int) -> list[int]:
 
 def subset_notices(split: DecodedSplit, config: DataConfig, num_images: int | None) -> list[str]:
     """Return notices of what scoring only `num_images` images of a split loses, one line each."""
-    if num_images is None or num_images >= len(split):
+    if num_images is None or num_images == len(split):
         return []
+    where = f"evaluation.num_images = {num_images}"
+    if num_images > len(split):
+        return [f"{where}: val has only {counted(len(split), 'image')}; all of them are scored"]
     pixels = class_histograms(split.histograms, config)
     chosen = pixels[stratified_choice(pixels, num_images)]
-    where = f"evaluation.num_images = {num_images}"
     lines = _lost_classes(f"{where}: {{}} is in none of the images that are used for scores", pixels, chosen, config)
     noise = difference_noise(chosen)
     if noise > DECISIVE_DIFFERENCE:

@@ -271,7 +271,9 @@ class TestConfirmed:
     ) -> None:
         run_dir = search_in(tmp_path, status={2: "failed"})
         trained = made_up(by_trial)
-        assert confirm(run_dir.root, top=99, seeds=1, say=lambda line: None).top == 2
+        said: list[str] = []
+        assert confirm(run_dir.root, top=99, seeds=1, say=said.append).top == 2
+        assert "note: top is 99, but besides the default only 2 trials have a score" in said
         assert trained == ["trial-1-seed-11", "trial-3-seed-11", "trial-0-seed-11"]
 
     def test_without_the_trials_own_checkpoint_it_is_that_of_the_first_confirming_training(

@@ -99,6 +99,8 @@ def test_a_class_that_the_choice_lacks_is_noticed() -> None:
     )
     assert line in found
     assert subset_notices(split, config, None) == subset_notices(split, config, 20) == []  # type: ignore[arg-type]
+    more = ["evaluation.num_images = 21: val has only 20 images; all of them are scored"]
+    assert subset_notices(split, config, 21) == more  # type: ignore[arg-type]
 
 
 def test_the_noise_is_that_of_so_many_images_of_equal_weight() -> None:
