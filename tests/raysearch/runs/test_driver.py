@@ -196,6 +196,23 @@ def test_a_function_out_of_memory_leaves_the_worker_usable(tmp_path: Path) -> No
     assert [t.workers_lost for t in history.trials] == [0] * 4
 
 
+def test_fewer_trials_side_by_side_than_asked_for_are_told(tmp_path: Path) -> None:
+    document = {
+        "trainable": "trials.py:Curve",
+        "space": {"x": {"type": "categorical", "choices": [0.2, 0.4]}},
+        "objective": {"metric": "score", "mode": "max"},
+        "search": {"algorithm": "random", "trials": 4},
+        "scheduler": {"name": "none", "max_iters": 2},
+        "resources": {"cpu": 1, "concurrent": 9},
+    }
+    said: list[str] = []
+    result = driver.run(parse_space(document, HERE), tmp_path / "run", say=said.append)
+    assert "note: resources.concurrent is 9, but only 2 trials fit at a time by resources.cpu and resources.gpu" in said
+    (line,) = [line for line in said if line.startswith("search:")]
+    assert "2 trials instead of 4, because the space has no more configs" in line
+    assert result.num_trials == 2
+
+
 def test_resources_that_no_node_has(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no node has that"):
         search(tmp_path / "run", "Curve", X, resources={"cpu": 64})
