@@ -44,7 +44,7 @@ def test_a_dict_may_hold_ranges_of_ray_tune(tmp_path: Path, monkeypatch: pytest.
     ((spec, out, executor, show),) = asked
     assert [parameter.path for parameter in spec.parameters] == ["rate", "momentum"]
     assert (spec.name, out, executor, show) == ("mine", tmp_path, "local", None)
-    with pytest.raises(raysearch.InputError, match=r"space: space\.rate: a normal distribution has no ends"):
+    with pytest.raises(raysearch.InputError, match=r"space: space\.rate: a normal distribution has no limits"):
         raysearch.run({**document, "space": {"rate": tune.randn()}})
 
 
