@@ -1,57 +1,26 @@
 """The config that a trainer really uses, read from its parts and from the effect of its last iteration."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainables.config import Config, ContrastConfig, DataConfig, LossConfig, ModelConfig, OptimConfig, TrainConfig
 from trainables.losses import build_segmentation_loss
 from trainables.models import Segmenter
 from trainables.optim import poly_lr
-
-if TYPE_CHECKING:
-    from trainables.trainer import Trainer
+from trainables.trainer import Trainer
 
 
-@dataclass(frozen=True)
-class LastIteration:
-    """Observable effects of one iteration on the network, and the shape of its batch."""
-
-    batch_size: int
-    crop_size: tuple[int, int]
-    num_anchors: int
-    contrast_reached_network: bool
-    """True if a gradient reached the projection head, which receives one only from the contrast loss."""
-    aux_reached_network: bool
-    """True if a gradient reached the auxiliary head."""
-    froze_norm: bool | None
-    """True if the batch norms used their running statistics; None if there are no batch norms."""
-
-    @classmethod
-    def seen(cls, network: Segmenter, size: Sequence[int], num_anchors: int) -> "LastIteration":
-        """Return what a network in training mode shows after an iteration with images of `size` (B, 3, H, W)."""
-        norms = [module.training for module in network.modules() if isinstance(module, _BatchNorm)]
-        return cls(
-            batch_size=size[0],
-            crop_size=(size[2], size[3]),
-            num_anchors=num_anchors,
-            contrast_reached_network=_has_gradient(network.projection),
-            aux_reached_network=_has_gradient(getattr(network.head, "aux", None)),
-            froze_norm=not any(norms) if norms else None,
-        )
-
-
-def config_used(trainer: "Trainer", given: Config) -> Config:
-    """Return `given` with each value replaced for which the trainer shows a different one.
+def config_used(trainer: Trainer) -> dict[str, Any]:
+    """Return the nested config that the current parts and the last iteration show, whatever was asked for.
 
     A modified trainer may lack any of its parts. The values are therefore read from the parts that it has, not from the
-    config that it was built from.
+    config that it was built from. In the shared iterations, the parts are right if they match the values in force; any
+    other difference is reported.
     """
-    return given.model_copy(
+    given = trainer.in_force
+    used = given.model_copy(
         update={
             "data": _data_used(given.data, trainer),
             "model": _model_used(trainer.network),
@@ -61,9 +30,10 @@ def config_used(trainer: "Trainer", given: Config) -> Config:
             "train": _train_used(given.train, trainer),
         }
     )
+    return (trainer.config if used == given else used).model_dump(mode="json")
 
 
-def _data_used(given: DataConfig, trainer: "Trainer") -> DataConfig:
+def _data_used(given: DataConfig, trainer: Trainer) -> DataConfig:
     augmentation, last = given.augmentation, trainer.last_iteration
     if trainer.augmentation is not None:
         augmentation = trainer.augmentation.config_used(augmentation)
@@ -77,7 +47,7 @@ def _model_used(network: Segmenter) -> ModelConfig:
     return network.config.model_copy(update={"dropout": max(dropouts, default=0.0)})
 
 
-def _loss_used(given: Config, trainer: "Trainer") -> LossConfig:
+def _loss_used(given: Config, trainer: Trainer) -> LossConfig:
     loss, last = trainer.segmentation_loss.config, trainer.last_iteration
     read: dict[str, Any] = {}
     wanted = _class_weights(build_segmentation_loss(given.loss, trainer.pixel_counts))
@@ -99,7 +69,7 @@ def _same(one: Tensor, other: Tensor | None) -> bool:
     return other is not None and one.equal(other)
 
 
-def _contrast_used(given: ContrastConfig, trainer: "Trainer") -> ContrastConfig:
+def _contrast_used(given: ContrastConfig, trainer: Trainer) -> ContrastConfig:
     if given.loss_weight == 0.0 and trainer.contrast_loss is None:
         return given
     last, loss = trainer.last_iteration, trainer.contrast_loss
@@ -116,7 +86,7 @@ def _contrast_used(given: ContrastConfig, trainer: "Trainer") -> ContrastConfig:
     return loss.config.model_copy(update=read)
 
 
-def _optim_used(given: Config, trainer: "Trainer") -> OptimConfig:
+def _optim_used(given: Config, trainer: Trainer) -> OptimConfig:
     config, groups = given.optim, trainer.optimizer.param_groups
     backbone, others = groups[0], groups[-1]
     decays = {group["weight_decay"] for group in groups}
@@ -142,7 +112,7 @@ def _optim_used(given: Config, trainer: "Trainer") -> OptimConfig:
     return config.model_copy(update=read)
 
 
-def _train_used(given: TrainConfig, trainer: "Trainer") -> TrainConfig:
+def _train_used(given: TrainConfig, trainer: Trainer) -> TrainConfig:
     read: dict[str, Any] = {}
     if given.num_threads is not None:
         read["num_threads"] = torch.get_num_threads()
@@ -154,7 +124,3 @@ def _train_used(given: TrainConfig, trainer: "Trainer") -> TrainConfig:
         if last.froze_norm is not None:
             read["freeze_norm"] = last.froze_norm
     return given.model_copy(update=read)
-
-
-def _has_gradient(part: nn.Module | None) -> bool:
-    return part is not None and any(parameter.grad is not None for parameter in part.parameters())

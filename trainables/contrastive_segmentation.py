@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from ray import tune
 
 from trainables.config import Config as TrialConfig
+from trainables.config_used import config_used
 from trainables.cost import measure_cost
 from trainables.data.preflight import inspect, notices
 from trainables.data_tables import describe_data
@@ -178,7 +179,7 @@ class ContrastiveSegmentation(tune.Trainable):
         """Train to the next report."""
         report = self._trainer.run_to_report()
         report[ITERATIONS_SHARED], self._iterations_shared = self._iterations_shared, 0
-        return {**report, CONFIG_USED: self._trainer.config_used(), "done": self._trainer.done}
+        return {**report, CONFIG_USED: config_used(self._trainer), "done": self._trainer.done}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the trainer's state."""

@@ -19,7 +19,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trainables.config import IGNORE_INDEX, Config
-from trainables.config_used import LastIteration, config_used
 from trainables.data import (
     Augmentation,
     TrainBatches,
@@ -31,6 +30,7 @@ from trainables.data import (
 )
 from trainables.errors import Fault, InputError
 from trainables.evaluation import evaluate, forward_seconds
+from trainables.last_iteration import LastIteration
 from trainables.losses import LIMITS, build_contrast_loss, build_segmentation_loss
 from trainables.metrics import ImageConfusion
 from trainables.models import SegmentationOutput, Segmenter, build_model
@@ -117,7 +117,8 @@ class Trainer:
 
     def _build(self, config: Config) -> None:
         """Build everything except the network, from the config that is in force from here on."""
-        self._in_force = config
+        self.in_force = config
+        """Config of the current parts: with shared iterations, another one than `config` until they end."""
         self.pixel_counts = class_pixel_counts(self._train_split, config.data, self._train_images)
         self.segmentation_loss = build_segmentation_loss(config.loss, self.pixel_counts).to(self.device)
         contrast_loss = build_contrast_loss(config.contrast, config.data.num_classes)
@@ -192,7 +193,7 @@ class Trainer:
             "contrast_grad_norm": self._projection_grad_norm(),
             "num_anchors": num_anchors,
             **effects,
-            "images_per_second": (end - start) * self._in_force.train.batch_size / seconds,
+            "images_per_second": (end - start) * self.in_force.train.batch_size / seconds,
             "seconds_per_image": sum(forward) / len(self._val_images),
         }
 
@@ -210,7 +211,7 @@ class Trainer:
         num_anchors = 0
         self._set_training_mode()
         while self.iteration < end:
-            if self._in_force is not self.config and self.iteration == self.config.train.shared_iters:
+            if self.in_force is not self.config and self.iteration == self.config.train.shared_iters:
                 self._end_beginning()
                 self._set_training_mode()
             if self._batches is None:
@@ -235,12 +236,12 @@ class Trainer:
 
     def _set_training_mode(self) -> None:
         self.network.train()
-        if self._in_force.train.freeze_norm:
+        if self.in_force.train.freeze_norm:
             for norm in self._batch_norms():
                 norm.eval()
 
     def _batches_from_here(self) -> Iterator[tuple[Tensor, Tensor]]:
-        config = self._in_force
+        config = self.in_force
         batches = TrainBatches(
             self._train_split,
             config.data,
@@ -255,7 +256,7 @@ class Trainer:
 
     def _step(self, images: Tensor, labels: Tensor) -> _Step:
         """Train one iteration on a batch of images (B, 3, H, W) and labels (B, H, W)."""
-        config, iteration = self._in_force, self.iteration
+        config, iteration = self.in_force, self.iteration
         factor = poly_lr(
             iteration,
             max_iters=config.train.max_iters,
@@ -318,7 +319,7 @@ class Trainer:
         return SegmentationOutput._make(None if maps is None else maps.float() for maps in output)
 
     def _losses(self, output: SegmentationOutput, labels: Tensor) -> _Step:
-        config = self._in_force
+        config = self.in_force
         segmentation = self.segmentation_loss(output.logits, output.aux_logits, labels)
         loss = config.loss.ce_coef * segmentation
         if not self._contrast_active(self.iteration):
@@ -337,7 +338,7 @@ class Trainer:
         return [module for module in self.network.modules() if isinstance(module, _BatchNorm)]
 
     def _contrast_active(self, iteration: int) -> bool:
-        return self.contrast_loss is not None and iteration >= self._in_force.contrast.warmup_iters
+        return self.contrast_loss is not None and iteration >= self.in_force.contrast.warmup_iters
 
     def _effects(self, effects: Tensor, start: int) -> dict[str, float]:
         """Return the share of the iterations from `start` on in which each used limit of the contrast had an effect.
@@ -409,13 +410,6 @@ class Trainer:
             self.contrast_loss.load_state_dict(state["contrast"])
         self._recent_losses, self._recent_effects = state["recent_losses"].cpu(), state["recent_effects"].cpu()
         self.last_iteration = None
-
-    def config_used(self) -> dict[str, Any]:
-        """Return the nested config that the current parts and the last iteration show, whatever was asked for."""
-        used = config_used(self, self._in_force)
-        # In the shared iterations, the parts are right if they match the values in force; any other difference is
-        # reported.
-        return (self.config if used == self._in_force else used).model_dump(mode="json")
 
 
 def pick_device(config: Config) -> torch.device:

@@ -15,6 +15,7 @@ from tests.trainables.losses.contrast_reference import contrast_reference
 from tests.trainables.tiny import comparable, differing, remaining_reports, state_of, tiny
 from trainables import evaluation
 from trainables.config import Config
+from trainables.config_used import config_used
 from trainables.data import TrainBatches, evaluation_samples, open_split, stratified_images
 from trainables.dotted_paths import with_values
 from trainables.errors import InputError
@@ -811,12 +812,12 @@ class TestConfigUsed:
     def test_is_the_config_that_was_given(self, values: dict[str, Any], tmp_path: Path) -> None:
         config = tiny(values)
         trainer = Trainer(config, build_network=warm_model)
-        assert trainer.config_used() == config.model_dump(mode="json")
+        assert config_used(trainer) == config.model_dump(mode="json")
         trainer.run_to_report()
-        assert trainer.config_used() == config.model_dump(mode="json")
+        assert config_used(trainer) == config.model_dump(mode="json")
         trainer.save(tmp_path)
         trainer.load(tmp_path)
-        assert trainer.config_used() == json.loads(json.dumps(config.model_dump(mode="json")))
+        assert config_used(trainer) == json.loads(json.dumps(config.model_dump(mode="json")))
 
     @pytest.mark.parametrize(
         ("path", "value"),
@@ -845,7 +846,7 @@ class TestConfigUsed:
             case "optim":
                 trainer.optimizer = build_optimizer(other.optim, trainer.network)
         section, name = path.split(".")
-        used = trainer.config_used()
+        used = config_used(trainer)
         assert used != trainer.config.model_dump(mode="json")
         assert used[section][name] == pytest.approx(value)
 
@@ -858,8 +859,8 @@ class TestConfigUsed:
         whole.run_to_report()
         report = trainer.run_to_report()
         given = trainer.config.model_dump(mode="json")
-        assert whole.config_used() == given
-        used, wanted = trainer.config_used(), with_values(given, expected)
+        assert config_used(whole) == given
+        used, wanted = config_used(trainer), with_values(given, expected)
         assert used == wanted != given
         if "contrast.loss_weight" in expected:
             assert not report["contrast_active"]
@@ -868,12 +869,12 @@ class TestConfigUsed:
         monkeypatch.setattr("trainables.trainer.set_learning_rate", lambda *_: None)
         trainer = Trainer(tiny())
         trainer.run_to_report()
-        assert trainer.config_used()["optim"]["poly_power"] == 0.0
+        assert config_used(trainer)["optim"]["poly_power"] == 0.0
 
     def test_tells_another_number_of_threads(self) -> None:
         trainer = Trainer(tiny({"train.num_threads": 1}))
         torch.set_num_threads(2)
-        assert trainer.config_used()["train"]["num_threads"] == 2
+        assert config_used(trainer)["train"]["num_threads"] == 2
 
 
 def test_a_report_holds_every_metric() -> None:
