@@ -64,7 +64,7 @@ class Broken:
 def test_failures_alike_halt_whatever_the_executor(tmp_path: Path) -> None:
     with Journal(tmp_path / "study.journal") as journal:
         search = Search(toy_spec(tmp_path), journal)
-        with pytest.raises(SearchHalted, match="5 trials in a row failed by the same error"):
+        with pytest.raises(SearchHalted, match="5 trials in a row failed with the same error"):
             SimulatedExecutor(Broken(), num_workers=1).run(toy_loop(search))
     assert [trial.status for trial in search.history.trials] == ["failed"] * 4 + ["running"], "it goes on later"
 
