@@ -13,7 +13,7 @@ from trainables.trainer import Trainer
 
 
 def config_used(trainer: Trainer) -> dict[str, Any]:
-    """Return the nested config that the current parts and the last iteration show, whatever was asked for.
+    """Return the nested config that the current parts and the last iteration show, not the one that was given.
 
     A modified trainer may lack any of its parts. The values are therefore read from the parts that it has, not from the
     config that it was built from. In the shared iterations, the parts are right if they match the values in force; any

@@ -1,4 +1,4 @@
-"""What one training iteration showed: the shape of its batch, and its effects on the network."""
+"""Observations of one training iteration: the shape of its batch, and its effects on the network."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

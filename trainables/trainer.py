@@ -118,7 +118,7 @@ class Trainer:
     def _build(self, config: Config) -> None:
         """Build everything except the network, from the config that is in force from here on."""
         self.in_force = config
-        """Config of the current parts: with shared iterations, another one than `config` until they end."""
+        """Config of the current parts; in the shared iterations it differs from `config`."""
         self.pixel_counts = class_pixel_counts(self._train_split, config.data, self._train_images)
         self.segmentation_loss = build_segmentation_loss(config.loss, self.pixel_counts).to(self.device)
         contrast_loss = build_contrast_loss(config.contrast, config.data.num_classes)
