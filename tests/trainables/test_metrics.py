@@ -123,6 +123,11 @@ def test_a_matrix_by_image_is_the_matrix_of_all() -> None:
     np.testing.assert_array_equal(by_image.counts, whole.counts)
 
 
+def test_an_image_that_is_wholly_wrong_is_drawn_as_any_other() -> None:
+    hits, unions = np.array([[0], [4]]), np.array([[4], [4]])
+    assert set(bootstrap_miou(hits, unions, 200)) == {0.0, 0.5, 1.0}
+
+
 def test_draws_are_scores_of_images_drawn_with_replacement() -> None:
     prediction, label = images_and_labels(10)
     confusion = ImageConfusion(4)
