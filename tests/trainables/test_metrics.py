@@ -83,10 +83,10 @@ def test_types() -> None:
 @pytest.mark.parametrize(
     ("prediction", "label", "message"),
     [
-        ([0, 3], [0, 0], "prediction 3 is no class.*\\[0, 3\\)"),
-        ([0, -1], [0, 0], "prediction -1 is no class"),
-        ([0, 0], [0, 3], "label 3 is no class.*or 255"),
-        ([0, 0], [-1, 0], "label -1 is no class"),
+        ([0, 3], [0, 0], "prediction 3 is not a class.*\\[0, 3\\)"),
+        ([0, -1], [0, 0], "prediction -1 is not a class"),
+        ([0, 0], [0, 3], "label 3 is not a class.*or 255"),
+        ([0, 0], [-1, 0], "label -1 is not a class"),
         ([0, 255], [0, 0], "prediction 255"),
         ([0, 0], [0, 0, 0], "one shape"),
         ([0.0, 1.0], [0, 1], "integers"),
