@@ -88,7 +88,7 @@ def test_types() -> None:
         ([0, 0], [0, 3], "label 3 is not a class.*or 255"),
         ([0, 0], [-1, 0], "label -1 is not a class"),
         ([0, 255], [0, 0], "prediction 255"),
-        ([0, 0], [0, 0, 0], "one shape"),
+        ([0, 0], [0, 0, 0], "must have the same shape"),
         ([0.0, 1.0], [0, 1], "integers"),
     ],
 )
