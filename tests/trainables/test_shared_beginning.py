@@ -239,7 +239,7 @@ def test_the_trainable_says_what_it_saved(tmp_path: Path, monkeypatch: pytest.Mo
     ("values", "rule"),
     [
         ({"train.shared_iters": 6}, "shared_iters = 6 is not below max_iters = 6"),
-        ({"train.shared_values": [["model.dropout", 0.2]]}, "names model.dropout, which cannot change"),
+        ({"train.shared_values": [["model.dropout", 0.2]]}, "sets model.dropout, which cannot change"),
         ({"train.shared_values": [["contrast.loss_weight", 0.0]]}, "the projection head must exist"),
         ({"train.shared_values": [["optim.lr", -1.0]]}, "train.shared_values: optim.lr: Input should be greater"),
         ({"train.shared_values": [["optim.rate", 1.0]]}, "train.shared_values: optim.rate: Extra inputs"),

@@ -152,9 +152,8 @@ def assert_only_our_lines(done: subprocess.CompletedProcess[str]) -> None:
     assert [line for line in done.stdout.splitlines() if not re.fullmatch(ours, line)] == []
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_search_saves_everything_within_ten_seconds(tmp_path: Path, number: int, code: int) -> None:
     out = tmp_path / "run"
     process = start("run", space_file(tmp_path, config={"pause": 3.0}), "--out", out)

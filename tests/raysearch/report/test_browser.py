@@ -122,5 +122,5 @@ def test_a_page_of_2000_trials_is_small_and_soon_written() -> None:
     page = render_page(view, "large")
     assert time.process_time() - began < 30.0
     assert len(page.encode()) < 8_000_000
-    for said in ("One report in 3 is drawn", "The best 200 of 2000", "The best 200 of 1883"):
+    for said in ("One report in 3 is shown", "The best 200 of 2000", "The best 200 of 1883"):
         assert said in page
