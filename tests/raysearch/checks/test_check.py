@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.train._internal.session import get_session, shutdown_session
 from rich.console import Console
 
 from raysearch.checks import check as check_module
@@ -74,7 +75,13 @@ class TestMeasure:
         assert found.peak_bytes > 50 * 2**20
 
     def test_so_is_a_function(self, tmp_path: Path) -> None:
-        found = self.measured(tmp_path, function)
+        try:
+            found = self.measured(tmp_path, function)
+        finally:  # here the process goes on, and the next function needs a session of its own
+            session = get_session()
+            assert session is not None
+            session.finish(timeout=None)
+            shutdown_session()
         assert 0.0 < found.cost.seconds_per_iteration < 1.0
 
     @pytest.mark.parametrize(
