@@ -20,7 +20,7 @@ config that it asked for.
 """
 
 ITERATION = "iteration"
-"""Key of a report that counts training iterations. Without it, reports are counted from 1."""
+"""Key of a report that holds the number of trained iterations. Without it, each report counts as one iteration."""
 
 DRAWS = "_draws"
 """Suffix of a metric's name. The key with this suffix holds bootstrap draws of the metric: a list of numbers, each the
@@ -34,7 +34,8 @@ trained.
 
 TOOK_EFFECT = "took_effect"
 """Prefix of a key of a report: `took_effect/PATH` holds the share of iterations since the last report in which the
-config value at the dotted path had an effect. At 0, removing the limit would have changed nothing.
+config value at the dotted path had an effect. The share of a limit is 0 if it could have been removed without any
+change.
 """
 
 
@@ -65,7 +66,7 @@ class DeclaresMetrics(Protocol):
 
 @runtime_checkable
 class DeclaresDraws(Protocol):
-    """A trainable that names the metrics whose draws it reports (`DRAWS`). Other metrics make `slack: auto` 0.
+    """A trainable that names the metrics whose draws it reports (`DRAWS`). For any other, `slack: auto` is 0.
 
     A minimal implementation, for reports with the keys `accuracy` and `accuracy_draws`:
 
@@ -233,7 +234,7 @@ class TellsIterations(Protocol):
     """
 
     def tell_iterations(self, tell: Callable[[int], None]) -> None:
-        """Call `tell` with the number of trained iterations after every iteration from now on."""
+        """Keep `tell`, and call it after every iteration from now on with the number of iterations trained so far."""
         ...
 
 
@@ -260,9 +261,9 @@ class Evaluates(Protocol):
 
         Args:
             config: The config that the checkpoint was trained with.
-            checkpoint: Its folder.
+            checkpoint: Folder of the checkpoint.
             split: Name of the split, such as `val` or `test`.
-            progress: May be called with the number of examples that are scored, and of all.
+            progress: Function that may be called with the number of examples scored so far and the number of all.
 
         Returns:
             A number for every name in `EVALUATED`. Lists of numbers may be added, as in a report.
@@ -411,7 +412,7 @@ class ExportsOnnx(Protocol):
 
         Args:
             config: The config that the checkpoint was trained with.
-            checkpoint: Its folder.
+            checkpoint: Folder of the checkpoint.
             path: The file to write.
             origin: A description of where the config comes from, for the file's metadata.
 
@@ -424,7 +425,7 @@ class ExportsOnnx(Protocol):
 
 @runtime_checkable
 class HasSeed(Protocol):
-    """A config that holds the seed of its training. A confirmation trains it with several.
+    """A config that holds the seed of its training. A confirmation trains it with several seeds.
 
     A minimal implementation, for a config with a field `seed`:
 
@@ -441,7 +442,7 @@ class HasSeed(Protocol):
 class NamesBeginning(Protocol):
     """A trainable that can tell from a config alone which trials begin with the same training.
 
-    The search then counts shared iterations once, and asks only trials that can share any to share them.
+    The search then counts shared iterations once, and calls `share_beginning` only for trials that can share some.
 
     A minimal implementation, for a training whose first 100 iterations depend on `batch_size` alone:
 
@@ -512,7 +513,7 @@ class HasWarmup(Protocol):
 
 @runtime_checkable
 class HasThreads(Protocol):
-    """A config that holds the number of CPU threads, which is part of the result.
+    """A config that holds the number of CPU threads, which affects the result.
 
     A minimal implementation, for a config with a field `num_threads` that is None by default:
 
@@ -590,7 +591,7 @@ class HasMetricEntries(Protocol):
 
 
 class Given(NamedTuple):
-    """One value given beside a file of a dialect, with its place in that file."""
+    """One value given beside a config file of another program (see `Dialect`), with its place in that file."""
 
     text: str
     """The flag and its value as the user wrote them."""
@@ -658,7 +659,7 @@ class Dialect(Protocol):
             path: The dotted path.
             text: The value and its path as the user wrote them.
             value: The value; where it names a file, it is relative to `folder`.
-            folder: A folder.
+            folder: Folder that relative paths start from.
         """
         ...
 

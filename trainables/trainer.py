@@ -87,8 +87,8 @@ class Trainer:
 
         Args:
             config: The whole config of the trial.
-            build_network: Called like `trainables.models.build_model`. A process that is reused passes a function that
-                keeps the network warm.
+            build_network: Function that is called like `trainables.models.build_model`. A process that trains many
+                trials passes one that reuses the network.
 
         Raises:
             InputError: the dataset, the weights or the name of the backbone are wrong, or the device does not exist.
@@ -157,9 +157,10 @@ class Trainer:
         Returns:
             The report: `iteration`; the metrics; `iou` (K floats, NaN for classes that do not occur); the bootstrap
             draws of `miou` and their standard deviation `miou_se`; the learning rate of the last iteration; whether
-            contrast was active in it; the norm of the gradient that reached the projection head, which comes from the
-            contrast loss alone; and the network's time per validation image, over all views of it. Times are measured:
-            they differ from run to run and with the load of the machine.
+            contrast was active in it, and with how many anchors; the norm of the gradient that reached the projection
+            head, which comes from the contrast loss alone; the share of iterations in which each limit of the contrast
+            loss had an effect; and the network's time per validation image, for all its scales and mirrored copies.
+            Times are measured: they differ from run to run and with the load of the machine.
 
         Raises:
             FloatingPointError: the loss of an iteration is not finite; the message counts iterations from 1.
@@ -281,7 +282,7 @@ class Trainer:
         return step
 
     def _backward_in_parts(self, parts: Sequence[Tensor], labels: Tensor) -> _Step:
-        """Compute the gradient of the whole batch while only one part's activations are held at a time.
+        """Compute the gradient of the whole batch, but hold the activations of only one part at a time.
 
         This is GradCache (Gao et al., arXiv 2101.06983). The outputs of all parts are computed without a graph, the
         losses on all of them give the gradient at the outputs, and a second forward pass of each part carries it on to
@@ -363,7 +364,7 @@ class Trainer:
         return float(torch.stack([g.norm() for g in gradients]).norm()) if gradients else 0.0
 
     def evaluate(self) -> ImageConfusion:
-        """Score the network as it is on the validation images that `evaluation.num_images` selects."""
+        """Score the current network on the validation images that `evaluation.num_images` selects."""
         config = self.config
         return evaluate(
             self.scored_network,
@@ -445,7 +446,10 @@ def _joined_leaf(maps: Sequence[Tensor | None]) -> Tensor | None:
 
 
 def _padded(images: Tensor, labels: Tensor, multiple: int) -> tuple[Tensor, Tensor]:
-    """Pad a batch right and down with the mean colour (0) and ignore, so that its sides are multiples of `multiple`."""
+    """Pad a batch on the right and at the bottom, so that its sides are multiples of `multiple`.
+
+    Images are padded with the mean colour (0), labels with `IGNORE_INDEX`.
+    """
     height, width = labels.shape[-2:]
     room = (0, -width % multiple, 0, -height % multiple)
     if not any(room):

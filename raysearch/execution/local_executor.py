@@ -1,4 +1,4 @@
-"""The executor in this process: it trains one trial after another without Ray, with the code of Ray's workers.
+"""The executor in this process: it trains one trial after another without Ray, by the code that workers run.
 
 It is meant for debugging, tests and notebooks: a breakpoint in a trainable stops there, and no Ray has to start first.
 """
@@ -36,8 +36,8 @@ class LocalExecutor:
 
         Args:
             context: The facts that all trials share.
-            training: Context manager that is entered while a trainable runs, in which a signal may interrupt a long
-                step.
+            training: Function that returns a context manager. It is entered while a trainable runs, and lets a signal
+                interrupt a long step.
         """
         self._class = wrap(context)
         self._cpu = context.cpu
@@ -58,7 +58,7 @@ class LocalExecutor:
                 gc.unfreeze()  # the actor froze the objects in this process
 
     def _train(self, assignment: Assignment, work: Work, storage: LocalStorage) -> None:
-        """Train a trial until it ends or its worker is no longer needed."""
+        """Train a trial until it ends, pauses or loses its worker."""
         events = self._events(assignment, storage)
         decision = Decision.CONTINUE
         while decision is Decision.CONTINUE:

@@ -20,7 +20,7 @@ from trainables.protocol import CONFIG_USED, DRAWS
 
 @dataclass(frozen=True)
 class SearchedValue:
-    """One searched path."""
+    """The values of the winner and the default at one searched path."""
 
     path: str
     distribution: BaseDistribution | None
@@ -32,7 +32,7 @@ class SearchedValue:
 
 @dataclass(frozen=True)
 class ReportedNumber:
-    """One number of a report."""
+    """One number that the winner reported, beside the default's."""
 
     name: str
     winner: float
@@ -173,7 +173,7 @@ def _numbers(best: Report, default_best: Report | None) -> tuple[ReportedNumber,
 def _flat(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Return all numbers by name; those of a list by name and position.
 
-    The config that a trainable repeats is left out, and so are bootstrap draws, whose spread is in `miou_se`.
+    The config that a trainable reports back (`config_used`) is left out, and so are bootstrap draws.
     """
     flat: dict[str, float] = {}
     for name, value in metrics.items():
@@ -188,7 +188,7 @@ def _flat(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def winner_parts(info: WinnerInfo | None) -> list[Part]:
-    """Return the winner as facts and tables."""
+    """Return the winner as facts, sentences and tables."""
     if info is None:
         return [Text("No trial has reported a value yet.")]
     parts: list[Part] = [Facts(tuple(_confirmed_facts(info) if info.confirmed else _facts(info)))]

@@ -135,7 +135,7 @@ class Training:
             raise InputError([Fault(str(self.folder), "holds the training of another config", "move it away")])
 
     def finish(self) -> None:
-        """Delete all checkpoints except the last; another call, also after a kill during the first, is safe."""
+        """Delete all checkpoints except the last; a call that a kill interrupted can be repeated."""
         rows = self.rows()
         last = self.checkpoints / checkpoint_name(rows[-1]["iteration"]) if rows else None
         if last is not None and last.is_dir():
@@ -182,7 +182,7 @@ class Given(ABC):
         self._num_started = 0
 
     def next_candidate(self, spec: SearchSpec, history: History) -> Candidate:
-        """Return the next training as the values of a trial."""
+        """Return the next training as a candidate whose values are its trial number and its seed."""
         training = self.trainings[len(history.trials)]
         return Candidate({"trial": training.number, "seed": training.seed}, origin=training.name)
 
@@ -376,4 +376,4 @@ def _report_of(row: dict[str, Any]) -> Report:
 
 
 def _unseen(done: int, total: int) -> None:
-    """Do nothing: a scoring has only one report."""
+    """Ignore the progress of a scoring, which reports only its result."""

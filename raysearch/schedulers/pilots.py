@@ -9,17 +9,18 @@ from raysearch.schedulers.rung_audit import TRUSTED, spearman
 CONFIDENCE = 0.6
 """Confidence level of the interval whose lower end must reach `TRUSTED`.
 
-If the true correlation equals `TRUSTED`, one search in five trusts it. Six pilots need a rank correlation of 0.83,
-twelve need 0.70. At the 95 % of the audit, no order of six pilots would suffice.
+If the true correlation at an iteration is exactly `TRUSTED`, one search in five trusts that iteration. Six pilots need
+a rank correlation of 0.83, twelve need 0.70. At the level of 95 % that the audit uses, no order of six pilots would
+suffice.
 """
 
 
 class AfterPilots(Scheduler):
-    """A rule that stops no trial until the pilots have finished, and then applies another rule from the rung they show.
+    """A rule that stops no trial until the pilots have finished, and then applies another rule from the rung they find.
 
     Pilots are the first `num_pilots` trials that reach the full budget; a trial that fails is replaced by the next.
     When the last pilot has finished, the other rule is created and receives all earlier reports, so that every trial is
-    entered at the rungs that it has passed. It decides from the next report on.
+    entered at the rungs that it has reached. It decides from the next report on.
     """
 
     def __init__(self, num_pilots: int, *, smallest: int, max_iters: int, build: Callable[[int], Scheduler]) -> None:

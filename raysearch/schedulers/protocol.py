@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 
 class Decision(enum.Enum):
-    """The action of a trial after a report."""
+    """What a trial does after a report."""
 
     CONTINUE = "continue"
     STOP = "stop"
@@ -23,7 +23,7 @@ class Observation(NamedTuple):
     losses: Sequence[float]
     """Values of all objectives as losses (smaller is better); rules for one objective use the first."""
     draws: Sequence[float] = ()
-    """Draws of the first objective over other samples, if the trainable reports them."""
+    """Bootstrap draws of the first objective (scores on resampled examples), if the trainable reports them."""
 
     @property
     def loss(self) -> float:
@@ -39,11 +39,11 @@ class Scheduler(Protocol):
         ...
 
     def promotable(self, paused: Collection[int], *, at_least: int = 0) -> int | None:
-        """Return the paused trial that resumes next; None if there is none, as in all rules without pauses.
+        """Return the paused trial that resumes next; None if there is none. A rule that never pauses returns None.
 
         Args:
             paused: Numbers of all paused trials.
-            at_least: Number of trials that a rung promotes even if they are more than its share. At the end of a search
-                it is 1, so that the best trial of a small search also gets the full budget.
+            at_least: Number of trials that a rung promotes even if that is more than the fraction it lets pass. At the
+                end of a search it is 1, so that the best trial of a small search also gets the full budget.
         """
         return None

@@ -13,9 +13,9 @@ class Rung:
     """The losses of trials at one iteration; the best 1/eta of them, and trials within the slack, pass.
 
     The cut is the loss of the last trial of the best 1/eta. With `auto`, the slack of a trial is the standard error of
-    its difference to the trial at the cut, if both reported draws of their scores over other samples. The error is the
-    deviation of the differences between corresponding draws, because both trials are scored on the same samples.
-    Without draws, a trial has no slack.
+    the difference between its loss and the cut, if both trials reported bootstrap draws of their scores. The standard
+    error is the standard deviation of the differences between corresponding draws, because all trials are scored on the
+    same samples. Without draws, a trial has no slack.
     """
 
     def __init__(self, reduction_factor: int, slack: Slack = 0.0) -> None:

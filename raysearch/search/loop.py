@@ -18,7 +18,7 @@ _log = logging.getLogger("raysearch")
 
 
 class SearchHalted(BaseException):
-    """The search cannot continue without losing data; the exception leaves any executor at once, past its handlers."""
+    """The search cannot continue until a fault is fixed. The exception passes all handlers of `Exception`."""
 
     def __init__(self, halted: Halted) -> None:
         super().__init__(halted.what)
@@ -53,7 +53,7 @@ class SearchLoop:
         return self._search.finished
 
     def next(self) -> Assignment | None:
-        """Return the next trial; None if trials must end first, and at the end of the search."""
+        """Return the next trial; None if a running trial must end first, or if no trial is left."""
         try:
             proposal = self._search.propose()
         except OSError as error:
@@ -79,7 +79,14 @@ class SearchLoop:
         return decision
 
     def lost(self, number: int, error: str, *, out_of_memory: bool = False) -> None:
-        """Record that the worker of a trial died; the trial continues on another worker, up to a limit."""
+        """Record that the worker of a trial died.
+
+        If it ran out of memory, the trial ends as infeasible. Otherwise the trial continues on another worker, unless
+        too many of its workers have died.
+
+        Raises:
+            SearchHalted: as in `take`.
+        """
         trial = self._search.history.trials[number]
         if out_of_memory:
             self._record(number, Ended("infeasible", error, needed_memory_bytes=trial.peak_memory_bytes or 0))
@@ -93,7 +100,7 @@ class SearchLoop:
         self._watch(self._search.take_changed())
 
     def _halt_where_alike(self, number: int, error: str) -> None:
-        """Halt the search before a trial is recorded as failed, if it failed for the same reason as those before it."""
+        """Halt the search, before a failed trial is recorded, if it failed for the same reason as those before it."""
         halted = self._alike.add(self._search.history.trials[number], error)
         if halted is not None:
             raise SearchHalted(halted)

@@ -1,7 +1,7 @@
 """The search: which trial starts next, how reports decide on trials, how trials end. It does not depend on Ray.
 
-The state of a `Search` is a function of its journal: opening one applies all lines of the journal, however old they
-are. Every fact is written to the journal before the search acts on it.
+The state of a `Search` is a function of its journal: to open a search is to apply all lines of the journal.
+Every fact is written to the journal before the search acts on it.
 """
 
 import math
@@ -68,11 +68,11 @@ class Search:
 
         Args:
             spec: The search.
-            record: Record of the search: its journal, or the memory of a simulation.
+            record: Record of the search: its journal, or a record in memory for a simulation.
             candidates: Function that returns the values of new trials.
 
         Raises:
-            InputError: a line of the journal is damaged, or a new search cannot read its sources.
+            InputError: a line of the journal is damaged, or a new search cannot read the sources of its warm start.
         """
         self.spec = spec
         self.history = History()
@@ -150,8 +150,8 @@ class Search:
         """Return the next trial: an interrupted one, else one that a rung promotes, else a new one.
 
         Returns:
-            The trial; None if there is nothing to start. If nothing is running either, the paused trials are ended as
-            stopped.
+            The trial; None if there is nothing to start. If only paused trials are left and no rung promotes one, even
+            beyond its share, the paused trials are ended as stopped.
         """
         if self._waiting:
             return self._proposal(self._waiting.pop(0))
@@ -257,7 +257,10 @@ class Search:
         return {**report.metrics, PEAK_MEMORY: report.peak_memory_bytes}
 
     def _is_audited(self, number: int, is_default: bool) -> bool:
-        """Return True if the trial continues past every stop; the default trial always does, without being audited."""
+        """Return True if the trial is audited: it trains on where the scheduler would stop it.
+
+        The default trial is never stopped either, but does not count as audited.
+        """
         settings = self.spec.scheduler
         may_be_stopped = settings.name != "none" and not is_default
         return may_be_stopped and is_audited(self.spec.search.seed, number, settings.audit_fraction)
@@ -305,7 +308,7 @@ class Search:
             self._decided[number] = Paused()  # otherwise it would be promoted at once
 
     def _do_what_was_decided(self) -> None:
-        """Write endings and pauses that follow from the reports and that a kill may have prevented."""
+        """Write the endings and pauses that follow from the reports, including those that a kill prevented earlier."""
         if not self._decided:
             return
         for number, event in sorted(self._decided.items(), key=lambda item: item[0]):
