@@ -34,8 +34,8 @@ trained.
 
 TOOK_EFFECT = "took_effect"
 """Prefix of a key of a report: `took_effect/PATH` holds the share of iterations since the last report in which the
-config value at the dotted path had an effect. The share of a limit is 0 if it could have been removed without any
-change.
+config value at the dotted path had an effect. For a limit, a share of 0 says that training without it would have
+been the same.
 """
 
 
