@@ -18,6 +18,7 @@ class Curve(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         self.x, self.ends, self.pause = config["x"], config.get("ends", "well"), config.get("pause", 0.0)
         self.marker = Path(config["marker"]) if "marker" in config else None
+        self.meeting = Path(config["meeting"]) if "meeting" in config else None
         self.t = 0
         print("what a worker prints")
         if self.ends == "memory in setup":
@@ -26,6 +27,8 @@ class Curve(tune.Trainable):
     def step(self) -> dict[str, Any]:
         self.t += 1
         time.sleep(self.pause)
+        if self.meeting is not None:
+            _meet(self.meeting)
         score = 1 - self.x - 1 / self.t
         if self.t == 3:
             match self.ends:
@@ -145,3 +148,12 @@ class Waiting(tune.Trainable):
         time.sleep(0.2)
         done = self.marker.exists() or (self.x == 0 and self.t == 10)
         return {"score": 0.1 * self.x + self.t * 1e-6, "images_per_second": 5.0, "done": done}
+
+
+def _meet(folder: Path) -> None:
+    """Wait until a second process has been here, at most a minute."""
+    folder.mkdir(exist_ok=True)
+    (folder / str(os.getpid())).touch()
+    deadline = time.monotonic() + 60.0
+    while len(list(folder.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)

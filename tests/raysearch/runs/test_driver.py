@@ -252,8 +252,8 @@ def test_the_python_call_takes_a_space_file(tmp_path: Path) -> None:
 
 
 def test_two_at_once(tmp_path: Path) -> None:
-    four, pause = {"algorithm": "random", "trials": 4, "seed": 0}, {"pause": 0.1}
-    _, history = search(tmp_path / "run", "Curve", X, search=four, config=pause, resources={"concurrent": "auto"})
+    four, meeting = {"algorithm": "random", "trials": 4, "seed": 0}, {"meeting": str(tmp_path / "meeting")}
+    _, history = search(tmp_path / "run", "Curve", X, search=four, config=meeting, resources={"concurrent": "auto"})
     assert len(history.trials) == 4
     workers = {report.metrics["worker"] for trial in history.trials for report in trial.reports.values()}
     assert len(workers) == 2
