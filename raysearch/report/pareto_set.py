@@ -56,10 +56,10 @@ def pareto_set_info(view: SearchView) -> ParetoSetInfo:
 def pareto_set_parts(info: ParetoSetInfo) -> list[Part]:
     """Draw the first two objectives as points, with a line through the Pareto set, and the Pareto set as a table."""
     if not info.front:
-        return [Text("No trial that counts has reported yet.")]
+        return [Text("No trial has a score yet. Failed and infeasible trials do not count.")]
     text = (
-        f"The best compromises: {counted(len(info.front), 'trial')} that no other trial beats in all of"
-        f" {', '.join(info.metrics)}. Their complete configs are in pareto/. Each trial is represented by its best"
+        f"The Pareto set holds {counted(len(info.front), 'trial')} that no other trial dominates in"
+        f" {', '.join(info.metrics)}. The complete configs are in pareto/. Each trial is represented by its best"
         " report by the first objective, also if it was stopped early."
     )
     figure = new_figure(380, hovermode="closest")

@@ -119,7 +119,7 @@ def _choices(distribution: BaseDistribution | None, used: Sequence[Any]) -> tupl
 def slices_parts(info: SlicesInfo | None) -> list[Part]:
     """Draw a small figure for each searched value."""
     if info is None:
-        return [Text("No trial that counts has reported yet.")]
+        return [Text("No trial has a score yet. Failed and infeasible trials do not count.")]
     if not info.slices:
         return [Text("The space has no searched value.")]
     text = (

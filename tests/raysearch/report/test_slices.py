@@ -61,4 +61,4 @@ def test_of_very_many_trials_the_best_half_is_drawn_and_the_others_thinned(mode:
 def test_nothing_reported_is_said() -> None:
     info = slices_info(SearchView(history_of(trial({"views": 1}, [], "running")), "miou"))
     assert info is None
-    assert slices_parts(info) == [Text("No trial that counts has reported yet.")]
+    assert slices_parts(info) == [Text("No trial has a score yet. Failed and infeasible trials do not count.")]

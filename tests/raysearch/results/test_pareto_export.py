@@ -146,5 +146,5 @@ def test_an_empty_search_has_no_set_yet() -> None:
     history = history_of(trial({"views": 1}, [], "running"))
     history.further = (("cost", "min"),)
     assert pareto_set_parts(pareto_set_info(SearchView(history, "score"))) == [
-        Text("No trial that counts has reported yet.")
+        Text("No trial has a score yet. Failed and infeasible trials do not count.")
     ]
