@@ -163,13 +163,25 @@ def test_the_actors_page_names_workers_and_their_logs_name_the_trial_that_runs(w
         name.wait_for(timeout=60_000)
         assert page.get_by_text("trial 0").count() == 0, "a worker outlives its first trial"
         browser.close()
-    with urllib.request.urlopen(f"{watched['dashboard']}/logical/actors", timeout=10) as answer:
-        actors = json.load(answer)["data"]["actors"]
+    actors = json.loads(_answer(f"{watched['dashboard']}/logical/actors"))["data"]["actors"]
     assert {actor["reprName"] for actor in actors.values()} == {
         f"run: worker {socket.gethostname()}:{actor['pid']}" for actor in actors.values()
     }
     last = set()
     for actor in actors:
-        with urllib.request.urlopen(f"{watched['dashboard']}/api/v0/logs/file?actor_id={actor}", timeout=10) as answer:
-            last.add([line for line in answer.read().decode().splitlines() if line.startswith("trial ")][-1])
+        log = _answer(f"{watched['dashboard']}/api/v0/logs/file?actor_id={actor}")
+        last.add([line for line in log.splitlines() if line.startswith("trial ")][-1])
     assert last == {"trial 1: x=1", "trial 2: x=2"}, "trial 0 has ended"
+
+
+def _answer(url: str) -> str:
+    """Return what the dashboard serves; on a busy machine it first answers with an error, for at most a minute."""
+    deadline = time.monotonic() + 60.0
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return str(answer.read().decode())
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(1.0)
