@@ -52,10 +52,14 @@ class LocalExecutor:
                 while (assignment := work.next()) is not None:
                     self._train(assignment, work, LocalStorage(folder, "local", trial_dir_name="trial"))
             finally:
-                if self._actor is not None:
-                    self._actor.cleanup()
-                    self._actor = None
+                self._end_actor()
                 gc.unfreeze()  # the actor froze the objects in this process
+
+    def _end_actor(self) -> None:
+        """End the actor, so that a trainable of the next one can be created in this process."""
+        actor, self._actor = self._actor, None
+        if actor is not None:
+            actor.cleanup()
 
     def _train(self, assignment: Assignment, work: Work, storage: LocalStorage) -> None:
         """Train a trial until it ends, pauses or loses its worker."""
@@ -66,7 +70,7 @@ class LocalExecutor:
                 event = next(events, None)
             except (Exception, SystemExit) as error:
                 traceback.print_exc()
-                self._actor = None  # the worker counts as dead, and the next trial gets a new one
+                self._end_actor()  # the worker counts as dead, and the next trial gets a new one
                 lines = str(error).strip().splitlines() or [type(error).__name__]
                 work.lost(assignment.number, lines[-1])
                 event = None

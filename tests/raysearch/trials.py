@@ -150,6 +150,13 @@ class Waiting(tune.Trainable):
         return {"score": 0.1 * self.x + self.t * 1e-6, "images_per_second": 5.0, "done": done}
 
 
+def function_without_gpu(config: dict[str, Any]) -> None:
+    """A function that loses its GPU, and with it its worker, if x is large."""
+    if config["x"] > 0.5:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+    tune.report({"score": 1 - config["x"]})
+
+
 def _meet(folder: Path) -> None:
     """Wait until a second process has been here, at most a minute."""
     folder.mkdir(exist_ok=True)

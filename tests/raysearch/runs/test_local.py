@@ -83,6 +83,14 @@ def test_a_function_trains_here(tmp_path: Path) -> None:
     assert threading.active_count() <= num_threads + 1, "the thread of a function ends with its trial"
 
 
+def test_a_function_that_loses_its_worker_keeps_no_other_trial_from_training(tmp_path: Path) -> None:
+    _, history = search(tmp_path / "run", "function_without_gpu", scheduler={"name": "none", "max_iters": 1})
+    lost = [trial for trial in history.trials if trial.values["x"] > 0.5]
+    assert len(lost) == 3
+    assert all("CUDA error: an illegal memory access" in (trial.error or "") for trial in lost)
+    assert all((trial.status == "failed") == (trial in lost) for trial in history.trials)
+
+
 @pytest.mark.parametrize(
     ("ends", "status", "error"),
     [
