@@ -7,8 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-from types import TracebackType
-from typing import Self
 
 import ray
 from ray._common.network_utils import parse_address
@@ -82,14 +80,6 @@ class Cluster:
         if self._ours:
             self._ours = False
             ray.shutdown()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _start_local() -> None:

@@ -1,11 +1,12 @@
 """The place where a run trains: a Ray cluster, a local Ray, or this process."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Literal, Self
 
 from raysearch.errors import Fault, InputError
 from raysearch.execution.cluster import Cluster
@@ -19,16 +20,17 @@ from raysearch.space.settings import ResourceSettings
 ExecutorName = Literal["ray", "local"]
 
 
-class Place(Protocol):
+class Place(ABC):
     """A place to train, as a context manager."""
 
     where: str
     """Description of the place in one line, for the user."""
-    notice: str | None
+    notice: str | None = None
     """Line that is printed if fewer trials run side by side than the space file asks for."""
-    share: float
+    share: float = 1.0
     """Fraction of a machine's memory that one trial may use."""
 
+    @abstractmethod
     def executor(
         self, context: TrialContext, folder: Path, training: Callable[[], AbstractContextManager[None]]
     ) -> Executor:
@@ -40,17 +42,18 @@ class Place(Protocol):
             training: Context manager that is entered while a trainable runs in this process, in which a signal may
                 interrupt it.
         """
-        ...
 
+    @abstractmethod
     def close(self) -> None:
         """Leave the place; closing twice has no further effect."""
-        ...
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        self.close()
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def open_place(executor: ExecutorName, address: str | None, resources: ResourceS
     return _InThisProcess(resources)
 
 
-class _OnRay:
+class _OnRay(Place):
     def __init__(self, address: str | None, resources: ResourceSettings) -> None:
         self._cluster = Cluster(address, resources)
         self.where = f"dashboard:  {self._cluster.dashboard}"
@@ -96,19 +99,9 @@ class _OnRay:
     def close(self) -> None:
         self._cluster.close()
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class _InThisProcess:
+class _InThisProcess(Place):
     where = "executor:   this process, one trial at a time"
-    notice: str | None = None
-    share = 1.0
 
     def __init__(self, resources: ResourceSettings) -> None:
         machine = this_machine()
@@ -120,12 +113,4 @@ class _InThisProcess:
         return LocalExecutor(context, training)
 
     def close(self) -> None:
-        pass
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
+        """Do nothing: nothing was started."""
