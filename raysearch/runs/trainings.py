@@ -33,7 +33,7 @@ from raysearch.search.work import Assignment
 from raysearch.space.confirm_settings import Split
 from raysearch.space.settings import SchedulerSettings
 from raysearch.space.spec import SearchSpec
-from trainables.atomic_files import write_text
+from trainables.atomic_files import put_folder, write_text
 from trainables.protocol import ITERATIONS_SHARED, Evaluates
 
 
@@ -139,8 +139,7 @@ class Training:
         rows = self.rows()
         last = self.checkpoints / checkpoint_name(rows[-1]["iteration"]) if rows else None
         if last is not None and last.is_dir():
-            shutil.rmtree(self.checkpoint, ignore_errors=True)
-            last.rename(self.checkpoint)
+            put_folder(last, self.checkpoint)
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def row(self, metric: str) -> dict[str, Any]:

@@ -113,6 +113,6 @@ class SearchLoop:
 
 
 def _halted(error: OSError) -> SearchHalted:
-    """Return the halt of a search whose journal cannot be written."""
+    """Return the halt of a search whose record cannot be written: its journal, or a file that the error names."""
     fix = "free some disk space" if error.errno in environment.FULL else "make it writable again"
-    return SearchHalted(Halted(f"the journal cannot be written: {error.strerror}", fix))
+    return SearchHalted(Halted(f"{error.filename or 'the journal'} cannot be written: {error.strerror}", fix))
