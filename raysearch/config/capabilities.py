@@ -15,9 +15,10 @@ def signature_faults(target: Any, model: type[BaseModel] | None) -> Iterator[tup
         if isinstance(target, capability):
             for name, method in _methods(capability):
                 yield from _faults(target, name, method, name)
-    for capability in CONFIG_CAPABILITIES if model is not None else ():
+    if model is None:
+        return
+    for capability in CONFIG_CAPABILITIES:
         for name, method in _methods(capability):
-            assert model is not None, "there are no capabilities to look at otherwise"
             if hasattr(model, name):  # a field of the model is not an attribute of the class
                 yield from _faults(model, name, method, f"Config.{name}")
 

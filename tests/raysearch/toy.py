@@ -37,6 +37,14 @@ SPACE: dict[str, Any] = {
 }
 
 
+PROMOTION = {
+    "name": "asha",
+    "form": "promotion",
+    "grace_iters": 2,
+    "reduction_factor": 2,
+    "max_iters": 8,
+    "audit_fraction": 0,
+}
 SCORE_AND_COST = [{"metric": "score", "mode": "max"}, {"metric": "cost", "mode": "min"}]
 
 

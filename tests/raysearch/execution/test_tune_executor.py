@@ -12,16 +12,7 @@ from raysearch.history.events import Ended, Halted, Report
 from raysearch.history.journal import Journal
 from raysearch.search.loop import SearchHalted
 from raysearch.search.search import Search
-from tests.raysearch.toy import toy_loop, toy_spec
-
-PROMOTION = {
-    "name": "asha",
-    "form": "promotion",
-    "grace_iters": 2,
-    "reduction_factor": 2,
-    "max_iters": 8,
-    "audit_fraction": 0,
-}
+from tests.raysearch.toy import PROMOTION, toy_loop, toy_spec
 
 
 def test_what_tune_says_of_a_leg_that_was_told_to_stop_changes_nothing(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from raysearch.schedulers.successive_halving import PromotingHalving, Successive
 from raysearch.search.search import Proposal, Search
 from raysearch.space.spec import SearchSpec
 from tests.raysearch.schedulers.seen import stops
-from tests.raysearch.toy import facts, run_search, run_trial, toy_spec
+from tests.raysearch.toy import PROMOTION, facts, run_search, run_trial, toy_spec
 
 
 @pytest.mark.parametrize(
@@ -129,16 +129,6 @@ def test_slack_promotes_who_is_close_after_the_best() -> None:
     assert rule.promotable([1]) == 1, "0.1 behind the second of four"
     stops(rule, 4, 2, 0.61)
     assert rule.promotable([1]) is None
-
-
-PROMOTION = {
-    "name": "asha",
-    "form": "promotion",
-    "grace_iters": 2,
-    "reduction_factor": 2,
-    "max_iters": 8,
-    "audit_fraction": 0,
-}
 
 
 COMMON: dict[str, Any] = {"metrics": {}, "seconds": 1.0, "done": False}
