@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.parse
 import urllib.request
@@ -43,10 +44,14 @@ SEARCH = """
 import json, sys
 from pathlib import Path
 import ray
+from ray.cluster_utils import Cluster
 from raysearch.runs import driver
 from raysearch.space.parsing import parse_space
 
-context = ray.init(num_cpus=2, include_dashboard=True, dashboard_host="127.0.0.1", log_to_driver=False)
+# `ray.init` alone gives the agent, which serves the logs, one fixed port, which another Ray may have taken.
+options = {"num_cpus": 2, "include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_agent_listen_port": 0}
+cluster = Cluster(initialize_head=True, head_node_args={**options, "dashboard_port": 0})
+context = ray.init(cluster.address, log_to_driver=False)
 (node,) = ray.nodes()
 metrics = f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}"
 print(json.dumps({"dashboard": f"http://{context.dashboard_url}", "metrics": metrics}), flush=True)
@@ -70,13 +75,19 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         "scheduler": {"name": "none"},
         "resources": {"cpu": 1, "concurrent": 2},
     }
+    own = tempfile.mkdtemp(prefix="ray")  # a short path, at which no other test looks for a running Ray
     process = subprocess.Popen(
         [sys.executable, "-c", SEARCH, json.dumps(document), str(HERE), str(folder / "run")],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
         # the tests have no token, and need not wait as long as Ray does
-        env={**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_metrics_report_interval_ms": "1000"},
+        env={
+            **os.environ,
+            "RAY_AUTH_MODE": "disabled",
+            "RAY_metrics_report_interval_ms": "1000",
+            "RAY_TMPDIR": own,
+        },
     )
     try:
         assert process.stdout is not None
@@ -85,6 +96,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         assert process.wait(120) == 0
     finally:
         process.kill()
+        process.wait()
+        shutil.rmtree(own, ignore_errors=True)  # Ray's last processes may still write
 
 
 def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 90) -> Any:
@@ -163,25 +176,13 @@ def test_the_actors_page_names_workers_and_their_logs_name_the_trial_that_runs(w
         name.wait_for(timeout=60_000)
         assert page.get_by_text("trial 0").count() == 0, "a worker outlives its first trial"
         browser.close()
-    actors = json.loads(_answer(f"{watched['dashboard']}/logical/actors"))["data"]["actors"]
+    with urllib.request.urlopen(f"{watched['dashboard']}/logical/actors", timeout=10) as answer:
+        actors = json.load(answer)["data"]["actors"]
     assert {actor["reprName"] for actor in actors.values()} == {
         f"run: worker {socket.gethostname()}:{actor['pid']}" for actor in actors.values()
     }
     last = set()
     for actor in actors:
-        log = _answer(f"{watched['dashboard']}/api/v0/logs/file?actor_id={actor}")
-        last.add([line for line in log.splitlines() if line.startswith("trial ")][-1])
+        with urllib.request.urlopen(f"{watched['dashboard']}/api/v0/logs/file?actor_id={actor}", timeout=10) as answer:
+            last.add([line for line in answer.read().decode().splitlines() if line.startswith("trial ")][-1])
     assert last == {"trial 1: x=1", "trial 2: x=2"}, "trial 0 has ended"
-
-
-def _answer(url: str) -> str:
-    """Return what the dashboard serves; on a busy machine it first answers with an error, for at most a minute."""
-    deadline = time.monotonic() + 60.0
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=10) as answer:
-                return str(answer.read().decode())
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(1.0)
