@@ -47,6 +47,8 @@ class Hyperband(Scheduler):
         sizes = bracket_sizes(len(rungs), reduction_factor)
         self._shares = np.array(sizes) / sum(sizes)
         self._seed = seed
+        self._bracket_of: dict[int, int] = {}
+        """Brackets that have been drawn, by trial."""
 
     def observe(self, seen: Observation) -> Decision:
         """Enter the trial at every rung of its bracket that it has reached; stop it unless it passes all of them."""
@@ -54,8 +56,10 @@ class Hyperband(Scheduler):
 
     def bracket_of(self, number: int) -> int:
         """Return the index of a trial's bracket in `brackets`."""
-        draws = np.random.default_rng(np.random.SeedSequence([self._seed, number], spawn_key=(_STREAM,)))
-        return int(draws.choice(len(self.brackets), p=self._shares))
+        if number not in self._bracket_of:
+            draws = np.random.default_rng(np.random.SeedSequence([self._seed, number], spawn_key=(_STREAM,)))
+            self._bracket_of[number] = int(draws.choice(len(self.brackets), p=self._shares))
+        return self._bracket_of[number]
 
 
 def bracket_sizes(s_max: int, reduction_factor: int) -> list[int]:

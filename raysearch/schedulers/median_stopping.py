@@ -1,7 +1,6 @@
 """The median stopping rule (Golovin et al., Google Vizier, KDD 2017)."""
 
 from bisect import bisect_right, insort
-from statistics import median
 
 from raysearch.schedulers.protocol import Decision, Observation, Scheduler
 
@@ -43,7 +42,7 @@ class MedianStopping(Scheduler):
         if iteration not in self._averages:
             self._averages[iteration] = self._averages_at(iteration)
         others = self._averages[iteration]
-        stop = iteration >= self._grace_iters and len(others) >= MIN_TRIALS and best > median(others)
+        stop = iteration >= self._grace_iters and len(others) >= MIN_TRIALS and best > _median(others)
         if curve:
             for step, averages in self._averages.items():
                 if last < step < iteration:
@@ -57,3 +56,9 @@ class MedianStopping(Scheduler):
         """Return the running averages at a step without a report so far, for the trials that have passed it."""
         beyond = [curve for curve in self._curves.values() if curve and curve[0][0] < step < curve[-1][0]]
         return sorted(curve[bisect_right(curve, step, key=lambda point: point[0]) - 1][1] for curve in beyond)
+
+
+def _median(ordered: list[float]) -> float:
+    """Return the median of sorted numbers."""
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

@@ -1,6 +1,7 @@
 """A rung: the trials that have reached an iteration, and which of them pass it."""
 
-from collections.abc import Sequence
+from bisect import bisect_left, insort
+from collections.abc import Container, Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -26,6 +27,10 @@ class Rung:
         self.losses: dict[int, float] = {}
         """Losses by trial."""
         self._draws: dict[int, Sequence[float]] = {}
+        self._ranked: list[tuple[float, int]] = []
+        """Loss and number of every trial, the best first."""
+        self._held: list[tuple[float, int]] = []
+        """Those of the trials that may be promoted from here, the best first."""
 
     def __contains__(self, number: int) -> bool:
         return number in self.losses
@@ -34,6 +39,7 @@ class Rung:
         """Enter a trial; each trial is entered once."""
         assert number not in self.losses
         self.losses[number] = loss
+        insort(self._ranked, (loss, number))
         if self._slack == "auto":
             self._draws[number] = draws
 
@@ -41,16 +47,31 @@ class Rung:
         """Return True if a trial passes among the trials so far; the best trial and ties with it always do."""
         return self._passes(number, self._cut(at_least=1))
 
-    def let_on(self, numbers: Sequence[int], at_least: int) -> list[int]:
-        """Return those of the given trials that pass, best first, if at least `at_least` trials of the rung pass."""
-        cut = self._cut(at_least) if numbers else None
-        return sorted((n for n in numbers if self._passes(n, cut)), key=lambda n: (self.losses[n], n))
+    def hold(self, number: int) -> None:
+        """Keep a trial that has entered for promotion from here."""
+        insort(self._held, (self.losses[number], number))
+
+    def release(self, number: int) -> None:
+        """Forget a trial that was held, because it trains beyond this rung."""
+        del self._held[bisect_left(self._held, (self.losses[number], number))]
+
+    def promotable(self, paused: Container[int], at_least: int) -> int | None:
+        """Return the best held trial that is paused and passes, if at least `at_least` trials of the rung pass."""
+        cut = self._cut(at_least)
+        if cut is None:
+            return None
+        for _, number in self._held:
+            if number in paused:
+                if self._passes(number, cut):
+                    return number
+                if self._slack != "auto":
+                    return None  # all others are further behind the same cut
+        return None
 
     def _cut(self, at_least: int) -> int | None:
         """Return the last trial of the best 1/eta; None if no trial belongs to them."""
-        num_let_on = max(at_least, len(self.losses) // self._reduction_factor)
-        ranked = sorted(self.losses, key=lambda number: (self.losses[number], number))
-        return ranked[num_let_on - 1] if num_let_on > 0 else None
+        num_let_on = max(at_least, len(self._ranked) // self._reduction_factor)
+        return self._ranked[num_let_on - 1][1] if 0 < num_let_on <= len(self._ranked) else None
 
     def _passes(self, number: int, cut: int | None) -> bool:
         if cut is None:

@@ -49,9 +49,23 @@ class PromotingHalving(SuccessiveHalving):
     enough others have turned out worse.
     """
 
+    def __init__(self, *, grace_iters: int, max_iters: int, reduction_factor: int, slack: Slack = 0.0) -> None:
+        """Create the rungs; see `SuccessiveHalving`."""
+        super().__init__(grace_iters=grace_iters, max_iters=max_iters, reduction_factor=reduction_factor, slack=slack)
+        self._held_at: dict[int, Rung] = {}
+        """Rung that every trial reached in its last report, if it reached one."""
+
     def observe(self, seen: Observation) -> Decision:
         """Enter the trial at every rung that it has reached; pause it if it has reached a new one."""
-        return Decision.PAUSE if self._enter(seen) else Decision.CONTINUE
+        left = self._held_at.pop(seen.number, None)
+        if left is not None:
+            left.release(seen.number)
+        reached = self._enter(seen)
+        if not reached:
+            return Decision.CONTINUE
+        self._held_at[seen.number] = reached[-1]
+        reached[-1].hold(seen.number)
+        return Decision.PAUSE
 
     def promotable(self, paused: Collection[int], *, at_least: int = 0) -> int | None:
         """Return the paused trial that resumes next; None if no rung promotes one.
@@ -61,15 +75,8 @@ class PromotingHalving(SuccessiveHalving):
             at_least: Number of trials that a rung promotes even if they are more than 1/eta of it. The paper has 0.
                 With 1 at the end of a search, the best trial of a small search also gets the full budget.
         """
-        waiting = set(paused)
-        for iteration in reversed(self.rungs):
-            rung = self._rungs[iteration]
-            here = [number for number in waiting if number in rung]
-            waiting.difference_update(here)  # already promoted from lower rungs
-            let_on = rung.let_on(here, at_least)
-            if let_on:
-                return let_on[0]
-        return None
+        promotable = (self._rungs[iteration].promotable(paused, at_least) for iteration in reversed(self.rungs))
+        return next((number for number in promotable if number is not None), None)
 
 
 def rung_iterations(grace_iters: int, max_iters: int, reduction_factor: int) -> tuple[int, ...]:

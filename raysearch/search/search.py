@@ -81,6 +81,8 @@ class Search:
         self._scheduler = build_scheduler(spec)
         self._draws = f"{spec.objectives[0].metric}{DRAWS}"
         self._running: dict[int, TrialHistory] = {}
+        self._paused: set[int] = set()
+        """Numbers of those that are paused."""
         self._changed: set[int] = set()
         """Numbers of the trials with new lines since the last call of `take_changed`."""
         self._decided: dict[int, Ended | Paused] = {}
@@ -106,16 +108,12 @@ class Search:
     @property
     def finished(self) -> bool:
         """True if every trial that may start has ended."""
-        return not self._waiting and not self.running and self._may_start == 0
+        return not self._waiting and not self._running and self._may_start == 0
 
     @property
     def running(self) -> list[TrialHistory]:
         """Trials that were started and have not ended."""
         return list(self._running.values())
-
-    @property
-    def _paused(self) -> list[int]:
-        return [trial.number for trial in self.running if trial.is_paused]
 
     @property
     def _may_start(self) -> int:
@@ -160,13 +158,12 @@ class Search:
             return self._take_up(number)
         if self._may_start > 0 and (proposal := self._start()) is not None:
             return proposal
-        paused = self._paused
-        if not paused or len(paused) < len(self.running):
+        if not self._paused or len(self._paused) < len(self._running):
             return None
-        number = self._scheduler.promotable(paused, at_least=1)
+        number = self._scheduler.promotable(self._paused, at_least=1)
         if number is not None:
             return self._take_up(number)
-        for number in paused:
+        for number in sorted(self._paused):
             self._end(self.history.trials[number], Ended("stopped"))
         return None
 
@@ -283,11 +280,16 @@ class Search:
             return
         self._changed.add(fact.trial)
         match fact.event:
-            case Paused() | TakenUp():
+            case Paused():
                 self._decided.pop(fact.trial, None)
+                self._paused.add(fact.trial)
+            case TakenUp():
+                self._decided.pop(fact.trial, None)
+                self._paused.discard(fact.trial)
             case Ended():
                 self._decided.pop(fact.trial, None)
                 self._running.pop(fact.trial, None)
+                self._paused.discard(fact.trial)
             case Report() as report:
                 self._judge(fact.trial, report)
 
@@ -304,8 +306,15 @@ class Search:
             return
         elif decision is Decision.STOP:
             self._decided[number] = Ended("stopped")
-        elif decision is Decision.PAUSE and self._scheduler.promotable([*self._paused, number]) != number:
-            self._decided[number] = Paused()  # otherwise it would be promoted at once
+        elif decision is Decision.PAUSE and not self._would_be_promoted(number):
+            self._decided[number] = Paused()
+
+    def _would_be_promoted(self, number: int) -> bool:
+        """Return True if a trial would be promoted at once if it paused."""
+        self._paused.add(number)
+        promoted = self._scheduler.promotable(self._paused)
+        self._paused.remove(number)
+        return promoted == number
 
     def _do_what_was_decided(self) -> None:
         """Write the endings and pauses that follow from the reports, including those that a kill prevented earlier."""
