@@ -33,7 +33,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def test_the_notebook_runs_on_any_runs(runs: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAYSEARCH_RUNS", os.pathsep.join(map(str, runs)))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
     told = "".join(str(output) for cell in notebook.cells for output in cell.get("outputs", []))
     assert "['first', 'second']" in told
     assert "12 trials, " in told

@@ -147,7 +147,6 @@ def test_no_command_hides_in_an_indented_block() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # commands run one after another, for about a minute
 def test_all_of_it_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], local_ray: None
 ) -> None:

@@ -67,7 +67,7 @@ def test_a_notebook_shows_a_search_as_it_goes_on(tmp_path: Path) -> None:
     nbclient = pytest.importorskip("nbclient")
     cells = [f"QUADRATIC = {str(QUADRATIC)!r}\n" + CELLS[0], *CELLS[1:]]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
-    client = nbclient.NotebookClient(notebook, timeout=200, resources={"metadata": {"path": str(tmp_path)}})
+    client = nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}})
     client.execute()
     first, second, third = (cell["outputs"] for cell in notebook["cells"])
     (block,) = [o for o in first if o["output_type"] == "display_data" and "2 of 2 trials" in o["data"]["text/plain"]]

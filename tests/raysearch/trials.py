@@ -16,7 +16,8 @@ class Curve(tune.Trainable):
     """A trainable that approaches 1 - x; `ends` decides how it ends."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        self.x, self.ends, self.pause = config["x"], config.get("ends", "well"), config.get("pause", 0.0)
+        self.x, self.ends = config["x"], config.get("ends", "well")
+        self.pause, self.pause_from = config.get("pause", 0.0), config.get("pause_from", 1)
         self.marker = Path(config["marker"]) if "marker" in config else None
         self.meeting = Path(config["meeting"]) if "meeting" in config else None
         self.t = 0
@@ -26,7 +27,8 @@ class Curve(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         self.t += 1
-        time.sleep(self.pause)
+        if self.t >= self.pause_from:
+            time.sleep(self.pause)
         if self.meeting is not None:
             _meet(self.meeting)
         score = 1 - self.x - 1 / self.t
@@ -47,6 +49,8 @@ class Curve(tune.Trainable):
                 case "killed once" if self.marker and not self.marker.exists():
                     self.marker.touch()
                     os.kill(os.getpid(), signal.SIGKILL)
+                case "interrupted":
+                    os.kill(os.getpid(), signal.SIGINT)
                 case "killed always":
                     os.kill(os.getpid(), signal.SIGKILL)
         return {
@@ -158,9 +162,9 @@ def function_without_gpu(config: dict[str, Any]) -> None:
 
 
 def _meet(folder: Path) -> None:
-    """Wait until a second process has been here, at most a minute."""
+    """Wait until a second process has been here, at most five minutes."""
     folder.mkdir(exist_ok=True)
     (folder / str(os.getpid())).touch()
-    deadline = time.monotonic() + 60.0
+    deadline = time.monotonic() + 300.0
     while len(list(folder.iterdir())) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -16,7 +16,7 @@ def test_a_lock_is_waited_for(tmp_path: Path) -> None:
     with locked(tmp_path / "lock"):
         thread.start()
         assert not taken.wait(0.1)
-    thread.join(10.0)
+    thread.join()
     assert taken.is_set()
 
 

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,20 @@ from raysearch.errors import WorkError
 from raysearch.history.history import History, read_history
 from raysearch.runs import driver
 from tests.raysearch.command import Command
+from tests.raysearch.signalled import signalled
 
 TRIALS = Path(__file__).parents[1] / "trials.py"
 REPOSITORY = Path(__file__).parents[3]
 HERE = ("--executor", "local")
+WRITE = "raysearch.history.journal:Journal.write"
 
 
-def raysearch(*words: str | Path, timeout: float = 200) -> subprocess.CompletedProcess[str]:
+def raysearch(*words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "raysearch", *map(str, words)],
         capture_output=True,
         text=True,
         check=False,
-        timeout=timeout,
         env={**os.environ, "COLUMNS": "400"},
     )
 
@@ -63,23 +63,6 @@ def what(history: History) -> list[Any]:
     ]
 
 
-def num_lines(path: Path) -> int:
-    return path.read_bytes().count(b"\n") if path.exists() else 0
-
-
-def wait_for_lines(process: subprocess.Popen[str], journal: Path, lines: int) -> None:
-    for _ in range(1200):
-        if process.poll() is not None or num_lines(journal) >= lines:
-            return
-        time.sleep(0.05)
-    raise AssertionError("the search does not move")
-
-
-def start(*words: str | Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "raysearch", *map(str, words)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
 def assert_same_search(one: Path, other: Path) -> None:
     """Two runs are equal except for times, process numbers and memory."""
     assert what(read_history(one / "study.journal")) == what(read_history(other / "study.journal"))
@@ -93,11 +76,8 @@ def assert_same_search(one: Path, other: Path) -> None:
 
 def test_a_killed_search_goes_on_as_if_it_had_not_been_killed(tmp_path: Path, command: Command) -> None:
     space, killed = space_file(tmp_path, search={"algorithm": "tpe", "trials": 6, "seed": 0}), tmp_path / "killed"
-    process = start("run", space, "--out", killed, *HERE)
-    wait_for_lines(process, killed / "study.journal", 14)
-    process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL, "it had not ended"
+    process = signalled(signal.SIGKILL, WRITE, 14, "run", space, "--out", killed, *HERE)
+    assert process.returncode == -signal.SIGKILL, process.stdout
     assert command("resume", killed, *HERE).code == 0
     assert command("run", space, "--out", tmp_path / "whole", *HERE).code == 0
     assert_same_search(killed, tmp_path / "whole")
@@ -126,21 +106,13 @@ def test_sigkill_at_random_moments_changes_nothing(tmp_path: Path) -> None:
     assert "what a worker prints" in (tmp_path / "whole" / "raysearch.log").read_text()
 
     killed = tmp_path / "killed"
-    journal = killed / "study.journal"
     rng = random.Random(0)
-    kills = 0
-    process = start("run", space, "--out", killed)
-    for _ in range(2):
-        wait_for_lines(process, journal, num_lines(journal) + rng.randint(4, 14))
-        time.sleep(rng.uniform(0.0, 0.3))
-        if process.poll() is None:
-            process.kill()
-            kills += 1
-        process.communicate()
-        process = start("resume", killed)
-    output, _ = process.communicate(timeout=200)
-    assert process.returncode == 0, output
-    assert kills == 2
+    for words in (("run", space, "--out", killed), ("resume", killed)):
+        call, delay_s = rng.randint(4, 14), rng.uniform(0.0, 0.3)
+        process = signalled(signal.SIGKILL, WRITE, call, *words, delay_s=delay_s)
+        assert process.returncode == -signal.SIGKILL, process.stdout
+    resumed = raysearch("resume", killed)
+    assert resumed.returncode == 0, resumed.stderr
     assert_same_search(killed, tmp_path / "whole")
 
 
@@ -154,15 +126,13 @@ def assert_only_our_lines(done: subprocess.CompletedProcess[str]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_search_saves_everything_within_ten_seconds(tmp_path: Path, number: int, code: int) -> None:
-    out = tmp_path / "run"
-    process = start("run", space_file(tmp_path, config={"pause": 3.0}), "--out", out)
-    wait_for_lines(process, out / "study.journal", 4)
-    sent = time.monotonic()
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
+def test_an_interrupted_search_saves_everything_and_waits_for_no_step(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    out, space = tmp_path / "run", space_file(tmp_path, config={"pause": 86_400.0, "pause_from": 3})
+    process = signalled(number, WRITE, 4, "run", space, "--out", out, delay_s=1.0)
+    output = process.stdout
     assert process.returncode == code, output
-    assert time.monotonic() - sent < 10
     assert "everything is saved" in output
     assert f"raysearch resume {out}" in output
     assert "Traceback" not in output
@@ -201,13 +171,9 @@ def test_a_training_is_interrupted_and_goes_on(tmp_path: Path, command: Command)
     train = {"max_iters": 80, "report_iters": 2, "batch_size": 2}
     (tmp_path / "config.json").write_text(json.dumps({"model": small, "train": train}))
     words = ("train", tmp_path / "config.json", "--out", tmp_path / "out")
-    process = start(*words)
-    while process.poll() is None and not (tmp_path / "out" / "checkpoint").exists():
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 143, output
-    assert "Traceback" not in output
+    process = signalled(signal.SIGTERM, "raysearch.execution.standalone:write_reports", 2, *words)
+    assert process.returncode == 143, process.stdout
+    assert "Traceback" not in process.stdout
     again = command(*words)
     assert again.code == 0
     assert "continuing at iteration" in again.out

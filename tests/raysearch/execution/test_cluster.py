@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,10 +110,8 @@ def test_nothing_answers(
     tmp_path: Path, started: list[dict[str, Any]], silent: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cluster, "ANSWER_TIMEOUT_S", 2.0)
-    begun = time.monotonic()
     said = refused(tmp_path / "run", f"127.0.0.1:{silent}")
     assert "did not answer as a Ray cluster within 2 s" in said
-    assert time.monotonic() - begun < 10
     assert not started
 
 

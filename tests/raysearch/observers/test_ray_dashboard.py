@@ -93,14 +93,14 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         assert process.stdout is not None
         yield json.loads(next(line for line in process.stdout if line.startswith("{")))
         marker.touch()
-        assert process.wait(120) == 0
+        assert process.wait(600) == 0
     finally:
         process.kill()
         process.wait()
         shutil.rmtree(own, ignore_errors=True)  # Ray's last processes may still write
 
 
-def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 90) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 600) -> Any:
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
         if found := condition():
@@ -127,7 +127,7 @@ class Prometheus:
     def series(self, expression: str) -> list[tuple[dict[str, str], float]]:
         """Return the labels and the current value of every series."""
         try:
-            with urllib.request.urlopen(self._url + urllib.parse.quote(expression), timeout=10) as answer:
+            with urllib.request.urlopen(self._url + urllib.parse.quote(expression), timeout=300) as answer:
                 result = json.load(answer)["data"]["result"]
         except OSError:
             return []
@@ -160,7 +160,7 @@ def test_prometheus_sees_the_running_trials_alone(watched: dict[str, str], tmp_p
             assert found or "default" in expression, f"{expression} finds nothing"
     finally:
         prometheus.process.terminate()
-        prometheus.process.wait(20)
+        prometheus.process.wait(600)
 
 
 @pytest.mark.slow
@@ -173,16 +173,16 @@ def test_the_actors_page_names_workers_and_their_logs_name_the_trial_that_runs(w
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         page.goto(f"{watched['dashboard']}/#/actors")
         name = page.get_by_text(f"run: worker {socket.gethostname()}:").first
-        name.wait_for(timeout=60_000)
+        name.wait_for(timeout=600_000)
         assert page.get_by_text("trial 0").count() == 0, "a worker outlives its first trial"
         browser.close()
-    with urllib.request.urlopen(f"{watched['dashboard']}/logical/actors", timeout=10) as answer:
+    with urllib.request.urlopen(f"{watched['dashboard']}/logical/actors", timeout=300) as answer:
         actors = json.load(answer)["data"]["actors"]
     assert {actor["reprName"] for actor in actors.values()} == {
         f"run: worker {socket.gethostname()}:{actor['pid']}" for actor in actors.values()
     }
     last = set()
     for actor in actors:
-        with urllib.request.urlopen(f"{watched['dashboard']}/api/v0/logs/file?actor_id={actor}", timeout=10) as answer:
+        with urllib.request.urlopen(f"{watched['dashboard']}/api/v0/logs/file?actor_id={actor}", timeout=300) as answer:
             last.add([line for line in answer.read().decode().splitlines() if line.startswith("trial ")][-1])
     assert last == {"trial 1: x=1", "trial 2: x=2"}, "trial 0 has ended"

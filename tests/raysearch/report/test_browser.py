@@ -1,6 +1,5 @@
 """Tests of the page in a browser without a network; skipped without Chromium."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,6 @@ import pytest
 from PIL import Image
 
 from raysearch.report.page import PANELS, render_page
-from raysearch.report.view import SearchView
 from raysearch.results.predictions import Predictions
 from tests.raysearch.report.histories import rich_view
 from trainables.protocol import PredictedPicture, PredictedRow, PredictionPanel
@@ -109,18 +107,3 @@ def test_the_page_is_whole_at_every_width_in_both_schemes(
     assert said == []
     assert [kind for kind in asked if kind not in ("file", "data", "blob")] == []
     context.close()
-
-
-def test_a_page_of_2000_trials_is_small_and_soon_written() -> None:
-    view: SearchView = rich_view(2000)
-    for trial in view.history.trials:  # 20 reports instead of one
-        for iteration, report in list(trial.reports.items()):
-            for k in range(1, 20):
-                between = replace(report, iteration=iteration - k, value=report.value - 0.001 * k, metrics={})
-                trial.reports[between.iteration] = between
-    began = time.process_time()
-    page = render_page(view, "large")
-    assert time.process_time() - began < 30.0
-    assert len(page.encode()) < 8_000_000
-    for said in ("One report in 3 is shown", "The best 200 of 2000", "The best 200 of 1883"):
-        assert said in page

@@ -20,7 +20,7 @@ from raysearch.search.run import Run
 from raysearch.search.search import Search
 from raysearch.space.spec import SearchSpec
 from tests.raysearch.ours import OURS
-from tests.raysearch.report.histories import history_of, trial
+from tests.raysearch.report.histories import history_of, rich_view, trial
 from tests.raysearch.toy import run_search, run_trial, toy_spec
 
 TITLES = [
@@ -250,3 +250,16 @@ def test_a_torn_last_line_is_no_fault(run: tuple[SearchSpec, RunDir]) -> None:
         file.write('{"op_code":7,"trial')
     page = _Page(write_report(Run(run_dir, spec, read_history(run_dir.journal))).read_text(encoding="utf-8"))
     assert "1 of 24 trials" in page.text
+
+
+def test_a_page_of_2000_trials_is_small() -> None:
+    view: SearchView = rich_view(2000)
+    for one in view.history.trials:  # 20 reports instead of one
+        for iteration, report in list(one.reports.items()):
+            for k in range(1, 20):
+                between = replace(report, iteration=iteration - k, value=report.value - 0.001 * k, metrics={})
+                one.reports[between.iteration] = between
+    page = render_page(view, "large")
+    assert len(page.encode()) < 8_000_000
+    for said in ("One report in 3 is shown", "The best 200 of 2000", "The best 200 of 1883"):
+        assert said in page

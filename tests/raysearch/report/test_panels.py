@@ -2,6 +2,7 @@
 
 import json
 import random
+from functools import partial
 
 import pytest
 
@@ -10,7 +11,8 @@ from raysearch.history.history import History
 from raysearch.report.page import PANELS
 from raysearch.report.parts import Code, Facts, Grid, Plot, Table, Text
 from raysearch.report.view import SearchView
-from tests.raysearch.report.histories import history_of, trial
+from tests.raysearch.operations import num_operations
+from tests.raysearch.report.histories import history_of, rich_view, trial
 
 BEST = {"optim": {"lr": 0.1}, "raysearch": {"versions": {"python": "3.11"}}}
 
@@ -78,3 +80,14 @@ def test_every_panel_has_something_plain_to_say_of_every_search(title: str, sear
             case Grid():
                 assert part.plots
     assert repr(parts) == repr(panel(SearchView(history, "miou", rungs=(1, 3), max_iters=10, best=best)))
+
+
+@pytest.mark.slow
+def test_no_panel_needs_more_than_linear_work() -> None:
+    few, many = rich_view(500), rich_view(2000)
+    for title, panel in PANELS:
+        counts = []
+        for view in (few, many):
+            panel(view)  # what several panels show is computed once
+            counts.append(num_operations(partial(panel, view)))
+        assert counts[1] < 5 * counts[0], title

@@ -1,9 +1,6 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
-import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -36,6 +33,7 @@ from raysearch.space.parsing import load_space, parse_space
 from raysearch.space.settings import ResourceSettings
 from raysearch.space.spec import SearchSpec
 from tests.raysearch.ours import score, train
+from tests.raysearch.signalled import signalled
 from tests.raysearch.toy import run_search, toy_spec
 from tests.trainables.tiny import tiny
 from trainables.config import Config
@@ -513,14 +511,8 @@ def what_train_gives(run_dir: RunDir, folder: Path) -> list[tuple[int, int, floa
 def test_killed_it_goes_on_to_what_train_gives(number: signal.Signals, tmp_path: Path) -> None:
     run_dir = search_in(tmp_path)
     words = ["confirm", str(run_dir.root), "--top", "1", "--seeds", "1", "--executor", "local"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "raysearch", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    table = run_dir.confirm_training(1, 11) / TABLE
-    while process.poll() is None and not table.exists():
-        time.sleep(0.01)
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
+    process = signalled(number, "raysearch.runs.trainings:write_reports", 1, *words)
+    output = process.stdout
     assert "Traceback" not in output
     if number is signal.SIGTERM:
         assert process.returncode == 143, output

@@ -379,9 +379,9 @@ def test_processes_that_start_together_decode_once(dataset: Path, tmp_path: Path
     processes = [context.Process(target=work) for _ in range(3)]
     for process in processes:
         process.start()
-    found = [results.get(timeout=60) for _ in processes]
+    found = [results.get(timeout=600) for _ in processes]
     for process in processes:
-        process.join(timeout=60)
+        process.join()
     assert sorted(reads for reads, _ in found) == [0, 0, 5]
     assert found[0][1] == found[1][1] == found[2][1]
 
@@ -395,8 +395,7 @@ def test_a_process_waits_for_the_one_that_decodes(dataset: Path, cache: Path) ->
         waiting.start()
         waiting.join(timeout=0.3)
         assert waiting.is_alive()
-    waiting.join(timeout=30)
-    assert not waiting.is_alive()
+    waiting.join()
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5])
