@@ -63,7 +63,7 @@ def write(benchmark: str, arguments: argparse.Namespace, figures: Mapping[str, F
         return
     record = Record(
         benchmark=benchmark,
-        commit=_commit(),
+        commit=commit(),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=_machine(),
         load_average=round(os.getloadavg()[0], 2),
@@ -100,7 +100,7 @@ def _writable(text: str) -> Path:
     return path
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude", "*"]
     try:
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()

@@ -2,7 +2,7 @@
 
     python -m benchmarks.rung_audit                    the tables, from rung_audit.parquet beside this file
     python -m benchmarks.rung_audit --reduce FOLDER    writes that file from what the line below has trained
-    python -m benchmarks.replay.train_table camvid FOLDER --data CAMVID
+    python -m benchmarks.search.train_table camvid FOLDER --data CAMVID
 
 The trials share one seed and the first 100 of 400 iterations. Every 50 iterations, their weights and the moving average
 of the weights are scored on each image. The confusions of all images are too large to keep, so only the scores on parts

@@ -40,7 +40,7 @@ def call(main: Any, monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
 def test_every_benchmark_takes_json(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    module = importlib.import_module(f"benchmarks.{name}.__main__" if name == "replay" else f"benchmarks.{name}")
+    module = importlib.import_module(f"benchmarks.{name}.__main__" if name == "search" else f"benchmarks.{name}")
     with pytest.raises(SystemExit) as left:
         call(module.main, monkeypatch, "--help")
     assert left.value.code == 0

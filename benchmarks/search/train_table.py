@@ -1,4 +1,4 @@
-"""Trains the tables of the replay: python -m benchmarks.replay.train_table TASK FOLDER [--data DIR] [--processes N].
+"""Trains the recorded tables: python -m benchmarks.search.train_table TASK FOLDER [--data DIR] [--processes N].
 
 `camvid` is a small HRNet on CamVid at a quarter of its size; a trial takes two minutes on one thread. `drawn` is a tiny
 EfficientNet on the images that the product draws itself; a trial takes fifteen seconds. Trial 0 is the task's default
@@ -11,18 +11,23 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
 from scipy.stats import qmc
 from torch import nn
 
-from benchmarks.replay import table
-from benchmarks.replay.table import Task, TrialRow
+from benchmarks.search.recorded import METADATA
+from raysearch.space.parsing import parse_space
+from raysearch.space.spec import SearchSpec
 from trainables.atomic_files import replaced_file
 from trainables.config import Config
 from trainables.data import evaluation_samples, open_split
@@ -31,6 +36,53 @@ from trainables.evaluation import predictions
 from trainables.metrics import ConfusionMatrix
 from trainables.shared_beginning import take_up_beginning
 from trainables.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the trials of a table have in common."""
+
+    name: str
+    config: dict[str, Any]
+    """Nested base config."""
+    space: dict[str, dict[str, Any]]
+    """Searched values in the form of `space:` in a space file."""
+    shared_iters: int
+    """Number of first iterations in which no searched value has an effect."""
+
+    @cached_property
+    def spec(self) -> SearchSpec:
+        """Search of a space file that only states the config and the space."""
+        document = {
+            "name": self.name,
+            "config": self.config,
+            "space": self.space,
+            "objective": {"metric": "miou", "mode": "max"},
+        }
+        return parse_space(document, Path.cwd(), self.name)
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One report of one trial."""
+
+    trial: int
+    values: Mapping[str, Any]
+    iteration: int
+    seconds: float
+    """Time since the previous report."""
+    miou: float | None = None
+    """Score of the weights."""
+    miou_ema: float | None = None
+    """Score of their moving average."""
+    iou_ema: Sequence[float] | None = None
+    error: str | None = None
+    """Reason why the training diverged; such a row has no scores."""
+
+    @property
+    def status(self) -> Literal["ok", "diverged"]:
+        return "ok" if self.error is None else "diverged"
+
 
 CAMVID = ["sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist"]
 
@@ -44,8 +96,8 @@ _SPACE: Mapping[str, dict[str, Any]] = {
     "contrast.max_views": {"type": "int", "low": 4, "high": 256, "log": True},
 }
 
-TASKS: Mapping[str, Task] = {
-    "camvid": Task(
+TASKS: Mapping[str, Training] = {
+    "camvid": Training(
         name="camvid",
         config=with_values(
             {},
@@ -71,7 +123,7 @@ TASKS: Mapping[str, Task] = {
         space=dict(_SPACE),
         shared_iters=100,
     ),
-    "drawn": Task(
+    "drawn": Training(
         name="drawn",
         config=with_values(
             {},
@@ -91,7 +143,7 @@ TASKS: Mapping[str, Task] = {
 """A quarter of the budget is shared; the moving average spans 50 iterations of `camvid` and 25 of `drawn`."""
 
 
-def values_of(task: Task, trial: int) -> dict[str, Any]:
+def values_of(task: Training, trial: int) -> dict[str, Any]:
     """Return the searched values of a trial; none for trial 0, which is the default config."""
     if trial == 0:
         return {}
@@ -104,7 +156,7 @@ def values_of(task: Task, trial: int) -> dict[str, Any]:
     return values
 
 
-def config_of(task: Task, trial: int, data: str | None) -> Config:
+def config_of(task: Training, trial: int, data: str | None) -> Config:
     """Return the config of a trial in a search over the task's config and space."""
     nested = with_values(task.spec.trial_config(values_of(task, trial)), {"data.dir": data})
     return Config.model_validate(nested)
@@ -151,7 +203,7 @@ def confusions(network: nn.Module, config: Config) -> npt.NDArray[np.int64]:
     return np.stack(found)
 
 
-def rows_of(task: Task, file: Path) -> list[TrialRow]:
+def rows_of(task: Training, file: Path) -> list[TrialRow]:
     """Return the rows of the table for a trained trial."""
     with np.load(file) as stored:
         meta = json.loads(str(stored["meta"]))
@@ -188,6 +240,19 @@ def ious(confusions: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     return np.divide(hits, unions, out=np.full(hits.shape, np.nan), where=unions > 0)
 
 
+def write(path: Path, task: Training, rows: Sequence[TrialRow]) -> None:
+    """Write a table, its rows in the order of trials and iterations; the metadata holds what they have in common."""
+    rows = sorted(rows, key=lambda row: (row.trial, row.iteration))
+    columns: dict[str, list[Any]] = {"trial": [row.trial for row in rows]}
+    columns |= {searched: [row.values[searched] for row in rows] for searched in task.space}
+    for name in ("iteration", "miou", "miou_ema", "iou_ema", "seconds", "status", "error"):
+        columns[name] = [getattr(row, name) for row in rows]
+    types = {"iou_ema": pa.list_(pa.float64()), "error": pa.string(), "miou": pa.float64(), "miou_ema": pa.float64()}
+    arrays = {name: pa.array(values, type=types.get(name)) for name, values in columns.items()}
+    table = pa.table(arrays).replace_schema_metadata({METADATA: json.dumps(asdict(task))})
+    pq.write_table(table, path, compression="zstd")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=TASKS)
@@ -206,7 +271,7 @@ def main() -> None:
             print(line, flush=True)
     rows = [row for file in sorted(folder.glob("[0-9]*.npz")) for row in rows_of(task, file)]
     path = Path(__file__).with_name(f"{arguments.task}.parquet")
-    table.write(path, task, rows)
+    write(path, task, rows)
     print(f"{len({row.trial for row in rows})} trials, {path.stat().st_size / 1e6:.2f} MB: {path.name}")
 
 

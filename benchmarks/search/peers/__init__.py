@@ -1,0 +1,1 @@
+"""The tools that raysearch is compared with; each module drives one as its own documentation does."""
