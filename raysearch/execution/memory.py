@@ -6,6 +6,7 @@ This is GPU memory if the process uses a GPU, else memory of the process.
 import contextlib
 import ctypes
 import gc
+import importlib.util
 import re
 import sys
 from pathlib import Path
@@ -18,6 +19,9 @@ _SIZE = rf"([\d.]+) ?({'|'.join(_UNITS)})"
 _TRIED = re.compile(rf"allocate {_SIZE}")
 _FREE = re.compile(rf"of which {_SIZE} is free")
 _ALLOWED = re.compile(rf"{_SIZE} allowed")
+
+_CONTEXT_BYTES = 2**29
+"""GPU memory that the CUDA context and the libraries of a process take, which torch's own limit does not count."""
 
 
 class Shortage(NamedTuple):
@@ -71,14 +75,27 @@ def limit_bytes(gpus: float, share: float) -> int:
     return int(get_system_memory() * share)
 
 
-def cap_gpu(limit_bytes: int) -> None:
-    """Make torch reject allocations of this process beyond a limit, as if the GPU were that small."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
+def cap_gpu(gpus: float, limit_bytes: int | None) -> None:
+    """Make torch reject allocations of this process beyond its share of a GPU, as if the GPU were that small.
+
+    Without the cap, a trial that needs more than its share takes the memory of the trial beside it, and whichever of
+    the two allocates next fails.
+
+    Args:
+        gpus: GPUs of one trial; below 1 it shares one, and its share leaves room for its own CUDA context.
+        limit_bytes: Memory limit from the space file; None without a limit.
+    """
+    is_shared = 0.0 < gpus < 1.0
+    if (not is_shared and limit_bytes is None) or importlib.util.find_spec("torch") is None:
+        return
+    import torch  # late: a trial of another framework on a GPU of its own does without
+
+    if not torch.cuda.is_available():
         return
     for device in range(torch.cuda.device_count()):
         total = torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, limit_bytes / total), device)
+        allowed = min(limit_bytes or total, gpus * total - _CONTEXT_BYTES if is_shared else total)
+        torch.cuda.set_per_process_memory_fraction(max(0.0, min(1.0, allowed / total)), device)
 
 
 def release() -> None:

@@ -158,8 +158,8 @@ class TrialActor(tune.Trainable):
         self._has_begun = False
         self._last: str | None = None
         self._best: tuple[float, str] | None = None
-        if self.context.memory_bytes is not None and self.context.gpu > 0:
-            memory.cap_gpu(self.context.memory_bytes)
+        if self.context.gpu > 0:
+            memory.cap_gpu(self.context.gpu, self.context.memory_bytes)
         memory.reset_peak()
         seed = config.get("seed")
         self._defaults.restore(self.context.seed if seed is None else seed)

@@ -52,18 +52,42 @@ def test_what_a_capped_gpu_allows_is_what_there_was(monkeypatch: pytest.MonkeyPa
     assert memory.shortage(torch.OutOfMemoryError(capped), 8 * GIB) == (27 * GIB, pytest.approx(19 / 8))
 
 
-def test_the_cap_of_a_gpu_is_a_share_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    shares: list[tuple[float, int]] = []
+@pytest.mark.parametrize(
+    ("gpus", "limit_bytes", "shares"),
+    [
+        (1.0, 20 * GIB, [(0.5, 0), (1.0, 1)]),
+        (0.5, None, [(19.5 / 40, 0), (4.5 / 10, 1)]),
+        (0.5, 4 * GIB, [(0.1, 0), (0.4, 1)]),
+        (0.01, None, [(0.0, 0), (0.0, 1)]),
+        (1.0, None, []),
+        (2.0, None, []),
+    ],
+)
+def test_a_trial_is_capped_at_its_share_of_a_gpu_less_its_context_and_at_its_limit(
+    gpus: float, limit_bytes: int | None, shares: list[tuple[float, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capped: list[tuple[float, int]] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(
         torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=(40, 10)[device] * GIB)
     )
     monkeypatch.setattr(
-        torch.cuda, "set_per_process_memory_fraction", lambda share, device: shares.append((share, device))
+        torch.cuda, "set_per_process_memory_fraction", lambda share, device: capped.append((share, device))
     )
-    memory.cap_gpu(20 * GIB)
-    assert shares == [(0.5, 0), (1.0, 1)]
+    memory.cap_gpu(gpus, limit_bytes)
+    assert capped == [(pytest.approx(share), device) for share, device in shares]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_greedy_trial_runs_out_of_memory_itself() -> None:
+    total = torch.cuda.get_device_properties(0).total_memory
+    memory.cap_gpu(0.5, None)
+    try:
+        with pytest.raises(torch.OutOfMemoryError, match="allowed"):
+            torch.empty(int(total * 0.5), dtype=torch.uint8, device="cuda")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, 0)
 
 
 def test_an_error_without_numbers_that_explain_it_tells_no_excess() -> None:

@@ -301,12 +301,12 @@ def test_the_memory_of_one_trial_is_not_counted_as_the_next_ones(folder: Path) -
 
 def test_a_gpu_is_capped_before_the_trial_is_built(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[Any] = []
-    monkeypatch.setattr(memory, "cap_gpu", lambda limit: called.append(limit))
+    monkeypatch.setattr(memory, "cap_gpu", lambda *given: called.append(given))
     context = TrialContext(Counting, "score", "max", seed=0, cpu=1, gpu=1, memory_bytes=2**34)
     config = {"folder": str(folder), "config": {}, "title": "trial 0", "reports": [], "shared_folder": str(folder)}
     wrap(context)(config=config)
     actor(folder, memory_bytes=2**34)
-    assert called == [2**34], "a trial without a GPU has none to be capped"
+    assert called == [(1, 2**34)], "a trial without a GPU has none to be capped"
 
 
 class ByClass(Counting):
