@@ -1,15 +1,10 @@
-import math
 from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import TPESampler
 
 from raysearch.algorithms import suggest
-from raysearch.algorithms.optuna_samplers import _NUM_BEST, _NUM_OTHERS, _as_tpe_learns, _study, window
-from raysearch.algorithms.unit_cube import from_unit, to_unit
-from raysearch.history.events import Report, Status
+from raysearch.history.events import Report
 from raysearch.history.history import History, TrialHistory
 from raysearch.space.spec import SearchSpec
 from tests.raysearch.toy import facts, run_search, toy_spec
@@ -114,26 +109,6 @@ def test_infeasible_regions_are_left(algorithm: str, trials: int, tmp_path: Path
     assert max(t.values["x"] for t in history.trials if t.status == "completed") > 0.55
 
 
-def test_grid_is_every_combination_once_and_then_over(tmp_path: Path) -> None:
-    spec = spec_for("grid", tmp_path, trials=1000)
-    history = run_search(spec, tmp_path / "grid.journal")
-    grid = [t.values for t in history.trials if not t.is_default]
-    assert len(grid) == 5 * 3 * (1 + 4)
-    assert len({tuple(sorted(values.items())) for values in grid}) == len(grid)
-
-
-def test_the_default_is_a_combination_like_any_other(tmp_path: Path) -> None:
-    """The record of the default trial also holds `slope`, which the trial does not use."""
-    spec = spec_for("grid", tmp_path, trials=1000)
-    default = History()
-    start = {"x": 0.0, "n": 1, "kind": "a", "slope": 0.5}
-    default.trials.append(TrialHistory(0, start, start, {}, started=0.0, is_default=True))
-    first = suggest(spec, default, 1)
-    assert first is not None
-    assert first != {"x": 0.0, "n": 1, "kind": "a"}
-    assert suggest(spec, History(), 1) == {"x": 0.0, "n": 1, "kind": "a"}
-
-
 SMALL_SPACE = {
     "slope": {"type": "float", "low": 0.1, "high": 0.4, "step": 0.1, "when": {"kind": "b"}},
     "kind": {"type": "categorical", "choices": ["a", "b"]},
@@ -170,68 +145,6 @@ def test_a_thin_part_of_a_large_finite_space_is_searched_to_its_last_config(tmp_
     )
     history = run_search(spec, tmp_path / "journal")
     assert sorted(trial.values["slope"] for trial in history.trials) == [0.0, 1.0, 2.0]
-
-
-@pytest.mark.parametrize(
-    "distribution",
-    [
-        FloatDistribution(-1.0, 3.0),
-        FloatDistribution(1e-4, 10.0, log=True),
-        FloatDistribution(0.0, 1.0, step=0.1),
-        IntDistribution(0, 10),
-        IntDistribution(1, 1000, log=True),
-        IntDistribution(2, 20, step=3),
-        CategoricalDistribution(["a", "b", "c"]),
-    ],
-)
-def test_the_unit_interval_covers_a_distribution(distribution: Any) -> None:
-    points = [i / 1000 for i in range(1000)]
-    values = [from_unit(distribution, u) for u in points]
-    assert all(distribution._contains(distribution.to_internal_repr(v)) for v in values)
-    if isinstance(distribution, CategoricalDistribution):
-        assert [values.count(c) for c in distribution.choices] == [334, 333, 333]
-        return
-    assert values == sorted(values)
-    assert math.isclose(values[0], distribution.low)
-    assert math.isclose(values[-1], distribution.high, rel_tol=0.02)
-    for value in values[::97]:
-        assert math.isclose(from_unit(distribution, to_unit(distribution, value)), value, rel_tol=1e-9)
-
-
-def test_the_window_holds_the_best_the_running_and_a_seeded_rest(tmp_path: Path) -> None:
-    spec = toy_spec(tmp_path, space={"x": {"type": "float", "low": 0.0, "high": 1.0}})
-    history = History()
-    for number in range(1000):
-        history.trials.append(ended(spec, number, {"x": number / 1000}, number / 1000))
-    history.trials.append(ended(spec, 1000, {"x": 0.5}, 0.0, status="running"))
-    seen = window(history, seed=1)
-    assert len(seen) == _NUM_BEST + _NUM_OTHERS + 1
-    assert {trial.number for trial in seen} >= set(range(975, 1001))
-    assert [t.number for t in seen] == [t.number for t in window(history, seed=1)]
-    assert [t.number for t in seen] != [t.number for t in window(history, seed=2)]
-
-
-def test_tpe_is_told_curves_with_their_steps_and_excesses_as_they_were_measured(tmp_path: Path) -> None:
-    spec = toy_spec(tmp_path, space={"x": {"type": "float", "low": 0.0, "high": 1.0}})
-    history = History()
-    endings: list[tuple[Status, dict[int, float]]] = [
-        ("completed", {1: 0.1, 8: 0.5}),
-        ("stopped", {1: 0.4, 2: 0.3}),
-        ("infeasible", {1: 0.2}),
-        ("running", {}),
-    ]
-    for number, (status, curve) in enumerate(endings):
-        trial = ended(spec, number, {"x": 0.1 * number}, 0.0)
-        trial.reports = {
-            iteration: Report(iteration, value, {}, None, 1.0, False) for iteration, value in curve.items()
-        }
-        trial.status = status
-        history.trials.append(trial)
-    history.trials[2].excess = 0.25
-    told = _study(history, TPESampler(), 0, _as_tpe_learns).trials
-    assert [trial.state.name for trial in told] == ["COMPLETE", "PRUNED", "PRUNED", "RUNNING"]
-    assert [trial.intermediate_values for trial in told] == [curve for _, curve in endings]
-    assert [trial.constraints for trial in told] == [{"feasible": 0.0}, {"feasible": 0.0}, {"feasible": 0.25}, {}]
 
 
 def test_auto_is_the_process_over_curves_for_one_objective_and_tpe_for_several(tmp_path: Path) -> None:

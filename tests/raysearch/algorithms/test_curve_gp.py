@@ -1,5 +1,4 @@
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,99 +7,10 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from raysearch.algorithms.curve_gp import CurveGPSampler, log_augmented_improvement, log_expected_improvement
-from raysearch.algorithms.curve_model import Process, fit, observations
 from raysearch.algorithms.history_sampler import Question
-from raysearch.history.events import Report, Status
-from raysearch.history.history import History, TrialHistory
+from raysearch.history.history import TrialHistory
+from tests.raysearch.algorithms.curves import history_of, trial
 from tests.raysearch.toy import toy_spec
-
-
-def trial(number: int, curve: dict[int, float], status: Status = "completed") -> TrialHistory:
-    reports = {iteration: Report(iteration, value, {}, None, 1.0, done=False) for iteration, value in curve.items()}
-    return TrialHistory(number, {}, {}, {}, started=0.0, is_default=False, reports=reports, status=status)
-
-
-def history_of(*trials: TrialHistory, mode: str = "max") -> History:
-    history = History()
-    history.mode = mode  # type: ignore[assignment]
-    history.trials.extend(trials)
-    return history
-
-
-def test_a_stopped_trial_is_expected_to_gain_what_completed_ones_gained() -> None:
-    history = history_of(
-        trial(0, {100: 0.20, 400: 0.30}),
-        trial(1, {100: 0.24, 400: 0.30}),
-        trial(2, {100: 0.22, 400: 0.34}),
-        trial(3, {100: 0.21}, "stopped"),
-        trial(4, {100: 0.25}, "running"),
-        trial(5, {}, "running"),
-        trial(6, {100: 0.30}, "failed"),
-    )
-    found = observations(history.trials[:6], history)
-    assert [o.trial.number for o in found] == [0, 1, 2, 3, 4]
-    # The gains are 0.10, 0.06 and 0.12; below are their mean and their variance.
-    np.testing.assert_allclose([o.loss for o in found], [-0.30, -0.30, -0.34, -0.21 - 0.28 / 3, -0.25 - 0.28 / 3])
-    spread = float(np.var([0.10, 0.06, 0.12], ddof=1))
-    np.testing.assert_allclose([o.variance for o in found], [0.0, 0.0, 0.0, spread, spread], atol=1e-15)
-
-
-def test_with_few_completed_trials_an_early_score_is_as_uncertain_as_early_scores_differ() -> None:
-    history = history_of(
-        trial(0, {100: 2.0, 400: 1.0}), trial(1, {100: 3.0}, "stopped"), trial(2, {100: 7.0}, "stopped"), mode="min"
-    )
-    found = observations(history.trials, history)
-    assert [o.loss for o in found] == [1.0, 2.0, 6.0]
-    np.testing.assert_allclose([o.variance for o in found], [0.0, 7.0, 7.0])
-
-
-def test_an_infeasible_trial_is_as_bad_as_a_poor_one_and_a_broken_constraint_as_the_worst() -> None:
-    feasible = [trial(number, {400: score}) for number, score in enumerate((0.3, 0.2, 0.4, 0.1, 0.0))]
-    breaking = trial(5, {400: 0.9})
-    breaking.reports[400] = replace(breaking.reports[400], violations={"iou.2 >= 0.15": 0.1})
-    history = history_of(*feasible, breaking, trial(6, {}, "infeasible"))
-    assert history.trials[5].broken(history.mode)
-    found = {o.trial.number: o.loss for o in observations(history.trials, history)}
-    assert found == {0: -0.3, 1: -0.2, 2: -0.4, 3: -0.1, 4: 0.0, 5: 0.0, 6: -0.1}
-
-
-def test_posterior_of_one_observation() -> None:
-    """With k = 2 at distance 0, noise 1 and y = 3: mean 3 * 2/3, variance 2 - 4/3; the prior holds far away."""
-    process = Process(
-        x=np.array([[0.0]]),
-        y=np.array([3.0]),
-        noise=np.array([1.0]),
-        groups=np.array([0]),
-        length_scales=np.array([0.1]),
-        signal=2.0,
-        new_noise=1.0,
-    )
-    expected, deviation = process.posterior(np.array([[0.0], [100.0]]))
-    np.testing.assert_allclose(expected, [2.0, 0.0], atol=1e-9)
-    np.testing.assert_allclose(deviation**2, [2.0 - 4.0 / 3.0, 2.0], atol=1e-9)
-    pending = process.expecting(np.array([[0.0]]))
-    expected, deviation = pending.posterior(np.array([[0.0]]))
-    np.testing.assert_allclose(expected, [2.0])  # the expected value was observed
-    np.testing.assert_allclose(deviation**2, [1.0 / (1.0 / 2.0 + 2.0)])  # precisions of the prior and of two scores
-
-
-def test_fit_finds_noise_and_what_does_not_matter() -> None:
-    rng = np.random.default_rng(0)
-    x = rng.random((60, 2))
-    y = np.sin(6.0 * x[:, 0])
-    y = (y - y.mean()) / y.std()
-    exact = fit(x, y, np.zeros(60), np.arange(2))
-    noisy = fit(x, y + rng.normal(0.0, 0.7, 60), np.zeros(60), np.arange(2))
-    assert exact.length_scales[1] > 4 * exact.length_scales[0]
-    assert exact.new_noise < 0.01
-    assert 0.25 < noisy.new_noise < 1.0
-
-
-def test_uncertain_observations_are_believed_less() -> None:
-    x, y = np.array([[0.5], [0.5]]), np.array([1.0, -1.0])
-    process = fit(x, y, np.array([0.0, 10.0]), np.array([0]))
-    expected, _ = process.posterior(np.array([[0.5]]))
-    assert expected[0] > 0.3
 
 
 @pytest.mark.parametrize("lowest", [2.0, 0.0, -3.0])

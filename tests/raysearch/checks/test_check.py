@@ -1,125 +1,24 @@
-"""Tests of `check`: measured trials, time and memory by hand, the most expensive configs, all faults at once."""
+"""Tests of `check`: time and memory by hand, the most expensive configs, all faults at once."""
 
-import itertools
 import re
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.train._internal.session import get_session, shutdown_session
-from rich.console import Console
 
 from raysearch.checks import check as check_module
 from raysearch.checks import check_tables
-from raysearch.checks.check import Check, MeasuredTrial, check_search, dearest
-from raysearch.checks.measure import Measurement, NotMeasured, _measured, _reason, measure
+from raysearch.checks.check import check_search, dearest
+from raysearch.checks.measure import NotMeasured, _measured, _reason
 from raysearch.errors import InputError
-from raysearch.execution import trial_actor
-from raysearch.execution.machine import Machine, concurrency_notice, num_fitting
+from raysearch.execution.machine import concurrency_notice, num_fitting
 from raysearch.execution.preflight import faults_of_config
 from raysearch.execution.trial_actor import TrialContext
-from raysearch.search.estimate import Interval, SearchEstimate
-from raysearch.space.parsing import load_space, parse_space
+from raysearch.search.estimate import Interval
+from raysearch.space.parsing import load_space
 from raysearch.space.settings import ResourceSettings
-from raysearch.space.spec import SearchSpec
-from tests.raysearch.trials import Curve, function
-from trainables.protocol import TrialCost
-
-GB = 2**30
-MACHINE = Machine(cpus=4, gpus=0, memory_bytes=16 * GB, free_bytes=8 * GB, gpu_memory_bytes=None)
-TINY = {
-    "data": {"drawn": {"num_train": 8, "num_val": 4, "size": [32, 32]}, "augmentation": {"crop_size": [32, 32]}},
-    "train": {"max_iters": 100, "report_iters": 10, "batch_size": 2},
-}
-
-
-def spec_of(folder: Path, space: dict[str, Any] | None = None, **sections: Any) -> SearchSpec:
-    document = {
-        "name": "x",
-        "config": TINY,
-        "space": space or {"optim.lr": {"type": "float", "low": 1e-3, "high": 0.1, "log": True}},
-        "objective": {"metric": "miou", "mode": "max"},
-        "search": {"trials": 8},
-        "scheduler": {"name": "none"},
-    }
-    return parse_space({**document, **sections}, folder)
-
-
-def measurement(seconds: float, gigabytes: float, on_gpu: bool = False) -> Measurement:
-    return Measurement(TrialCost(seconds, 10 * seconds, 10), int(gigabytes * GB), on_gpu)
-
-
-def check_of(spec: SearchSpec, *found: Measurement | NotMeasured, machine: Machine = MACHINE) -> Check:
-    estimate = SearchEstimate(Interval(600, 700, 800), Interval(150, 175, 200), Interval(3, 4, 5), 1200, 300)
-    trials = tuple(MeasuredTrial({}, one) for one in found)
-    return Check(spec, (), None, machine, 4, estimate, trials)
-
-
-def printed(table: Any, width: int = 80) -> str:
-    console = Console(width=width, highlight=False, force_terminal=False)
-    with console.capture() as captured:
-        console.print(table)
-    return captured.get()
-
-
-class TestMeasure:
-    def context(self, trainable: Any) -> TrialContext:
-        return TrialContext(trainable, metric="score", mode="max", seed=0, cpu=1, gpu=0)
-
-    def measured(self, folder: Path, trainable: Any, **config: Any) -> Any:
-        return _measured(self.context(trainable), {"x": 0.5, **config}, folder)
-
-    @pytest.fixture(autouse=True)
-    def clock(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Let four seconds pass between two looks at the clock, of which there is one per report."""
-        seconds = itertools.count(0.0, 4.0)
-        monkeypatch.setattr(trial_actor, "time", SimpleNamespace(perf_counter=lambda: next(seconds)))
-
-    def test_a_class_is_timed_by_its_reports(self, tmp_path: Path) -> None:
-        found = self.measured(tmp_path, Curve)
-        assert found.cost == TrialCost(4.0, 0.0, 1)
-        assert found.peak_bytes > 50 * 2**20
-
-    def test_so_is_a_function(self, tmp_path: Path) -> None:
-        try:
-            found = self.measured(tmp_path, function)
-        finally:  # here the process goes on, and the next function needs a session of its own
-            session = get_session()
-            assert session is not None
-            session.finish(timeout=None)
-            shutdown_session()
-        assert found.cost == TrialCost(4.0, 0.0, 1)
-
-    @pytest.mark.parametrize(
-        ("ends", "reason", "is_fault"),
-        [("no metric", "it reported no score, only accuracy", True), ("memory in setup", "no room", False)],
-    )
-    def test_a_trial_that_cannot_go_on_says_why(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str, reason: str, is_fault: bool
-    ) -> None:
-        if ends == "no metric":
-            monkeypatch.setattr(Curve, "step", lambda self: {"accuracy": 1.0})
-        found = self.measured(tmp_path, Curve, ends=ends)
-        assert isinstance(found, NotMeasured)
-        assert reason in found.reason
-        assert found.is_fault == is_fault
-
-    def test_each_config_has_a_process_of_its_own_and_none_outlives_its_time(self, tmp_path: Path) -> None:
-        trainable = f"{Path(__file__).parents[1] / 'trials.py'}:Curve"
-        scheduler = {"name": "none", "max_iters": 8}
-        objective = {"metric": "score", "mode": "max"}
-        space = {"x": {"type": "float", "low": 0.0, "high": 1.0}}
-        spec = spec_of(tmp_path, space, trainable=trainable, config={}, objective=objective, scheduler=scheduler)
-        configs: list[dict[str, Any]] = [{"x": 0.5}, {"x": 0.5, "ends": "killed always"}]
-        well, killed = measure(spec, configs, side_by_side=2, timeout_s=600)
-        assert isinstance(well, Measurement)
-        what = "the system killed its process, probably because memory ran out"
-        assert killed == NotMeasured(what, is_fault=False, loses_trial=True)
-        assert measure(spec, [{"x": 0.5}], side_by_side=1, timeout_s=0.01) == [
-            NotMeasured("not measured within 0 s", is_fault=False)
-        ]
+from tests.raysearch.checks.examples import GB, MACHINE, TINY, check_of, measurement, spec_of
 
 
 class TestCheck:
@@ -242,59 +141,3 @@ class TestCheck:
             "tset_efficientnet",
         ):
             assert what in text
-
-
-class TestTables:
-    SPACE = {
-        "optim.lr": {"type": "float", "low": 0.02, "high": 0.2, "log": True},
-        "train.batch_size": {"type": "int", "low": 2, "high": 8, "step": 2},
-        "contrast.memory": {"type": "categorical", "choices": [True, False]},
-        "contrast.memory_size": {"type": "int", "low": 10, "high": 5000, "when": {"contrast.memory": True}},
-    }
-
-    def test_the_space_as_a_person_reads_it(self, tmp_path: Path) -> None:
-        text = printed(check_tables.space_table(spec_of(tmp_path, self.SPACE)), width=120)
-        rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if "│" in line]
-        assert rows == [
-            ["optim.lr", "0.02 to 0.2", "log", "0.01 (outside)", ""],
-            ["train.batch_size", "2 to 8", "steps of 2", "2", ""],
-            ["contrast.memory", "true, false", "choice", "false", ""],
-            ["contrast.memory_size", "10 to 5000", "linear", "2000", "contrast.memory is true"],
-        ]
-
-    @pytest.mark.parametrize("width", [60, 80, 120])
-    def test_no_table_is_wider_than_the_terminal(self, tmp_path: Path, width: int) -> None:
-        spec = spec_of(tmp_path, self.SPACE)
-        check = check_of(spec, measurement(0.123, 1.5), NotMeasured("not measured within 40 s", is_fault=False))
-        for table in check_tables.tables(check):
-            assert max(map(len, printed(table, width).splitlines())) <= width
-
-    @pytest.mark.parametrize(
-        ("values", "constraints", "expected"),
-        [
-            ([1e-3, 0.01], [], "2 trials instead of 8, because the space has no more configs, about 700"),
-            ([1e-3, 0.1], [], "3 trials instead of 8, because the space has no more configs, about 700"),
-            (
-                [1e-3, 0.01, 0.1],
-                ["optim.lr <= 0.05"],
-                "2 trials instead of 8, because the space has no more configs that",
-            ),
-            (list(range(1, 9)), [], "8 trials, about 700"),
-        ],
-    )
-    def test_a_space_with_few_configs_says_how_many_trials_run(
-        self, tmp_path: Path, values: list[float], constraints: list[str], expected: str
-    ) -> None:
-        space = {"optim.lr": {"type": "categorical", "choices": values}}  # the default is 0.01
-        check = check_of(spec_of(tmp_path, space, constraints=constraints), measurement(1.0, 1.5))
-        assert check_tables.lines(check)[0].startswith(f"search:  {expected}")
-
-    def test_lines_say_what_it_takes(self, tmp_path: Path) -> None:
-        lines = check_tables.lines(check_of(spec_of(tmp_path), measurement(1.0, 1.5)))
-        assert lines == [
-            "search:  8 trials, about 700 (600 to 800) iterations of 800 without early stopping; "
-            "4 (3 to 5) trials train to the full budget",
-            "time:    6 min (5 min to 7 min), and 10 min to confirm",
-            "memory:  6.0 GB for 4 trials at a time; there is room for 5",
-            "machine: 4 CPUs, 16.0 GB of memory, 8.0 GB of it free; 4 trials run at a time",
-        ]

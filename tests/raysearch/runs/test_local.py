@@ -13,13 +13,10 @@ import pytest
 import ray
 import torch
 
-from raysearch.errors import InputError
-from raysearch.execution.places import open_place
 from raysearch.history.history import History, read_history
 from raysearch.runs import driver
 from raysearch.runs.outcome import SearchResult
 from raysearch.space.parsing import load_space, parse_space
-from raysearch.space.settings import ResourceSettings
 from raysearch.space.spec import SearchSpec
 from tests.raysearch.toy import facts, run_search, toy_spec
 
@@ -199,13 +196,3 @@ def test_a_signal_interrupts_the_step_in_which_it_comes(tmp_path: Path) -> None:
     result, history = search(tmp_path / "run", "Curve", config={"ends": "interrupted"})
     assert (result.finished, result.interrupted_by) == (False, signal.SIGINT)
     assert [(trial.status, len(trial.reports)) for trial in history.trials] == [("running", 2)], "no third report"
-
-
-def test_a_local_executor_joins_no_cluster() -> None:
-    with pytest.raises(InputError, match=r"--address head:6379: a local executor .* does not join a cluster"):
-        open_place("local", "head:6379", ResourceSettings())
-
-
-def test_a_trial_that_asks_for_more_than_this_machine_has_is_wrong_input() -> None:
-    with pytest.raises(InputError, match="a trial asks for 4096 CPU and 0 GPU, but no node has that"):
-        open_place("local", None, ResourceSettings(cpu=4096))
