@@ -127,6 +127,25 @@ def resume(
     _finish(result)
 
 
+@app.command(cls=SuggestingCommand, epilog=examples("raysearch repair runs/potatoes-…"))
+def repair(run_dir: RunFolder) -> None:
+    """Keep the part of a damaged journal that comes before the damage, so that its search can be resumed."""
+    from raysearch.history import repair as repairing
+    from raysearch.history.run_dir import RunDir
+
+    opened = RunDir.open(run_dir)
+    done = repairing.repair(opened)
+    if done is None:
+        say(f"{opened.journal}: is not damaged")
+        return
+    say(f"damage:  {done.damage}")
+    say(f"kept:    {counted(done.num_kept, 'line')} before it, in {opened.journal}")
+    for lost in done.lost or ("what these lines recorded is not known",):
+        say(f"lost:    {lost}")
+    say(f"damaged: {done.kept_beside}")
+    say(f"resume with: {command_line('resume', opened.root)}")
+
+
 @app.command(cls=SuggestingCommand, context_settings=TAKES_FLAGS, epilog=examples("raysearch check potatoes.yaml"))
 def check(space: SpaceFile, pairs: Pairs = None, set_values: SetValues = None) -> None:
     """Find everything that can fail before any GPU hour is spent, and estimate time and memory.

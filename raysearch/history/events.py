@@ -44,6 +44,8 @@ class Begun:
     first_points: Sequence[FirstPoint] = ()
     further: Sequence[tuple[str, Mode]] = ()
     """Metric and mode of every objective after the first."""
+    sections: Mapping[str, str] = field(default_factory=dict)
+    """Digest of every section of the space file that shapes the search (`raysearch/space/digests.py`), by name."""
 
 
 @dataclass(frozen=True)

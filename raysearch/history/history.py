@@ -135,6 +135,8 @@ class History:
         self.further: tuple[tuple[str, Mode], ...] = ()
         """Metric and mode of every objective after the first."""
         self.target_trials: int = 0
+        self.sections: Mapping[str, str] = {}
+        """Digest of every section of the space file that shapes the search, by name; empty if it was not recorded."""
         self.to_retry: list[int] = []
         """Numbers of failed trials whose values are tried again before any proposal."""
         self.sampler_notes: dict[str, Any] = {}
@@ -152,7 +154,7 @@ class History:
         match fact.event:
             case Begun() as begun:
                 self.name, self.mode, self.further = begun.name, begun.mode, tuple(begun.further)
-                self.target_trials = begun.trials
+                self.target_trials, self.sections = begun.trials, begun.sections
                 self.evidence = _replayed(begun)
                 self.first_points = list(begun.first_points)
             case Extended(trials, retry):

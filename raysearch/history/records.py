@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from optuna.distributions import distribution_to_json, json_to_distribution
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
+from pydantic import TypeAdapter
 
 from raysearch.config.choices import categorical, choices_with_lists, for_optuna
 from raysearch.history.events import (
@@ -24,7 +25,6 @@ from raysearch.history.events import (
     Ended,
     Event,
     Extended,
-    FirstPoint,
     Mode,
     Paused,
     Report,
@@ -64,6 +64,9 @@ _STATE_OF_STATUS: dict[Status, TrialState] = {
 }
 """State of an ended trial in Optuna; an infeasible trial also carries a violated constraint."""
 
+_BEGUN, _EXTENDED, _REPORT = TypeAdapter(Begun), TypeAdapter(Extended), TypeAdapter(Report)
+_LOST, _ENDED = TypeAdapter(WorkerLost), TypeAdapter(Ended)
+
 
 class Fact(NamedTuple):
     """An event as the journal records it."""
@@ -98,7 +101,11 @@ def lines_of(event: Event, trial: int | None = None) -> list[dict[str, Any]]:
 
 
 def fact_of(record: Mapping[str, Any]) -> Fact | None:
-    """Return the fact that a line records; None for a line that only Optuna needs."""
+    """Return the fact that a line records; None for a line that only Optuna needs.
+
+    Raises:
+        LookupError, TypeError, ValueError, AttributeError: no event has such a line.
+    """
     event = _event_of(record)
     return None if event is None else Fact(event, record.get("trial_id"), record.get("raysearch", {}).get("time", 0.0))
 
@@ -132,7 +139,7 @@ def _event_of(record: Mapping[str, Any]) -> Event | None:
         case Operation.CREATE_STUDY:
             return _begun(record, extra)
         case Operation.SET_STUDY_ATTR if "trials" in record["user_attr"]:
-            return Extended(int(record["user_attr"]["trials"]), tuple(extra.get("retry", ())))
+            return _EXTENDED.validate_python({"trials": record["user_attr"]["trials"], "retry": extra.get("retry", ())})
         case Operation.CREATE_TRIAL:
             return _started(record, extra)
         case Operation.SET_TRIAL_VALUE:
@@ -140,7 +147,7 @@ def _event_of(record: Mapping[str, Any]) -> Event | None:
         case Operation.SET_TRIAL_ATTR if "paused" in record["user_attr"]:
             return Paused() if record["user_attr"]["paused"] else TakenUp()
         case Operation.SET_TRIAL_ATTR if "workers_lost" in record["user_attr"]:
-            return WorkerLost(times=record["user_attr"]["workers_lost"])
+            return _LOST.validate_python({"times": record["user_attr"]["workers_lost"]})
         case Operation.SET_TRIAL_STATE:
             return _ended(record, extra)
     return None
@@ -155,18 +162,23 @@ def _begun_line(event: Begun) -> dict[str, Any]:
         extra["first_points"] = [asdict(point) for point in event.first_points]
     if event.further:
         extra["further"] = [metric for metric, _ in event.further]
+    if event.sections:
+        extra["sections"] = dict(event.sections)
     return _record(Operation.CREATE_STUDY, study_name=event.name, directions=directions, raysearch=extra)
 
 
 def _begun(record: Mapping[str, Any], extra: Mapping[str, Any]) -> Begun:
     mode, *further = (_MODE_OF_DIRECTION[direction] for direction in record["directions"])
-    return Begun(
-        name=record["study_name"],
-        mode=mode,
-        trials=extra["trials"],
-        evidence=tuple(extra.get("evidence", ())),
-        first_points=tuple(FirstPoint(**point) for point in extra.get("first_points", ())),
-        further=tuple(zip(extra.get("further", ()), further, strict=True)),
+    return _BEGUN.validate_python(
+        {
+            "name": record["study_name"],
+            "mode": mode,
+            "trials": extra["trials"],
+            "evidence": extra.get("evidence", ()),
+            "first_points": extra.get("first_points", ()),
+            "further": tuple(zip(extra.get("further", ()), further, strict=True)),
+            "sections": extra.get("sections", {}),
+        }
     )
 
 
@@ -240,17 +252,19 @@ def _report_line(event: Report, trial: int | None) -> dict[str, Any]:
 
 
 def _report(record: Mapping[str, Any], extra: Mapping[str, Any]) -> Report:
-    return Report(
-        iteration=record["step"],
-        value=record["intermediate_value"],
-        metrics=extra["metrics"],
-        checkpoint=extra["checkpoint"],
-        seconds=extra["seconds"],
-        done=extra["done"],
-        violations=extra.get("violations", {}),  # journals of version 0.1 lack violations, limits and workers
-        peak_memory_bytes=extra["peak_memory_bytes"],
-        memory_limit_bytes=extra.get("memory_limit_bytes"),
-        worker=extra.get("worker"),
+    return _REPORT.validate_python(
+        {
+            "iteration": record["step"],
+            "value": record["intermediate_value"],
+            "metrics": extra["metrics"],
+            "checkpoint": extra["checkpoint"],
+            "seconds": extra["seconds"],
+            "done": extra["done"],
+            "violations": extra.get("violations", {}),  # journals of version 0.1 lack violations, limits and workers
+            "peak_memory_bytes": extra["peak_memory_bytes"],
+            "memory_limit_bytes": extra.get("memory_limit_bytes"),
+            "worker": extra.get("worker"),
+        }
     )
 
 
@@ -285,13 +299,15 @@ def _ended_lines(event: Ended, trial: int | None) -> list[dict[str, Any]]:
 
 
 def _ended(record: Mapping[str, Any], extra: Mapping[str, Any]) -> Ended:
-    return Ended(
-        status=extra["status"],
-        error=extra["error"],
-        peak_memory_bytes=extra.get("peak_memory_bytes"),
-        needed_memory_bytes=extra.get("needed_memory_bytes"),
-        excess=extra.get("excess"),
-        values=record.get("values"),
+    return _ENDED.validate_python(
+        {
+            "status": extra["status"],
+            "error": extra["error"],
+            "peak_memory_bytes": extra.get("peak_memory_bytes"),
+            "needed_memory_bytes": extra.get("needed_memory_bytes"),
+            "excess": extra.get("excess"),
+            "values": record.get("values"),
+        }
     )
 
 

@@ -50,16 +50,25 @@ class RunDir:
         """Return the folder of an existing run.
 
         Raises:
-            InputError: the folder does not exist or holds no journal.
+            InputError: the folder does not exist, or holds no journal or one that was emptied.
         """
         run_dir = cls(Path(os.path.abspath(Path(root).expanduser())))
         if not run_dir.journal.is_file():
             check_kind(run_dir.root, str(root), Kind.RUN)
             if not run_dir.root.exists():
                 raise InputError([Fault(str(root), "there is no such folder", "name the folder of a run")])
+            if run_dir._has_trials():
+                what = f"its {JOURNAL_FILE}, the only record of the search, is gone"
+                raise InputError([Fault(str(root), what, "restore it from a copy, or start a new search")])
             what = f"is not the folder of a run, because it holds no {JOURNAL_FILE}"
             raise InputError([Fault(str(root), what, "name one that does")])
+        if not run_dir.journal.stat().st_size and run_dir._has_trials():
+            what = "is empty, although the search had started trials"
+            raise InputError([Fault(str(run_dir.journal), what, "restore it from a copy, or start a new search")])
         return run_dir
+
+    def _has_trials(self) -> bool:
+        return self.trials.is_dir() and any(self.trials.iterdir())
 
     @property
     def space(self) -> Path:

@@ -29,7 +29,7 @@ from raysearch.runs.interruption import Interrupted, Interruption
 from raysearch.runs.outcome import write_outcome
 from raysearch.runs.trainings import Given, GivenScorings, GivenTrainings, Training, scoring
 from raysearch.search.loop import SearchHalted, SearchLoop
-from raysearch.search.run import Run
+from raysearch.search.run import Run, check_unedited
 from raysearch.search.search import Search
 from raysearch.space.confirm_settings import ConfirmSettings, Split, obstacle
 from raysearch.space.parsing import load_space
@@ -92,6 +92,7 @@ def confirm(
     with Interruption() as interruption, Journal(run_dir.journal):  # no other run or confirmation meanwhile
         try:
             run = Run(run_dir, spec, read_history(run_dir.journal))
+            check_unedited(run_dir, run.history)
             settings = ConfirmSettings(top=top, seeds=seeds, split=split)
             return confirm_search(run, settings, Where(executor, address), interruption, observers, say=say)
         except Interrupted:

@@ -30,7 +30,7 @@ from raysearch.runs.outcome import SearchResult, search_result, write_outcome
 from raysearch.search.beginnings import may_share_beginning
 from raysearch.search.environment import fault_of_error
 from raysearch.search.loop import SearchHalted, SearchLoop
-from raysearch.search.run import Run
+from raysearch.search.run import Run, check_unedited
 from raysearch.search.search import Proposal, Search
 from raysearch.search.work import Assignment
 from raysearch.space.parsing import load_space
@@ -104,6 +104,7 @@ def resume(
     where = Where(executor, address)
     with Journal(run_dir.journal) as journal:
         history = read_history(run_dir.journal)
+        check_unedited(run_dir, history)
         retry_failed = retry_failed and any(trial.number not in history.to_retry for trial in history.failed)
         if history.is_finished and not add_trials and not retry_failed:
             say(f"{run_dir.root}: the search has finished; `--add-trials N` extends it")

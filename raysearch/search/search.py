@@ -28,6 +28,7 @@ from raysearch.schedulers import Decision, Observation, build_scheduler
 from raysearch.schedulers.audit import is_audited
 from raysearch.search.candidates import Candidates, next_candidate
 from raysearch.search.warm_start import read_prior
+from raysearch.space.digests import section_digests
 from raysearch.space.spec import SearchSpec
 from trainables.plurals import counted
 from trainables.protocol import DRAWS
@@ -102,7 +103,15 @@ class Search:
         first, *others = spec.objectives
         further = [(other.metric, other.mode) for other in others]
         self._write(
-            Begun(spec.name, first.mode, spec.search.trials, prior.evidence, prior.first_points, tuple(further))
+            Begun(
+                name=spec.name,
+                mode=first.mode,
+                trials=spec.search.trials,
+                evidence=prior.evidence,
+                first_points=prior.first_points,
+                further=tuple(further),
+                sections=section_digests(spec.document),
+            )
         )
 
     @property

@@ -29,9 +29,9 @@ from raysearch.config.faults import FaultList
 from raysearch.config.values import plain, show
 from raysearch.errors import Fault, InputError
 from raysearch.history.events import FirstPoint, Mode, Started
-from raysearch.history.history import History, TrialHistory
+from raysearch.history.history import TrialHistory, read_history
 from raysearch.history.journal import read_records
-from raysearch.history.records import fact_of, lines_of, lines_of_trials
+from raysearch.history.records import lines_of, lines_of_trials
 from raysearch.history.run_dir import RunDir
 from raysearch.search.notes_table import read_notes
 from raysearch.space.parameters import nearest_value, range_of
@@ -173,10 +173,7 @@ def _read_config(path: Path, spec: SearchSpec) -> _Source:
 def _read_run(path: Path, spec: SearchSpec) -> _Source:
     run_dir = RunDir.open(path)
     source = _Source(path.name, records=list(read_records(run_dir.journal)))
-    history = History()
-    for record in source.records:
-        if (fact := fact_of(record)) is not None:
-            history.apply(fact)
+    history = read_history(run_dir.journal)
     earlier: SearchSpec | None = None
     try:
         earlier = load_space(run_dir.space)

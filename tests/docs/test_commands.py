@@ -108,7 +108,9 @@ FORMS = (
     Form(r"python -m raysearch dashboard .*", "run", "serves until it is interrupted: here it is, at once"),
     Form(r"python -m raysearch train H_48_D_4.json .*", "check", LONG),
     Form(r"python -m raysearch init potatoes", "run", "there is one", ((r"$", " --out begun.yaml"),)),
-    Form(r"python -m raysearch (init|report|export|train|evaluate|predict|score|schema|spaces|convert).*", "run"),
+    Form(
+        r"python -m raysearch (init|repair|report|export|train|evaluate|predict|score|schema|spaces|convert).*", "run"
+    ),
     Form(
         r"python -m raysearch data (convert|split) \w+ potatoes.*",
         "run",

@@ -7,7 +7,7 @@ from typing import Any
 
 from raysearch.history.events import Report
 from raysearch.history.history import History
-from raysearch.history.journal import Journal
+from raysearch.history.journal import Journal, JournalEnd
 from raysearch.search.loop import SearchLoop
 from raysearch.search.search import Proposal, Search
 from raysearch.search.simulated import Leg, SimulatedExecutor
@@ -138,6 +138,12 @@ def run_search(spec: SearchSpec, journal: Path, after_report: Callable[[], None]
         SimulatedExecutor(ToyWorld(), num_workers=1).run(toy_loop(search, after_report))
         assert search.finished
         return search.history
+
+
+def leave_journal(path: Path, content: bytes) -> None:
+    """Leave a journal as a kill at an earlier moment would have left it, when nothing further had been written."""
+    path.write_bytes(content)
+    JournalEnd(path).forget()
 
 
 def facts(history: History) -> list[Any]:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from raysearch.errors import InputError, WorkError
 from raysearch.history.events import Ended, Report
@@ -24,6 +23,8 @@ CONFIG: dict[str, Any] = {
     "model": {"backbone": "test_efficientnet"},
     "train": {"max_iters": 4, "report_iters": 2, "batch_size": 2},
 }
+UNMOUNTED = {**CONFIG, "data": {"dir": "unmounted", "augmentation": CONFIG["data"]["augmentation"]}}
+"""A config whose data are gone."""
 
 
 def begun(folder: Path, endings: list[str | None], **sections: Any) -> tuple[RunDir, SearchSpec]:
@@ -60,12 +61,8 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 
 @pytest.mark.parametrize("words", [{}, {"add_trials": 2}, {"retry_failed": True}])
 def test_resume_looks_at_data_and_weights_first(tmp_path: Path, words: dict[str, Any]) -> None:
-    run_dir, _ = begun(tmp_path, ["no data"] if words == {} else ["no data"] * 4)
-    space = yaml.safe_load(run_dir.space.read_text())
-    space["config"]["data"]["dir"] = str(tmp_path / "unmounted")
-    del space["config"]["data"]["drawn"]
-    space["config"]["model"]["weights"] = str(tmp_path / "absent.pth")
-    run_dir.space.write_text(yaml.safe_dump(space))
+    config = {**UNMOUNTED, "model": {**CONFIG["model"], "weights": "absent.pth"}}
+    run_dir, _ = begun(tmp_path, ["no data"] if words == {} else ["no data"] * 4, config=config)
     before = contents(run_dir.root)
     with pytest.raises(InputError) as caught:
         driver.resume(run_dir.root, say=lambda line: None, **words)
@@ -98,11 +95,7 @@ def test_a_run_folder_that_cannot_be_written_is_wrong_input(tmp_path: Path, monk
 
 
 def test_a_finished_search_needs_no_data(tmp_path: Path) -> None:
-    run_dir, _ = begun(tmp_path, [None] * 4)
-    space = yaml.safe_load(run_dir.space.read_text())
-    space["config"]["data"]["dir"] = str(tmp_path / "unmounted")
-    del space["config"]["data"]["drawn"]
-    run_dir.space.write_text(yaml.safe_dump(space))
+    run_dir, _ = begun(tmp_path, [None] * 4, config=UNMOUNTED)
     said: list[str] = []
     for retry_failed in (False, True):
         assert driver.resume(run_dir.root, say=said.append, retry_failed=retry_failed).finished

@@ -16,7 +16,7 @@ from raysearch.schedulers import Decision
 from raysearch.search.search import Search
 from raysearch.space.spec import SearchSpec
 from tests.raysearch.algorithms.test_algorithms import ALGORITHMS, spec_for
-from tests.raysearch.toy import facts, run_search, run_trial, toy_spec
+from tests.raysearch.toy import facts, leave_journal, run_search, run_trial, toy_spec
 
 
 @pytest.mark.parametrize("num_cuts", [40, pytest.param(400, marks=pytest.mark.slow)])
@@ -28,7 +28,7 @@ def test_cutting_the_journal_anywhere_gives_the_same_search(tmp_path: Path, num_
     cuts = [0, 1, len(data) - 1, len(data), *rng.sample(range(2, len(data) - 1), num_cuts - 4)]
     for cut in cuts:
         path = tmp_path / "cut.journal"
-        path.write_bytes(data[:cut])
+        leave_journal(path, data[:cut])
         assert facts(run_search(spec, path)) == facts(expected), f"cut at byte {cut}"
     assert len(set(cuts)) == num_cuts
 
@@ -312,7 +312,7 @@ def test_optuna_and_a_cut_journal_agree_with_a_search_that_retries(tmp_path: Pat
     assert {trial.state.name for trial in study.trials[3:]} <= {"COMPLETE", "PRUNED"}
     data = path.read_bytes()
     for cut in random.Random(0).sample(range(before, len(data)), 30):
-        path.write_bytes(data[:cut])
+        leave_journal(path, data[:cut])
         assert facts(run_search(spec, path)) == facts(expected), f"cut at byte {cut}"
 
 

@@ -18,7 +18,7 @@ from raysearch.history.pareto import nondominated_ranks, pareto_set
 from raysearch.schedulers import Decision
 from raysearch.search.search import Search
 from raysearch.space.spec import SearchSpec
-from tests.raysearch.toy import SCORE_AND_COST, facts, run_search, toy_spec
+from tests.raysearch.toy import SCORE_AND_COST, facts, leave_journal, run_search, toy_spec
 
 BY_RANK = {"name": "asha", "grace_iters": 2, "reduction_factor": 2, "max_iters": 8, "by": "nondominated_rank"}
 LINE = {"x": {"type": "float", "low": 0.0, "high": 1.0}, "slope": {"type": "float", "low": 0.0, "high": 1.0}}
@@ -46,7 +46,7 @@ def test_cutting_the_journal_anywhere_gives_the_same_search(tmp_path: Path) -> N
     data = (tmp_path / "whole.journal").read_bytes()
     for cut in random.Random(0).sample(range(len(data)), 8):
         path = tmp_path / "cut.journal"
-        path.write_bytes(data[:cut])
+        leave_journal(path, data[:cut])
         assert facts(run_search(spec, path)) == facts(expected), f"cut at byte {cut}"
 
 
