@@ -10,10 +10,12 @@ training takes up the last checkpoint that lies within its shared iterations, an
 import hashlib
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.atomic_files import replaced_folder
+from trainables.checksums import damage, write_checksums
 from trainables.config import Config
 from trainables.dotted_paths import assign, lookup
 from trainables.file_locks import locked
@@ -91,6 +93,10 @@ def take_up_beginning(trainer: "Trainer", folder: Path, owner: str) -> int:
     chain.mkdir(parents=True, exist_ok=True)
     with locked(chain / "lock"):
         there = [iteration for iteration in _checkpoints(chain) if iteration <= num_iters]
+        for iteration in list(there):
+            if (what := damage(chain / str(iteration))) is not None:
+                warnings.warn(f"{chain / str(iteration)} {what}; its iterations are trained again", stacklevel=2)
+                there.remove(iteration)
         num_saved = 0
         if there:
             checkpoint = chain / str(max(there))
@@ -114,3 +120,4 @@ def _keep(trainer: "Trainer", chain: Path, owner: str) -> None:
     with replaced_folder(chain / str(trainer.iteration)) as part:
         trainer.save(part)
         (part / _OWNER_FILE).write_text(owner, encoding="utf-8")
+        write_checksums(part)

@@ -386,7 +386,10 @@ def _finish(result: "SearchResult") -> None:
         if result.pareto_set:
             _say_pareto_set(result)
         say(f"best config: {result.best_config}")
-        say(f"checkpoint:  {result.best_checkpoint or 'none (the trainable writes no checkpoints)'}")
+        why_none = result.lost_weights or "the trainable writes no checkpoints"
+        say(f"checkpoint:  {result.best_checkpoint or f'none ({why_none})'}")
+        if result.lost_weights is not None and result.best_checkpoint is not None:
+            note(f"{result.best_checkpoint} is that of an earlier moment: {result.lost_weights}")
         say(f"tables:      {result.run_dir / 'trials.parquet'}, {result.run_dir / 'results.parquet'}")
         say(f"report:      {result.run_dir / 'report.html'}")
     if result.interrupted_by is not None:

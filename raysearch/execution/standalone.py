@@ -22,6 +22,7 @@ from raysearch.history.metric_names import entry_of, with_entries
 from raysearch.history.run_dir import STATE_FILE
 from raysearch.history.tables import write_reports
 from trainables.atomic_files import recover_folder, replaced_folder, write_text
+from trainables.checksums import damage, write_checksums
 from trainables.protocol import (
     ITERATION,
     ITERATIONS_SHARED,
@@ -89,7 +90,10 @@ def train(
         built = build(trainable.target, values, LocalStorage(scratch, "train", trial_dir_name="train"))
         try:
             recover_folder(checkpoint)
-            if checkpoint.is_dir() and results.exists():
+            damaged = damage(checkpoint) if checkpoint.is_dir() else None
+            if damaged is not None:
+                say(f"note: {checkpoint} {damaged}; the training begins again")
+            elif checkpoint.is_dir() and results.exists():
                 rows = pq.read_table(results).to_pylist()
                 state = _state_of(checkpoint, rows)
                 load(built, checkpoint, state["training_iteration"])
@@ -160,6 +164,7 @@ def _write_checkpoint(built: Any, checkpoint: Path, state: Mapping[str, Any]) ->
         is_written = save(built, part)
         if is_written:
             (part / STATE_FILE).write_text(json.dumps(state), encoding="utf-8")
+            write_checksums(part)
     if not is_written:
         shutil.rmtree(checkpoint)
 

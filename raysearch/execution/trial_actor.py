@@ -33,6 +33,7 @@ from raysearch.search import environment
 from raysearch.search.work import Assignment
 from raysearch.space.spec import SearchSpec
 from trainables.atomic_files import put_folder
+from trainables.checksums import damage, write_checksums
 from trainables.plurals import counted
 from trainables.protocol import CONFIG_USED, ITERATION, SharesBeginning
 
@@ -316,16 +317,22 @@ class TrialActor(tune.Trainable):
             return None
         state = {"num_reports": self._num_reports, "training_iteration": self._trainable._iteration}
         (part / STATE_FILE).write_text(json.dumps(state))
+        write_checksums(part)
         put_folder(part, self._folder / name)
         return name
 
     def _restore(self, reports: list[tuple[int, float, str]]) -> None:
-        """Load the newest reported checkpoint that still exists.
+        """Load the newest reported checkpoint that still exists and is not damaged.
 
         Nothing is deleted yet: Ray may set up a trial in a second actor, which never takes a step, while the first one
         already writes checkpoints.
         """
-        known = [report for report in reports if (self._folder / report[2] / STATE_FILE).is_file()]
+        known = [report for report in reports if (self._folder / report[2]).is_dir()]
+        for report in list(known):
+            what = damage_of_checkpoint(self._folder / report[2])
+            if what is not None:
+                print(f"{self._folder / report[2]} {what}; the trial continues from an older state", flush=True)
+                known.remove(report)
         if not known:
             return
         _, _, self._last = max(known)
@@ -346,6 +353,12 @@ class TrialActor(tune.Trainable):
         for path in self._folder.iterdir():
             if path.name not in kept:
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def damage_of_checkpoint(folder: Path) -> str | None:
+    """Return what is wrong with a checkpoint of a trial; None if the trial can continue from it."""
+    what = damage(folder)
+    return f"has no {STATE_FILE}" if what is None and not (folder / STATE_FILE).is_file() else what
 
 
 def _read_state(folder: Path) -> dict[str, int]:

@@ -27,6 +27,7 @@ from raysearch.search.run import Run
 from raysearch.space.parsing import load_space
 from raysearch.space.spec import SearchSpec
 from trainables.atomic_files import recover_folder, replaced_folder, write_text
+from trainables.checksums import CHECKSUMS_FILE, damage
 from trainables.protocol import HasBudget, NamesResumeFiles, WritesDialect
 
 _PACKAGES = ("raysearch", "ray", "optuna", "torch", "torchvision", "timm", "albumentations", "numpy")
@@ -43,13 +44,28 @@ def write_best(run: Run) -> None:
     if document is None:
         return
     _write_document(document, run.dir.best_config)
+    source = _winners_checkpoint(run, confirmation)
+    if source is not None:
+        _replace_folder(source, run.dir.best_checkpoint, _resume_files(run.spec))
+
+
+def lost_weights(run: Run) -> str | None:
+    """Return what happened to the winner's checkpoint if it is gone or damaged, else None."""
+    source = _winners_checkpoint(run, read_confirmation(run.dir, run.history))
+    what = None if source is None else damage(source)
+    return None if what is None else f"{source} {what}; `train` with the best config writes it again"
+
+
+def _winners_checkpoint(run: Run, confirmation: Confirmation | None) -> Path | None:
+    """Return the folder of the winner's checkpoint; None if there is no winner or its trainable writes none."""
     winner = winning_trial(run.history, confirmation)
     best = winner.best(run.history.mode) if winner else None
-    if winner and best and best.checkpoint:
-        source = run.dir.trial(winner.number) / best.checkpoint
-        if confirmation is not None and winner is not run.history.best_trial() and not source.is_dir():
-            source = run.dir.confirm_training(winner.number, confirmation.seeds[0]) / "checkpoint"
-        _replace_folder(source, run.dir.best_checkpoint, _resume_files(run.spec))
+    if winner is None or best is None or best.checkpoint is None:
+        return None
+    source = run.dir.trial(winner.number) / best.checkpoint
+    if confirmation is not None and winner is not run.history.best_trial() and not source.is_dir():
+        return run.dir.confirm_training(winner.number, confirmation.seeds[0]) / "checkpoint"
+    return source
 
 
 def write_pareto_set(run: Run) -> None:
@@ -202,13 +218,16 @@ def _resume_files(spec: SearchSpec) -> frozenset[str]:
     """Return the names of the files in a checkpoint that only a resumed training needs."""
     target: Any = spec.trainable.target
     of_trainable = target.RESUME_FILES if isinstance(target, NamesResumeFiles) else frozenset()
-    return of_trainable | {STATE_FILE}
+    return of_trainable | {STATE_FILE, CHECKSUMS_FILE}
 
 
 def _replace_folder(source: Path, target: Path, left_out: frozenset[str]) -> None:
-    """Replace `target` by the weights of a checkpoint, without the files that only a resumed training needs."""
+    """Replace `target` by the weights of a checkpoint, without the files that only a resumed training needs.
+
+    A checkpoint that is gone or damaged replaces nothing.
+    """
     recover_folder(target)
-    if not source.is_dir():
+    if not source.is_dir() or damage(source) is not None:
         return
     with replaced_folder(target) as part:
         shutil.copytree(source, part, ignore=shutil.ignore_patterns(*left_out), dirs_exist_ok=True)

@@ -14,7 +14,7 @@ from raysearch.errors import WorkError
 from raysearch.execution.chatter import logging_to
 from raysearch.execution.places import ExecutorName, Place, Where
 from raysearch.execution.preflight import preflight, trainable_notices
-from raysearch.execution.trial_actor import TrialContext
+from raysearch.execution.trial_actor import TrialContext, damage_of_checkpoint
 from raysearch.history import tables as records
 from raysearch.history.history import TrialHistory, read_history
 from raysearch.history.journal import Journal
@@ -112,11 +112,23 @@ def resume(
         trainable_notices(spec)
         with where.open(spec.resources) as place:
             search = Search(spec, journal)
+            _say_damaged(search, run_dir, say)
             if add_trials:
                 search.extend(add_trials)
             if retry_failed:
                 say(f"running again as new trials: {', '.join(map(str, search.retry_failed()))}")
             return _search(search, run_dir, place, where, say=say, show=show)
+
+
+def _say_damaged(search: Search, run_dir: RunDir, say: Say) -> None:
+    """Say from which checkpoints interrupted trials cannot continue; their workers take older ones, or begin again."""
+    for trial in search.running:
+        last = trial.last
+        if last is None or last.checkpoint is None or trial.is_paused:
+            continue
+        what = damage_of_checkpoint(run_dir.trial(trial.number) / last.checkpoint)
+        if what is not None:
+            say(f"note: trial {trial.number}: {last.checkpoint} {what}; it continues from an older state")
 
 
 def _search(

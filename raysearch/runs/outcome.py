@@ -14,7 +14,7 @@ from raysearch.history.run_dir import RunDir
 from raysearch.history.tables import write_tables
 from raysearch.report import write_report
 from raysearch.results.confirmation import Confirmation, read_confirmation
-from raysearch.results.export import write_best, write_pareto_set
+from raysearch.results.export import lost_weights, write_best, write_pareto_set
 from raysearch.results.predictions import write_predictions
 from raysearch.schedulers import rungs_of
 from raysearch.schedulers.rung_audit import audit_rungs
@@ -70,6 +70,8 @@ class SearchResult:
     """Constraints on metrics that the best trial violates; empty if some trial satisfies all of them."""
     default_lost: str | None = None
     """Ending of the default trial if it was infeasible or failed."""
+    lost_weights: str | None = None
+    """What happened to the winner's checkpoint if it is gone or damaged."""
 
     @property
     def trials(self) -> "pd.DataFrame":
@@ -126,6 +128,7 @@ def search_result(run: Run, interrupted_by: int | None) -> SearchResult:
         default_lost=f"{default.status}: {default.error}"
         if default is not None and default.status in ("infeasible", "failed")
         else None,
+        lost_weights=lost_weights(run),
     )
 
 

@@ -208,6 +208,21 @@ def test_a_beginning_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pytes
     assert remaining_reports(trainer) == remaining_reports(Trainer(config))[-1:]
 
 
+def test_a_damaged_beginning_is_trained_again(tmp_path: Path) -> None:
+    config = tiny({**WARMUP, "contrast.warmup_iters": 5})
+    shared_training(config, tmp_path)
+    (chain,) = tmp_path.iterdir()
+    weights = next(path for path in (chain / "5").iterdir() if path.suffix == ".pt")
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    with pytest.warns(UserWarning, match=rf"5 {weights.name} has changed since it was written"):
+        trainer, saved = shared_training(config, tmp_path, "later")
+    assert saved == 0
+    assert remaining_reports(trainer) == remaining_reports(Trainer(config))[-1:]
+    assert shared_training(config, tmp_path, "last")[1] == 5
+
+
 def _saved(config: Config, folder: Path, number: int) -> int:
     torch.set_num_threads(1)
     return shared_training(config, folder, f"trial-{number}")[1]

@@ -1,17 +1,24 @@
-"""A split decoded once per machine, as flat files of pixels that all processes map, so that memory holds them once.
+"""A split decoded once per machine, as flat files of pixels, which the system holds in memory once for all processes.
 
 The files lie in a subfolder of the machine's temporary folder, or of `TRAINABLES_CACHE_DIR`. The subfolder's name holds
 two hashes. The first identifies what is read: dataset and split (or the drawn config), bit depth and image scale. The
 second is that of its state: path, size and times of each file, and the code that reads them. After a change of state, a
 new subfolder is written and the old one is removed. A subfolder is written under another name and renamed once it is
 complete.
+
+Every array has a checksum, which each process compares when it first reads the array. A damaged one is decoded again
+from its source and written into the file. The files are read, not mapped: if a mapped file is cut, an access ends the
+process.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import warnings
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -55,7 +62,7 @@ _IMAGES, _TRAIN_LABELS, _LABELS, _INDEX = "images.bin", "train_labels.bin", "lab
 
 
 class DecodedSplit:
-    """Pixels of one split, in the order of its names. Arrays that are mapped files are read-only."""
+    """Pixels of one split, in the order of its names. Arrays from the files are read-only."""
 
     names: list[str]
     """Name of each sample: the stem of its image file."""
@@ -85,40 +92,86 @@ class DecodedSplit:
             row[[int(value) for value in counts]] = list(counts.values())
         self.inner = np.array(index["inner"], np.int64)
         self._layout = _Layout(self.sizes, scale)
-        self._maps = (
-            {name: np.memmap(folder / name, np.uint8, mode="r") for name in self._layout.file_sizes()}
-            if folder is not None
-            else None
+        self._files = (
+            None if folder is None else {name: _StoredFile(folder / name) for name in self._layout.file_sizes()}
         )
+        self._checksums: dict[str, list[int]] = index["checksums"]
 
     def __len__(self) -> int:
         return len(self.sizes)
 
     def image(self, i: int) -> Pixels:
         """Return image i at `image_scale`: (h, w, 3) uint8 RGB."""
-        if self._maps is None:
-            return scaled_image(self._source.image(i)[0], self._scale)
-        return self._mapped(_IMAGES, self._layout.image_offsets, i, (*self._layout.scaled[i], 3))
+        return self._pixels(_IMAGES, self._layout.image_offsets, i, (*self._layout.scaled[i], 3))
 
     def train_label(self, i: int) -> Pixels:
         """Return label i at the size of its image: (h, w) uint8, raw values."""
-        if self._maps is None:
-            return _scaled_label(self._source.label(i), self._scale)
         if self._scale == 1.0:
             return self.label(i)
-        return self._mapped(_TRAIN_LABELS, self._layout.train_label_offsets, i, self._layout.scaled[i])
+        return self._pixels(_TRAIN_LABELS, self._layout.train_label_offsets, i, self._layout.scaled[i])
 
     def label(self, i: int) -> Pixels:
         """Return label i at its own size: (H, W) uint8, raw values."""
-        if self._maps is None:
-            return self._source.label(i)
-        return self._mapped(_LABELS, self._layout.label_offsets, i, self.sizes[i])
+        return self._pixels(_LABELS, self._layout.label_offsets, i, self.sizes[i])
 
-    def _mapped(self, name: str, offsets: list[int], i: int, shape: tuple[int, ...]) -> Pixels:
-        assert self._maps is not None
+    def _pixels(self, name: str, offsets: list[int], i: int, shape: tuple[int, ...]) -> Pixels:
+        if self._files is None:
+            return self._decoded(name, i)
         if not 0 <= i < len(self):
             raise IndexError(f"sample {i} of {len(self)}")
-        return np.asarray(self._maps[name][offsets[i] : offsets[i + 1]]).reshape(shape)
+        stored = self._files[name].read(offsets[i], offsets[i + 1], self._checksums[name][i])
+        return self._decoded_again(name, offsets[i], i) if stored is None else stored.reshape(shape)
+
+    def _decoded(self, name: str, i: int) -> Pixels:
+        if name == _IMAGES:
+            return scaled_image(self._source.image(i)[0], self._scale)
+        label = self._source.label(i)
+        return _scaled_label(label, self._scale) if name == _TRAIN_LABELS else label
+
+    def _decoded_again(self, name: str, offset: int, i: int) -> Pixels:
+        """Return pixels from their source, and write them over the damaged ones.
+
+        Raises:
+            InputError: the source has changed since the split was opened.
+        """
+        assert self._files is not None
+        pixels, path = self._decoded(name, i), self._files[name].path
+        if _checksum(pixels) != self._checksums[name][i]:
+            place = str(self.image_paths[i]) if name == _IMAGES else self.label_paths[i]
+            raise InputError([Fault(place, f"has changed, and its copy in {path} is damaged", "start again")])
+        warnings.warn(f"{path} was damaged; {self.names[i]} was decoded again", stacklevel=2)
+        self._files[name].write(pixels, offset)
+        return pixels
+
+
+class _StoredFile:
+    """One file of the cache, open for reading."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("rb", buffering=0)
+        self._intact: set[int] = set()
+        """Offsets of the arrays whose checksums this process has compared."""
+
+    def read(self, begin: int, end: int, checksum: int) -> Pixels | None:
+        """Return the bytes between two offsets as a flat array; None if they are missing or damaged."""
+        try:
+            data = os.pread(self._file.fileno(), end - begin, begin)
+        except OSError:
+            return None
+        if len(data) < end - begin or (begin not in self._intact and zlib.crc32(data) != checksum):
+            return None
+        self._intact.add(begin)
+        return np.frombuffer(data, np.uint8)
+
+    def write(self, pixels: Pixels, offset: int) -> None:
+        """Write an array at an offset; a failure is no error, because the array is decoded again at every access."""
+        with contextlib.suppress(OSError), self.path.open("r+b", buffering=0) as file:
+            _write_at(file.fileno(), pixels, offset)
+
+
+def _checksum(pixels: Pixels) -> int:
+    return zlib.crc32(np.ascontiguousarray(pixels).data)
 
 
 def open_split(config: DataConfig, split: str, folder: Path | None = None) -> DecodedSplit:
@@ -317,11 +370,13 @@ def _read_index(folder: Path, num_samples: int, scale: float) -> dict[str, Any] 
     """
     try:
         index: dict[str, Any] = json.loads((folder / _INDEX).read_text(encoding="ascii"))
+        if index.pop("check") != _index_checksum(index):
+            return None
         expected = _Layout(index["sizes"], scale).file_sizes()
         if not index["stored"]:
             return None if _fits(expected, folder) else index
         whole = all((folder / name).stat().st_size == size for name, size in expected.items())
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return index if whole and len(index["sizes"]) == num_samples else None
 
@@ -342,20 +397,26 @@ def _write(source: _Source, scale: float, folder: Path) -> dict[str, Any]:
     partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     files: dict[str, int] = {}
 
-    def decode(i: int) -> tuple[str, ImageTraits, dict[str, int], NDArray[np.int64]]:
+    def decode(i: int) -> tuple[str, ImageTraits, dict[str, int], NDArray[np.int64], dict[str, int]]:
         (image, traits), label = source.image(i), source.label(i)
         if not image.shape[:2] == label.shape == sizes[i]:
             raise InputError(
                 [Fault(source.label_paths[i], "or its image changed while it was being read", "try again")]
             )
+        checksums: dict[str, int] = {}
         if stored:
-            _write_at(files[_IMAGES], scaled_image(image, scale), layout.image_offsets[i])
-            _write_at(files[_LABELS], label, layout.label_offsets[i])
+            arrays = [
+                (_IMAGES, scaled_image(image, scale), layout.image_offsets),
+                (_LABELS, label, layout.label_offsets),
+            ]
             if _TRAIN_LABELS in files:
-                _write_at(files[_TRAIN_LABELS], _scaled_label(label, scale), layout.train_label_offsets[i])
+                arrays.append((_TRAIN_LABELS, _scaled_label(label, scale), layout.train_label_offsets))
+            for name, pixels, offsets in arrays:
+                _write_at(files[name], pixels, offsets[i])
+                checksums[name] = _checksum(pixels)
         counts = np.bincount(label.ravel(), minlength=256)
         histogram = {str(value): int(counts[value]) for value in np.flatnonzero(counts)}
-        return pixel_digest(image), traits, histogram, inner_pixels(label)
+        return pixel_digest(image), traits, histogram, inner_pixels(label), checksums
 
     try:
         if stored:
@@ -368,10 +429,11 @@ def _write(source: _Source, scale: float, folder: Path) -> dict[str, Any]:
             "sizes": sizes,
             "digests": [digest for digest, *_ in found],
             "traits": [traits for _, traits, *_ in found],
-            "histograms": [histogram for *_, histogram, _ in found],
-            "inner": sum((inner for *_, inner in found), np.zeros(256, np.int64)).tolist(),
+            "histograms": [histogram for *_, histogram, _, _ in found],
+            "inner": sum((inner for *_, inner, _ in found), np.zeros(256, np.int64)).tolist(),
+            "checksums": {name: [checksums[name] for *_, checksums in found] for name in files},
         }
-        (partial / _INDEX).write_text(json.dumps(index), encoding="ascii")
+        (partial / _INDEX).write_text(json.dumps({**index, "check": _index_checksum(index)}), encoding="ascii")
         put_folder(partial, folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
@@ -380,6 +442,10 @@ def _write(source: _Source, scale: float, folder: Path) -> dict[str, Any]:
         for file in files.values():
             os.close(file)
     return index
+
+
+def _index_checksum(index: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(index, sort_keys=True).encode())
 
 
 def _write_at(file: int, pixels: Pixels, offset: int) -> None:

@@ -3,6 +3,8 @@
 import errno
 import math
 import os
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +94,11 @@ def actor(
     *,
     metric: str = "score",
     shares: bool = True,
+    reports: Sequence[Sequence[Any]] = (),
     **context_values: Any,
 ) -> TrialActor:
     context = TrialContext(trainable, metric=metric, mode="max", seed=0, cpu=1, gpu=0, **context_values)
-    config = {"folder": str(folder), "config": config or {}, "title": "trial 0", "reports": []}
+    config = {"folder": str(folder), "config": config or {}, "title": "trial 0", "reports": list(reports)}
     return wrap(context)(config={**config, "shared_folder": str(folder.with_name("shared")) if shares else None})
 
 
@@ -342,3 +345,35 @@ def test_a_trainer_that_drops_its_contrast_fails(folder: Path) -> None:
     report = actor(folder, WithoutContrast, metric="miou", config=config).step()[EVENT]
     assert report.status == "failed"
     assert report.error.endswith("another config than the given one: contrast.loss_weight: given 0.1, used 0.0")
+
+
+def damage(checkpoint: Path, how: str) -> None:
+    count = checkpoint / "count"
+    match how:
+        case "changed":
+            count.write_text("7")
+        case "cut":
+            count.write_text("")
+        case "emptied":
+            for path in checkpoint.iterdir():
+                path.unlink()
+        case "gone":
+            shutil.rmtree(checkpoint)
+
+
+@pytest.mark.parametrize("how", ["changed", "cut", "emptied", "gone"])
+def test_a_trial_continues_from_the_checkpoint_before_a_damaged_one(
+    folder: Path, how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = actor(folder)
+    reports = [first.step()[EVENT] for _ in range(2)]
+    first.cleanup()
+    told = [[report.iteration, report.value, report.checkpoint] for report in reports]
+    damage(folder / reports[1].checkpoint, how)
+    assert actor(folder, reports=told).step()[EVENT].value == 2.0, "the second report, again"
+    said = f"{folder / reports[1].checkpoint} "
+    assert (said in capsys.readouterr().out) == (how != "gone")
+
+    for report in reports:
+        damage(folder / report.checkpoint, how)
+    assert actor(folder, reports=told).step()[EVENT].value == 1.0, "from the start"

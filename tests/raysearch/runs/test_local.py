@@ -196,3 +196,20 @@ def test_a_signal_interrupts_the_step_in_which_it_comes(tmp_path: Path) -> None:
     result, history = search(tmp_path / "run", "Curve", config={"ends": "interrupted"})
     assert (result.finished, result.interrupted_by) == (False, signal.SIGINT)
     assert [(trial.status, len(trial.reports)) for trial in history.trials] == [("running", 2)], "no third report"
+
+
+def test_damaged_weights_of_the_winner_are_told(tmp_path: Path) -> None:
+    result, history = search(tmp_path / "run", "Curve")
+    assert result.lost_weights is None
+    winner = history.best_trial()
+    assert winner is not None
+    best = winner.best(history.mode)
+    assert best is not None
+    assert best.checkpoint is not None
+    checkpoint = tmp_path / "run" / "trials" / f"{winner.number:05d}" / best.checkpoint
+    files = [path for path in checkpoint.iterdir() if path.suffix != ".json"]
+    files[0].write_bytes(b"")
+    again = driver.resume(tmp_path / "run", executor="local", say=lambda line: None)
+    assert again.lost_weights is not None
+    assert again.lost_weights.startswith(f"{checkpoint} {files[0].name} has changed since it was written")
+    assert again.best_checkpoint == result.best_checkpoint, "the copy of before stays"

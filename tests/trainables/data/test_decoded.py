@@ -354,6 +354,60 @@ def test_a_damaged_cache_is_written_anew(dataset: Path, cache: Path, damage: str
     assert_same(pixels_of(open_split(config, "train")), expected)
 
 
+@pytest.mark.parametrize("name", ["images.bin", "labels.bin", "train_labels.bin"])
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_flipped_byte_is_decoded_again(dataset: Path, cache: Path, name: str, is_open: bool) -> None:
+    config = config_of(dataset, image_scale=0.5)
+    split = open_split(config, "train")
+    (folder,) = [path for path in cache.iterdir() if path.is_dir()]
+    intact = (folder / name).read_bytes()
+    expected = [np.frombuffer(intact, np.uint8)]
+    damaged = bytearray(intact)
+    damaged[len(damaged) // 2] ^= 1
+    (folder / name).write_bytes(damaged)
+    if not is_open:
+        forget()
+        split = open_split(config, "train")
+    with pytest.warns(UserWarning, match=rf"{name} was damaged; 2 was decoded again"):
+        pixels_of(split)
+    assert_same([np.frombuffer((folder / name).read_bytes(), np.uint8)], expected)
+    assert_same(pixels_of(split), pixels_of(open_split(config, "train")))
+
+
+def test_a_file_that_is_cut_while_it_is_open_is_decoded_again(dataset: Path, cache: Path) -> None:
+    """A process that had mapped the file would be ended by the system."""
+    split = open_split(config_of(dataset), "train")
+    expected = [pixels.copy() for pixels in pixels_of(split)]
+    (folder,) = [path for path in cache.iterdir() if path.is_dir()]
+    intact = (folder / "images.bin").read_bytes()
+    os.truncate(folder / "images.bin", len(intact) // 2)
+    with pytest.warns(UserWarning, match=r"images\.bin was damaged"):
+        assert_same(pixels_of(split), expected)
+    assert (folder / "images.bin").read_bytes() == intact
+
+
+def test_damaged_pixels_whose_image_has_changed_are_told(dataset: Path, cache: Path) -> None:
+    split = open_split(config_of(dataset), "train")
+    (folder,) = [path for path in cache.iterdir() if path.is_dir()]
+    os.truncate(folder / "images.bin", 0)
+    path = dataset / "train" / "image" / "1.png"
+    save(path, 255 - read(path))
+    with pytest.raises(InputError, match=r"1\.png: has changed, and its copy in .*images\.bin is damaged; start again"):
+        split.image(1)
+
+
+def test_an_index_with_another_digit_is_written_anew(dataset: Path, cache: Path) -> None:
+    expected = open_split(config_of(dataset), "train").histograms.copy()
+    (folder,) = [path for path in cache.iterdir() if path.is_dir()]
+    text = (folder / "index.json").read_text()
+    at = text.index('"histograms"') + text[text.index('"histograms"') :].index(": ", 20) + 2
+    changed = text[:at] + str(int(text[at]) ^ 1) + text[at + 1 :]
+    (folder / "index.json").write_text(changed)
+    forget()
+    np.testing.assert_array_equal(open_split(config_of(dataset), "train").histograms, expected)
+    assert (folder / "index.json").read_text() == text
+
+
 def test_what_a_killed_process_left_is_removed(dataset: Path, cache: Path) -> None:
     open_split(config_of(dataset), "train")
     (folder,) = [path for path in cache.iterdir() if path.is_dir()]
