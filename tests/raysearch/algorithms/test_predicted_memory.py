@@ -14,7 +14,7 @@ from raysearch.history.journal import Journal
 from raysearch.search.search import Search
 from raysearch.space.parsing import parse_space
 from raysearch.space.spec import SearchSpec
-from tests.raysearch.toy import facts
+from tests.raysearch.toy import facts, leave_journal
 
 GIB = 2**30
 TRAINABLE = """
@@ -215,7 +215,7 @@ def test_a_resumed_search_predicts_the_same(tmp_path: Path) -> None:
     expected = search(spec, tmp_path / "whole")
     data = (tmp_path / "whole").read_bytes()
     for part in (0.3, 0.7):
-        (tmp_path / "cut").write_bytes(data[: int(part * len(data))])
+        leave_journal(tmp_path / "cut", data[: int(part * len(data))])
         assert facts(search(spec, tmp_path / "cut")) == facts(expected)
 
 

@@ -15,7 +15,7 @@ from raysearch.schedulers.successive_halving import PromotingHalving, Successive
 from raysearch.search.search import Search
 from raysearch.space.spec import SearchSpec
 from tests.raysearch.schedulers.seen import stops
-from tests.raysearch.toy import facts, run_search, toy_spec
+from tests.raysearch.toy import facts, leave_journal, run_search, toy_spec
 
 IN_ORDER = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
 NEARLY = [0.2, 0.1, 0.3, 0.4, 0.6, 0.5]  # rho = 1 - 6 * 4 / 210 = .89
@@ -120,7 +120,7 @@ def test_cutting_the_journal_anywhere_gives_the_same_search(tmp_path: Path, form
     rng = random.Random(0)
     for cut in [0, len(data) - 1, *rng.sample(range(len(data)), 12)]:
         path = tmp_path / "cut.journal"
-        path.write_bytes(data[:cut])
+        leave_journal(path, data[:cut])
         assert facts(run_search(spec, path)) == facts(expected), f"cut at byte {cut}"
 
 

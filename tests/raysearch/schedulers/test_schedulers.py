@@ -14,7 +14,7 @@ from raysearch.search.search import Search
 from raysearch.space.settings import SchedulerSettings
 from raysearch.space.spec import SearchSpec
 from tests.raysearch.schedulers.seen import decisions, random_reports, stops
-from tests.raysearch.toy import facts, run_search, run_trial, toy_spec
+from tests.raysearch.toy import facts, leave_journal, run_search, run_trial, toy_spec
 
 RULES = ["asha", "hyperband", "pasha", "median"]
 
@@ -49,7 +49,7 @@ def test_cutting_the_journal_anywhere_gives_the_same_search(tmp_path: Path, rule
     rng = random.Random(0)
     for cut in [0, len(data) - 1, len(data), *rng.sample(range(len(data)), 17)]:
         path = tmp_path / "cut.journal"
-        path.write_bytes(data[:cut])
+        leave_journal(path, data[:cut])
         assert facts(run_search(spec, path)) == facts(expected), f"cut at byte {cut}"
 
 

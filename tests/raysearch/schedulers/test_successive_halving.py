@@ -18,7 +18,7 @@ from raysearch.schedulers.successive_halving import PromotingHalving, Successive
 from raysearch.search.search import Proposal, Search
 from raysearch.space.spec import SearchSpec
 from tests.raysearch.schedulers.seen import stops
-from tests.raysearch.toy import PROMOTION, facts, run_search, run_trial, toy_spec
+from tests.raysearch.toy import PROMOTION, facts, leave_journal, run_search, run_trial, toy_spec
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_cutting_the_journal_anywhere_gives_the_same_search(tmp_path: Path, algo
     ends_of_lines = [i + 1 for i, byte in enumerate(data) if byte == ord("\n")]
     for cut in [0, len(data) - 1, *rng.sample(range(len(data)), 8), *rng.sample(ends_of_lines, 8)]:
         path = tmp_path / "cut.journal"
-        path.write_bytes(data[:cut])
+        leave_journal(path, data[:cut])
         assert facts(run_search(spec, path)) == facts(expected), f"cut at byte {cut}"
 
 
