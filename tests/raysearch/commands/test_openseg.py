@@ -22,6 +22,7 @@ from raysearch.history.run_dir import RunDir
 from raysearch.results.export import best_config_text, best_in_dialect
 from raysearch.space.parsing import load_space, parse_space
 from raysearch.space.spec import SearchSpec
+from tests.raysearch.toy import leave_journal
 from trainables.config import Config, DrawnConfig
 from trainables.data import class_pixel_counts, draw_split, open_split
 from trainables.openseg.writer import write_openseg
@@ -260,8 +261,7 @@ class TestExport:
 
     def test_before_the_first_report(self, tmp_path: Path) -> None:
         run_dir = run_of(tmp_path, {})
-        first = run_dir.journal.read_text().splitlines(keepends=True)[0]
-        run_dir.journal.write_text(first)
+        leave_journal(run_dir.journal, run_dir.journal.read_bytes().splitlines(keepends=True)[0])
         assert read_history(run_dir.journal).best_trial() is None
         with pytest.raises(InputError, match="no trial has reported yet"):
             best_in_dialect(run_dir, "openseg")

@@ -116,6 +116,7 @@ def test_a_finished_search_has_every_panel_in_order(run: tuple[SearchSpec, RunDi
         "report.html",
         "space.yaml",
         "study.journal",
+        "study.journal.end",
         "trials",
     ]
 
