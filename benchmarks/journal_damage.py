@@ -78,7 +78,7 @@ _OUTCOMES: tuple[Outcome, ...] = ("found", "harmless", "believed", "traceback")
 
 def journals(folder: Path) -> dict[str, Path]:
     """Write the journal of a search with and without checksums; return both by name."""
-    spec = _spec(folder)
+    spec = spec_in(folder)
     chained, plain = folder / "chained" / "study.journal", folder / "plain" / "study.journal"
     for path in (chained, plain):
         path.parent.mkdir()
@@ -102,7 +102,7 @@ def outcomes(path: Path, num_flips: int, num_lines: int | None, seed: int) -> di
     """
     content, expected = path.read_bytes(), list(read_facts(path))
     counts: dict[str, Counter[Outcome]] = {}
-    spec = _spec(path.parents[1])
+    spec = spec_in(path.parents[1])
     for kind, damaged in _damaged(content, num_flips, num_lines, random.Random(seed)):
         path.write_bytes(damaged)
         counts.setdefault(kind, Counter())[_outcome(path, expected, spec)] += 1
@@ -168,7 +168,8 @@ def cost(folder: Path) -> dict[str, float]:
     return {name: median(seconds) / len(many) for name, seconds in took.items()}
 
 
-def _spec(folder: Path) -> SearchSpec:
+def spec_in(folder: Path) -> SearchSpec:
+    """Return the search of the journals."""
     (folder / "formula.py").write_text(_TRAINABLE, encoding="utf-8")
     document: dict[str, Any] = {
         "name": "damage",

@@ -9,9 +9,9 @@ from typing import Any
 
 from raysearch.config.faults import FaultList, Place
 from raysearch.config.overrides import Override, override_of
-from raysearch.config.strict_yaml import kind_of
+from raysearch.config.strict_yaml import LimitError, check_limits, kind_of
 from raysearch.config.values import plain
-from raysearch.errors import Fault
+from raysearch.errors import Fault, InputError
 from raysearch.space.sampler_loading import absolute_reference
 from raysearch.space.settings import KEYS, SECTIONS
 from trainables.dotted_paths import with_values
@@ -53,6 +53,10 @@ class Document:
 
 def read_values(raw: Mapping[str, Any], base_dir: Path, source: str, cwd: Path) -> tuple[Document, FaultList]:
     """Return the content as plain values, and the faults of its keys."""
+    try:
+        check_limits(raw)
+    except LimitError as error:  # of a mapping in Python, since files are checked when they are read
+        raise InputError([Fault(source, str(error), "correct it")]) from None
     faults = FaultList(source)
     values: dict[str, Any] = plain(raw, (), faults)
     for key in values:

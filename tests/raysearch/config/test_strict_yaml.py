@@ -1,3 +1,5 @@
+import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -34,7 +36,7 @@ def test_values(text: str, value: object) -> None:
 
 
 texts = st.text("ae1é分 -+.:#'\"[]{}&*!%@`~?,|>\n\t\x07\ufeff", max_size=6)
-scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts
+scalars = st.none() | st.booleans() | st.integers(-(2**63) + 1, 2**63 - 1) | st.floats(allow_nan=False) | texts
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -57,14 +59,6 @@ def test_keys_given_twice_at_any_depth(tmp_path: Path) -> None:
     ]
 
 
-def test_a_mapping_that_holds_itself_ends(tmp_path: Path) -> None:
-    path = tmp_path / "x.yaml"
-    path.write_text("a: &a\n  b: *a\n")
-    document, faults = read_mapping(path, "x.yaml")
-    assert document["a"]["b"] is document["a"]
-    assert faults == []
-
-
 def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_bytes(b"\xef\xbb\xbfa: 1\n")
@@ -76,3 +70,72 @@ def test_json_says_its_line(tmp_path: Path) -> None:
     path.write_text('{"a": 1,\n "b" 2}')
     with pytest.raises(InputError, match=r"x\.json: line 2: "):
         read_mapping(path, "x.json")
+
+
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n" for before, name in pairwise("abcdefghi")
+)
+MERGES = "a0: &a0 {x: 1, y: 2}\n" + "".join(f"a{i}: &a{i} {{<<: [*a{i - 1}, *a{i - 1}]}}\n" for i in range(1, 40))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BOMB, "has too many values: at most 10000 are read"),
+        (MERGES, "has too many values"),
+        ("a: [" + "1," * 10_000 + "]", "has too many values"),
+        ("a: &a [*a]", "line 1: contains itself"),
+        ("a: 1\nb: &b {c: {d: *b}}", "line 2: contains itself"),
+        ("a: " + "[" * 33 + "]" * 33, "is nested too deeply: at most 32 lists and mappings"),
+        ("a: " + "[" * 100_000, "is nested too deeply"),
+        ("a: " + "9" * 5000, r"holds a whole number with too many digits: whole numbers must be below 2\^63"),
+        ("a: 9223372036854775808", "holds a whole number with too many digits"),
+        ('a: "b\\0"', r"holds the character U\+0000, which is not text"),
+        ('a: "\\ud83d"', r"holds the character U\+D83D, which is not text"),
+        ("a: " + "x" * 2**19, "has 524291 bytes, and a document has at most 524288"),
+    ],
+)
+def test_no_document_is_without_bounds(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "space.yaml").write_text(text)
+    with pytest.raises(InputError, match=rf"^space\.yaml: ({message})") as caught:
+        read_mapping(tmp_path / "space.yaml", "space.yaml")
+    assert len(caught.value.faults) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a": ' * 2000 + "1" + "}" * 2000, "is nested too deeply"),
+        ('{"a": ' * 100_000, "is nested too deeply|has 600000 bytes"),
+        ('{"a": ' + "9" * 5000 + "}", "holds a whole number with too many digits"),
+        ('{"a": 9223372036854775808}', "holds a whole number with too many digits"),
+        ('{"a\\u0000": 1}', r"holds the character U\+0000"),
+        ('{"a": "\\ud800"}', r"holds the character U\+D800"),
+        ('{"a": [' + "1," * 10_000 + "1]}", "has too many values"),
+    ],
+)
+def test_no_json_file_is_without_bounds(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(InputError, match=rf"^a\.json: ({message})"):
+        read_mapping(tmp_path / "a.json", "a.json")
+
+
+def test_what_is_within_the_limits_is_read(tmp_path: Path) -> None:
+    text = "a: [" + "1," * 9000 + "]\nb: " + "[" * 30 + "]" * 30 + "\nc: 9223372036854775807\nd: &d [1]\ne: [*d, *d]"
+    (tmp_path / "space.yaml").write_text(text)
+    read, faults = read_mapping(tmp_path / "space.yaml", "space.yaml")
+    assert (len(read["a"]), read["c"], read["e"], faults) == (9000, 2**63 - 1, [[1], [1]], [])
+
+
+def test_a_device_is_not_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="zero: is not a file"):
+        read_mapping(Path("/dev/zero"), "zero")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe: is not a file"):
+        read_mapping(tmp_path / "pipe", "pipe")
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "[" * 100 + "]" * 100, "&a [*a]", '"\\0"', "x" * 2**20])
+def test_no_value_of_a_command_line_is_without_bounds(text: str) -> None:
+    with pytest.raises(ValueError, match=r"too many|too deeply|itself|U\+0000|characters"):
+        parse_value(text)
