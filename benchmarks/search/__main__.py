@@ -217,7 +217,8 @@ def _arguments() -> argparse.Namespace:
             parser.error(f"--tools: there is no {', '.join(strangers)}; there is {', '.join(TOOLS)}")
         for tool in arguments.tools:
             if not tools.is_installed(tool):
-                print(f"{tool} is left out: {TOOLS[tool].needs} is not installed (pip install 'raysearch[peers]')")
+                kind = TOOLS[tool]
+                print(f"{tool} is left out: {kind.needs} is not installed (pip install 'raysearch[{kind.extra}]')")
         arguments.tools = [tool for tool in arguments.tools if tools.is_installed(tool)]
     settings: dict[str, Any] = {}
     for section, key, value in arguments.set:

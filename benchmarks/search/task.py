@@ -45,6 +45,7 @@ class Task:
         document = {
             "name": self.name,
             "trainable": f"{__name__}:{Simulated.__name__}",
+            "config": {"table": self.name},
             "space": {path: dict(words) for path, words in self.space.items()},
             "objective": {"metric": METRIC, "mode": "max"},
             "search": {"trials": ENDLESS, "seed": seed, **given.get("search", {})},

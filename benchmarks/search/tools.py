@@ -20,7 +20,7 @@ from benchmarks.search.simulation import Start, Tool
 from benchmarks.search.task import Task
 from raysearch.history.events import Report
 from raysearch.history.history import History
-from raysearch.history.journal import MemoryRecord
+from raysearch.history.journal import MemoryRecord, Record
 from raysearch.results.expectation import expectations
 from raysearch.schedulers import Decision
 from raysearch.search.candidates import Candidate
@@ -51,10 +51,9 @@ def _named_by_score(history: History) -> Values | None:
 class Ours:
     """raysearch."""
 
-    def __init__(self, task: Task, seed: int, settings: Settings) -> None:
-        """Open a search without a journal file."""
-        self._spec = task.spec(seed, settings)
-        self._search = Search(self._spec, MemoryRecord())
+    def __init__(self, spec: SearchSpec, record: Record) -> None:
+        self._spec = spec
+        self._search = Search(spec, record)
         self._loop = SearchLoop(self._search, _assignment, watch=lambda changed: None)
 
     def propose(self) -> Start | None:
@@ -167,6 +166,8 @@ class _Kind:
     """Arguments of the module's `opened` after the task and the seed."""
     needs: str = ""
     """Package that must be installed."""
+    extra: str = "peers"
+    """Extra of this project that installs it."""
 
 
 OURS = "ours"
@@ -186,7 +187,7 @@ TOOLS: Mapping[str, _Kind] = {
     "Syne Tune ASHACQR": _Kind("syne_tune", ("ASHACQR",), needs="syne_tune"),
     "Syne Tune BOHB": _Kind("syne_tune", ("BOHB",), needs="syne_tune"),
     "SMAC3 multi-fidelity": _Kind("smac", needs="smac"),
-    "NePS PriorBand": _Kind("neps", needs="neps"),
+    "NePS PriorBand": _Kind("neps", needs="neps", extra="neps"),
 }
 
 
@@ -200,7 +201,7 @@ def opened(name: str, task: Task, seed: int, settings: Settings) -> Tool:
     """Return a new search by the name of its tool; the settings by section of a space file are for raysearch."""
     kind = TOOLS[name]
     if not kind.module:
-        return Ours(task, seed, settings)
+        return Ours(task.spec(seed, settings), MemoryRecord())
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)

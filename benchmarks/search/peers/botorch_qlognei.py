@@ -72,9 +72,9 @@ class QLogNEI:
             return None
         if len(self._scores) < 2:
             return self._values(next(iter(self._scores)))
-        trials = list(self._scores)
+        trials, model = list(self._scores), self._model()
         with torch.no_grad():
-            means = self._model().posterior(torch.stack([self._points[trial] for trial in trials])).mean
+            means = model.posterior(torch.stack([self._points[trial] for trial in trials])).mean
         return self._values(trials[int(means.argmax())])
 
     def _best_candidate(self) -> torch.Tensor:

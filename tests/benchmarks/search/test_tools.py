@@ -6,7 +6,7 @@ from benchmarks.search import tables, tools
 from benchmarks.search.simulation import Simulation
 from benchmarks.search.tools import OWN, RULE, SCORE, TOOLS
 
-EXPENSIVE = {"BoTorch qLogNEI", "SMAC3 multi-fidelity", "NePS PriorBand"}
+EXPENSIVE = {"BoTorch qLogNEI", "Syne Tune ASHACQR", "SMAC3 multi-fidelity", "NePS PriorBand"}
 
 
 @pytest.mark.parametrize(
