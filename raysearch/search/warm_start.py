@@ -7,7 +7,8 @@ it. Infeasible trials are evidence only if trials have the same resources in bot
 
 All other sources give **first points**: trials under other conditions, tables of notes (which never hold a complete
 config), and files with one config. Their scores only decide the order in which they are tried. Scores of two sources,
-or of two datasets in one table, cannot be compared. The best point of each therefore comes first, then the second of
+or of two datasets in one table, cannot be compared. With several sources of enough scores, the points are chosen so
+that at least one of them is good for each (`portfolio.py`). Then comes the best point of each, then the second of
 each. Values that a source does not give are those of the base config. A number outside its range is replaced by the
 nearest one inside, because no algorithm can learn from a point outside. A point with an unknown choice is skipped.
 
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from raysearch.algorithms.curve_model import observations
 from raysearch.algorithms.unit_cube import active_values, from_unit
 from raysearch.config.config_files import Beside, read_config_file
 from raysearch.config.config_tree import ConfigTree
@@ -34,6 +36,7 @@ from raysearch.history.journal import read_records
 from raysearch.history.records import lines_of, lines_of_trials
 from raysearch.history.run_dir import RunDir
 from raysearch.search.notes_table import read_notes
+from raysearch.search.portfolio import Scored, portfolio
 from raysearch.space.parameters import nearest_value, range_of
 from raysearch.space.parsing import load_space
 from raysearch.space.spec import SearchSpec
@@ -181,6 +184,7 @@ def _read_run(path: Path, spec: SearchSpec) -> _Source:
     except InputError as error:
         differences = [f"its space file no longer loads ({error.faults[0]})"]
 
+    expected = {o.trial.number: o.loss for o in observations(history.trials, history)}
     evidence: list[TrialHistory] = []
     unlike: dict[str, None] = {}
     for trial in history.trials:
@@ -197,7 +201,8 @@ def _read_run(path: Path, spec: SearchSpec) -> _Source:
             unlike |= dict.fromkeys(elsewhere)
         best = trial.best(history.mode)
         if best is not None and trial.status not in ("failed", "infeasible"):
-            loss, circumstances = _sign(history.mode) * best.value, f"score {best.value:.4g}"
+            loss = expected.get(trial.number, _sign(history.mode) * best.value)
+            circumstances = f"score {best.value:.4g}"
             place = f"{path.name} trial {trial.number}"
             source.candidates.append(_Candidate(place, point, loss, circumstances=circumstances))
     if evidence:
@@ -307,7 +312,7 @@ def _first_points(sources: Sequence[_Source], spec: SearchSpec, notices: list[st
     default = spec.default_values()
     tried = [{p.path: default[p.path] for p in spec.parameters if p.path in default and p.active({}, spec.config)}]
     found: list[FirstPoint] = []
-    for candidate in _in_turn(sources):
+    for candidate in _in_order(sources, spec):
         if len(found) == spec.search.first_points:
             break
         point = candidate.point
@@ -326,14 +331,21 @@ def _first_points(sources: Sequence[_Source], spec: SearchSpec, notices: list[st
     return found
 
 
-def _in_turn(sources: Sequence[_Source]) -> Iterator[_Candidate]:
-    """Yield the best candidate of every group, then the second of each, and so on; those without a score come last."""
+def _in_order(sources: Sequence[_Source], spec: SearchSpec) -> Iterator[_Candidate]:
+    """Yield the portfolio of all groups, then the best of every group, the second of each, and so on.
+
+    Candidates without a score come last.
+    """
     groups: dict[tuple[int, str], list[_Candidate]] = {}
     for index, source in enumerate(sources):
         for candidate in source.candidates:
             groups.setdefault((index, candidate.group), []).append(candidate)
+    scored = [[c for c in group if c.loss is not None and not c.point.foreign] for group in groups.values()]
+    losses = [[Scored(c.point.values, c.loss) for c in group if c.loss is not None] for group in scored]
+    for number, place in portfolio(losses, spec, spec.search.first_points):
+        yield scored[number][place]
     ranked = [sorted(group, key=lambda c: math.inf if c.loss is None else c.loss) for group in groups.values()]
-    return (candidate for turn in itertools.zip_longest(*ranked) for candidate in turn if candidate is not None)
+    yield from (candidate for turn in itertools.zip_longest(*ranked) for candidate in turn if candidate is not None)
 
 
 def _sign(mode: Mode) -> float:

@@ -242,6 +242,17 @@ def test_a_table_of_trials_and_a_best_config_are_taken(workplace: Path, earlier:
     assert len(first_values(warm(workplace, "trials.parquet", "best_config.json"))) == 5, "the same point is tried once"
 
 
+def test_datasets_with_many_scores_are_tried_by_what_is_good_for_all(tmp_path: Path) -> None:
+    rows = []
+    for dataset, optimum in (("a", 0.2), ("b", 0.25), ("c", 0.8)):
+        xs = [i / 10 + optimum / 100 for i in range(10)]
+        rows += [{"x": x, "n": 3, "kind": "a", "dataset": dataset, "score": -abs(x - optimum)} for x in xs]
+    first, second, *_ = first_values(warm(tmp_path, notes(tmp_path, *rows)))
+    assert abs(first["x"] - 0.2) < 0.15
+    assert abs(second["x"] - 0.8) < 0.15
+    assert len(first_values(warm(tmp_path, notes(tmp_path, *rows)))) == 5
+
+
 def test_in_a_group_the_order_is_by_score_and_no_score_comes_last(tmp_path: Path) -> None:
     path = notes(tmp_path, {"x": 0.1, "score": ""}, {"x": 0.2, "score": 0.3}, {"x": 0.3, "score": 0.6})
     assert [values["x"] for values in first_values(warm(tmp_path, path))] == [0.3, 0.2, 0.1]
