@@ -3,7 +3,9 @@
 Both sides get the embeddings, labels and predictions of the same batch. They choose anchors and compute the loss and
 its gradient with respect to the embeddings, on one CPU thread. The loop side works like the first public implementation
 of Wang et al. (ICCV 2021): a Python loop over images and classes with one indexing operation and one write per group,
-then quotients of exponentials over the whole matrix with tiled masks.
+then quotients of exponentials over the whole matrix with tiled masks. Ours is measured with embeddings in both memory
+formats, and beside its bare products: the matrix of similarities, and one product of such a matrix with the anchors.
+Last, 1024 anchors are compared with a memory bank of 120,000 rows.
 
 With `--keys N`, the script instead compares 6000 anchors of 64 dimensions with N keys, in a new process. It checks
 value and gradient against the plain formula in float64.
@@ -27,12 +29,15 @@ from torch import Tensor
 
 from benchmarks import record
 from benchmarks.record import Figure
+from trainables.allocator import keep_freed_memory
 from trainables.config import IGNORE_INDEX, ContrastConfig
 from trainables.losses.anchor_sampling import sample_anchors
+from trainables.losses.gather import gather_pixels
+from trainables.losses.onednn import exact_onednn_products
 from trainables.losses.pixel_contrast import pixel_contrast_loss
 
 NUM_DIMS = 256
-NUM_REPEATS = 3
+NUM_REPEATS = 5
 TEMPERATURE = 0.1
 KNOWN_LOOP_SECONDS = (0.083, 3.2)
 """Forward and backward time of the public implementation at B4, 128 x 128, K19, 1024/100, one thread of two cores."""
@@ -81,9 +86,11 @@ class Measured(NamedTuple):
     peak_bytes: int
     """Peak resident memory of the first run in excess of that with only the batch."""
     num_anchors: int
+    products_s: float
+    """Time of the bare products of so many anchors."""
 
 
-def make_batch(case: Case) -> Batch:
+def make_batch(case: Case, memory_format: torch.memory_format = torch.contiguous_format) -> Batch:
     generator = torch.Generator().manual_seed(0)
     shape = (case.num_images, case.side, case.side)
     blocks = torch.randint(case.num_classes, (case.num_images, case.side // 8, case.side // 8), generator=generator)
@@ -93,14 +100,13 @@ def make_batch(case: Case) -> Batch:
     embeddings = torch.empty(case.num_images, NUM_DIMS, case.side, case.side).normal_(generator=generator)
     for image in embeddings:
         F.normalize(image, dim=0, out=image)
+    embeddings = embeddings.contiguous(memory_format=memory_format)
     return Batch(embeddings.requires_grad_(), labels.flatten(1), predictions.flatten(1))
 
 
 def ours(case: Case, batch: Batch) -> tuple[Tensor, int]:
     chosen = sample_anchors(case.config(), batch.labels, batch.predictions, torch.Generator().manual_seed(1))
-    num_pixels = batch.labels.shape[1]
-    image, pixel = chosen.positions // num_pixels, chosen.positions % num_pixels
-    anchors = batch.embeddings.flatten(2)[image, :, pixel]
+    anchors = gather_pixels(batch.embeddings, chosen.positions)
     loss = pixel_contrast_loss(
         anchors, chosen.labels, anchors, chosen.labels, temperature=TEMPERATURE, keys_are_anchors=True
     )
@@ -163,16 +169,27 @@ def loop_loss(views: Tensor, classes: Tensor) -> Tensor:
     return -((positives * log_probabilities).sum(1) / positives.sum(1)).mean()
 
 
-SIDES: dict[str, Callable[[Case, Batch], tuple[Tensor, int]]] = {"loop": loop, "ours": ours}
+class Side(NamedTuple):
+    compute: Callable[[Case, Batch], tuple[Tensor, int]]
+    memory_format: torch.memory_format
+    num_repeats: int
+
+
+SIDES = {
+    "loop": Side(loop, torch.contiguous_format, 3),
+    "ours": Side(ours, torch.contiguous_format, 9),
+    "ours, channels last": Side(ours, torch.channels_last, 9),
+}
 
 
 def measure(side: str, case: Case) -> Measured:
     """Measure the memory of a first run and the median time of later ones; call it in a new process."""
     torch.set_num_threads(1)
-    compute = SIDES[side]
+    keep_freed_memory()  # as in a training; it makes the loop faster, too
+    compute, memory_format, num_repeats = SIDES[side]
     warm_up = Case(2, 16, 2, 64, 8)
     compute(warm_up, make_batch(warm_up))[0].backward()
-    batch = make_batch(case)
+    batch = make_batch(case, memory_format)
 
     held = _memory("VmRSS")
     loss, num_anchors = compute(case, batch)
@@ -180,15 +197,75 @@ def measure(side: str, case: Case) -> Measured:
     peak = _memory("VmHWM") - held
 
     forwards, backwards = [], []
-    for _ in range(NUM_REPEATS):
+    for _ in range(num_repeats):
         batch.embeddings.grad = None
-        start = time.perf_counter()
+        start = time.process_time()
         loss, _ = compute(case, batch)
-        middle = time.perf_counter()
+        middle = time.process_time()
         loss.backward()
         forwards.append(middle - start)
-        backwards.append(time.perf_counter() - middle)
-    return Measured(statistics.median(forwards), statistics.median(backwards), peak, num_anchors)
+        backwards.append(time.process_time() - middle)
+    products = _seconds_of_products(num_anchors)
+    return Measured(statistics.median(forwards), statistics.median(backwards), peak, num_anchors, products)
+
+
+def _seconds_of_products(num_anchors: int) -> float:
+    """Return the time of the similarities and of one product with the anchors, by whichever library is faster."""
+    anchors, matrix = torch.randn(num_anchors, NUM_DIMS), torch.randn(num_anchors, num_anchors)
+
+    def products() -> None:
+        torch.mm(anchors, anchors.T, out=matrix)
+        torch.mm(matrix, anchors)
+
+    seconds = [_median_seconds(products, 9)]
+    with exact_onednn_products():
+        seconds.append(_median_seconds(products, 9))
+    return min(seconds)
+
+
+NUM_BANK_ANCHORS, NUM_BANK_ROWS = 1024, 5000
+
+
+def bank_of(num_classes: int) -> list[tuple[Tensor, Tensor]]:
+    """Return two queues, each with 5000 unit vectors (K * 5000, D) per class, and their classes."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(num_classes).repeat_interleave(NUM_BANK_ROWS)
+    rows = (torch.randn(len(labels), NUM_DIMS, generator=generator) for _ in range(2))
+    return [(F.normalize(of_queue, dim=1, out=of_queue), labels) for of_queue in rows]
+
+
+def measure_bank(num_classes: int) -> Measured:
+    """Measure 1024 anchors against themselves and a full memory bank; call it in a new process."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.randint(num_classes, (NUM_BANK_ANCHORS,), generator=generator)
+    anchors = F.normalize(torch.randn(NUM_BANK_ANCHORS, NUM_DIMS, generator=generator), dim=1).requires_grad_()
+    memory = bank_of(num_classes)
+
+    def loss() -> Tensor:
+        return pixel_contrast_loss(
+            anchors, labels, anchors, labels, temperature=TEMPERATURE, keys_are_anchors=True, memory=memory
+        )
+
+    torch.autograd.grad(loss_of_few(anchors, labels), anchors)
+    held = _memory("VmRSS")
+    torch.autograd.grad(loss(), anchors)
+    peak = _memory("VmHWM") - held
+    forwards, backwards = [], []
+    for _ in range(NUM_REPEATS):
+        start = time.process_time()
+        value = loss()
+        middle = time.process_time()
+        torch.autograd.grad(value, anchors)
+        forwards.append(middle - start)
+        backwards.append(time.process_time() - middle)
+    return Measured(statistics.median(forwards), statistics.median(backwards), peak, NUM_BANK_ANCHORS, 0.0)
+
+
+def loss_of_few(anchors: Tensor, labels: Tensor) -> Tensor:
+    few = anchors[:64]
+    return pixel_contrast_loss(few, labels[:64], few, labels[:64], temperature=TEMPERATURE, keys_are_anchors=True)
 
 
 def difference(case: Case) -> tuple[float, float]:
@@ -217,7 +294,7 @@ def memory_speed() -> MemorySpeed:
     torch.set_num_threads(1)
     embeddings = make_batch(KNOWN_CASE).embeddings.detach()
     operations = (lambda: torch.zeros_like(embeddings), lambda: embeddings.permute(0, 2, 3, 1).contiguous())
-    return MemorySpeed(*(_median_seconds(operation) for operation in operations))
+    return MemorySpeed(*(_median_seconds(operation, NUM_REPEATS) for operation in operations))
 
 
 class PoolMeasured(NamedTuple):
@@ -315,34 +392,40 @@ def main() -> None:
             for side, measured in by_side.items():
                 print(
                     f"  {side}: {measured.num_anchors:5d} anchors, forward {measured.forward_s * 1e3:7.1f} ms, "
-                    f"backward {measured.backward_s * 1e3:7.1f} ms, peak {measured.peak_bytes / 2**20:6.1f} MiB"
+                    f"backward {measured.backward_s * 1e3:7.1f} ms, peak {measured.peak_bytes / 2**20:6.1f} MiB, "
+                    f"bare products {measured.products_s * 1e3:6.1f} ms"
                 )
             if case == KNOWN_CASE:
                 _compare_with_known(by_side["loop"], fresh_process.submit(memory_speed).result())
-            theirs, mine = by_side["loop"], by_side["ours"]
-            both = (theirs.forward_s + theirs.backward_s) / (mine.forward_s + mine.backward_s)
-            print(
-                f"  loop / ours: forward {theirs.forward_s / mine.forward_s:.2f}, "
-                f"backward {theirs.backward_s / mine.backward_s:.1f}, both {both:.1f}, "
-                f"peak memory {theirs.peak_bytes / mine.peak_bytes:.1f}"
-            )
-            figures |= figures_of(case, by_side)
+            of_case = figures_of(case, by_side)
+            for name, figure in of_case.items():
+                if " / " in name:
+                    print(f"  {name.removeprefix(f'{case}: ')}: {figure.value:.2f}")
+            figures |= of_case
+        bank = fresh_process.submit(measure_bank, 12).result()
+    seconds, peak = bank.forward_s + bank.backward_s, bank.peak_bytes / 2**20
+    print(f"\n{NUM_BANK_ANCHORS} anchors x 120,000 rows of a memory bank: {seconds:.2f} s, peak {peak:.1f} MiB")
+    figures["memory bank of 120,000 rows: time"] = Figure(seconds, "s", "lower")
+    figures["memory bank of 120,000 rows: peak memory"] = Figure(peak, "MiB", "lower")
     print("\nours computes the gradient in closed form with the loss: its share of it is in the forward figure.")
     record.write("pixel_contrast", arguments, figures)
 
 
 def figures_of(case: Case, by_side: Mapping[str, Measured]) -> dict[str, Figure]:
-    """Return times and memory of both sides, and how many times those of the loop are larger."""
-    theirs, mine = by_side["loop"], by_side["ours"]
-    figures = {}
+    """Return times and memory of all sides, and their ratios."""
+    theirs = by_side["loop"]
+    figures, ratios = {}, {}
     for side, measured in by_side.items():
         figures[f"{case}, {side}: forward"] = Figure(1000 * measured.forward_s, "ms", "lower")
         figures[f"{case}, {side}: backward"] = Figure(1000 * measured.backward_s, "ms", "lower")
         figures[f"{case}, {side}: peak memory"] = Figure(measured.peak_bytes / 2**20, "MiB", "lower")
-    both = (theirs.forward_s + theirs.backward_s) / (mine.forward_s + mine.backward_s)
-    figures[f"{case}: loop / ours, time"] = Figure(both, "", "higher")
-    figures[f"{case}: loop / ours, memory"] = Figure(theirs.peak_bytes / mine.peak_bytes, "", "higher")
-    return figures
+        if side == "loop":
+            continue
+        both = measured.forward_s + measured.backward_s
+        ratios[f"{case}: loop / {side}, time"] = Figure((theirs.forward_s + theirs.backward_s) / both, "", "higher")
+        ratios[f"{case}: loop / {side}, memory"] = Figure(theirs.peak_bytes / measured.peak_bytes, "", "higher")
+        ratios[f"{case}: {side} / bare products, time"] = Figure(both / measured.products_s, "", "lower")
+    return figures | ratios
 
 
 def _compare_with_known(measured: Measured, speed: MemorySpeed) -> None:
@@ -355,12 +438,12 @@ def _compare_with_known(measured: Measured, speed: MemorySpeed) -> None:
     )
 
 
-def _median_seconds(operation: Callable[[], object]) -> float:
+def _median_seconds(operation: Callable[[], object], num_repeats: int) -> float:
     times = []
-    for _ in range(NUM_REPEATS):
-        start = time.perf_counter()
+    for _ in range(num_repeats):
+        start = time.process_time()
         operation()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return statistics.median(times)
 
 

@@ -7,7 +7,7 @@ resumed at iteration t is therefore identical to one that was never interrupted,
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from trainables.allocator import keep_freed_memory
 from trainables.config import IGNORE_INDEX, Config
 from trainables.data import (
     Augmentation,
@@ -74,9 +75,17 @@ class _Step(NamedTuple):
     loss: Tensor
     segmentation: Tensor
     contrast: Tensor
-    num_anchors: int
-    took_effect: frozenset[str] = frozenset()
-    """Limits of the contrast that had an effect in this iteration."""
+    num_anchors: Tensor
+    took_effect: Mapping[str, Tensor]
+    """Whether a limit of the contrast had an effect in this iteration, bool scalars; False for those that are missing.
+    """
+
+    def numbers(self) -> Tensor:
+        """Return the losses, the number of anchors and the effects of all limits in one row, float64, on the device."""
+        no_effect = torch.zeros((), dtype=torch.bool, device=self.loss.device)
+        effects = [self.took_effect.get(name, no_effect) for name in LIMITS]
+        numbers = [self.loss, self.segmentation, self.contrast, self.num_anchors, *effects]
+        return torch.stack([number.detach().double() for number in numbers])
 
 
 class Trainer:
@@ -93,6 +102,7 @@ class Trainer:
         Raises:
             InputError: the dataset, the weights or the name of the backbone are wrong, or the device does not exist.
         """
+        keep_freed_memory()
         self.config = config
         if config.train.num_threads is not None:
             torch.set_num_threads(config.train.num_threads)
@@ -208,8 +218,6 @@ class Trainer:
             FloatingPointError: as in `run_to_report`.
         """
         steps: list[Tensor] = []
-        effects: list[list[bool]] = []
-        num_anchors = 0
         self._set_training_mode()
         while self.iteration < end:
             if self.in_force is not self.config and self.iteration == self.config.train.shared_iters:
@@ -220,19 +228,18 @@ class Trainer:
             images, labels = next(self._batches)
             size = images.shape
             step = self._step(images, labels)
-            steps.append(torch.stack([step.loss, step.segmentation, step.contrast]).detach())
-            effects.append([name in step.took_effect for name in LIMITS])
-            num_anchors = step.num_anchors
+            steps.append(step.numbers())
             self.iteration += 1
             self.after_iteration(self.iteration)
+        numbers = torch.stack(steps).cpu()  # waits for the accelerator, once per call
+        losses, num_anchors = numbers[:, :3], int(numbers[-1, 3])
         self.last_iteration = LastIteration.seen(self.network, size, num_anchors)
-        losses = torch.stack(steps).double().cpu()  # waits for the accelerator, once per call
         wrong = (~losses[:, 0].isfinite()).nonzero().flatten().tolist()
         if wrong:
             iteration = end - len(steps) + wrong[0] + 1
             raise FloatingPointError(f"the loss is {losses[wrong[0], 0]} at iteration {iteration}")
         self._recent_losses = torch.cat([self._recent_losses, losses])
-        self._recent_effects = torch.cat([self._recent_effects, torch.tensor(effects)])
+        self._recent_effects = torch.cat([self._recent_effects, numbers[:, 4:].bool()])
         return num_anchors
 
     def _set_training_mode(self) -> None:
@@ -324,15 +331,16 @@ class Trainer:
         segmentation = self.segmentation_loss(output.logits, output.aux_logits, labels)
         loss = config.loss.ce_coef * segmentation
         if not self._contrast_active(self.iteration):
-            return _Step(loss, segmentation, torch.zeros((), device=self.device), 0)
+            nothing = torch.zeros((), device=self.device)
+            return _Step(loss, segmentation, nothing, nothing, {})
         assert self.contrast_loss is not None
         assert output.embeddings is not None
         generator = torch.Generator(self.device)
         generator.manual_seed(_stream(config.train.seed, _ANCHORS, self.iteration))
         term = self.contrast_loss(output.embeddings, output.logits, labels, generator)
         weighted = config.contrast.loss_weight * term.loss
-        is_product = config.loss.combination == "product" and term.num_anchors > 0
-        loss = loss * weighted if is_product else loss + weighted
+        is_product = config.loss.combination == "product"
+        loss = torch.where(term.num_anchors > 0, loss * weighted, loss) if is_product else loss + weighted
         return _Step(loss, segmentation, term.loss, term.num_anchors, term.took_effect)
 
     def _batch_norms(self) -> list[_BatchNorm]:

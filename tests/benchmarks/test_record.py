@@ -111,12 +111,13 @@ def test_figures_of_the_rung_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_figures_of_the_contrast_term() -> None:
-    theirs = pixel_contrast.Measured(forward_s=0.1, backward_s=0.3, peak_bytes=2**22, num_anchors=10)
-    ours = pixel_contrast.Measured(forward_s=0.02, backward_s=0.02, peak_bytes=2**21, num_anchors=10)
+    theirs = pixel_contrast.Measured(forward_s=0.1, backward_s=0.3, peak_bytes=2**22, num_anchors=10, products_s=0.0)
+    ours = pixel_contrast.Measured(forward_s=0.02, backward_s=0.02, peak_bytes=2**21, num_anchors=10, products_s=0.02)
     figures = pixel_contrast.figures_of(pixel_contrast.KNOWN_CASE, {"loop": theirs, "ours": ours})
     assert figures["B4 128x128 K19 1024/100, loop: backward"] == Figure(300.0, "ms", "lower")
     assert figures["B4 128x128 K19 1024/100: loop / ours, time"].value == pytest.approx(10.0)
     assert figures["B4 128x128 K19 1024/100: loop / ours, memory"].value == 2.0
+    assert figures["B4 128x128 K19 1024/100: ours / bare products, time"].value == pytest.approx(2.0)
 
 
 def test_figures_of_the_time_between_trials() -> None:

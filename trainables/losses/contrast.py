@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from trainables.config import ContrastConfig
 from trainables.losses.anchor_sampling import sample_anchors, sample_pool
+from trainables.losses.gather import gather_pixels
 from trainables.losses.memory_bank import MemoryBank
 from trainables.losses.pixel_contrast import PairLimits, pixel_contrast_loss
 
@@ -29,12 +30,16 @@ class ContrastTerm(NamedTuple):
 
     loss: Tensor
     """float32 scalar, not yet multiplied by `config.loss_weight`."""
-    num_anchors: int
-    """Number of anchors, with repeated ones counted each time. If it is 0, the loss is a differentiable 0."""
-    num_groups: int
-    """Number of (image, class) groups that gave anchors."""
-    took_effect: frozenset[str] = frozenset()
-    """Names in `LIMITS` of the settings that had an effect. Without the others, the loss would be the same."""
+    num_anchors: Tensor
+    """Number of anchors, with repeated ones counted each time, an int64 scalar. If it is 0, the loss is a
+    differentiable 0.
+    """
+    num_groups: Tensor
+    """Number of (image, class) groups that gave anchors, an int64 scalar."""
+    took_effect: dict[str, Tensor]
+    """Whether a setting in `LIMITS` had an effect, bool scalars. Without those that are False or missing, the loss
+    would be the same.
+    """
 
 
 class PixelContrast(nn.Module):
@@ -65,17 +70,17 @@ class PixelContrast(nn.Module):
         predictions = _resize_nearest(logits.detach().argmax(1), size)
         chosen = sample_anchors(self.config, labels.flatten(1), predictions.flatten(1), generator)
 
-        num_anchors = len(chosen.positions)
-        pool = sample_pool(labels.flatten(), chosen.positions, self.config.max_keys - num_anchors, generator)
-        positions = torch.cat([chosen.positions, pool])
-        keys = embeddings.flatten(2)[positions // size.numel(), :, positions % size.numel()]
-        key_labels = labels.flatten()[positions]
-        memory = None if self.bank is None else self.bank.keys()
+        pool, pool_labels = sample_pool(
+            labels.flatten(), chosen.positions, chosen.labels, self.config.max_keys, generator
+        )
+        rows = gather_pixels(embeddings, torch.cat([chosen.positions, pool]) if len(pool) else chosen.positions)
+        row_labels = torch.cat([chosen.labels, pool_labels]) if len(pool) else chosen.labels
+        memory = () if self.bank is None else self.bank.queues()
         loss = pixel_contrast_loss(
-            keys[:num_anchors],
+            rows[: len(chosen.labels)] if len(pool) else rows,
             chosen.labels,
-            keys,
-            key_labels,
+            rows,
+            row_labels,
             temperature=self.config.temperature,
             base_temperature=self.config.base_temperature,
             keys_are_anchors=True,
@@ -85,16 +90,13 @@ class PixelContrast(nn.Module):
             generator=generator,
         )
         limits = PairLimits(self.config.max_positives, self.config.negative_ratio)
-        memory_labels = key_labels[:0] if memory is None else memory[1]
-        binding = limits.binding(chosen.labels, key_labels, memory_labels, keys_are_anchors=True)
-        took_effect = chosen.took_effect | binding
-        if len(pool) > 0:
-            took_effect |= {"max_keys"}
+        all_labels = torch.cat([row_labels, *(of_queue for _, of_queue in memory)])
+        took_effect = chosen.took_effect | limits.binding(chosen.labels, all_labels, keys_are_anchors=True)
+        took_effect["max_keys"] = (pool_labels >= 0).any()
         if self.bank is not None:
             self.bank.update(embeddings.detach(), labels, generator)
-            if self.bank.has_overwritten():
-                took_effect |= {"memory_size"}
-        return ContrastTerm(loss, num_anchors, chosen.num_groups, took_effect)
+            took_effect["memory_size"] = self.bank.has_overwritten()
+        return ContrastTerm(loss, (chosen.labels >= 0).sum(), chosen.num_groups, took_effect)
 
 
 def _resize_nearest(classes: Tensor, size: torch.Size) -> Tensor:

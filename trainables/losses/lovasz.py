@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.config import IGNORE_INDEX
+from trainables.losses.anchor_sampling import count_groups
 
 
 class LovaszSoftmax(nn.Module):
@@ -20,32 +21,36 @@ class LovaszSoftmax(nn.Module):
             logits: (B, K, H, W) float.
             labels: (B, H, W) int64 in [0, K) or 255, which is ignored.
         """
+        num_classes, labels = logits.shape[1], labels.flatten()
         valid = labels != IGNORE_INDEX
-        probabilities, labels = logits.softmax(1).movedim(1, -1)[valid], labels[valid]
-        present = labels.bincount().nonzero().flatten().tolist()
-        if not present:
-            return probabilities.sum()
-        return torch.stack([_lovasz_extension(probabilities[:, c], labels == c) for c in present]).mean()
+        probabilities = logits.softmax(1).movedim(1, 0).flatten(1)
+        counts = count_groups(labels, IGNORE_INDEX + 1)[:num_classes]
+        # An accelerator would have to wait to learn which classes occur.
+        classes = counts.nonzero().flatten().tolist() if labels.is_cpu else range(num_classes)
+        zero = probabilities.sum() * 0.0
+        terms = [_lovasz_extension(probabilities[c], labels == c, valid, counts[c]) for c in classes]
+        total = torch.stack([zero, *terms]).sum()
+        return total / (counts > 0).sum().clamp(min=1)
 
 
-def _lovasz_extension(probabilities: Tensor, is_class: Tensor) -> Tensor:
-    """Return the inner product of the errors, in descending order, with the steps of the Jaccard loss."""
+def _lovasz_extension(probabilities: Tensor, is_class: Tensor, valid: Tensor, count: Tensor) -> Tensor:
+    """Return the inner product of the errors, in descending order, with the steps of the Jaccard loss.
+
+    With h pixels of the class and f others before it, a pixel of the class adds 1 / (count + f) to the Jaccard loss,
+    and another pixel adds (count - h) / ((count + f) (count + f + 1)). Ignored pixels have error 0 and come last. The
+    result is 0 for a class without pixels.
+    """
     errors = torch.where(is_class, 1 - probabilities, probabilities)
+    errors = torch.where(valid & (count > 0), errors, 0.0)
     with torch.no_grad():
-        order = errors.argsort(descending=True)
-        steps = torch.empty_like(errors).index_copy_(0, order, _jaccard_steps(is_class[order]).to(errors.dtype))
+        # The bits of floats that are not negative have the order of the floats, and integers are sorted much faster,
+        # if they ascend.
+        bits = errors.view(torch.int32 if errors.dtype == torch.float32 else torch.int64)
+        order = bits.neg().sort().indices
+        hits = is_class[order]
+        num_hits = hits.cumsum(0)
+        unions = (torch.arange(len(hits), device=hits.device) - num_hits + hits + count).to(errors.dtype)
+        steps = torch.where(hits, 1 / unions, (count - num_hits) / (unions * (unions + 1)))
+        steps = torch.empty_like(errors).scatter_(0, order, steps.to(errors.dtype))
     # A dot product would lose three digits over a million pixels in float32.
     return (errors * steps).sum()
-
-
-def _jaccard_steps(is_class: Tensor) -> Tensor:
-    """Return by how much the Jaccard loss grows as one pixel after another is predicted wrongly, (P,) float64.
-
-    With the first i pixels wrong, the intersection is the class's pixels after i, and the union grows by the other
-    pixels among the first i.
-    """
-    hits = is_class.cumsum(0)
-    falses = torch.arange(1, len(hits) + 1, device=hits.device) - hits
-    # float64 is needed: a step is about 1 / P, and it is the difference of two numbers near 1.
-    losses = 1 - (hits[-1] - hits).double() / (hits[-1] + falses)
-    return losses.diff(prepend=losses.new_zeros(1))

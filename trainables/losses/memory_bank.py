@@ -5,7 +5,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.config import ContrastConfig
-from trainables.losses.anchor_sampling import NUM_LABELS, rank_in_runs, shuffle_within_groups
+from trainables.losses.anchor_sampling import (
+    NUM_LABELS,
+    chosen_first,
+    count_groups,
+    labels_of,
+    rank_in_runs,
+    shuffle_within_groups,
+)
+from trainables.losses.pixel_contrast import ABSENT
 
 
 class MemoryBank(nn.Module):
@@ -48,27 +56,39 @@ class MemoryBank(nn.Module):
         members = labels.unsqueeze(1) == classes.unsqueeze(1)
         with torch.autocast(embeddings.device.type, enabled=False):
             sums = members.to(embeddings.dtype) @ embeddings.transpose(1, 2)
-        image, label = members.any(2).nonzero(as_tuple=True)
-        _push(self.segments, self.segments_written, F.normalize(sums[image, label], dim=1), label)
+        segment_labels = torch.where(members.any(2), classes, ABSENT)
+        _push(self.segments, self.segments_written, F.normalize(sums.flatten(0, 1), dim=1), segment_labels.flatten())
 
         groups = torch.arange(len(labels), device=labels.device).unsqueeze(1) * NUM_LABELS + labels
-        counts = torch.bincount(groups.flatten(), minlength=NUM_LABELS * len(labels))
-        order, ranks = shuffle_within_groups(groups.flatten(), counts, generator)
-        chosen = order[(ranks < self.config.pixel_update_freq) & (labels.flatten()[order] < self.num_classes)]
+        counts = count_groups(groups.flatten(), NUM_LABELS * len(labels))
+        order, ranks, groups = shuffle_within_groups(groups.flatten(), counts, generator)
+        is_chosen = (ranks < self.config.pixel_update_freq) & (groups % NUM_LABELS < self.num_classes)
+        most = min(len(order), len(labels) * self.num_classes * self.config.pixel_update_freq)
+        chosen, num_chosen = chosen_first(order, is_chosen, most)
         image, pixel = chosen // labels.shape[1], chosen % labels.shape[1]
-        _push(self.pixels, self.pixels_written, embeddings[image, :, pixel], labels.flatten()[chosen])
+        chosen_labels = labels_of(chosen, num_chosen, labels.flatten())
+        _push(self.pixels, self.pixels_written, embeddings[image, :, pixel], chosen_labels)
 
-    def has_overwritten(self) -> bool:
-        """Return True if a queue has ever overwritten a row; until then, the size of the bank has no effect."""
-        return bool((torch.maximum(self.segments_written, self.pixels_written) > self.config.memory_size).any())
+    def has_overwritten(self) -> Tensor:
+        """Return a bool scalar: True if a queue has ever overwritten a row.
 
-    def keys(self) -> tuple[Tensor, Tensor]:
-        """Return the rows written so far, (M, D) float32, segments first, and their classes, (M,) int64."""
+        Until then, the size of the bank has no effect.
+        """
+        return (torch.maximum(self.segments_written, self.pixels_written) > self.config.memory_size).any()
+
+    def queues(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Return the segments and the pixels, (Q, D) float32, not copied, each with its classes, (Q,) int64.
+
+        The class of rows that have not been written yet is `ABSENT`.
+        """
         slots = torch.arange(self.config.memory_size, device=self.segments.device)
-        segments_filled = slots < self.segments_written.unsqueeze(1)
-        pixels_filled = slots < self.pixels_written.unsqueeze(1)
-        labels = torch.cat([segments_filled.nonzero()[:, 0], pixels_filled.nonzero()[:, 0]])
-        return torch.cat([self.segments[segments_filled], self.pixels[pixels_filled]]), labels
+        classes = torch.arange(self.num_classes, device=self.segments.device).unsqueeze(1)
+        labels = (
+            torch.where(slots < written.unsqueeze(1), classes, ABSENT).flatten()
+            for written in (self.segments_written, self.pixels_written)
+        )
+        of_segments, of_pixels = labels
+        return (self.segments.flatten(0, 1), of_segments), (self.pixels.flatten(0, 1), of_pixels)
 
 
 def _push(queue: Tensor, written: Tensor, rows: Tensor, labels: Tensor) -> None:
@@ -78,15 +98,24 @@ def _push(queue: Tensor, written: Tensor, rows: Tensor, labels: Tensor) -> None:
         queue: (K, S, D) float32.
         written: (K,) int64, number of rows ever written to each class.
         rows: (R, D) float32.
-        labels: (R,) int64 in [0, K).
+        labels: (R,) int64 in [0, K), or `ABSENT` for a row that is left out.
     """
-    counts = torch.bincount(labels, minlength=len(queue))
-    order = labels.argsort(stable=True)
-    labels = labels[order]
-    ranks = rank_in_runs(labels, counts)
-    # If there are more new rows than slots, only the newest are kept, so that no slot is written twice: torch leaves
-    # the result of that undefined.
-    stays = ranks >= counts[labels] - queue.shape[1]
-    slots = (written[labels] + ranks) % queue.shape[1]
-    queue[labels[stays], slots[stays]] = rows[order[stays]]
-    written += counts
+    num_classes, size = queue.shape[:2]
+    labels = torch.where(labels >= 0, labels, num_classes)
+    counts = count_groups(labels, num_classes + 1)
+    labels, order = labels.sort(stable=True)
+    if queue.is_cpu:
+        ranks = rank_in_runs(labels, counts)
+        # If there are more new rows than slots, only the newest are kept, so that no slot is written twice: torch
+        # leaves the result of that undefined.
+        stays = (labels < num_classes) & (ranks >= counts[labels] - size)
+        labels, order, ranks = labels[stays], order[stays], ranks[stays]
+        queue[labels, (written[labels] + ranks) % size] = rows[order]
+    else:
+        # Every slot looks for the newest of the rows that belong there, because the number of rows is not known.
+        counted, starts = counts[:-1].unsqueeze(1), (counts.cumsum(0) - counts)[:-1].unsqueeze(1)
+        slots = torch.arange(size, device=queue.device)
+        ranks = counted - 1 - (written.unsqueeze(1) + counted - 1 - slots) % size
+        newest = rows[order[(starts + ranks).clamp(0, len(order) - 1)]]
+        queue.copy_(torch.where((ranks >= 0).unsqueeze(2), newest, queue))
+    written += counts[:-1]

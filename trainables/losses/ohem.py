@@ -39,19 +39,16 @@ class OhemCrossEntropy(nn.Module):
             labels: (B, H, W) int64 in [0, K) or 255, which is ignored.
         """
         valid = labels != IGNORE_INDEX
-        losses, labels = (
-            F.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="none")[valid],
-            labels[valid],
-        )
-        kept = self._is_hard(losses.detach())
-        losses, labels = losses[kept], labels[kept]
-        weights = torch.ones_like(losses) if self.weights is None else self.weights[labels]
+        losses = F.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="none")
+        kept = valid & self._is_hard(losses.detach().where(valid, -torch.inf))
+        weights = kept.to(losses.dtype) if self.weights is None else self.weights[labels.where(valid, 0)] * kept
         norm = weights.sum()
         return (weights * losses).sum() / torch.where(norm > 0, norm, 1.0)
 
     def _is_hard(self, losses: Tensor) -> Tensor:
-        if len(losses) <= self.min_kept:
+        """Return which pixels are hard; the loss of ignored pixels is -inf."""
+        if losses.numel() <= self.min_kept:
             return torch.ones_like(losses, dtype=torch.bool)
-        last_kept = losses.kthvalue(len(losses) - self.min_kept + 1).values
+        last_kept = losses.flatten().kthvalue(losses.numel() - self.min_kept + 1).values
         # The condition names the pixels to leave out, so that a NaN is kept and noticed.
         return ~((losses < last_kept) & (losses.neg().exp() >= self.threshold))

@@ -47,24 +47,33 @@ class RegionMutualInformation(nn.Module):
 def _bce(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the binary cross entropy, summed over classes and averaged over the labelled pixels."""
     valid = labels != IGNORE_INDEX
-    targets = F.one_hot(labels[valid], logits.shape[1]).to(logits.dtype)
-    total = F.binary_cross_entropy_with_logits(logits.movedim(1, -1)[valid], targets, reduction="sum")
-    return total / max(1, len(targets))
+    # For a class with target t, it is softplus(x) - t x.
+    of_labels = logits.gather(1, labels.where(valid, 0).unsqueeze(1)).squeeze(1)
+    totals = torch.where(valid, F.softplus(logits).sum(1) - of_labels, 0.0)
+    return totals.sum() / valid.sum().clamp(min=1)
 
 
 def _rmi(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the sum of R over classes, averaged over images, a float64 scalar."""
-    classes = torch.arange(logits.shape[1], device=labels.device).unsqueeze(1)
-    num_images = (labels != IGNORE_INDEX).flatten(1).any(1).sum().clamp(min=1)
-    image, label = (labels.flatten(1).unsqueeze(1) == classes).any(2).nonzero(as_tuple=True)
-    labels = labels[image]
+    num_classes, valid = logits.shape[1], labels != IGNORE_INDEX
+    num_images = valid.flatten(1).any(1).sum().clamp(min=1)
     # Ignored pixels do not belong to the class, neither in the labels nor in the probabilities.
-    probabilities = logits[image, label].sigmoid().double().where(labels != IGNORE_INDEX, 0.0)
-    regions = torch.cat([_regions(probabilities), _regions((labels == label.view(-1, 1, 1)).double())], 1)
-    regions = regions - regions.mean(2, keepdim=True)
-
+    logits = logits.masked_fill(~valid.unsqueeze(1), -torch.inf)
+    targets = labels.unsqueeze(1) == torch.arange(num_classes, device=labels.device).view(-1, 1, 1)
+    if labels.is_cpu:  # an accelerator would have to wait to learn which classes an image has; the others add 0
+        image, label = targets.flatten(2).any(2).nonzero(as_tuple=True)
+        logits, targets = logits[image, label], targets[image, label]
+    else:
+        logits, targets = logits.flatten(0, 1), targets.flatten(0, 1)
+    # The sigmoid keeps the order, so it comes after the pooling, which leaves far fewer values.
+    probabilities = _pooled(logits).double().sigmoid()
     size = RADIUS * RADIUS
-    covariances = regions @ regions.mT + ALPHA * torch.eye(2 * size, dtype=regions.dtype, device=regions.device)
+    of_probabilities = _regions(probabilities)
+    of_labels = _regions(_pooled(targets).double())
+    upper = torch.cat([_products(of_probabilities, of_probabilities), _products(of_probabilities, of_labels)], 2)
+    lower = torch.cat([upper[:, :, size:].mT, _products(of_labels, of_labels)], 2)
+    covariances = torch.cat([upper, lower], 1)
+    covariances = covariances + ALPHA * torch.eye(2 * size, dtype=covariances.dtype, device=covariances.device)
     # The lower right block of the factor is the factor of the Schur complement: the covariance of y given p, plus
     # alpha.
     factors = torch.linalg.cholesky_ex(covariances).L
@@ -73,7 +82,27 @@ def _rmi(logits: Tensor, labels: Tensor) -> Tensor:
     return total / num_images
 
 
+def _pooled(maps: Tensor) -> Tensor:
+    """Return max-pooled maps (G, 1, h, w) for maps (G, H, W), float or bool."""
+    if maps.dtype == torch.bool:
+        padded = F.pad(maps, (POOLING // 2, POOLING, POOLING // 2, POOLING))
+        height, width = ((side + 2 * (POOLING // 2) - POOLING) // POOLING + 1 for side in maps.shape[1:])
+        rows = torch.stack([padded[:, shift::POOLING][:, :height] for shift in range(POOLING)]).any(0)
+        columns = torch.stack([rows[:, :, shift::POOLING][:, :, :width] for shift in range(POOLING)])
+        return columns.any(0).unsqueeze(1)
+    return F.max_pool2d(maps.unsqueeze(1), POOLING, stride=POOLING, padding=POOLING // 2)
+
+
 def _regions(maps: Tensor) -> Tensor:
-    """Return the regions of max-pooled maps (G, H, W), one per column: (G, RADIUS * RADIUS, N)."""
-    pooled = F.max_pool2d(maps.unsqueeze(1), POOLING, stride=POOLING, padding=POOLING // 2)
-    return F.unfold(pooled, RADIUS)
+    """Return the regions of maps (G, 1, h, w), one per column, as their difference to about their mean.
+
+    They are (G, RADIUS * RADIUS, N).
+    """
+    return F.unfold(maps - maps.mean((2, 3), keepdim=True), RADIUS)
+
+
+def _products(one: Tensor, other: Tensor) -> Tensor:
+    """Return the sums of products of regions, as their difference to their mean: (G, 9, 9)."""
+    # The means are small already, so their products take no precision away.
+    means = one.mean(2).unsqueeze(2) * other.mean(2).unsqueeze(1)
+    return one @ other.mT - one.shape[2] * means
