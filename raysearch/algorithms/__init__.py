@@ -46,6 +46,9 @@ _OWN: dict[str, type[HistorySampler]] = {
 _MAX_DRAWS = 25
 """Number of draws of an algorithm after which the nearest values that may be started replace its first draw."""
 
+_NUM_FOR_TPE = 10
+"""Number of ended trials from which on TPE takes turns; with fewer, it draws at random."""
+
 _MAX_COMBINATIONS = 20_000
 """Largest number of combinations that are counted."""
 
@@ -152,7 +155,7 @@ def _first_fit(
 def _draw(spec: SearchSpec, question: Question) -> dict[str, Any] | None:
     algorithm, history, seed = spec.search.algorithm, question.history, question.seed(spec.search.seed)
     if algorithm == "auto":
-        algorithm = "curve_gp" if len(spec.objectives) == 1 else "tpe"
+        algorithm = _by_turns(question) if len(spec.objectives) == 1 else "tpe"
     if algorithm in _OWN:
         return _OWN[algorithm](spec.search.seed).propose(question)
     match algorithm:
@@ -163,6 +166,16 @@ def _draw(spec: SearchSpec, question: Question) -> dict[str, Any] | None:
         case "nsga2":
             return optuna_samplers.suggest_by_nsga2(spec, history, seed)
     return optuna_samplers.suggest_at_random(spec, seed)
+
+
+def _by_turns(question: Question) -> str:
+    """Return the algorithm whose turn it is: every second trial is proposed by TPE, the others by the model of curves.
+
+    Where the model fits badly, for example because scores jump or do not depend on most values, it tries the same
+    region again and again. TPE does not. Until TPE has enough trials, all proposals are spread evenly.
+    """
+    num_ended = sum(trial.effective_status != "running" for trial in question.history.known_trials)
+    return "tpe" if question.number % 2 == 0 and num_ended >= _NUM_FOR_TPE else "curve_gp"
 
 
 def _tried_values(spec: SearchSpec, trial: TrialHistory) -> Mapping[str, Any]:

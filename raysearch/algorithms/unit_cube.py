@@ -65,14 +65,16 @@ def around(
     """Return `num` random points near each of (N, D) centres, (N * num, D) in [0, 1).
 
     About half of the coordinates of a point keep their value. The standard deviation of its distance is drawn on a
-    logarithmic scale between the two `reaches`.
+    logarithmic scale between the two `reaches`. A coordinate that would leave the cube is reflected at its border, so
+    that points do not gather there.
     """
     shape = len(centres), num
     nearest, farthest = (math.log(reach) for reach in reaches)
     reach = np.exp(rng.uniform(nearest, farthest, size=(*shape, 1)))
     moved = rng.random((*shape, centres.shape[1])) < 0.5
     points = centres[:, None] + moved * reach * rng.standard_normal((*shape, centres.shape[1]))
-    inside: npt.NDArray[np.float64] = np.clip(points.reshape(-1, centres.shape[1]), 0.0, np.nextafter(1.0, 0.0))
+    reflected = 1.0 - np.abs(1.0 - np.abs(points.reshape(-1, centres.shape[1])))
+    inside: npt.NDArray[np.float64] = np.clip(reflected, 0.0, np.nextafter(1.0, 0.0))
     return inside
 
 

@@ -55,8 +55,8 @@ class SearchSettings(Section):
         Literal["tpe", "random", "qmc", "grid", "cmaes", "gp", "nsga2", "curve_gp", "auto"]
         | Annotated[str, AfterValidator(_reference), WithJsonSchema({"type": "string", "pattern": "[.:]"})]
     ) = "auto"
-    """`auto`: `curve_gp`, or `tpe` with several objectives. Text with a dot or a colon names the class of a sampler:
-    `optuna.samplers.QMCSampler`, `package.module:Class`, `file.py:Class`.
+    """`auto`: `curve_gp` and `tpe` by turns, or `tpe` alone with several objectives. Text with a dot or a colon names
+    the class of a sampler: `optuna.samplers.QMCSampler`, `package.module:Class`, `file.py:Class`.
     """
     algorithm_args: dict[str, Any] = {}
     """Keyword arguments of that class. If it takes a `seed` and none is given, every proposal gets one of its own."""

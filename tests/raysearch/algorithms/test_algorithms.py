@@ -1,12 +1,15 @@
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from raysearch.algorithms import suggest
 from raysearch.history.events import Report
 from raysearch.history.history import History, TrialHistory
 from raysearch.space.spec import SearchSpec
+from tests.raysearch.algorithms import curves
 from tests.raysearch.toy import facts, run_search, toy_spec
 
 ALGORITHMS = ["tpe", "random", "qmc", "grid", "cmaes", "gp", "nsga2", "curve_gp"]
@@ -147,11 +150,19 @@ def test_a_thin_part_of_a_large_finite_space_is_searched_to_its_last_config(tmp_
     assert sorted(trial.values["slope"] for trial in history.trials) == [0.0, 1.0, 2.0]
 
 
-def test_auto_is_the_process_over_curves_for_one_objective_and_tpe_for_several(tmp_path: Path) -> None:
-    def suggested(algorithm: str, **sections: Any) -> dict[str, Any] | None:
-        spec = toy_spec(tmp_path, search={"algorithm": algorithm, "trials": 9, "seed": 0}, **sections)
-        return suggest(spec, History(), 1)
+def test_auto_takes_turns_for_one_objective_and_is_tpe_for_several(tmp_path: Path) -> None:
+    def suggested(algorithm: str, number: int, num_ended: int, **sections: Any) -> dict[str, Any] | None:
+        spec = toy_spec(tmp_path, search={"algorithm": algorithm, "trials": 40, "seed": 0}, **sections)
+        history = History()
+        history.trials = [curves.trial(i, {8: math.sin(i)}) for i in range(num_ended)]
+        rng = np.random.default_rng(0)
+        for known in history.trials:
+            known.params = known.values = {"x": rng.random(), "n": int(rng.integers(1, 100)), "kind": "a"}
+            known.distributions = {p.path: p.distribution for p in spec.parameters if p.path in known.values}
+        return suggest(spec, history, number)
 
     several = [{"metric": "score", "mode": "max"}, {"metric": "loss", "mode": "min"}]
-    assert suggested("auto") == suggested("curve_gp") != suggested("tpe")
-    assert suggested("auto", objective=several) == suggested("tpe", objective=several)
+    assert suggested("auto", 8, 8) == suggested("curve_gp", 8, 8) != suggested("tpe", 8, 8)
+    assert suggested("auto", 13, 13) == suggested("curve_gp", 13, 13) != suggested("tpe", 13, 13)
+    assert suggested("auto", 12, 12) == suggested("tpe", 12, 12) != suggested("curve_gp", 12, 12)
+    assert suggested("auto", 1, 0, objective=several) == suggested("tpe", 1, 0, objective=several)

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from raysearch.algorithms.curve_model import Process, fit, observations
+from raysearch.algorithms.curve_model import Process, fit, observations, without_outliers
 from tests.raysearch.algorithms.curves import history_of, trial
 
 
@@ -80,3 +80,30 @@ def test_uncertain_observations_are_believed_less() -> None:
     process = fit(x, y, np.array([0.0, 10.0]), np.array([0]))
     expected, _ = process.posterior(np.array([[0.5]]))
     assert expected[0] > 0.3
+
+
+def test_left_out_scores_are_predicted_by_the_others() -> None:
+    """The closed form equals the posterior of a process that never saw the observation."""
+    rng = np.random.default_rng(0)
+    x, y = rng.random((8, 2)), rng.standard_normal(8)
+
+    def process(kept: list[int]) -> Process:
+        return Process(x[kept], y[kept], np.full(len(kept), 0.2), np.arange(2), np.array([0.5, 0.8]), 1.3, 0.2)
+
+    predicted, variances = process(list(range(8))).left_out()
+    for place in range(8):
+        mean, deviation = process([i for i in range(8) if i != place]).posterior(x[[place]])
+        np.testing.assert_allclose([predicted[place], variances[place]], [mean[0], deviation[0] ** 2 + 0.2])
+
+
+def test_a_diverged_loss_does_not_decide_what_counts_as_a_difference() -> None:
+    """The quartiles are 1 and 3, so the fence is 3 + 1.5 * 2."""
+    np.testing.assert_allclose(without_outliers(np.array([0.0, 1.0, 2.0, 3.0, 1e9])), [0.0, 1.0, 2.0, 3.0, 6.0])
+
+
+def test_many_observations_are_all_used_though_few_are_fitted() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.random((200, 1))
+    process = fit(x, np.sin(9.0 * x[:, 0]), np.zeros(200), np.array([0]))
+    assert len(process.y) == 200
+    np.testing.assert_allclose(process.posterior(x)[0], np.sin(9.0 * x[:, 0]), atol=0.01)

@@ -1,10 +1,11 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from raysearch.algorithms.unit_cube import from_unit, to_unit
+from raysearch.algorithms.unit_cube import around, from_unit, to_unit
 
 
 @pytest.mark.parametrize(
@@ -31,3 +32,11 @@ def test_the_unit_interval_covers_a_distribution(distribution: Any) -> None:
     assert math.isclose(values[-1], distribution.high, rel_tol=0.02)
     for value in values[::97]:
         assert math.isclose(from_unit(distribution, to_unit(distribution, value)), value, rel_tol=1e-9)
+
+
+def test_points_near_a_border_do_not_gather_on_it() -> None:
+    points = around(np.array([[0.0, 0.5]]), 1000, np.random.default_rng(0), (0.1, 0.1))
+    assert points.min() >= 0.0
+    assert points.max() < 1.0
+    moved = points[points[:, 0] > 0.0, 0]
+    assert 400 < len(moved) < 600  # about half of the coordinates keep their value
