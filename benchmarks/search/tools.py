@@ -33,11 +33,11 @@ Values = Mapping[str, Any]
 Settings = Mapping[str, Mapping[str, Any]]
 
 OWN, RULE, SCORE = "own", "rule", "score"
-"""Rules of naming: that of the tool, that of raysearch, and the best score that any trial has reported."""
+"""Rules of naming: that of the tool, the best expected score, and the best score that any trial has reported."""
 
 
-def _named_by_us(spec: SearchSpec, history: History) -> Values | None:
-    """Return the config that raysearch names: the best expected score, or else the best score."""
+def _named_by_expectation(spec: SearchSpec, history: History) -> Values | None:
+    """Return the config with the best expected score, which `confirm` retrains too, or else that of the best score."""
     expected = next(iter(expectations(spec, history)), None)
     best = expected.trial if expected else history.best_trial()
     return None if best is None else best.values
@@ -70,8 +70,8 @@ class Ours:
 
     def named(self) -> Mapping[str, Values | None]:
         history = self._search.history
-        ours = _named_by_us(self._spec, history)
-        return {OWN: ours, RULE: ours, SCORE: _named_by_score(history)}
+        by_score = _named_by_score(history)
+        return {OWN: by_score, RULE: _named_by_expectation(self._spec, history), SCORE: by_score}
 
 
 def _assignment(proposal: Proposal) -> Assignment:
@@ -134,7 +134,7 @@ class Recorded:
         history = self._search.history
         return {
             OWN: self._peer.named(),
-            RULE: _named_by_us(self._spec, history),
+            RULE: _named_by_expectation(self._spec, history),
             SCORE: _named_by_score(history),
         }
 

@@ -17,6 +17,11 @@ from trainables.dotted_paths import ABSENT
 from trainables.plurals import counted
 from trainables.protocol import CONFIG_USED, DRAWS
 
+_NAMED_BY_SCORE = (
+    "The winner is the trial with the best score, because expected scores named no better configs in replayed "
+    "searches. Whether it is better than others with new seeds is not known before `confirm`."
+)
+
 
 @dataclass(frozen=True)
 class SearchedValue:
@@ -198,8 +203,7 @@ def winner_parts(info: WinnerInfo | None) -> list[Part]:
         parts.append(Text(f"{none}The winner breaks {listed}."))
     if info.is_default:
         parts.append(Text("The default config, exactly as the space file gives it, is the best so far."))
-    if info.confirmed:
-        parts += _confirmed_parts(info)
+    parts += _confirmed_parts(info) if info.confirmed else [Text(_NAMED_BY_SCORE)]
     if info.values:
         parts.append(_searched_table(info))
     if info.numbers:
@@ -227,19 +231,13 @@ def _facts(info: WinnerInfo) -> list[Fact]:
     budget = f" of {info.max_iters}" if info.max_iters is not None else ""
     facts = [Fact(f"best {info.metric}", shown(info.value), f"trial {info.trial}, iteration {info.iteration}{budget}")]
     if info.expected is not None:
-        facts.append(
-            Fact(
-                "expected if retrained",
-                _expectation(info.expected),
-                "estimate from similar trials",
-            )
-        )
+        facts.append(Fact("expected if retrained", *_expectation(info.expected)))
     if info.most_promising is not None:
         number = info.most_promising.trial.number
         facts.append(
             Fact(
                 "highest expected score" if info.mode == "max" else "lowest expected score",
-                _expectation(info.most_promising),
+                shown(info.most_promising.mean),
                 f"trial {number}; `confirm` retrains it too",
             )
         )
@@ -280,8 +278,8 @@ def _confirmed_parts(info: WinnerInfo) -> list[Part]:
     """Return a table that compares each confirmed config with the winner."""
     explained = (
         f"A confirmed score is {info.metric}{_of_images(info)} at the end of a full training, {_over_seeds(info)} "
-        f"({', '.join(map(str, info.seeds))}) that the search did not use. A selection score is the best of all "
-        "reports of one trial."
+        f"({', '.join(map(str, info.seeds))}) that the search did not use. The winner has the best one. A selection "
+        "score is the best of all reports of one trial."
     )
     if info.split == "test":
         explained += " The validation images rank the configs; the test images play no part in the choice."
@@ -317,8 +315,10 @@ def _of_images(info: WinnerInfo) -> str:
     return " on the test images" if info.split == "test" else ""
 
 
-def _expectation(expectation: Expectation) -> str:
-    return f"{shown(expectation.mean)} ± {expectation.deviation:.2g}"
+def _expectation(expectation: Expectation) -> tuple[str, str]:
+    low, high = expectation.interval
+    what = "95 % interval of the mean of three retrainings with new seeds"
+    return f"{shown(expectation.mean)} ({shown(low)} to {shown(high)})", f"{what}, an estimate; `confirm` measures it"
 
 
 def _mean_and_std(score: ConfirmedScore) -> str:

@@ -33,7 +33,9 @@ def test_the_winner_stands_beside_the_default() -> None:
     assert [(n.name, n.winner, n.default) for n in info.numbers[:2]] == [("lr", 0.25, 0.5), ("iou[0]", 0.75, ABSENT)]
     assert [n.name for n in info.numbers] == ["lr", "iou[0]", "iou[1]"]
 
-    facts, searched, reported = winner_parts(info)
+    facts, named_by, searched, reported = winner_parts(info)
+    assert isinstance(named_by, Text)
+    assert named_by.text.startswith("The winner is the trial with the best score")
     assert isinstance(facts, Facts)
     assert [(f.name, f.value, f.remark) for f in facts.facts] == [
         ("best miou", "0.65", "trial 1, iteration 2 of 3"),
@@ -70,7 +72,7 @@ def test_a_default_that_cannot_win_is_told_with_its_status() -> None:
 
 def test_a_default_without_a_value_leaves_its_place_empty() -> None:
     history = history_of(trial(DEFAULT, [], "failed", is_default=True), trial(BETTER, [0.5], metrics={"lr": 1.0}))
-    facts, _, reported = winner_parts(winner_info(SearchView(history, "miou")))
+    facts, _, _, reported = winner_parts(winner_info(SearchView(history, "miou")))
     assert isinstance(facts, Facts)
     assert [(f.value, f.remark) for f in facts.facts[1:]] == [("—", "trial 0 is failed and reported no value")]
     assert isinstance(reported, Table)
@@ -78,7 +80,7 @@ def test_a_default_without_a_value_leaves_its_place_empty() -> None:
 
 
 def test_a_search_without_a_default_has_no_column_for_it() -> None:
-    facts, searched = winner_parts(winner_info(SearchView(history_of(trial(BETTER, [0.5])), "miou")))
+    facts, _, searched = winner_parts(winner_info(SearchView(history_of(trial(BETTER, [0.5])), "miou")))
     assert isinstance(facts, Facts)
     assert len(facts.facts) == 1
     assert isinstance(searched, Table)
@@ -102,11 +104,11 @@ def test_the_draws_of_a_bootstrap_are_not_among_the_numbers() -> None:
 
 def test_luck_is_told_beside_the_best_score() -> None:
     history = history_of(trial(DEFAULT, [0.3], is_default=True), trial(BETTER, [0.5]), trial(BETTER, [0.45]))
-    expected = tuple(Expectation(history.trials[n], mean, 0.01) for n, mean in ((2, 0.44), (1, 0.42), (0, 0.3)))
+    expected = tuple(Expectation(history.trials[n], mean, 0.006, 0.008) for n, mean in ((2, 0.44), (1, 0.42), (0, 0.3)))
     facts = winner_parts(winner_info(SearchView(history, "miou", expected=expected)))[0]
     assert isinstance(facts, Facts)
-    assert facts.facts[1] == Fact("expected if retrained", "0.42 ± 0.01", "estimate from similar trials")
-    assert facts.facts[2] == Fact("highest expected score", "0.44 ± 0.01", "trial 2; `confirm` retrains it too")
+    assert (facts.facts[1].name, facts.facts[1].value) == ("expected if retrained", "0.42 (0.397 to 0.443)")
+    assert facts.facts[2] == Fact("highest expected score", "0.44", "trial 2; `confirm` retrains it too")
     agreed = winner_info(SearchView(history, "miou", expected=expected[1:]))
     assert agreed is not None
     assert agreed.most_promising is None

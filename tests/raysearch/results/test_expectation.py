@@ -51,7 +51,7 @@ def test_the_luck_of_a_score_is_taken_out(spec: SearchSpec, mode: str, sign: flo
     lucky = next(e for e in found if e.trial.number == 21)
     truth = 1.0 - 2.0 * (lucky.trial.values["x"] - 0.4) ** 2
     assert abs(sign * lucky.mean - truth) < 0.5 * abs(1.05 - truth)
-    assert all(math.isfinite(e.mean) and e.deviation > 0.0 for e in found)
+    assert all(math.isfinite(e.mean) and e.config_deviation > 0.0 for e in found)
     assert [sign * e.mean for e in found] == sorted((sign * e.mean for e in found), reverse=True)
 
 
@@ -69,3 +69,16 @@ def test_what_breaks_a_constraint_comes_last(spec: SearchSpec) -> None:
 def test_too_few_trials_tell_nothing(spec: SearchSpec) -> None:
     assert expectations(spec, history_of([trial(0, 0.5, 1.0)])) == []
     assert expectations(spec, history_of([])) == []
+
+
+def test_the_interval_is_as_wide_as_scores_are_unpredictable(spec: SearchSpec) -> None:
+    """Scores of a flat landscape tell of nothing but noise, whose deviation an interval for new seeds must hold."""
+    rng = np.random.default_rng(1)
+    trials = [
+        trial(i, x, 0.5 + 0.1 * z) for i, (x, z) in enumerate(zip(rng.random(40), rng.standard_normal(40), strict=True))
+    ]
+    best = expectations(spec, history_of(trials))[0]
+    assert 0.05 < best.seed_deviation < 0.2
+    low, high = best.interval
+    assert low < 0.5 < high
+    assert high - low > 4 * best.seed_deviation
