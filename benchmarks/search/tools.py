@@ -1,7 +1,7 @@
 """The tools by name: raysearch with its defaults, and its peers, each by its own code.
 
-Peers get the space, the metric and the full budget. A peer that stops trials also gets the first rung and the reduction
-factor that its own documentation recommends or takes by default; everything else is its default too.
+Peers get the space, the metric and the full budget. A peer that stops trials also gets the first report as its first
+rung. Everything else is its default.
 """
 
 import importlib

@@ -9,8 +9,6 @@ from benchmarks.search.simulation import Start
 from benchmarks.search.task import Task
 from benchmarks.search.tools import Best, Peer, Values
 
-_REDUCTION_FACTOR = 3
-
 
 class Study:
     """A study that prunes at every report; it names `Study.best_trial`, the best of the trials that completed."""
@@ -56,5 +54,5 @@ def opened(task: Task, seed: int, sampler: str, hyperband: bool) -> Peer:
         conditional = any("when" in words for words in task.space.values())
         chosen = optuna.samplers.TPESampler(seed=seed, multivariate=conditional, group=conditional)
     first, last = task.iterations[0], task.iterations[-1]
-    pruner = optuna.pruners.HyperbandPruner(first, last, _REDUCTION_FACTOR) if hyperband else optuna.pruners.NopPruner()
+    pruner = optuna.pruners.HyperbandPruner(first, last) if hyperband else optuna.pruners.NopPruner()
     return Study(task, chosen, pruner, seed)

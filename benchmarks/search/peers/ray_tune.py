@@ -13,8 +13,6 @@ from benchmarks.search.simulation import Start
 from benchmarks.search.task import METRIC, Task
 from benchmarks.search.tools import Peer, Values
 
-_REDUCTION_FACTOR = 3
-
 
 class Tune:
     """Ray Tune; it names the config of `ResultGrid.get_best_result()`, the best last result of any trial."""
@@ -32,7 +30,6 @@ class Tune:
             mode="max",
             max_t=task.iterations[-1],
             grace_period=task.iterations[0],
-            reduction_factor=_REDUCTION_FACTOR,
         )
         self._values: dict[str, Values] = {}
         self._last: dict[str, float] = {}
