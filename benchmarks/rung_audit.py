@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 
 from benchmarks import record
 from benchmarks.record import Figure
-from raysearch.schedulers import Decision, NeverStop, Observation, Scheduler
-from raysearch.schedulers.pilots import AfterPilots
+from raysearch.schedulers import Decision, Observation, Scheduler
+from raysearch.schedulers.learned_stopping import LearnedStopping
 from raysearch.schedulers.rung import Slack
 from raysearch.schedulers.rung_audit import spearman
 from raysearch.schedulers.successive_halving import SuccessiveHalving
@@ -268,29 +268,17 @@ def _halving(rung: int, scores: Scores, slack: Slack) -> Callable[[], Scheduler]
     return lambda: SuccessiveHalving(grace_iters=rung, max_iters=full, reduction_factor=ETA, slack=slack)
 
 
-def pilots(scores: Scores) -> dict[str, Figure]:
-    """Print the first rung that pilot trials find; print and return what the search then loses and saves."""
+def learned(scores: Scores) -> dict[str, Figure]:
+    """Print and return what `grace_iters: auto` stops and saves, by the number of its pilots."""
     full, smallest = scores.iterations[-1], scores.iterations[0]
-    print(f"\n`grace_iters: auto` over {NUM_ORDERS} orders; the earliest rung there may be is {smallest}\n")
-    print("| pilots, weights | first rung: share of the orders | best stopped; iterations |\n|---|---|---|")
+    print(f"\n`grace_iters: auto` over {NUM_ORDERS} orders; no trial is stopped before {smallest}\n")
+    print("| pilots, weights | best stopped; iterations |\n|---|---|")
     figures: dict[str, Figure] = {}
     for name, columns in (("weights", scores.raw), ("moving average", scores.average)):
         for num_pilots in (6, 12):
-            found: list[int] = []
-
-            def build(first: int, found: list[int] = found) -> Scheduler:
-                found.append(first)
-                if first >= full:
-                    return NeverStop()
-                return SuccessiveHalving(grace_iters=first, max_iters=full, reduction_factor=ETA)
-
-            outcome = _stopped(
-                columns,
-                scores.iterations,
-                partial(AfterPilots, num_pilots, smallest=smallest, max_iters=full, build=build),
-            )
-            shares = ", ".join(f"{rung}: {found.count(rung) / len(found):.0%}" for rung in scores.iterations)
-            print(f"| {num_pilots}, {name} | {shares} | {outcome} |")
+            rule = partial(LearnedStopping, num_pilots, grace_iters=smallest, max_iters=full, reduction_factor=ETA)
+            outcome = _stopped(columns, scores.iterations, rule)
+            print(f"| {num_pilots}, {name} | {outcome} |")
             figures |= outcome.figures(f"{num_pilots} pilots, {name}")
     return figures
 
@@ -342,7 +330,7 @@ def main() -> None:
         return
     scores = Scores.read()
     figures: dict[str, Figure] = {}
-    for table in (correlations, noise, slack, pilots):
+    for table in (correlations, noise, slack, learned):
         figures |= table(scores)
     record.write("rung_audit", arguments, figures)
 

@@ -1,13 +1,14 @@
 """Observers of a running search: the terminal view, and writers for other tools. None of them changes the search."""
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 
 from raysearch.errors import InputError
 from raysearch.history.history import TrialHistory
 from raysearch.observers.progress import Leader
 from raysearch.observers.trial_lines import ending_line
-from raysearch.schedulers import first_rung
+from raysearch.schedulers import stops_from
 from raysearch.search.run import Run
 from trainables.plurals import counted
 
@@ -48,7 +49,7 @@ class Observer:
 
 
 class Lines(Observer):
-    """An observer that prints a line for each trial that ends, and one when the first rung is found."""
+    """An observer that prints a line for each trial that ends, and one when early stopping can begin."""
 
     name = "the output"
 
@@ -60,7 +61,9 @@ class Lines(Observer):
         self._spec, self._history = run.spec, run.history
         self._leader = Leader(run.history)
         self._told = {trial.number for trial in run.history.trials if trial.status != "running"}
-        self._first_rung = first_rung(run.spec, run.history)
+        num_full = sum(self._is_full(run.history.trials[number]) for number in self._told)
+        self._pilots_left = max(0, run.spec.scheduler.pilot_trials - num_full) if run.spec.scheduler.is_learned else 0
+        """Number of trials that must still reach the full budget before `grace_iters: auto` stops any."""
 
     def update(self, changed: Sequence[TrialHistory]) -> None:
         """Print the trials that have ended."""
@@ -70,24 +73,26 @@ class Lines(Observer):
                 self._told.add(trial.number)
                 metric = self._spec.objectives[0].metric
                 self.tell_ending(ending_line(trial, self._history, metric, is_best=self._leader.number == trial.number))
-        if changed and self._first_rung is None:
-            self._find_first_rung()
+                if self._pilots_left and self._is_full(trial):
+                    self._pilots_left -= 1
+                    if self._pilots_left == 0:
+                        self._tell_what_pilots_show()
 
     def tell_ending(self, line: str) -> None:
         """Print how a trial ended."""
         self._say(line)
 
-    def _find_first_rung(self) -> None:
-        """Print the first rung once pilot trials have found it."""
-        spec = self._spec
-        self._first_rung = first_rung(spec, self._history)
-        if self._first_rung is None:
-            return
-        pilots = f"the scores of {counted(spec.scheduler.pilot_trials, 'full trial')}"
-        if self._first_rung == spec.max_iters:
-            self._say(f"no rungs: {pilots} did not predict their final order early enough; no trial is stopped early")
+    def _is_full(self, trial: TrialHistory) -> bool:
+        return trial.last is not None and trial.last.iteration >= (self._spec.max_iters or math.inf)
+
+    def _tell_what_pilots_show(self) -> None:
+        """Print from where on trials may be stopped, now that the pilot trials have completed."""
+        pilots = f"the scores of {counted(self._spec.scheduler.pilot_trials, 'full trial')}"
+        first = stops_from(self._spec, self._history)
+        if first is None:
+            self._say(f"no early stopping yet: {pilots} do not predict their final order; further full trials may")
         else:
-            self._say(f"first rung: iteration {self._first_rung}, where {pilots} begin to predict their final order")
+            self._say(f"early stopping begins: from iteration {first} on, {pilots} predict their final order")
 
 
 class Observers(Observer):

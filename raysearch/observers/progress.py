@@ -10,7 +10,7 @@ from typing import Any
 
 from raysearch.history.events import Report
 from raysearch.history.history import History, TrialHistory
-from raysearch.schedulers import first_rung, rungs_of
+from raysearch.schedulers import rungs_of
 from raysearch.space.spec import SearchSpec
 from trainables.protocol import ITERATIONS_SHARED
 
@@ -148,9 +148,6 @@ class ProgressCount:
         """Take in the changes of some trials."""
         self._leader.take(changed)
         self._trained += sum(_trained_since(trial, self._seen.get(trial.number, 0)) for trial in changed)
-        if changed and self._first_rung is None and self._spec.scheduler.finds_first_rung:
-            self._count_all()  # the first rung may just have been found
-            return
         for trial in changed:
             self._count(trial)
 
@@ -178,8 +175,7 @@ class ProgressCount:
         )
 
     def _count_all(self) -> None:
-        self._first_rung = first_rung(self._spec, self._history)
-        self._rungs = rungs_of(self._spec, self._history)
+        self._rungs = rungs_of(self._spec)
         self._reached: Counter[int] = Counter()
         self._went_on: Counter[int] = Counter()
         self._seen: dict[int, int] = {}

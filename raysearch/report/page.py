@@ -99,7 +99,7 @@ def search_view(run: Run) -> SearchView:
     return SearchView(
         history=run.history,
         metric=run.spec.objectives[0].metric,
-        rungs=rungs_of(run.spec, run.history),
+        rungs=rungs_of(run.spec),
         max_iters=run.spec.max_iters,
         best=best_document(run.spec, run.history, confirmation),
         commands=_commands(run.spec, run.dir),

@@ -101,7 +101,7 @@ def search_result(run: Run, interrupted_by: int | None) -> SearchResult:
     best = winner.best(run.history.mode) if winner else None
     default = next((trial for trial in run.history.trials if trial.is_default), None)
     default_best = default.best(run.history.mode) if default else None
-    audit = audit_rungs(run.history, rungs_of(run.spec, run.history), run.spec.max_iters)
+    audit = audit_rungs(run.history, rungs_of(run.spec), run.spec.max_iters)
     front = pareto_set(run.history) if run.history.further else []
     ended = sum(trial.status != "running" for trial in run.history.trials)
     return SearchResult(

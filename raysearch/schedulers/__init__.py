@@ -2,15 +2,15 @@
 
 from raysearch.history.history import History
 from raysearch.schedulers.hyperband import Hyperband
+from raysearch.schedulers.learned_stopping import LearnedStopping
 from raysearch.schedulers.median_stopping import MedianStopping
 from raysearch.schedulers.nondominated_halving import NondominatedHalving
-from raysearch.schedulers.pilots import AfterPilots, pilot_rung
 from raysearch.schedulers.progressive_halving import ProgressiveHalving
 from raysearch.schedulers.protocol import Decision, Observation, Scheduler
 from raysearch.schedulers.successive_halving import PromotingHalving, SuccessiveHalving, rung_iterations
 from raysearch.space.spec import SearchSpec
 
-__all__ = ["Decision", "NeverStop", "Observation", "Scheduler", "build_scheduler", "first_rung", "rungs_of"]
+__all__ = ["Decision", "NeverStop", "Observation", "Scheduler", "build_scheduler", "rungs_of", "stops_from"]
 
 
 class NeverStop(Scheduler):
@@ -29,23 +29,13 @@ def build_scheduler(spec: SearchSpec) -> Scheduler:
     grace_iters, max_iters = spec.grace_iters, spec.max_iters
     assert grace_iters is not None, "the space file was checked for it"
     assert max_iters is not None, "the space file was checked for it"
-    if settings.by == "nondominated_rank":
-        factor = settings.reduction_factor
-        return NondominatedHalving(grace_iters=grace_iters, max_iters=max_iters, reduction_factor=factor)
-
-    def build(first_rung: int) -> Scheduler:
-        return _build_rule(spec, first_rung, max_iters)
-
-    if settings.finds_first_rung:
-        return AfterPilots(settings.pilot_trials, smallest=grace_iters, max_iters=max_iters, build=build)
-    return build(grace_iters)
-
-
-def _build_rule(spec: SearchSpec, grace_iters: int, max_iters: int) -> Scheduler:
-    settings = spec.scheduler
     if settings.name == "median":
         return MedianStopping(grace_iters=grace_iters)
     rungs = {"grace_iters": grace_iters, "max_iters": max_iters, "reduction_factor": settings.reduction_factor}
+    if settings.by == "nondominated_rank":
+        return NondominatedHalving(**rungs)
+    if settings.is_learned:
+        return LearnedStopping(settings.pilot_trials, slack=settings.slack, **rungs)
     match settings.name, settings.form:
         case "asha", "stopping":
             return SuccessiveHalving(slack=settings.slack, **rungs)
@@ -57,16 +47,20 @@ def _build_rule(spec: SearchSpec, grace_iters: int, max_iters: int) -> Scheduler
             return ProgressiveHalving(slack=settings.slack, **rungs)
 
 
-def first_rung(spec: SearchSpec, history: History) -> int | None:
-    """Return the iteration before which no trial is stopped; None without a rule or before the pilots have finished."""
-    if not spec.scheduler.finds_first_rung or spec.grace_iters is None or spec.max_iters is None:
-        return spec.grace_iters
-    return pilot_rung(history, spec.scheduler.pilot_trials, smallest=spec.grace_iters, max_iters=spec.max_iters)
-
-
-def rungs_of(spec: SearchSpec, history: History) -> tuple[int, ...]:
+def rungs_of(spec: SearchSpec) -> tuple[int, ...]:
     """Return the iterations below the full budget at which trials are compared; none for a rule without rungs."""
-    first = first_rung(spec, history)
-    if spec.scheduler.name in ("none", "median") or first is None or spec.max_iters is None:
+    if spec.scheduler.name in ("none", "median") or spec.scheduler.is_learned:
         return ()
-    return rung_iterations(first, spec.max_iters, spec.scheduler.reduction_factor)
+    if spec.grace_iters is None or spec.max_iters is None:
+        return ()
+    return rung_iterations(spec.grace_iters, spec.max_iters, spec.scheduler.reduction_factor)
+
+
+def stops_from(spec: SearchSpec, history: History) -> int | None:
+    """Return the first iteration at which `grace_iters: auto` would now stop the worst trial; None if it stops none."""
+    rule = build_scheduler(spec)
+    assert isinstance(rule, LearnedStopping)
+    for trial in sorted(history.trials, key=lambda trial: (trial.end_order is None, trial.end_order)):
+        for report in trial.reports.values():
+            rule.observe(Observation(trial.number, report.iteration, history.losses(history.values_at(trial, report))))
+    return rule.stops_from()

@@ -1,6 +1,7 @@
 """A rung: the trials that have reached an iteration, and which of them pass it."""
 
-from bisect import bisect_left, insort
+import math
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Container, Sequence
 from typing import Literal, TypeAlias
 
@@ -46,6 +47,17 @@ class Rung:
     def lets_on(self, number: int) -> bool:
         """Return True if a trial passes among the trials so far; the best trial and ties with it always do."""
         return self._passes(number, self._cut(at_least=1))
+
+    def share_ahead(self, number: int) -> float:
+        """Return the share of the trials that are better than a trial, in (0, 1); it and ties with it count half."""
+        loss = self.losses[number]
+        first, last = bisect_left(self._ranked, (loss, -1)), bisect_right(self._ranked, (loss, math.inf))
+        return (first + last) / (2 * len(self._ranked))
+
+    @property
+    def share_ahead_of_worst(self) -> float:
+        """The largest share that `share_ahead` returns for any of the trials."""
+        return self.share_ahead(self._ranked[-1][1])
 
     def hold(self, number: int) -> None:
         """Keep a trial that has entered for promotion from here."""

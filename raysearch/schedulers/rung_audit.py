@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from scipy.stats import norm, spearmanr
+import numpy as np
+from scipy.special import ndtri
+from scipy.stats import rankdata
 
 from raysearch.history.history import History, TrialHistory
 
@@ -125,10 +127,10 @@ def spearman(
     n = len(first)
     if n < 4 or len(set(first)) == 1 or len(set(second)) == 1:
         return None
-    rho = float(spearmanr(first, second).statistic)
+    rho = float(np.corrcoef(rankdata(first), rankdata(second))[0, 1])
     largest = 1 - 12 / (n**3 - n)
     bounded = min(max(rho, -largest), largest)
-    half_width = float(norm.ppf(0.5 + confidence / 2)) * math.sqrt((1 + bounded**2 / 2) / (n - 3))
+    half_width = float(ndtri(0.5 + confidence / 2)) * math.sqrt((1 + bounded**2 / 2) / (n - 3))
     low, high = math.tanh(math.atanh(bounded) - half_width), math.tanh(math.atanh(bounded) + half_width)
     return rho, (min(low, rho), max(high, rho))
 

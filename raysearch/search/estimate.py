@@ -2,9 +2,9 @@
 
 A rung promotes one trial in eta whatever the scores are, so this share is known. Two things are not known: how fast the
 search learns (later trials that are better pass more often), and how well early scores predict final ones (which
-decides the first rung that pilots find, and which of the early trials passed too easily). Every simulation draws both
-anew, from no learning to fast learning and from no correlation to a full one. Trials then get random scores, and the
-search itself decides on them, with as many parallel trials as there are in the search.
+decides how many trials `grace_iters: auto` stops, and which of the early trials passed too easily). Every simulation
+draws both anew, from no learning to fast learning and from no correlation to a full one. Trials then get random scores,
+and the search itself decides on them, with as many parallel trials as there are in the search.
 """
 
 import math
@@ -22,7 +22,7 @@ from raysearch.history.events import Begun, Ended, Mode, Paused, Report, Started
 from raysearch.history.history import History, TrialHistory
 from raysearch.history.journal import MemoryRecord
 from raysearch.history.records import Fact
-from raysearch.schedulers import first_rung, rungs_of
+from raysearch.schedulers import rungs_of
 from raysearch.search.beginnings import shared_beginnings
 from raysearch.search.candidates import Candidate
 from raysearch.search.loop import SearchLoop
@@ -114,7 +114,6 @@ class _Plan:
     """The facts that all simulations of a search share."""
 
     spec: SearchSpec
-    """The search, with the first rung filled in if pilots have found it."""
     places: tuple[int, ...]
     """Iterations at which trials are compared; the last one is the full budget."""
     known: tuple[TrialHistory, ...]
@@ -148,10 +147,6 @@ def _plan(spec: SearchSpec, history: History, concurrent: int) -> _Plan | None:
     if max_iters is None:
         return None
     num_full = sum(bool(trial.last and trial.last.iteration >= max_iters) for trial in history.trials)
-    rung = first_rung(spec, history)
-    if spec.scheduler.finds_first_rung and rung is not None:
-        settings = spec.scheduler.model_copy(update={"grace_iters": rung})
-        spec = replace(spec, scheduler=settings, grace_iters=rung)
     target = history.target_trials or spec.search.trials
     shared_iters, num_groups = shared_beginnings(spec)
     lost = [trial for trial in ended if trial.status in ("failed", "infeasible")]
@@ -177,9 +172,9 @@ def _plan(spec: SearchSpec, history: History, concurrent: int) -> _Plan | None:
 def _places(spec: SearchSpec, history: History, max_iters: int) -> list[int]:
     """Return the iterations of the reports that a scheduler compares: the first from each rung on, or a selection."""
     every = _report_iters(spec, history)
-    rungs = rungs_of(spec, history)
+    rungs = rungs_of(spec)
     places = {min(math.ceil(rung / every) * every, max_iters) for rung in rungs} | {max_iters}
-    if spec.scheduler.name in ("median", "pasha") or spec.scheduler.finds_first_rung:
+    if spec.scheduler.name in ("median", "pasha") or spec.scheduler.is_learned:
         reports = range(every, max_iters, every)
         places |= {reports[i] for i in np.linspace(0, len(reports) - 1, min(len(reports), _MAX_COMPARED), dtype=int)}
     return sorted(places)

@@ -235,9 +235,6 @@ def _budget(
             f"the warm-up ends at iteration {warmup_end} and the full budget at {max_iters}, so no rung fits in between"
         )
         faults.add(("scheduler",), what, "shorten the warm-up, or set scheduler.name to none")
-    elif scheduler.finds_first_rung:
-        _check_pilots(scheduler, faults)
-        return max_iters, smallest
     elif isinstance(scheduler.grace_iters, int) and scheduler.grace_iters < smallest:
         what = f"{scheduler.grace_iters} is not after the warm-up, which ends at iteration {warmup_end}"
         faults.add(("scheduler", "grace_iters"), what, f"give at least {smallest}")
@@ -257,13 +254,13 @@ def _check_rule(scheduler: SchedulerSettings, faults: FaultList) -> None:
     if scheduler.slack and scheduler.name in ("median", "none"):
         what = f"{scheduler.slack}, but {scheduler.name} has no rungs to which slack applies"
         faults.add(("scheduler", "slack"), what, "set scheduler.name to asha, hyperband or pasha, or slack to 0")
-
-
-def _check_pilots(scheduler: SchedulerSettings, faults: FaultList) -> None:
-    """Record a fault if the scheduler does not support a first rung at any iteration, as `auto` may choose it."""
-    if scheduler.name == "pasha":
-        what = "with auto, the first rung may be so late that pasha has no later one to add"
-        faults.add(("scheduler", "grace_iters"), what, "give a number, or set scheduler.name to asha")
+    if scheduler.grace_iters == "auto" and (scheduler.name, scheduler.form) not in (
+        ("asha", "stopping"),
+        ("none", "stopping"),
+    ):
+        named = f"{scheduler.name}, {scheduler.form}" if scheduler.name == "asha" else scheduler.name
+        what = f"auto only works with asha in its stopping form, not with {named}"
+        faults.add(("scheduler", "grace_iters"), what, "give the first rung in iterations, or leave it out")
 
 
 def _first_rung(scheduler: SchedulerSettings, max_iters: int, smallest: int) -> int:

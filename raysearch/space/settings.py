@@ -92,15 +92,17 @@ class SchedulerSettings(Section):
     pauses them and resumes them from their checkpoints once they are among the best.
     """
     grace_iters: Count | Literal["auto"] | None = None
-    """Iterations of the first rung, before which no trial is stopped. `auto`: the first iteration at which the order of
-    the first trials predicts their final order. Absent: `auto` for `asha` by the first objective; otherwise after the
-    warm-up, so that three rungs fit.
+    """Iterations of the first rung, before which no trial is stopped. `auto` (`asha` in its stopping form only): there
+    are no rungs; a trial is stopped at any report if the completed trials show that it has fallen too far behind.
+    Absent: `auto` for `asha` in its stopping form by the first objective; otherwise after the warm-up, so that three
+    rungs fit.
     """
     pilot_trials: Annotated[int, Field(ge=5), NotBool] = 6
-    """Trials that must reach the full budget before `auto` finds the first rung; until then no trial is stopped."""
+    """Trials that must reach the full budget before `auto` stops any."""
     reduction_factor: Annotated[int, Field(ge=2), NotBool] = 3
-    """One in this many trials passes a rung, and the next rung is at this many times the iterations. The median rule
-    has no rungs and only uses it to derive an absent `grace_iters`.
+    """One in this many trials passes a rung, and the next rung is at this many times the iterations. With `auto`, the
+    best one in this many trials is never stopped, and another is stopped if a new trial is this many times more likely
+    to become the best. The median rule has no rungs and only uses it to derive an absent `grace_iters`.
     """
     slack: Annotated[float, Field(ge=0), NotBool] | Literal["auto"] = 0.0
     """Distance to the last trial that passes a rung within which another trial also continues, in units of the metric.
@@ -116,14 +118,15 @@ class SchedulerSettings(Section):
     """Share of trials, drawn with the seed, that continue past every stop, so that early stopping can be audited."""
 
     @property
-    def finds_first_rung(self) -> bool:
-        """True if pilot trials determine the first rung."""
-        return self.grace_iters == "auto" or (self.grace_iters is None and self.name == "asha" and self.by == "first")
+    def is_learned(self) -> bool:
+        """True if completed trials determine which trials are stopped (`grace_iters: auto`)."""
+        is_default = (self.name, self.form, self.by) == ("asha", "stopping", "first")
+        return self.grace_iters == "auto" or (self.grace_iters is None and is_default)
 
     def unused(self) -> dict[str, str]:
         """Return the settings that the scheduler does not use, each with the reason."""
         reasons: dict[str, str] = {}
-        if not self.finds_first_rung:
+        if not self.is_learned:
             reasons["pilot_trials"] = "scheduler.grace_iters is not auto"
         if self.name == "median" and self.grace_iters is not None:
             reasons["reduction_factor"] = "scheduler.name is median, which has no rungs"

@@ -14,6 +14,7 @@ import benchmarks
 from benchmarks import (
     compare,
     confirmed_claims,
+    early_stopping,
     field_notes,
     infeasible,
     pixel_contrast,
@@ -108,6 +109,25 @@ def test_figures_of_the_rung_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert figures["standard error, score, all images, rung 150"].value == pytest.approx(2.3, abs=0.05)
     assert figures["slack auto, rung 350: iterations"].better == "lower"
     assert "12 pilots, moving average: best stopped" in figures
+
+
+def test_figures_of_early_stopping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = (
+        "--tables",
+        early_stopping.RAW,
+        "--rules",
+        "auto",
+        "asha, first rung at 1/3",
+        "--trials",
+        "20",
+        "--seeds",
+        "3",
+    )
+    figures = written(early_stopping.main, monkeypatch, tmp_path, *words).figures
+    name = f"{early_stopping.RAW}, 20 trials"
+    assert 90 < figures[f"{name}, auto: iterations"].value <= 100, "early scores predict nothing here"
+    assert figures[f"{name}, asha, first rung at 1/3: iterations"].value < 80
+    assert figures[f"{name}, auto: loss"].value < figures[f"{name}, asha, first rung at 1/3: loss"].value
 
 
 def test_figures_of_the_contrast_term() -> None:

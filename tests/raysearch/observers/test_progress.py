@@ -12,7 +12,7 @@ from raysearch.search.search import Search
 from raysearch.space.spec import SearchSpec
 from tests.raysearch.operations import num_operations
 from tests.raysearch.report.histories import history_of, trial
-from tests.raysearch.toy import run_search, run_trial, toy_spec
+from tests.raysearch.toy import run_trial, toy_spec
 
 
 def by_hand(tmp_path: Path, **sections: Any) -> tuple[SearchSpec, History]:
@@ -74,20 +74,6 @@ def test_counting_along_gives_what_counting_at_the_end_does(tmp_path: Path) -> N
         assert search.take_changed() == []
     assert {status for progress in seen for status in progress.ended} == {"completed", "stopped", "infeasible"}
     assert max(progress.paused for progress in seen) > 1
-
-
-def test_a_first_rung_that_is_found_later(tmp_path: Path) -> None:
-    auto = {"name": "asha", "grace_iters": "auto", "pilot_trials": 6, "reduction_factor": 2, "max_iters": 8}
-    spec = toy_spec(tmp_path, scheduler=auto)
-    history = run_search(spec, tmp_path / "study.journal")
-    empty = history_of(target=24)
-    count = ProgressCount(spec, empty)
-    assert count.progress().rungs == ()
-    for one in history.trials:
-        empty.trials.append(one)
-        count.take([one])
-    assert count.progress().rungs
-    assert count.progress().rungs == ProgressCount(spec, history).progress().rungs
 
 
 def test_the_pace_has_the_time_between_trials_in_it(tmp_path: Path) -> None:

@@ -313,7 +313,7 @@ def test_the_first_rung_is_said_once_it_is_found(tmp_path: Path) -> None:
     }
     said: list[str] = []
     driver.run(parse_space(document, HERE), tmp_path / "run", say=said.append)
-    line = "first rung: iteration 1, where the scores of 6 full trials begin to predict their final order"
+    line = "early stopping begins: from iteration 2 on, the scores of 6 full trials predict their final order"
     assert said.count(line) == 1
     ended = [index for index, text in enumerate(said) if text.startswith("trial ")]
     assert ended[5] < said.index(line) < ended[6]

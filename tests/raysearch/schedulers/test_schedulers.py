@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from raysearch.history.events import Report, Status
-from raysearch.history.history import History
 from raysearch.history.journal import Journal
 from raysearch.schedulers import build_scheduler, rungs_of
 from raysearch.search.search import Search
@@ -107,4 +106,4 @@ def test_a_repeated_report_changes_nothing(tmp_path: Path, rule: str) -> None:
     ("rule", "rungs"), [("asha", (2, 4)), ("hyperband", (2, 4)), ("pasha", (2, 4)), ("median", ())]
 )
 def test_the_report_is_told_the_rungs(tmp_path: Path, rule: str, rungs: tuple[int, ...]) -> None:
-    assert rungs_of(spec_of(tmp_path, rule), History()) == rungs
+    assert rungs_of(spec_of(tmp_path, rule)) == rungs

@@ -93,8 +93,9 @@ def test_first_points_of_nothing_are_said(folder: Path) -> None:
         (
             {"name": "pasha", "grace_iters": "auto"},
             0,
-            "scheduler.grace_iters: with auto, the first rung may be so late that pasha",
+            "scheduler.grace_iters: auto only works with asha in its stopping form, not with pasha; give",
         ),
+        ({"form": "promotion", "grace_iters": "auto"}, 0, "in its stopping form, not with asha, promotion"),
         ({"grace_iters": "auto", "pilot_trials": 4}, 0, "pilot_trials: 4 must be greater than or equal to 5"),
         ({"name": "pasha"}, 1499, "scheduler: 1500 of 4500 iterations is the first rung, but pasha needs two rungs"),
         ({}, 4500, "the warm-up ends at iteration 4500 and the full budget at 4500, so no rung fits in between"),
@@ -122,7 +123,7 @@ def test_the_latest_searched_warmup_counts(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("scheduler", "warmup", "max_iters", "grace_iters"),
     [
-        ({}, 0, 4500, 1),
+        ({}, 0, 4500, 500),
         ({}, 600, 4500, 601),
         ({"name": "hyperband"}, 0, 4500, 500),
         ({"name": "hyperband", "reduction_factor": 4}, 0, 4500, 281),
@@ -141,14 +142,15 @@ def test_budget_and_first_rung(
     assert (spec.max_iters, spec.grace_iters) == (max_iters, grace_iters)
 
 
-def test_pilots_find_the_first_rung_of_asha_where_none_is_given(folder: Path) -> None:
-    def finds(**scheduler: Any) -> bool:
-        return spec_of(folder, changed(scheduler=scheduler)).scheduler.finds_first_rung
+def test_asha_learns_when_to_stop_if_no_first_rung_is_given(folder: Path) -> None:
+    def learns(**scheduler: Any) -> bool:
+        return spec_of(folder, changed(scheduler=scheduler)).scheduler.is_learned
 
-    assert finds()
-    assert finds(name="hyperband", grace_iters="auto")
-    assert not finds(grace_iters=7)
-    assert not finds(name="pasha")
+    assert learns()
+    assert learns(grace_iters="auto")
+    assert not learns(grace_iters=7)
+    assert not learns(form="promotion")
+    assert not learns(name="pasha")
 
 
 def test_asha_needs_a_budget(folder: Path) -> None:
@@ -157,7 +159,7 @@ def test_asha_needs_a_budget(folder: Path) -> None:
     (fault,) = faults_of(folder, document)
     assert "scheduler.max_iters: is missing, and the trainable states no budget of its own" in fault
     spec = spec_of(folder, {**document, "scheduler": {"max_iters": 27}})
-    assert (spec.max_iters, spec.grace_iters) == (27, 1)
+    assert (spec.max_iters, spec.grace_iters) == (27, 3)
 
 
 def test_cmaes_knows_one_objective(folder: Path) -> None:
