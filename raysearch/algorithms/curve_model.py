@@ -17,6 +17,7 @@ import numpy.typing as npt
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
+from scipy.spatial.distance import cdist
 
 from raysearch.algorithms.searched_space import SearchedSpace
 from raysearch.algorithms.unit_cube import active_values, from_unit, to_unit
@@ -146,7 +147,7 @@ class Process:
     def posterior(self, x: Array) -> tuple[Array, Array]:
         """Return the means and the standard deviations of the function, (m,) each, at (m, F) features."""
         cross = self._kernel(x, self.x)
-        expected = cross @ cho_solve((self._lower, True), self.y)
+        expected = cross @ self._weights
         explained = (solve_triangular(self._lower, cross.T, lower=True) ** 2).sum(axis=0)
         return expected, np.sqrt(np.maximum(self.signal - explained, 1e-12))
 
@@ -177,10 +178,15 @@ class Process:
         factor: Array = cholesky(self._kernel(self.x, self.x) + np.diag(self.noise), lower=True)
         return factor
 
+    @cached_property
+    def _weights(self) -> Array:
+        """(n,) product of the inverse covariance and the observations."""
+        weights: Array = cho_solve((self._lower, True), self.y)
+        return weights
+
     def _kernel(self, first: Array, second: Array) -> Array:
         scales = self.length_scales[self.groups]
-        squared = ((first[:, None] - second[None]) / scales) ** 2
-        covariance: Array = self.signal * _matern(np.sqrt(squared.sum(axis=-1)))[0]
+        covariance: Array = self.signal * _matern(cdist(first / scales, second / scales))[0]
         return covariance
 
 
