@@ -5,7 +5,7 @@ between two proposals, so a resumed search continues as if it had never stopped.
 """
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,11 +118,11 @@ def _first_fit(
     spec: SearchSpec, history: History, number: int, draw: Callable[[Question], dict[str, Any] | None]
 ) -> dict[str, Any] | None:
     """Return the first draw that may be started and is not suspect, or its replacement."""
-    tried = {identity(_tried_values(spec, trial)) for trial in history.trials}
+    tried = history.index(_Tried, spec)
     memory = PredictedMemory(spec, history)
 
     def may_start(values: Mapping[str, Any]) -> bool:
-        return identity(values) not in tried and spec.allows(values) and memory.fits(values)
+        return values not in tried and spec.allows(values) and memory.fits(values)
 
     if spec.search.algorithm == "grid":
         return draw(Question(spec, history, number, may_start=may_start))
@@ -137,7 +137,7 @@ def _first_fit(
             continue
         rejected.append(values)
         if not may_start(values):
-            num_too_large += identity(values) not in tried and spec.allows(values)
+            num_too_large += values not in tried and spec.allows(values)
             continue
         doubt = feasibility.doubt(values)
         if doubt <= 0.0:
@@ -174,13 +174,27 @@ def _by_turns(question: Question) -> str:
     Where the model fits badly, for example because scores jump or do not depend on most values, it tries the same
     region again and again. TPE does not. Until TPE has enough trials, all proposals are spread evenly.
     """
-    num_ended = sum(trial.effective_status != "running" for trial in question.history.known_trials)
-    return "tpe" if question.number % 2 == 0 and num_ended >= _NUM_FOR_TPE else "curve_gp"
+    ended = (trial for trial in question.history.known_trials if trial.effective_status != "running")
+    are_enough = next(itertools.islice(ended, _NUM_FOR_TPE - 1, None), None) is not None
+    return "tpe" if question.number % 2 == 0 and are_enough else "curve_gp"
 
 
-def _tried_values(spec: SearchSpec, trial: TrialHistory) -> Mapping[str, Any]:
-    """Return the values that distinguish a trial, without those that the default trial records but does not use."""
-    if not trial.is_default:
-        return trial.values
-    active = [parameter.path for parameter in spec.parameters if parameter.active({}, spec.config)]
-    return {path: trial.values[path] for path in active if path in trial.values}
+class _Tried:
+    """An index of a history: the values that trials of the search have had."""
+
+    def __init__(self, history: History, spec: SearchSpec) -> None:
+        self._used_by_default = [parameter.path for parameter in spec.parameters if parameter.active({}, spec.config)]
+        self._known: set[Hashable] = set()
+        self._taken: set[tuple[int, bool]] = set()
+        """Number of every trial that has been taken in, and whether it was the default trial."""
+
+    def __contains__(self, values: Mapping[str, Any]) -> bool:
+        return identity(values) in self._known
+
+    def take(self, trial: TrialHistory) -> None:
+        """Take in a trial of the search, without values that the default trial records but does not use."""
+        if trial.number < 0 or (trial.number, trial.is_default) in self._taken:
+            return
+        self._taken.add((trial.number, trial.is_default))
+        paths = self._used_by_default if trial.is_default else trial.values
+        self._known.add(identity({path: trial.values[path] for path in paths if path in trial.values}))

@@ -1,22 +1,23 @@
 """Samplers of Optuna; each proposal uses a new sampler and a study that is built from the history."""
 
-import math
 import random
 import warnings
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from raysearch.algorithms.searched_space import SearchedSpace
 from raysearch.config.choices import for_optuna, label
 from raysearch.history.events import CONSTRAINT
 from raysearch.history.history import History, TrialHistory
 from raysearch.history.pareto import best_places
+from raysearch.history.ranking import Ordered, Ranking
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -154,18 +155,23 @@ def _study(history: History, sampler: BaseSampler, seed: int, frozen: Any) -> op
 
 def window(history: History, seed: int) -> list[TrialHistory]:
     """Return the trials that a sampler sees, ordered by number."""
-    running = [trial for trial in history.trials if trial.effective_status == "running"]
-    ended = [trial for trial in history.known_trials if trial.effective_status not in ("running", "failed")]
-    if len(ended) > _NUM_BEST + _NUM_OTHERS:
-        ended = _best_first(ended, history)
-        ended = ended[:_NUM_BEST] + random.Random(seed).sample(ended[_NUM_BEST:], _NUM_OTHERS)
-    return sorted(running + ended, key=lambda trial: trial.number)
+    ranking = history.index(Ranking)
+    num_ended = len(ranking.ended)
+    places: Sequence[int] = range(num_ended)
+    if num_ended > _NUM_BEST + _NUM_OTHERS:
+        others = random.Random(seed).sample(range(_NUM_BEST, num_ended), _NUM_OTHERS)
+        places = [*range(_NUM_BEST), *others]
+    if history.further:
+        ended = _best_first(ranking.ended.at(range(num_ended)), history)
+        seen = [ended[place] for place in places]
+    else:
+        seen = ranking.ended.at(places)
+    return sorted(ranking.running + seen, key=lambda trial: trial.number)
 
 
 def _best_first(ended: list[TrialHistory], history: History) -> list[TrialHistory]:
-    """Return trials with the best first; with several objectives, only the best `_NUM_BEST` are sorted."""
-    if not history.further:
-        return sorted(ended, key=lambda trial: history.standing(trial) or (math.inf, math.inf))
+    """Return the trials of a search for several objectives, the best `_NUM_BEST` first, the others by number."""
+    ended = sorted(ended, key=lambda trial: trial.number)
     admissible = [trial for trial in ended if history.is_admissible(trial)]
     losses = [history.losses(history.values_of(trial) or ()) for trial in admissible]
     best = [admissible[place] for place in best_places(losses, _NUM_BEST)]
@@ -198,15 +204,28 @@ def _as_gp_learns(trial: TrialHistory, history: History, constraints: Sequence[s
         case "completed" | "stopped" if values is not None:
             return _frozen(trial, TrialState.COMPLETE, values, {}, violations)
         case "infeasible":
-            return _frozen(trial, TrialState.COMPLETE, _worst(history), {}, violations)
+            return _frozen(trial, TrialState.COMPLETE, history.index(_Reached).worst(), {}, violations)
     return None
 
 
-def _worst(history: History) -> list[float]:
-    """Return the worst value that a feasible trial reached in each objective."""
-    reached = [v for t in history.known_trials if t.status != "infeasible" and (v := history.values_of(t)) is not None]
-    columns = zip(*reached, strict=True) if reached else [(0.0,)] * len(history.modes)
-    return [(max if mode == "min" else min)(column) for mode, column in zip(history.modes, columns, strict=True)]
+class _Reached:
+    """An index of a history: its trials in the order of the losses that they reached, by objective."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._by_loss: list[Ordered[float]] = [Ordered() for _ in history.modes]
+
+    def take(self, trial: TrialHistory) -> None:
+        """Take in the present state of a trial."""
+        values = None if trial.status == "infeasible" else self._history.values_of(trial)
+        losses = [None] * len(self._by_loss) if values is None else self._history.losses(values)
+        for ordered, loss in zip(self._by_loss, losses, strict=True):
+            ordered.put(trial, loss)
+
+    def worst(self) -> list[float]:
+        """Return the worst value that a feasible trial reached in each objective."""
+        values = [self._history.values_of(trial) for ordered in self._by_loss for trial in ordered.latest(1)]
+        return [0.0 if v is None else v[place] for place, v in enumerate(values)] or [0.0] * len(self._by_loss)
 
 
 def _constraint_names(trials: Sequence[TrialHistory]) -> list[str]:
@@ -230,11 +249,28 @@ def _frozen(
     curve: Mapping[int, float],
     constraints: dict[str, float] | None = None,
 ) -> FrozenTrial:
-    return create_trial(
+    now = datetime.now()
+    told = _Known(
+        number=-1,  # the study numbers it
+        trial_id=-1,
         state=state,
+        value=None,
         values=values,
+        datetime_start=now,
+        datetime_complete=now if state.is_finished() else None,
         params={name: label(value) for name, value in trial.params.items()},
         distributions={name: for_optuna(trial.distributions[name]) for name in trial.params},
+        user_attrs={},
+        system_attrs={},
         intermediate_values=dict(curve),
-        constraints=constraints,
     )
+    for name, amount in (constraints or {}).items():
+        told.set_constraint(name, amount)
+    return told
+
+
+class _Known(FrozenTrial):
+    """A trial that a study takes as it is; to copy all of them would take most of the time of a proposal."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Known":
+        return self

@@ -13,6 +13,7 @@ from typing import Any
 from scipy.stats import theilslopes
 
 from raysearch.history.history import History, TrialHistory
+from raysearch.history.ranking import Ordered
 from raysearch.space.spec import SearchSpec
 
 _MIN_TRIALS = 3
@@ -60,13 +61,10 @@ class PredictedMemory:
 
     def __init__(self, spec: SearchSpec, history: History) -> None:
         self._spec = spec
-        measured = [trial for trial in history.trials if trial.memory_estimate is not None]
-        fitted = [t for t in measured if t.effective_status in ("completed", "stopped") and t.peak_memory_bytes]
-        short = [trial for trial in measured if trial.needed_memory_bytes is not None]
-        self.limit_bytes = _limit(spec, history, fitted)
+        measured = history.index(_Measured)
+        self.limit_bytes = _limit(spec, measured)
         self._too_large = {
-            name: _too_large(_of(name, fitted), _of(name, short), self.limit_bytes)
-            for name in {_estimate(trial)[0] for trial in (*fitted, *short)}
+            name: _too_large(measured.fitted(name), measured.short(name), self.limit_bytes) for name in measured.names
         }
 
     def fits(self, values: Mapping[str, Any]) -> bool:
@@ -75,15 +73,58 @@ class PredictedMemory:
         return estimate is None or estimate[1] < self._too_large.get(estimate[0], math.inf)
 
 
-def _limit(spec: SearchSpec, history: History, fitted: Sequence[TrialHistory]) -> int | None:
+class _Measured:
+    """An index of a history: what is known of the memory of its own trials."""
+
+    def __init__(self, history: History) -> None:
+        self._fitted: dict[str, Ordered[int]] = {}
+        self._short: dict[str, Ordered[int]] = {}
+        self._by_limit: Ordered[int] = Ordered()
+        self._by_peak: Ordered[int] = Ordered()
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the estimates of all trials whose need is known."""
+        return [name for name in {**self._fitted, **self._short} if self.fitted(name) or self.short(name)]
+
+    @property
+    def least_limit_bytes(self) -> int | None:
+        """Least memory that any trial could use."""
+        return next((trial.memory_limit_bytes for trial in self._by_limit.at(range(min(1, len(self._by_limit))))), None)
+
+    @property
+    def largest_peak_bytes(self) -> int:
+        """Largest peak of a trial that fitted and has an estimate."""
+        return max((trial.peak_memory_bytes or 0 for trial in self._by_peak.latest(1)), default=0)
+
+    def fitted(self, name: str) -> list[TrialHistory]:
+        """Return the latest trials with an estimate of this name that fitted."""
+        return self._fitted[name].latest(_MAX_TRIALS) if name in self._fitted else []
+
+    def short(self, name: str) -> list[TrialHistory]:
+        """Return the latest trials with an estimate of this name that ran out of memory."""
+        return self._short[name].latest(_MAX_TRIALS) if name in self._short else []
+
+    def take(self, trial: TrialHistory) -> None:
+        """Take in the present state of a trial of the search."""
+        if trial.number < 0:
+            return
+        self._by_limit.put(trial, trial.memory_limit_bytes)
+        if trial.memory_estimate is None:
+            return
+        name, _ = trial.memory_estimate
+        fits = trial.effective_status in ("completed", "stopped") and bool(trial.peak_memory_bytes)
+        is_short = trial.needed_memory_bytes is not None
+        self._by_peak.put(trial, trial.peak_memory_bytes if fits else None)
+        self._fitted.setdefault(name, Ordered()).put(trial, trial.number if fits else None)
+        self._short.setdefault(name, Ordered()).put(trial, trial.number if is_short else None)
+
+
+def _limit(spec: SearchSpec, measured: _Measured) -> int | None:
     if spec.resources.memory_bytes is not None:
         return spec.resources.memory_bytes
-    limits = [trial.memory_limit_bytes for trial in history.trials if trial.memory_limit_bytes is not None]
-    return max([min(limits), *(trial.peak_memory_bytes or 0 for trial in fitted)]) if limits else None
-
-
-def _of(name: str, trials: Sequence[TrialHistory]) -> list[TrialHistory]:
-    return [trial for trial in trials if _estimate(trial)[0] == name][-_MAX_TRIALS:]
+    least = measured.least_limit_bytes
+    return None if least is None else max(least, measured.largest_peak_bytes)
 
 
 def _estimate(trial: TrialHistory) -> tuple[str, float]:

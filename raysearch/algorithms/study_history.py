@@ -42,7 +42,7 @@ def history_of(study: Study, names: Collection[str], number: int) -> History:
     for trial in study.get_trials(deepcopy=False):
         is_whole = trial.state.is_finished() or (trial.state == TrialState.RUNNING and {*names} <= {*trial.params})
         if is_whole and trial.number != number:
-            history.trials.append(_trial_of(trial))
+            history.add(_trial_of(trial))
     ended = [trial for trial in history.trials if trial.ended is not None]
     for place, ending in enumerate(sorted(ended, key=lambda trial: (trial.ended, trial.number))):
         ending.end_order = place

@@ -1,9 +1,9 @@
 """The history of a search: its trials and their reports, read from the journal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from optuna.distributions import BaseDistribution
 
@@ -40,6 +40,24 @@ class Leg:
 
 _ONE_LEG_S = 2.0
 """Longest gap between two periods of one worker that count as one period; a report may take this long to arrive."""
+
+
+class _Extremes(NamedTuple):
+    """The reports of a trial that are asked for again and again."""
+
+    lowest: Report
+    highest: Report
+    last: Report
+
+    @classmethod
+    def of(cls, reports: Iterable[Report]) -> "_Extremes":
+        """Return the extremes of some reports; the earliest of several with equal values."""
+        known = list(reports)
+        return cls(
+            lowest=min(known, key=lambda report: (report.value, report.iteration)),
+            highest=min(known, key=lambda report: (-report.value, report.iteration)),
+            last=max(known, key=lambda report: report.iteration),
+        )
 
 
 @dataclass
@@ -86,6 +104,19 @@ class TrialHistory:
     """Periods in which workers trained the trial, up to its last report; empty in journals of version 0.1."""
     sampler_notes: Mapping[str, Any] = field(default_factory=dict)
     """System attributes that a sampler of Optuna stored in the trial when it proposed it."""
+    _extremes: _Extremes | None = field(default=None, init=False, repr=False, compare=False)
+    """Extremes of the reports if all of them were added by `add`."""
+
+    def add(self, report: Report) -> None:
+        """Add a report, or replace that of its iteration."""
+        is_first, is_repeated = not self.reports, report.iteration in self.reports
+        self.reports[report.iteration] = report
+        if is_first:
+            self._extremes = _Extremes(report, report, report)
+        elif self._extremes is not None and not is_repeated:
+            self._extremes = _Extremes.of((*self._extremes, report))
+        elif self._extremes is not None:
+            self._extremes = _Extremes.of(self.reports.values())
 
     @property
     def violation(self) -> float:
@@ -102,7 +133,7 @@ class TrialHistory:
     @property
     def last(self) -> Report | None:
         """Report of the latest iteration."""
-        return self.reports[max(self.reports)] if self.reports else None
+        return self._known_extremes().last if self.reports else None
 
     def broken(self, mode: Mode) -> dict[str, float]:
         """Return the constraints that the trial's best report violates, with the violations."""
@@ -118,8 +149,22 @@ class TrialHistory:
         """Return the report with the best value, the earliest if several are equal."""
         if not self.reports:
             return None
-        sign = 1.0 if mode == "min" else -1.0
-        return min(self.reports.values(), key=lambda report: (sign * report.value, report.iteration))
+        extremes = self._known_extremes()
+        return extremes.lowest if mode == "min" else extremes.highest
+
+    def _known_extremes(self) -> _Extremes:
+        return _Extremes.of(self.reports.values()) if self._extremes is None else self._extremes
+
+
+class Index(Protocol):
+    """A view of a history that is kept up to date, so that it need not be computed anew from all trials."""
+
+    def take(self, trial: TrialHistory) -> None:
+        """Take in the present state of a trial that is new or has changed."""
+        ...
+
+
+IndexT = TypeVar("IndexT", bound=Index)
 
 
 class History:
@@ -143,6 +188,27 @@ class History:
         """System attributes that a sampler of Optuna stored in the study."""
         self.name: str = ""
         self._num_ended = 0
+        self._indexes: dict[tuple[Any, ...], tuple[Index, tuple[Any, ...]]] = {}
+        """Indexes by kind and identities of what they are about, which are stored with them to stay unique."""
+
+    def index(self, kind: Callable[..., IndexT], *about: Any) -> IndexT:
+        """Return the index of a kind, `kind(history, *about)`; it is created once, and `apply` keeps it up to date."""
+        key = kind, *map(id, about)
+        if key not in self._indexes:
+            created = kind(self, *about)
+            for trial in self.known_trials:
+                created.take(trial)
+            self._indexes[key] = created, about
+        return cast(IndexT, self._indexes[key][0])
+
+    def add(self, trial: TrialHistory) -> None:
+        """Add a trial after all others."""
+        self.trials.append(trial)
+        self._tell_indexes(trial)
+
+    def _tell_indexes(self, trial: TrialHistory) -> None:
+        for index, _ in self._indexes.values():
+            index.take(trial)
 
     @property
     def modes(self) -> tuple[Mode, ...]:
@@ -164,9 +230,10 @@ class History:
                 self._start(started, fact.time)
             case _ if fact.trial is not None:
                 self._apply_to(self.trials[fact.trial], fact)
+                self._tell_indexes(self.trials[fact.trial])
 
     def _start(self, started: Started, time: float) -> None:
-        self.trials.append(
+        self.add(
             TrialHistory(
                 number=len(self.trials),
                 params=dict(started.params),
@@ -185,11 +252,12 @@ class History:
             self.sampler_notes |= started.notes.of_study
         if started.retry_of is not None:
             self._replace_by_retry(self.trials[started.retry_of])
+            self._tell_indexes(self.trials[started.retry_of])
 
     def _apply_to(self, trial: TrialHistory, fact: Fact) -> None:
         match fact.event:
             case Report() as report:
-                trial.reports[report.iteration] = report
+                trial.add(report)
                 if report.worker is not None:
                     _add_leg(trial.legs, Leg(report.worker, fact.time - report.seconds, fact.time))
                 trial.peak_memory_bytes = _largest(trial.peak_memory_bytes, report.peak_memory_bytes)

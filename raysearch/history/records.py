@@ -10,9 +10,10 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from optuna.distributions import distribution_to_json, json_to_distribution
+from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from pydantic import TypeAdapter
@@ -216,7 +217,7 @@ def _started_line(event: Started) -> dict[str, Any]:
 
 
 def _started(record: Mapping[str, Any], extra: Mapping[str, Any]) -> Started:
-    distributions = {name: json_to_distribution(text) for name, text in record["distributions"].items()}
+    distributions = {name: _distribution(text) for name, text in record["distributions"].items()}
     distributions |= {name: categorical(choices) for name, choices in extra.get("choices", {}).items()}
     return Started(
         params={name: distributions[name].to_external_repr(value) for name, value in record["params"].items()},
@@ -229,6 +230,12 @@ def _started(record: Mapping[str, Any], extra: Mapping[str, Any]) -> Started:
         retry_of=extra.get("retry_of"),
         notes=SamplerNotes(extra.get("sampler_notes", {}), record["system_attrs"]),
     )
+
+
+@lru_cache(maxsize=1024)
+def _distribution(text: str) -> BaseDistribution:
+    """Return the distribution of a JSON text, one object for all trials that have it."""
+    return json_to_distribution(text)
 
 
 def _report_line(event: Report, trial: int | None) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def test_model_based_search_beats_random_on_a_bowl(algorithm: str, tmp_path: Pat
             values = suggest(spec, history, number)
             assert values is not None
             losses.append((values["x"] - 0.3) ** 2 + (values["slope"] - 0.7) ** 2)
-            history.trials.append(ended(spec, number, values, -losses[-1]))
+            history.add(ended(spec, number, values, -losses[-1]))
         return min(losses)
 
     losses = sorted(best_loss(algorithm, seed) for seed in range(3))
@@ -106,7 +106,7 @@ def test_infeasible_regions_are_left(algorithm: str, trials: int, tmp_path: Path
         values = suggest(spec, history, number)
         assert values is not None
         status = "infeasible" if values["x"] > 0.6 else "completed"
-        history.trials.append(ended(spec, number, values, values["x"], status))
+        history.add(ended(spec, number, values, values["x"], status))
     late = [trial.status for trial in history.trials[trials // 2 :]]
     assert late.count("infeasible") <= 0.6 * len(late)
     assert max(t.values["x"] for t in history.trials if t.status == "completed") > 0.55

@@ -36,7 +36,7 @@ def test_trials_that_run_are_kept_away_from(tmp_path: Path) -> None:
     for number in range(3, 6):
         values = CurveGPSampler(seed=0).propose(Question(spec, history, number))
         assert values is not None
-        history.trials.append(TrialHistory(number, values, values, distributions, started=0.0, is_default=False))
+        history.add(TrialHistory(number, values, values, distributions, started=0.0, is_default=False))
     proposed = sorted(known.values["x"] for known in history.trials[3:])
     assert np.diff(proposed).min() > 0.02
 

@@ -28,7 +28,7 @@ def add(history: History, spec: SearchSpec, values: dict[str, Any], status: str,
         trial.reports[8] = Report(8, value, {}, None, 1.0, done=False)
     trial.status = status  # type: ignore[assignment]
     trial.end_order = None if status == "running" else trial.number
-    history.trials.append(trial)
+    history.add(trial)
 
 
 def history_of(spec: SearchSpec, *endings: tuple[dict[str, Any], str]) -> History:

@@ -19,7 +19,7 @@ def test_the_default_is_a_combination_like_any_other(tmp_path: Path) -> None:
     spec = spec_for("grid", tmp_path, trials=1000)
     default = History()
     start = {"x": 0.0, "n": 1, "kind": "a", "slope": 0.5}
-    default.trials.append(TrialHistory(0, start, start, {}, started=0.0, is_default=True))
+    default.add(TrialHistory(0, start, start, {}, started=0.0, is_default=True))
     first = suggest(spec, default, 1)
     assert first is not None
     assert first != {"x": 0.0, "n": 1, "kind": "a"}

@@ -13,8 +13,8 @@ def test_the_window_holds_the_best_the_running_and_a_seeded_rest(tmp_path: Path)
     spec = toy_spec(tmp_path, space={"x": {"type": "float", "low": 0.0, "high": 1.0}})
     history = History()
     for number in range(1000):
-        history.trials.append(ended(spec, number, {"x": number / 1000}, number / 1000))
-    history.trials.append(ended(spec, 1000, {"x": 0.5}, 0.0, status="running"))
+        history.add(ended(spec, number, {"x": number / 1000}, number / 1000))
+    history.add(ended(spec, 1000, {"x": 0.5}, 0.0, status="running"))
     seen = window(history, seed=1)
     assert len(seen) == _NUM_BEST + _NUM_OTHERS + 1
     assert {trial.number for trial in seen} >= set(range(975, 1001))
@@ -37,7 +37,7 @@ def test_tpe_is_told_curves_with_their_steps_and_excesses_as_they_were_measured(
             iteration: Report(iteration, value, {}, None, 1.0, False) for iteration, value in curve.items()
         }
         trial.status = status
-        history.trials.append(trial)
+        history.add(trial)
     history.trials[2].excess = 0.25
     told = _study(history, TPESampler(), 0, _as_tpe_learns).trials
     assert [trial.state.name for trial in told] == ["COMPLETE", "PRUNED", "PRUNED", "RUNNING"]

@@ -89,7 +89,9 @@ def ended(estimate: float, peak: float | None, status: str = "completed", **memo
 
 def predicted(spec: SearchSpec, *trials: TrialHistory) -> PredictedMemory:
     history = History()
-    history.trials = list(trials)
+    for number, trial in enumerate(trials):
+        trial.number = number
+        history.add(trial)
     return PredictedMemory(spec, history)
 
 

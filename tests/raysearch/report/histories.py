@@ -53,7 +53,7 @@ def history_of(*trials: TrialHistory, mode: Mode = "max", target: int | None = N
     history.target_trials = len(trials) if target is None else target
     for number, one in enumerate(trials):
         one.number = number
-        history.trials.append(one)
+        history.add(one)
     return history
 
 

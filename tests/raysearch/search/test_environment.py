@@ -79,7 +79,7 @@ def alike(folder: Path, rows: Sequence[tuple[dict[str, Any], str | None]]) -> li
     for values, error in rows:
         reports = {} if error else {1: Report(1, 0.5, {}, None, 1.0, False)}
         trial = TrialHistory(len(history.trials), {}, values, {}, 0.0, is_default=False, reports=reports)
-        history.trials.append(trial)
+        history.add(trial)
         if error is None:
             counted.reset()
         halts.append(error is not None and counted.add(trial, error) is not None)

@@ -122,7 +122,7 @@ def add(history: History, spec: SearchSpec, values: dict[str, Any], score: float
     distributions = {p.path: p.distribution for p in spec.parameters if p.path in values}
     trial = TrialHistory(number, values, values, distributions, 0.0, is_default=False, status="completed")
     trial.reports[8] = Report(8, score, {"cost": cost}, None, 1.0, done=False)
-    history.trials.append(trial)
+    history.add(trial)
 
 
 def test_a_gaussian_process_learns_from_all_objectives(tmp_path: Path) -> None:
