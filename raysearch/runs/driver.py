@@ -15,10 +15,10 @@ from raysearch.execution.chatter import logging_to
 from raysearch.execution.places import ExecutorName, Place, Where
 from raysearch.execution.preflight import preflight, trainable_notices
 from raysearch.execution.trial_actor import TrialContext, damage_of_checkpoint
-from raysearch.history import tables as records
 from raysearch.history.history import TrialHistory, read_history
 from raysearch.history.journal import Journal
 from raysearch.history.run_dir import RunDir
+from raysearch.history.tables import Tables
 from raysearch.observers import Lines, Observer, Observers
 from raysearch.observers.gauges import Gauges
 from raysearch.observers.tensorboard import TensorBoard
@@ -40,8 +40,11 @@ from trainables.plurals import counted
 
 Say = Callable[[str], None]
 
-_TABLES_EVERY_S = 10.0
-"""Seconds between two updates of the tables while a search runs."""
+_TABLES_EVERY_S = 10.0, 300.0
+"""Least and largest number of seconds between two updates of the tables while a search runs."""
+
+_TABLES_SHARE = 0.001
+"""Share of the time that these updates may take within these bounds; the driver is idle most of the time."""
 
 
 def run(
@@ -229,16 +232,25 @@ class _Watch:
         self._run_dir = run_dir
         self._interruption = interruption
         self._observers = observers
-        self._written = time.monotonic()
+        self._tables = Tables(search.history)
+        self._is_written = True
+        self._tables_due = time.monotonic() + _TABLES_EVERY_S[0]
 
     def __call__(self, changed: Sequence[TrialHistory]) -> None:
         for trial in changed:
             _tidy_trial(trial, self._search, self._run_dir)
         self._observers.update(changed)
-        if time.monotonic() - self._written > _TABLES_EVERY_S:
-            records.write_tables(self._search.history, self._run_dir)
-            self._written = time.monotonic()
+        self._is_written &= not changed
+        if not self._is_written and time.monotonic() > self._tables_due:
+            self._write_tables()
         self._interruption.check()
+
+    def _write_tables(self) -> None:
+        begun = time.process_time()
+        self._tables.write(self._run_dir)
+        least, most = _TABLES_EVERY_S
+        pause = min(max(least, (time.process_time() - begun) / _TABLES_SHARE), most)
+        self._is_written, self._tables_due = True, time.monotonic() + pause
 
 
 def _confirm(run: Run, where: Where, interruption: Interruption, observers: Observers, say: Say) -> bool:
