@@ -1,18 +1,33 @@
 """Hyperparameter search for a trainer: from a space file to the best config."""
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from raysearch.errors import InputError, WorkError
-from raysearch.space.parsing import load_space, parse_space
-from raysearch.space.spec import SearchSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from raysearch.runs.outcome import SearchResult
+    from raysearch.space.parsing import load_space, parse_space
+    from raysearch.space.spec import SearchSpec
 
 __all__ = ["InputError", "SearchSpec", "WorkError", "load_space", "open_run", "parse_space", "run"]
+
+_HOMES = {
+    "SearchSpec": "raysearch.space.spec",
+    "load_space": "raysearch.space.parsing",
+    "parse_space": "raysearch.space.parsing",
+}
+"""Modules of the names above that are imported at their first use, so that the command line answers at once."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module of a name of this package."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
 
 
 def run(
@@ -39,7 +54,9 @@ def run(
     from pathlib import Path
 
     from raysearch.observers.notebook_view import NotebookView, is_notebook
-    from raysearch.runs import driver  # late: Ray takes seconds to import, and reading a space file does without
+    from raysearch.runs import driver
+    from raysearch.space.parsing import load_space
+    from raysearch.space.spec import SearchSpec
     from raysearch.space.sweeps import parse_ranges
 
     if isinstance(spec, Mapping):

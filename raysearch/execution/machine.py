@@ -12,6 +12,9 @@ from raysearch.errors import Fault, InputError
 from raysearch.space.settings import ResourceSettings
 from trainables.plurals import counted
 
+_GPU_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))
+"""Device files of the drivers of NVIDIA, of AMD and of the Windows Subsystem for Linux."""
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -38,9 +41,7 @@ class Machine:
 
 def this_machine() -> Machine:
     """Return the resources of this machine; its GPUs are those in CUDA_VISIBLE_DEVICES."""
-    import torch  # late: it takes seconds
-
-    sizes = [torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())]
+    sizes = _gpu_sizes()
     memory_bytes = int(get_system_memory())
     return Machine(
         cpus=float(get_num_cpus()),
@@ -49,6 +50,15 @@ def this_machine() -> Machine:
         free_bytes=min(memory_bytes, _free_bytes() or memory_bytes),
         gpu_memory_bytes=min(sizes, default=None),
     )
+
+
+def _gpu_sizes() -> list[int]:
+    """Return the memory of every GPU in bytes; without a driver, PyTorch need not be imported for that."""
+    if not any(path.exists() for path in _GPU_DEVICES):
+        return []
+    import torch
+
+    return [torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())]
 
 
 def room(resources: ResourceSettings, machines: Sequence[tuple[float, float]]) -> tuple[int, float]:

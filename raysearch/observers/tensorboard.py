@@ -5,8 +5,10 @@ resumes after a kill, marked and missing files are written anew from the journal
 """
 
 import shutil
+import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +90,9 @@ class _EventFile:
     """The event file of one trial. Its times are those of the journal."""
 
     def __init__(self, folder: Path, trial: TrialHistory, scalars: ReportScalars, metric: str) -> None:
-        from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.summary import hparams
+        with _without_torch():
+            from tensorboardX.event_file_writer import EventsWriter
+            from tensorboardX.summary import hparams
 
         self._mark = folder / _OPEN
         self._mark.touch()
@@ -132,6 +135,19 @@ class _EventFile:
         from tensorboardX.proto.event_pb2 import Event
 
         self._writer.write_event(Event(wall_time=self._now, step=step, summary=summary))
+
+
+@contextmanager
+def _without_torch() -> Iterator[None]:
+    """Let tensorboardX do without PyTorch, which takes seconds to import and is in its annotations only."""
+    if "torch" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]  # an import of it then fails
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
 
 
 def _summary(numbers: Iterable[tuple[str, float]]) -> Any:

@@ -12,7 +12,6 @@ from raysearch.history.history import History
 from raysearch.history.pareto import pareto_set
 from raysearch.history.run_dir import RunDir
 from raysearch.history.tables import write_tables
-from raysearch.report import write_report
 from raysearch.results.confirmation import Confirmation, read_confirmation
 from raysearch.results.export import lost_weights, write_best, write_pareto_set
 from raysearch.results.predictions import write_predictions
@@ -88,6 +87,8 @@ class SearchResult:
 
 def write_outcome(run: Run) -> None:
     """Write all result files of a run's folder; only the journal and `confirmed.parquet` are read."""
+    from raysearch.report import write_report  # late: plotly and scikit-learn take a second to import
+
     write_tables(run.history, run.dir)
     write_best(run)
     write_pareto_set(run)

@@ -1,11 +1,15 @@
 """Tests of the number of trials that run at the same time, against counts by hand."""
 
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from raysearch.errors import InputError
-from raysearch.execution.machine import room
+from raysearch.execution import machine
+from raysearch.execution.machine import room, this_machine
 from raysearch.space.settings import ResourceSettings
 
 
@@ -35,3 +39,17 @@ def test_a_trial_fits_on_one_machine_or_none() -> None:
         InputError, match=r"asks for 1 CPU and 4 GPU, but no node has that \(8 CPU, 2 GPU; 4 CPU, 2 GPU\)"
     ):
         room(ResourceSettings(cpu=1, gpu=4), [(8.0, 2.0), (4.0, 2.0)])
+
+
+def test_gpus_are_those_that_pytorch_sees_where_there_is_a_driver(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sizes = [4 * 2**30, 2 * 2**30]
+    cuda = SimpleNamespace(
+        device_count=lambda: len(sizes), get_device_properties=lambda place: SimpleNamespace(total_memory=sizes[place])
+    )
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    monkeypatch.setattr(machine, "_GPU_DEVICES", (tmp_path / "nvidiactl", tmp_path / "kfd"))
+    assert (this_machine().gpus, this_machine().gpu_memory_bytes) == (0, None), "without a driver"
+    (tmp_path / "kfd").touch()
+    assert (this_machine().gpus, this_machine().gpu_memory_bytes) == (2, 2 * 2**30)
