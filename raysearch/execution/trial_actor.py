@@ -26,6 +26,7 @@ from ray.tune.result import RESULT_DUPLICATE
 from raysearch.errors import InputError
 from raysearch.execution import memory
 from raysearch.execution.built_trainable import build, finish, load, metrics_of, save, seed_process
+from raysearch.execution.threads import cap_threads
 from raysearch.history.events import Ended, Halted, Mode, Report
 from raysearch.history.metric_names import Entry, with_entries
 from raysearch.history.run_dir import STATE_FILE
@@ -166,6 +167,7 @@ class TrialActor(tune.Trainable):
         self._defaults.restore(self.context.seed if seed is None else seed)
         try:
             self._trainable = build(self.context.trainable, self._given, self._storage)
+            self._cap_threads()
             self._restore(config["reports"])
             self._ending = self._beyond_limit()
         except Exception as error:
@@ -196,11 +198,17 @@ class TrialActor(tune.Trainable):
         try:
             self._share_beginning()
             result = self._trainable.train()
+            self._cap_threads()
             if RESULT_DUPLICATE in result:
                 return Ended("completed")
             return self._take(result)
         except Exception as error:
             return self._ending_of(error)
+
+    def _cap_threads(self) -> None:
+        line = cap_threads(max(1, int(self.context.cpu)))
+        if line is not None:
+            print(line, flush=True)
 
     def _share_beginning(self) -> None:
         """Share the first iterations, once, in the first step: Ray may repeat the set-up and waits less long for it."""

@@ -166,9 +166,8 @@ def _complete(
         validated = tree.validate(stand_in, ("config",), FaultList(""))
         if validated is None:
             return None
-    num_threads = max(1, int(resources.cpu))
     if isinstance(validated, HasThreads) and callable(validated.with_threads):
-        threaded = validated.with_threads(num_threads)
+        threaded = validated.with_threads(resources.num_threads)
         assert isinstance(threaded, BaseModel), "with_threads returns the config it was asked of"
         validated = threaded
     return dumped(validated)

@@ -9,6 +9,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from raysearch.config.config_tree import idle_lines
 from raysearch.config.faults import FaultList, Place
 from raysearch.config.sections import read_section
+from raysearch.config.seed_and_threads import threads_of
 from raysearch.config.trainable_loading import LoadedTrainable
 from raysearch.config.values import show
 from raysearch.history.metric_names import PEAK_MEMORY, entry_of, names_of_entries
@@ -19,7 +20,7 @@ from raysearch.space.document import Document
 from raysearch.space.parameters import Parameter, conditions_hold, gates_first
 from raysearch.space.sampler_loading import check_sampler, is_reference
 from raysearch.space.searched import Searched
-from raysearch.space.settings import Objective, SchedulerSettings, SearchSettings
+from raysearch.space.settings import Objective, ResourceSettings, SchedulerSettings, SearchSettings
 from raysearch.space.spec import entries_of
 from raysearch.space.survey import Survey, check_parameters, survey_space
 from trainables.plurals import counted
@@ -45,6 +46,7 @@ def cross_check(
     document: Document,
     search: SearchSettings | None,
     scheduler: SchedulerSettings | None,
+    resources: ResourceSettings | None,
     config: BaseConfig,
     space: Searched,
 ) -> tuple[Checked, FaultList]:
@@ -55,6 +57,8 @@ def cross_check(
         _check_algorithm(search, space.parameters, faults)
         _check_several(objectives, search, scheduler, faults)
         _check_confirm(search, config, space.words, objectives, faults)
+    if resources is not None:
+        _check_threads(resources, config, space, faults)
     survey = _survey(config, space, faults)
     max_iters, grace_iters = _budget(scheduler, config.trainable, survey, faults)
     constraints: tuple[Constraint, ...] = ()
@@ -206,6 +210,24 @@ def _check_confirm(
     found = obstacle(config.trainable, config.values, searched, metric, search.confirm.split)
     if found is not None:
         faults.add(("search", "confirm"), *found)
+
+
+def _check_threads(resources: ResourceSettings, config: BaseConfig, space: Searched, faults: FaultList) -> None:
+    """Report a number of threads that exceeds the CPUs of a trial, given or searched."""
+    held = None if config.values is None else threads_of(config.tree.model, config.values)
+    if held is None:
+        return
+    places: list[tuple[Place, Sequence[Any]]] = [(("config", *held.path.split(".")), [held.value])]
+    for parameter in space.parameters:
+        if parameter.path == held.path:
+            searched: Any = parameter.distribution
+            choices = searched.choices if isinstance(searched, CategoricalDistribution) else [searched.high]
+            places.append((("space", held.path), choices))
+    for place, values in places:
+        most = max((value for value in values if isinstance(value, int | float)), default=0)
+        if most > resources.num_threads:
+            what = f"{most} threads are more than the CPUs of a trial, because resources.cpu is {resources.cpu:g}"
+            faults.add(place, what, f"give at most {resources.num_threads}, or raise resources.cpu")
 
 
 def _budget(

@@ -102,7 +102,7 @@ def _parse(
     sections, in_sections = _read_sections(document)
     config, in_config = read_base_config(document, sections.resources or ResourceSettings())
     space, in_space = read_searched(document, config)
-    checked, in_checks = cross_check(document, sections.search, sections.scheduler, config, space)
+    checked, in_checks = cross_check(document, sections.search, sections.scheduler, sections.resources, config, space)
 
     faults = FaultList(source)
     faults.extend(found)

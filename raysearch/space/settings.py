@@ -170,6 +170,11 @@ class ResourceSettings(Section):
     """
 
     @property
+    def num_threads(self) -> int:
+        """Number of threads of one trial."""
+        return max(1, int(self.cpu))
+
+    @property
     def memory_bytes(self) -> int | None:
         """The limit in bytes; None if there is none."""
         return None if self.memory_gb is None else int(self.memory_gb * 2**30)

@@ -220,3 +220,27 @@ def test_automatic_slack_without_draws_is_told(folder: Path, metric: str, slack:
     document = changed()
     document |= {"objective": {"metric": metric, "mode": "max"}, "scheduler": {"name": "asha", "slack": slack}}
     assert [line for line in spec_of(folder, document).notices if "slack" in line] == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"config__train": {"num_threads": 999, "max_iters": 600}},
+            "space.yaml: config.train.num_threads: 999 threads are more than the CPUs of a trial, because "
+            "resources.cpu is 1; give at most 1, or raise resources.cpu",
+        ),
+        (
+            {"space": {"train.num_threads": {"type": "int", "low": 1, "high": 4}}, "resources": {"cpu": 2}},
+            "space.yaml: space.train.num_threads: 4 threads are more than the CPUs of a trial, because "
+            "resources.cpu is 2; give at most 2, or raise resources.cpu",
+        ),
+        (
+            {"space": {"train.num_threads": {"type": "categorical", "choices": [1, 8]}}},
+            "space.yaml: space.train.num_threads: 8 threads are more than the CPUs of a trial, because "
+            "resources.cpu is 1; give at most 1, or raise resources.cpu",
+        ),
+    ],
+)
+def test_a_trial_has_no_more_threads_than_cpus(folder: Path, changes: dict[str, Any], expected: str) -> None:
+    assert faults_of(folder, changed(**changes)) == [expected]
