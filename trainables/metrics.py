@@ -1,10 +1,13 @@
 """Scores of class predictions, computed from a confusion matrix."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trainables import devices
 from trainables.config import IGNORE_INDEX
 
 ClassIndices = Tensor | NDArray[np.integer]
@@ -17,22 +20,39 @@ class ConfusionMatrix:
         """Create an empty matrix. Pixels labelled `ignore_index` are not counted, whatever is predicted there."""
         self.num_classes = num_classes
         self.ignore_index = ignore_index
-        self.counts: NDArray[np.int64] = np.zeros((num_classes, num_classes), dtype=np.int64)
-        """(K, K) number of pixels of the row's class that were predicted as the column's class."""
+        self._counts: NDArray[np.int64] = np.zeros((num_classes, num_classes), dtype=np.int64)
+        self._unread: list[Tensor] = []
+        """(B * K * K,) int64 counts of images that are still on an accelerator."""
+        self._bounds: list[tuple[Tensor, str]] = []
+        """Lowest and highest value of what is still there, with its name."""
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """(K, K) number of pixels of the row's class that were predicted as the column's class.
+
+        Raises:
+            ValueError: as in `update`, of updates on an accelerator.
+        """
+        self._read()
+        return self._counts
 
     def update(self, prediction: ClassIndices, label: ClassIndices) -> None:
         """Count pixels of class indices of any equal shape: labels in [0, K) or ignore_index, predictions in [0, K).
 
+        Predictions on an accelerator are counted there, and the counts are read only when they are needed.
+
         Raises:
-            ValueError: the shapes differ, or a counted pixel has another value.
+            ValueError: the shapes differ, or a counted pixel has another value. The values on an accelerator are
+                checked when they are read.
         """
         prediction, label = _same_shape(prediction, label)
-        self.counts += self._image_counts(prediction.flatten()[None], label.flatten()[None])[0]
+        self._count(prediction.flatten()[None], label.flatten()[None])
 
     def iou(self) -> NDArray[np.float64]:
         """Return the intersection over union of each class, (K,); NaN for a class in neither label nor prediction."""
-        hit = np.diag(self.counts)
-        union = self.counts.sum(axis=0) + self.counts.sum(axis=1) - hit
+        counts = self.counts
+        hit = np.diag(counts)
+        union = counts.sum(axis=0) + counts.sum(axis=1) - hit
         iou = np.full(self.num_classes, np.nan)
         np.divide(hit, union, out=iou, where=union > 0)
         return iou
@@ -48,31 +68,59 @@ class ConfusionMatrix:
         total = self.counts.sum()
         return np.float64(np.trace(self.counts) / total if total else np.nan)
 
-    def _image_counts(self, prediction: Tensor, label: Tensor) -> NDArray[np.int64]:
-        """Return the counts of each image by itself, (B, K, K), for predictions and labels (B, pixels)."""
-        label = label.to(prediction.device)
+    def _count(self, prediction: Tensor, label: Tensor) -> None:
+        """Count the pixels of each image by itself, for predictions and labels (B, pixels)."""
+        label = _on_device(label, prediction.device)
         # Ignored pixels are counted in the first cell and then subtracted, which is much cheaper than selecting the
         # others.
         ignored = label == self.ignore_index
         rows = label.to(torch.int64, copy=True).masked_fill_(ignored, 0)
         columns = prediction.long().masked_fill(ignored, 0)
-        self._check(rows, "label", f" or {self.ignore_index} (ignore)")
-        self._check(columns, "prediction", "")
+        if rows.numel():
+            for values, what in ((rows, "label"), (columns, "prediction")):
+                self._bounds.append((torch.stack(torch.aminmax(values)), what))
         num_images, num_cells = len(label), self.num_classes**2
+        if devices.reading_is_free(rows):
+            self._check_bounds(self._bounds)
+        else:
+            rows, columns = (values.clamp(0, self.num_classes - 1) for values in (rows, columns))
         cells = rows.mul_(self.num_classes).add_(columns)
         cells += num_cells * torch.arange(num_images, device=cells.device)[:, None]
-        counts = torch.bincount(cells.flatten(), minlength=num_images * num_cells).reshape(num_images, num_cells)
-        counts[:, 0] -= ignored.sum(dim=1)
-        by_image: NDArray[np.int64] = counts.reshape(num_images, self.num_classes, self.num_classes).cpu().numpy()
-        return by_image
+        cells = cells.flatten()
+        if devices.reading_is_free(cells):
+            counts = torch.bincount(cells, minlength=num_images * num_cells)
+        else:  # bincount would make an accelerator wait
+            counts = cells.new_zeros(num_images * num_cells).scatter_add_(0, cells, torch.ones_like(cells))
+        counts.view(num_images, num_cells)[:, 0] -= ignored.sum(dim=1)
+        self._unread.append(counts)
+        if devices.reading_is_free(counts):
+            self._read()
 
-    def _check(self, values: Tensor, what: str, also: str) -> None:
-        if not values.numel():
+    def _read(self) -> None:
+        """Read all counts that are still on an accelerator, at once."""
+        if not self._unread:
             return
-        lowest, highest = (int(bound) for bound in torch.aminmax(values))
-        if lowest < 0 or highest >= self.num_classes:
-            wrong = lowest if lowest < 0 else highest
-            raise ValueError(f"{what} {wrong} is not a class: {what}s must lie in [0, {self.num_classes}){also}")
+        sizes = [len(counts) for counts in self._unread] + [2] * len(self._bounds)
+        numbers = torch.cat([*self._unread, *(bounds for bounds, _ in self._bounds)]).cpu()
+        parts = torch.split(numbers, sizes)
+        counts = torch.cat(parts[: len(self._unread)]).view(-1, self.num_classes, self.num_classes)
+        bounds = list(zip(parts[len(self._unread) :], (what for _, what in self._bounds), strict=True))
+        self._unread, self._bounds = [], []
+        self._check_bounds(bounds)
+        self._take(counts.numpy())
+
+    def _take(self, counts: NDArray[np.int64]) -> None:
+        """Add the counts of images, (B, K, K)."""
+        self._counts += counts.sum(axis=0)
+
+    def _check_bounds(self, bounds: Sequence[tuple[Tensor, str]]) -> None:
+        for values, what in bounds:
+            lowest, highest = values.tolist()
+            if lowest < 0 or highest >= self.num_classes:
+                self._unread, self._bounds = [], []
+                wrong = lowest if lowest < 0 else highest
+                also = f" or {self.ignore_index} (ignore)" if what == "label" else ""
+                raise ValueError(f"{what} {wrong} is not a class: {what}s must lie in [0, {self.num_classes}){also}")
 
 
 class ImageConfusion(ConfusionMatrix):
@@ -94,14 +142,17 @@ class ImageConfusion(ConfusionMatrix):
     def update(self, prediction: ClassIndices, label: ClassIndices) -> None:
         """Count the pixels of images (B, ...), with values as in `ConfusionMatrix.update`."""
         prediction, label = _same_shape(prediction, label)
-        counts = self._image_counts(prediction.flatten(1), label.flatten(1))
-        self.counts += counts.sum(axis=0)
+        self._count(prediction.flatten(1), label.flatten(1))
+
+    def _take(self, counts: NDArray[np.int64]) -> None:
+        super()._take(counts)
         hits = np.diagonal(counts, axis1=1, axis2=2)
         self._hits.append(hits)
         self._unions.append(counts.sum(axis=1) + counts.sum(axis=2) - hits)
 
     def miou_draws(self, num_draws: int) -> NDArray[np.float64]:
         """Return the mIoU over bootstrap draws of the images, (num_draws,) float64; NaN if no pixel counts."""
+        self._read()
         hits, unions = np.concatenate(self._hits), np.concatenate(self._unions)
         return bootstrap_miou(hits, unions, num_draws)
 
@@ -126,6 +177,12 @@ def bootstrap_miou(hits: NDArray[np.int64], unions: NDArray[np.int64], num_draws
     num_present = (drawn_unions > 0).sum(axis=1)
     miou: NDArray[np.float64] = np.nansum(iou, axis=1) / num_present
     return miou
+
+
+def _on_device(label: Tensor, device: torch.device) -> Tensor:
+    if label.is_cpu and device.type == "cuda":
+        return label.pin_memory().to(device, non_blocking=True)
+    return label.to(device, non_blocking=True)
 
 
 def _same_shape(prediction: ClassIndices, label: ClassIndices) -> tuple[Tensor, Tensor]:

@@ -29,6 +29,7 @@ from trainables.data import (
     open_split,
     stratified_images,
 )
+from trainables.devices import on_device
 from trainables.errors import Fault, InputError
 from trainables.evaluation import evaluate, forward_seconds
 from trainables.last_iteration import LastIteration
@@ -121,6 +122,8 @@ class Trainer:
         """(n, 3) loss and its two terms in each iteration since the last report."""
         self._recent_effects = torch.empty(0, len(LIMITS), dtype=torch.bool)
         """(n, limits) bool: effect of each limit of the contrast loss in each iteration since the last report."""
+        self._last_grad_norm = 0.0
+        """Norm of the gradient that reached the projection head in the last iteration."""
         self.last_iteration: LastIteration | None = None
         """Observable effects of the last iteration; None before the first one in this process."""
         self._build(config.beginning())
@@ -201,7 +204,7 @@ class Trainer:
             "loss_contrast": loss_contrast,
             "lr": self.optimizer.param_groups[0]["lr"],
             "contrast_active": self.last_iteration is not None and self.last_iteration.contrast_reached_network,
-            "contrast_grad_norm": self._projection_grad_norm(),
+            "contrast_grad_norm": self._last_grad_norm,
             "num_anchors": num_anchors,
             **effects,
             "images_per_second": (end - start) * self.in_force.train.batch_size / seconds,
@@ -231,7 +234,8 @@ class Trainer:
             steps.append(step.numbers())
             self.iteration += 1
             self.after_iteration(self.iteration)
-        numbers = torch.stack(steps).cpu()  # waits for the accelerator, once per call
+        read = torch.cat([*steps, self._projection_grad_norm()[None]]).cpu()  # waits for the accelerator, once
+        numbers, self._last_grad_norm = read[:-1].view(len(steps), -1), float(read[-1])
         losses, num_anchors = numbers[:, :3], int(numbers[-1, 3])
         self.last_iteration = LastIteration.seen(self.network, size, num_anchors)
         wrong = (~losses[:, 0].isfinite()).nonzero().flatten().tolist()
@@ -258,9 +262,10 @@ class Trainer:
             seed=config.train.seed,
             start_iteration=self.iteration,
             max_iters=config.train.max_iters,
+            pin_memory=self.device.type == "cuda",
         )
         self.augmentation = batches.augmentation
-        return iter(batches)
+        return on_device(batches, self.device)
 
     def _step(self, images: Tensor, labels: Tensor) -> _Step:
         """Train one iteration on a batch of images (B, 3, H, W) and labels (B, H, W)."""
@@ -273,8 +278,7 @@ class Trainer:
         )
         set_learning_rate(self.optimizer, factor)
         images, labels = _padded(images, labels, self.network.padding_multiple)
-        images = images.to(self.device, memory_format=torch.channels_last, non_blocking=True)
-        labels = labels.to(self.device, non_blocking=True)
+        images = images.contiguous(memory_format=torch.channels_last)
         self.optimizer.zero_grad(set_to_none=True)
         parts = torch.tensor_split(images, math.ceil(len(images) / (config.train.micro_batch_size or len(images))))
         step = self._backward(images, labels) if len(parts) == 1 else self._backward_in_parts(parts, labels)
@@ -365,11 +369,12 @@ class Trainer:
         shares = zip((f"contrast.{name}" for name in LIMITS), effects.double().mean(dim=0).tolist(), strict=True)
         return {f"{TOOK_EFFECT}/{path}": share for path, share in shares if path not in unused}
 
-    def _projection_grad_norm(self) -> float:
-        if self.network.projection is None:
-            return 0.0
-        gradients = [p.grad for p in self.network.projection.parameters() if p.grad is not None]
-        return float(torch.stack([g.norm() for g in gradients]).norm()) if gradients else 0.0
+    def _projection_grad_norm(self) -> Tensor:
+        """Return the norm of the gradient that reached the projection head, a float64 scalar on the device."""
+        parameters = () if self.network.projection is None else self.network.projection.parameters()
+        norms = [parameter.grad.norm() for parameter in parameters if parameter.grad is not None]
+        norm = torch.stack(norms).norm() if norms else torch.zeros((), device=self.device)
+        return norm.double()
 
     def evaluate(self) -> ImageConfusion:
         """Score the current network on the validation images that `evaluation.num_images` selects."""

@@ -88,11 +88,14 @@ class TrainBatches:
         start_iteration: int,
         max_iters: int,
         images: Sequence[int] | None = None,
+        pin_memory: bool = False,
     ) -> None:
+        """Describe the batches; with `pin_memory`, they are in memory that a GPU can copy from while it computes."""
         chosen = range(len(split)) if images is None else images
         self._dataset = _BatchOfIteration(split, config, chosen, batch_size, seed)
         self._iterations = range(start_iteration, max_iters)
         self._workers = config.workers
+        self._pin_memory = pin_memory
 
     @property
     def augmentation(self) -> Augmentation:
@@ -114,6 +117,7 @@ class TrainBatches:
                     sampler=self._iterations,
                     batch_size=None,  # an item of the dataset is already a batch
                     num_workers=self._workers,
+                    pin_memory=self._pin_memory,
                     # A forked process shares the decoded pixels, and only the parent uses the accelerator.
                     multiprocessing_context="fork" if self._workers else None,
                     # The loader draws a seed that is not used here; it must not come from the network's generator.

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from trainables import devices
 from trainables.config import IGNORE_INDEX, ContrastConfig
 from trainables.losses.pixel_contrast import ABSENT
 
@@ -148,7 +149,7 @@ STRATEGIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 def _random_choice(candidates: Tensor, most: int, generator: torch.Generator) -> Tensor:
     """Return a mask of all candidates (N,) bool, or of a random `most` of them if there are more."""
-    if not candidates.is_cpu:
+    if not devices.reading_is_free(candidates):
         # Noise is needed even if there are few candidates. It must not change the later draws, so it has a generator of
         # its own.
         own = torch.Generator(generator.device)
@@ -184,7 +185,7 @@ def _go_round(
     of_group = counts[groups]
     rounds = (num_views - rank_in_runs(groups, counts) + of_group - 1) // of_group
     ends = torch.where(is_anchor, rounds, 0).cumsum(0)
-    num_slots = int(ends[-1]) if positions.is_cpu else max_samples
+    num_slots = int(ends[-1]) if devices.reading_is_free(positions) else max_samples
     slots = torch.arange(num_slots, device=positions.device)
     return positions[torch.searchsorted(ends, slots, right=True).clamp_(max=len(positions) - 1)], ends[-1]
 
@@ -212,7 +213,7 @@ def sample_pool(
     # The last entry takes the rows that are no anchors.
     is_candidate = torch.cat([labels != IGNORE_INDEX, labels.new_zeros(1, dtype=torch.bool)])
     is_candidate = is_candidate.scatter_(0, torch.where(is_anchor, anchors, len(labels)), False)[:-1]
-    if labels.is_cpu:
+    if devices.reading_is_free(labels):
         if num_wanted < 1:
             return anchors[:0], anchor_labels[:0]
         candidates = is_candidate.nonzero().squeeze(1)
@@ -240,7 +241,7 @@ def chosen_first(values: Tensor, is_chosen: Tensor, most: int) -> tuple[Tensor, 
         is_chosen: (N,) bool.
         most: The largest number that can be chosen.
     """
-    if values.is_cpu:
+    if devices.reading_is_free(values):
         chosen = values[is_chosen]
         return chosen, torch.tensor(len(chosen))
     slots = torch.where(is_chosen, is_chosen.cumsum(0) - 1, most)
@@ -248,7 +249,10 @@ def chosen_first(values: Tensor, is_chosen: Tensor, most: int) -> tuple[Tensor, 
 
 
 def count_groups(groups: Tensor, num_groups: int) -> Tensor:
-    """Return the number of pixels of each group, (G,) int64; `bincount` would make an accelerator wait."""
+    """Return the number of pixels of each group, (G,) int64."""
+    if devices.reading_is_free(groups):
+        return groups.bincount(minlength=num_groups)
+    # bincount would make an accelerator wait.
     return groups.new_zeros(num_groups).scatter_add_(0, groups, torch.ones_like(groups))
 
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from trainables import devices
 from trainables.config import IGNORE_INDEX
 from trainables.losses.anchor_sampling import count_groups
 
@@ -26,7 +27,7 @@ class LovaszSoftmax(nn.Module):
         probabilities = logits.softmax(1).movedim(1, 0).flatten(1)
         counts = count_groups(labels, IGNORE_INDEX + 1)[:num_classes]
         # An accelerator would have to wait to learn which classes occur.
-        classes = counts.nonzero().flatten().tolist() if labels.is_cpu else range(num_classes)
+        classes = counts.nonzero().flatten().tolist() if devices.reading_is_free(labels) else range(num_classes)
         zero = probabilities.sum() * 0.0
         terms = [_lovasz_extension(probabilities[c], labels == c, valid, counts[c]) for c in classes]
         total = torch.stack([zero, *terms]).sum()
@@ -49,7 +50,7 @@ def _lovasz_extension(probabilities: Tensor, is_class: Tensor, valid: Tensor, co
         order = bits.neg().sort().indices
         hits = is_class[order]
         num_hits = hits.cumsum(0)
-        unions = (torch.arange(len(hits), device=hits.device) - num_hits + hits + count).to(errors.dtype)
+        unions = (torch.arange(len(hits), device=hits.device) - num_hits + hits + count).clamp(min=1).to(errors.dtype)
         steps = torch.where(hits, 1 / unions, (count - num_hits) / (unions * (unions + 1)))
         steps = torch.empty_like(errors).scatter_(0, order, steps.to(errors.dtype))
     # A dot product would lose three digits over a million pixels in float32.

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainables import devices
 from trainables.config import ContrastConfig
 from trainables.losses.anchor_sampling import (
     NUM_LABELS,
@@ -104,7 +105,7 @@ def _push(queue: Tensor, written: Tensor, rows: Tensor, labels: Tensor) -> None:
     labels = torch.where(labels >= 0, labels, num_classes)
     counts = count_groups(labels, num_classes + 1)
     labels, order = labels.sort(stable=True)
-    if queue.is_cpu:
+    if devices.reading_is_free(queue):
         ranks = rank_in_runs(labels, counts)
         # If there are more new rows than slots, only the newest are kept, so that no slot is written twice: torch
         # leaves the result of that undefined.

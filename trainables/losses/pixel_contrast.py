@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from trainables import devices
 from trainables.losses.onednn import exact_onednn_products
 
 ABSENT = -1
@@ -130,7 +131,7 @@ class _PixelContrast(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, anchors: Tensor, keys: Tensor, pairs: "_Pairs", with_gradient: bool) -> Tensor:
-        if not anchors.is_cpu:
+        if not devices.reading_is_free(anchors):
             loss, anchors_grad, keys_grad = _by_mask(anchors, keys, pairs, with_gradient)
         else:
             with exact_onednn_products():

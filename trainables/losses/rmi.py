@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainables import devices
 from trainables.config import IGNORE_INDEX
 
 RADIUS = 3
@@ -60,7 +61,9 @@ def _rmi(logits: Tensor, labels: Tensor) -> Tensor:
     # Ignored pixels do not belong to the class, neither in the labels nor in the probabilities.
     logits = logits.masked_fill(~valid.unsqueeze(1), -torch.inf)
     targets = labels.unsqueeze(1) == torch.arange(num_classes, device=labels.device).view(-1, 1, 1)
-    if labels.is_cpu:  # an accelerator would have to wait to learn which classes an image has; the others add 0
+    if devices.reading_is_free(
+        labels
+    ):  # an accelerator would have to wait to learn which classes an image has; the others add 0
         image, label = targets.flatten(2).any(2).nonzero(as_tuple=True)
         logits, targets = logits[image, label], targets[image, label]
     else:
