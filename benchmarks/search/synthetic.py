@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -159,11 +159,15 @@ def _conditional(num_layers: int) -> tuple[dict[str, dict[str, Any]], Function]:
         deep_enough = {"when": {"layers": list(range(layer + 1, num_layers + 1))}} if layer else {}
         space[f"width{layer}"] = {"type": "int", "low": 8, "high": 512, "log": True, **deep_enough}
 
+    @cache
+    def ideal(seed: int) -> list[float]:
+        drawn: list[float] = np.random.default_rng([seed, num_layers]).uniform(0.15, 0.85, len(space)).tolist()
+        return drawn
+
     def function(values: Mapping[str, Any], seed: int) -> float:
-        ideal = np.random.default_rng([seed, num_layers]).uniform(0.15, 0.85, len(space))
         weights = {"lr": 4.0, "layers": 1.5}
         score = 0.0
-        for (path, words), u in zip(space.items(), ideal, strict=True):
+        for (path, words), u in zip(space.items(), ideal(seed), strict=True):
             if path not in values:
                 continue
             if words["type"] == "categorical":
