@@ -21,7 +21,7 @@ from raysearch.algorithms.unit_cube import around
 
 Array = npt.NDArray[np.float64]
 
-_NUM_SPREAD = 64
+_NUM_SPREAD = 512
 """Number of candidates spread over the whole space."""
 _NUM_CENTRES, _NUM_AROUND = 8, 64
 """Number of points with the best expected losses, and number of candidates around each of them."""
