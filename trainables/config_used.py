@@ -116,7 +116,7 @@ def _train_used(given: TrainConfig, trainer: Trainer) -> TrainConfig:
     read: dict[str, Any] = {}
     if given.num_threads is not None:
         read["num_threads"] = torch.get_num_threads()
-    if trainer.average is None or int(trainer.average.n_averaged) != trainer.iteration:
+    if trainer.average is None or trainer.average.num_updates != trainer.iteration:
         read["ema_decay"] = 0.0
     last = trainer.last_iteration
     if last is not None:

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trainables.allocator import keep_freed_memory
 from trainables.config import IGNORE_INDEX, Config
@@ -36,6 +35,7 @@ from trainables.last_iteration import LastIteration
 from trainables.losses import LIMITS, build_contrast_loss, build_segmentation_loss
 from trainables.metrics import ImageConfusion
 from trainables.models import SegmentationOutput, Segmenter, build_model
+from trainables.moving_average import MovingAverage
 from trainables.optim import build_optimizer, poly_lr, set_learning_rate
 from trainables.protocol import DRAWS, TOOK_EFFECT
 
@@ -114,7 +114,8 @@ class Trainer:
         self._val_images = stratified_images(self._val_split, config.data, config.evaluation.num_images)
         self.network = build_network(config.model, config.data.num_classes, config.contrast.head_dim, config.train.seed)
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = _moving_average(self.network, config.train.ema_decay)
+        ema_decay = config.train.ema_decay
+        self.average = MovingAverage(self.network, ema_decay) if ema_decay > 0.0 else None
         self.iteration = 0
         self.after_iteration: Callable[[int], None] = lambda iteration: None
         """Callback for a progress bar, called with the number of each finished iteration."""
@@ -159,10 +160,7 @@ class Trainer:
     @property
     def scored_network(self) -> Segmenter:
         """The network that is scored and kept: the trained one, or the moving average of its weights."""
-        if self.average is None:
-            return self.network
-        assert isinstance(self.average.module, Segmenter)
-        return self.average.module
+        return self.network if self.average is None else self.average.network
 
     def run_to_report(self) -> dict[str, Any]:
         """Train to the next report and score the network.
@@ -284,7 +282,7 @@ class Trainer:
         step = self._backward(images, labels) if len(parts) == 1 else self._backward_in_parts(parts, labels)
         self.optimizer.step()
         if self.average is not None:
-            self.average.update_parameters(self.network)
+            self.average.update()
         return step
 
     def _backward(self, images: Tensor, labels: Tensor) -> _Step:
@@ -418,7 +416,7 @@ class Trainer:
         self._build(config.beginning() if self.iteration <= config.train.shared_iters else config)
         if self.average is not None:
             self.network.load_state_dict(state["network"])
-            self.average.n_averaged.fill_(state["iteration"])
+            self.average.num_updates = state["iteration"]
         self.optimizer.load_state_dict(state["optimizer"])
         if self.contrast_loss is not None and self._contrast_active(self.iteration - 1):
             self.contrast_loss.load_state_dict(state["contrast"])
@@ -442,14 +440,6 @@ def pick_device(config: Config) -> torch.device:
 def _stream(seed: int, stream: int, iteration: int, part: int = 0) -> int:
     """Return the seed, below 2^63, of one random stream in one part of an iteration."""
     return int(np.random.SeedSequence([seed, stream, iteration, part]).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def _moving_average(network: Segmenter, decay: float) -> AveragedModel | None:
-    if decay == 0.0:
-        return None
-    # The statistics of the norms are averaged together with the weights that they belong to.
-    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-    return AveragedModel(network, multi_avg_fn=average, use_buffers=True)
 
 
 def _joined_leaf(maps: Sequence[Tensor | None]) -> Tensor | None:
