@@ -1,7 +1,6 @@
 """A trainable that was created for one trial: one interface to the classes and functions of Ray Tune."""
 
 import copy
-import pickle
 import random
 import shutil
 import sys
@@ -11,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ray import cloudpickle, tune
+from ray import tune
 from ray.train._internal.session import get_session, shutdown_session
 from ray.tune.trainable import FunctionTrainable, wrap_function
 from ray.tune.utils import flatten_dict
 
+from raysearch.execution import dict_checkpoint
 from trainables.protocol import CONFIG_USED
-
-_DICT_FILE = "checkpoint.pkl"
 
 _AUTO_FILLED = frozenset(
     {
@@ -62,7 +60,11 @@ def seed_process(seed: int) -> None:
 
 
 def save(built: tune.Trainable, folder: Path) -> bool:
-    """Write a checkpoint into an existing folder; return False if the trainable writes none."""
+    """Write a checkpoint into an existing folder; return False if the trainable writes none.
+
+    Raises:
+        InputError: the trainable returns an object that `dict_checkpoint` cannot store.
+    """
     if isinstance(built, FunctionTrainable):
         result = built._last_training_result
         if result is None or result.checkpoint is None:
@@ -75,17 +77,21 @@ def save(built: tune.Trainable, folder: Path) -> bool:
     except NotImplementedError:
         return False
     if isinstance(saved, dict):
-        (folder / _DICT_FILE).write_bytes(cloudpickle.dumps(saved))
+        dict_checkpoint.write(saved, folder)
     return True
 
 
 def load(built: tune.Trainable, folder: Path, training_iteration: int) -> None:
-    """Load a checkpoint that was written after this number of reports."""
+    """Load a checkpoint that was written after this number of reports.
+
+    Raises:
+        InputError: it is a pickle, which could run code.
+    """
     built._iteration = training_iteration
     if isinstance(built, FunctionTrainable):
         get_session().loaded_checkpoint = tune.Checkpoint.from_directory(str(folder))
-    elif (folder / _DICT_FILE).is_file():
-        built.load_checkpoint(pickle.loads((folder / _DICT_FILE).read_bytes()))
+    elif dict_checkpoint.holds_one(folder):
+        built.load_checkpoint(dict_checkpoint.read(folder))
     else:
         built.load_checkpoint(str(folder))
 
