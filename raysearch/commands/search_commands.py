@@ -146,6 +146,30 @@ def repair(run_dir: RunFolder) -> None:
     say(f"resume with: {command_line('resume', opened.root)}")
 
 
+@app.command(cls=SuggestingCommand, epilog=examples("raysearch trust runs/potatoes-…"))
+def trust(
+    given: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN_DIR|CONFIG.json",
+            help="The folder of a run, or a config that a run has exported.",
+            show_default=False,
+            autocompletion=completion.run_folders,
+        ),
+    ],
+) -> None:
+    """Allow the code that a run folder or a config from elsewhere names to be run, because you trust its author."""
+    from raysearch.config import trust as trusted_code
+    from raysearch.config.config_files import code_of_file
+
+    file = given.expanduser() / "space.yaml" if given.expanduser().is_dir() else given.expanduser()
+    places = trusted_code.trust(code_of_file(file), file.absolute().parent)
+    for place in places:
+        say(f"trusted: {place}")
+    if not places:
+        say(f"{given}: names nothing but what ships with raysearch, which needs no word of yours")
+
+
 @app.command(cls=SuggestingCommand, context_settings=TAKES_FLAGS, epilog=examples("raysearch check potatoes.yaml"))
 def check(space: SpaceFile, pairs: Pairs = None, set_values: SetValues = None) -> None:
     """Find everything that can fail before any GPU hour is spent, and estimate time and memory.

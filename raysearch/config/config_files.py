@@ -14,6 +14,7 @@ from raysearch.config.faults import FaultList
 from raysearch.config.overrides import Override, pairs_of
 from raysearch.config.strict_yaml import read_mapping
 from raysearch.config.trainable_loading import DEFAULT_TRAINABLE, LoadedTrainable, load_trainable
+from raysearch.config.trust import check_trusted, named_by_space
 from raysearch.config.values import plain
 from raysearch.errors import Fault, InputError
 from trainables.protocol import DialectFlags, HasUnused
@@ -147,13 +148,28 @@ def load_trained_config(
     If the block names no trainable, it is the one of a space file without `trainable:`.
 
     Raises:
-        InputError: the file, the trainable or the overrides have faults.
+        InputError: the file, the trainable or the overrides have faults, or the user does not trust the trainable.
     """
     file = path.expanduser()
     origin = _origin(file, str(path))
-    trainable = load_trainable(str(origin.get("trainable", DEFAULT_TRAINABLE)), file.absolute().parent)
+    reference = str(origin.get("trainable", DEFAULT_TRAINABLE))
+    check_trusted([reference], file.absolute().parent, path)
+    trainable = load_trainable(reference, file.absolute().parent)
     values, validated = _load(path, ConfigTree(trainable.config_model), trailing, Path.cwd(), say, tasks)
     return TrainedConfig(trainable, values if validated is None else validated, origin)
+
+
+def code_of_file(file: Path) -> tuple[str, ...]:
+    """Return the references in a space file, or in the `raysearch` block of a config.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    document, _ = read_mapping(file, str(file))
+    origin = document.get(ORIGIN)
+    if isinstance(origin, Mapping):
+        return tuple(name for name in [origin.get("trainable")] if isinstance(name, str))
+    return named_by_space(document)
 
 
 def _origin(path: Path, source: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from raysearch.history.run_dir import RunDir
 from raysearch.report.page import page_of
 from raysearch.report.parts import MISSING, Part, Plot, Table, Text, new_figure, shown
 from raysearch.results.confirmation import Confirmation, ConfirmedTrial, read_confirmation, winning_trial
-from raysearch.space.parsing import load_space
+from raysearch.space.parsing import load_space_of_run
 from raysearch.space.spec import SearchSpec
 from trainables.atomic_files import write_text
 from trainables.dotted_paths import leaves
@@ -108,7 +108,9 @@ def _labels(folders: Sequence[Path]) -> list[str]:
 def _read_run(run_dir: RunDir, label: str) -> ComparedRun:
     history = read_history(run_dir.journal)
     progress = progress_of(read_facts(run_dir.journal), history)
-    return ComparedRun(label, load_space(run_dir.space), history, tuple(progress), read_confirmation(run_dir, history))
+    return ComparedRun(
+        label, load_space_of_run(run_dir.space), history, tuple(progress), read_confirmation(run_dir, history)
+    )
 
 
 def progress_of(facts: Iterable[Fact], history: History) -> list[Progress]:

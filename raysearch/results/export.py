@@ -24,7 +24,7 @@ from raysearch.history.run_dir import STATE_FILE, RunDir
 from raysearch.history.tables import pareto_table, write_table
 from raysearch.results.confirmation import Confirmation, confirmed_entry, read_confirmation, winning_trial
 from raysearch.search.run import Run
-from raysearch.space.parsing import load_space
+from raysearch.space.parsing import load_space_of_run
 from raysearch.space.spec import SearchSpec
 from trainables.atomic_files import recover_folder, replaced_folder, write_text
 from trainables.checksums import CHECKSUMS_FILE, damage
@@ -62,7 +62,7 @@ def _winners_checkpoint(run: Run, confirmation: Confirmation | None) -> Path | N
     best = winner.best(run.history.mode) if winner else None
     if winner is None or best is None or best.checkpoint is None:
         return None
-    source = run.dir.trial(winner.number) / best.checkpoint
+    source = run.dir.checkpoint(winner.number, best.checkpoint)
     if confirmation is not None and winner is not run.history.best_trial() and not source.is_dir():
         return run.dir.confirm_training(winner.number, confirmation.seeds[0]) / "checkpoint"
     return source
@@ -97,7 +97,7 @@ def best_config_text(run_dir: RunDir) -> str:
         InputError: the folder is not that of a run, or no trial has reported yet.
     """
     history = read_history(run_dir.journal)
-    document = best_document(load_space(run_dir.space), history, read_confirmation(run_dir, history))
+    document = best_document(load_space_of_run(run_dir.space), history, read_confirmation(run_dir, history))
     if document is None:
         raise no_best(history, run_dir)
     return json.dumps(document, indent=2) + "\n"
@@ -135,7 +135,7 @@ def best_in_dialect(run_dir: RunDir, name: str) -> DialectExport:
         InputError: the folder is not that of a run, no trial has reported yet, the run's config does not support the
             dialect, or data that the file must contain cannot be read.
     """
-    spec = load_space(run_dir.space)
+    spec = load_space_of_run(run_dir.space)
     target: Any = spec.trainable.target
     known = isinstance(target, WritesDialect)
     if not known or name != target.DIALECT_NAME:

@@ -32,7 +32,7 @@ from raysearch.search.loop import SearchHalted, SearchLoop
 from raysearch.search.run import Run, check_unedited
 from raysearch.search.search import Search
 from raysearch.space.confirm_settings import ConfirmSettings, Split, obstacle
-from raysearch.space.parsing import load_space
+from raysearch.space.parsing import load_space_of_run
 from raysearch.space.spec import SearchSpec
 from trainables.plurals import counted
 from trainables.protocol import ChecksSplit
@@ -81,7 +81,7 @@ def confirm(
     """
     _check_counts({"--top": top, "--seeds": seeds, "--jobs": 1 if jobs is None else jobs})
     run_dir = RunDir.open(folder)
-    spec = load_space(run_dir.space)
+    spec = load_space_of_run(run_dir.space)
     searched = [parameter.path for parameter in spec.parameters]
     what = obstacle(spec.trainable, spec.config, searched, spec.objectives[0].metric, split)
     if what is not None:

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from raysearch.checks.check_tables import outlook
-from raysearch.errors import WorkError
+from raysearch.config.trust import check_trusted, named_by_space, trust
+from raysearch.errors import InputError, WorkError
 from raysearch.execution.chatter import logging_to
 from raysearch.execution.places import ExecutorName, Place, Where
 from raysearch.execution.preflight import preflight, trainable_notices
@@ -33,7 +34,7 @@ from raysearch.search.loop import SearchHalted, SearchLoop
 from raysearch.search.run import Run, check_unedited
 from raysearch.search.search import Proposal, Search
 from raysearch.search.work import Assignment
-from raysearch.space.parsing import load_space
+from raysearch.space.parsing import load_space_of_run
 from raysearch.space.spec import SearchSpec
 from trainables.atomic_files import write_text
 from trainables.plurals import counted
@@ -77,6 +78,7 @@ def run(
         say(line)
     where = Where(executor, address)
     with where.open(spec.resources) as place:
+        _remember_code(spec, say)
         run_dir = RunDir.create(spec.name, out)
         write_text(run_dir.space, spec.to_yaml())
         with Journal(run_dir.journal) as journal:
@@ -103,7 +105,8 @@ def resume(
             have faults; nothing was written.
     """
     run_dir = RunDir.open(folder)
-    spec = load_space(run_dir.space)
+    spec = load_space_of_run(run_dir.space)
+    check_trusted(named_by_space(spec.document), run_dir.root, run_dir.root)  # its tracker too, which now gets data
     where = Where(executor, address)
     with Journal(run_dir.journal) as journal:
         history = read_history(run_dir.journal)
@@ -132,6 +135,14 @@ def _say_damaged(search: Search, run_dir: RunDir, say: Say) -> None:
         what = damage_of_checkpoint(run_dir.trial(trial.number) / last.checkpoint)
         if what is not None:
             say(f"note: trial {trial.number}: {last.checkpoint} {what}; it continues from an older state")
+
+
+def _remember_code(spec: SearchSpec, say: Say) -> None:
+    """Note what the user has run, so that later commands may use it where only the run folder names it."""
+    try:
+        trust(named_by_space(spec.document), Path.cwd())
+    except InputError as error:
+        say(f"note: commands on this run will not trust its code: {error}")
 
 
 def _search(

@@ -9,7 +9,7 @@ from raysearch.errors import Fault, InputError
 from raysearch.history.history import History, read_history
 from raysearch.history.run_dir import RunDir
 from raysearch.space.digests import section_digests
-from raysearch.space.parsing import load_space
+from raysearch.space.parsing import load_space_of_run
 from raysearch.space.spec import SearchSpec
 
 
@@ -30,7 +30,7 @@ class Run:
             InputError: the folder holds no run, its space file or journal has faults, or they do not belong together.
         """
         run_dir = RunDir.open(folder)
-        spec, history = load_space(run_dir.space), read_history(run_dir.journal)
+        spec, history = load_space_of_run(run_dir.space), read_history(run_dir.journal)
         check_unedited(run_dir, history)
         return cls(run_dir, spec, history)
 

@@ -38,7 +38,7 @@ from raysearch.history.run_dir import RunDir
 from raysearch.search.notes_table import read_notes
 from raysearch.search.portfolio import Scored, portfolio
 from raysearch.space.parameters import nearest_value, range_of
-from raysearch.space.parsing import load_space
+from raysearch.space.parsing import load_space_of_run
 from raysearch.space.spec import SearchSpec
 from trainables.dotted_paths import ABSENT, leaves, lookup, with_values
 from trainables.plurals import counted
@@ -179,7 +179,7 @@ def _read_run(path: Path, spec: SearchSpec) -> _Source:
     history = read_history(run_dir.journal)
     earlier: SearchSpec | None = None
     try:
-        earlier = load_space(run_dir.space)
+        earlier = load_space_of_run(run_dir.space)
         differences = _differences(earlier, spec)
     except InputError as error:
         differences = [f"its space file no longer loads ({error.faults[0]})"]

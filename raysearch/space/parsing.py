@@ -16,6 +16,7 @@ from raysearch.config.sections import read_section
 from raysearch.config.shipped import find_space
 from raysearch.config.strict_yaml import kind_of
 from raysearch.config.trainable_loading import LoadedTrainable
+from raysearch.config.trust import check_trusted, code_of_space
 from raysearch.config.values import show
 from raysearch.errors import Fault
 from raysearch.space.base_config import BaseConfig, read_base_config
@@ -59,6 +60,17 @@ def load_space(
     base_dir = Path(os.path.abspath(path)).parent
     given = Given(set_values, trailing, cwd or Path.cwd())
     return _parse(document, base_dir, source, given, faults, look)
+
+
+def load_space_of_run(path: Path) -> SearchSpec:
+    """Return the search that the space file in the folder of a run describes; it may import trusted code alone.
+
+    Raises:
+        InputError: the file has faults, or names code that the user does not trust.
+    """
+    document, faults = read_document(path, str(path), Kind.SPACE, SPACE_KEYS)
+    check_trusted(code_of_space(document), path.parent, path.parent)
+    return _parse(document, path.parent, str(path), Given((), (), Path.cwd()), faults)
 
 
 def parse_space(

@@ -109,7 +109,8 @@ FORMS = (
     Form(r"python -m raysearch train H_48_D_4.json .*", "check", LONG),
     Form(r"python -m raysearch init potatoes", "run", "there is one", ((r"$", " --out begun.yaml"),)),
     Form(
-        r"python -m raysearch (init|repair|report|export|train|evaluate|predict|score|schema|spaces|convert).*", "run"
+        r"python -m raysearch (init|repair|trust|report|export|train|evaluate|predict|score|schema|spaces|convert).*",
+        "run",
     ),
     Form(
         r"python -m raysearch data (convert|split) \w+ potatoes.*",

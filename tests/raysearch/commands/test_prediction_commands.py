@@ -14,6 +14,7 @@ from rich.console import Console
 
 from raysearch.commands import console, model_commands
 from raysearch.config.config_files import load_trained_config
+from raysearch.config.trust import trust
 from raysearch.errors import InputError
 from tests.raysearch.command import Command
 from tests.raysearch.execution.test_standalone import write_split
@@ -214,6 +215,7 @@ def test_a_training_is_judged_by_the_metric_of_the_search_or_by_the_usual_one(
     name: str, text: str, metric: str, tmp_path: Path
 ) -> None:
     (tmp_path / "other.py").write_text("class Declares:\n    METRICS = {'loss', 'time'}\n\nclass Silent: ...\n")
+    trust(["other.py:Declares"], tmp_path)
     (tmp_path / name).write_text(text)
     assert model_commands._metric(tmp_path / name, load_trained_config(tmp_path / name)) == metric
     if name == "other.json":

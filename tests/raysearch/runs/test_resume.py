@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from raysearch.config.trust import trust
 from raysearch.errors import InputError, WorkError
 from raysearch.history.events import Ended, Report
 from raysearch.history.history import read_history
@@ -76,6 +77,7 @@ def test_resume_misses_a_trainable_file(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("def f(config): ...\n")
     sections = {"trainable": "mine.py:f", "config": {}, "scheduler": {"name": "none", "max_iters": 4}}
     run_dir, _ = begun(tmp_path, ["no data"], **sections)
+    trust(["mine.py:f"], tmp_path)
     (tmp_path / "mine.py").unlink()
     before = contents(run_dir.root)
     with pytest.raises(InputError, match=r"there is no file .*mine\.py"):
