@@ -13,6 +13,9 @@ from raysearch.errors import Fault, InputError
 STATE_FILE = "raysearch_state.json"
 """File that a checkpoint holds beside those of the trainable: where the training stood."""
 
+_WRITTEN = ("*", "trials/*", "trials/*/*", "confirm/*", "confirm/*/*", "shared/*", "pareto/*", "predictions/*")
+"""Files and folders of a run that commands replace or delete."""
+
 
 @dataclass(frozen=True)
 class RunDir:
@@ -50,7 +53,7 @@ class RunDir:
         """Return the folder of an existing run.
 
         Raises:
-            InputError: the folder does not exist, or holds no journal or one that was emptied.
+            InputError: the folder does not exist, holds no journal or one that was emptied, or holds a symbolic link.
         """
         run_dir = cls(Path(os.path.abspath(Path(root).expanduser())))
         if not run_dir.journal.is_file():
@@ -65,6 +68,9 @@ class RunDir:
         if not run_dir.journal.stat().st_size and run_dir._has_trials():
             what = "is empty, although the search had started trials"
             raise InputError([Fault(str(run_dir.journal), what, "restore it from a copy, or start a new search")])
+        if links := [path for pattern in _WRITTEN for path in run_dir.root.glob(pattern) if path.is_symlink()]:
+            what = "is a symbolic link, and what lies behind it would be changed with the run"
+            raise InputError([Fault(str(link), what, "replace it by the folder or file itself") for link in links])
         return run_dir
 
     def _has_trials(self) -> bool:
@@ -176,6 +182,17 @@ class RunDir:
     def trial(self, number: int) -> Path:
         """Return the folder of one trial, which holds its checkpoints."""
         return self.trials / f"{number:05d}"
+
+    def checkpoint(self, number: int, name: str) -> Path:
+        """Return a checkpoint in the folder of a trial.
+
+        Raises:
+            InputError: the name leads out of that folder.
+        """
+        if name in ("", ".", "..") or "/" in name:
+            what = f"names {name!r} as a checkpoint of trial {number}, which is not in its folder"
+            raise InputError([Fault(str(self.journal), what, "do not use a run that somebody has changed")])
+        return self.trial(number) / name
 
     def drop_shared(self) -> None:
         """Delete the shared checkpoints; a trial that is added later retrains its first iterations with the same

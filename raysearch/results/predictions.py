@@ -113,7 +113,7 @@ def _checkpoints(winner: TrialHistory, history: History, run_dir: RunDir) -> dic
     default = next((trial for trial in history.trials if trial.is_default), None)
     best = default.best(history.mode) if default else None
     if default and default is not winner and best and best.checkpoint:
-        folder = run_dir.trial(default.number) / best.checkpoint
+        folder = run_dir.checkpoint(default.number, best.checkpoint)
         if folder.is_dir():
             found["default"] = (default, folder)
     return found

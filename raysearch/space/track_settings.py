@@ -2,6 +2,7 @@
 
 from importlib.util import find_spec
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator
 
@@ -23,6 +24,11 @@ def _is_address(value: str) -> str:
     if not value.startswith(("http://", "https://", "sqlite:///", "file:///", "databricks")):
         raise ValueError(
             f"{value!r} is not an address; give that of a server, such as http://127.0.0.1:5000, or sqlite:////FILE"
+        )
+    if "@" in urlsplit(value).netloc:
+        raise ValueError(
+            "holds a user name or a password, which every copy of the space file would show; set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment instead"
         )
     return value
 

@@ -125,6 +125,7 @@ def test_a_tracker_that_hangs_holds_nothing_up(
     ("track", "fault"),
     [
         ({"mlflow": "localhost:5000"}, "track.mlflow: 'localhost:5000' is not an address"),
+        ({"mlflow": "https://me:secret@host"}, "track.mlflow: holds a user name or a password"),
         ({"wandb": "sometimes"}, "track.wandb"),
         ({"neptune": "x"}, "track.neptune"),
     ],
@@ -133,6 +134,7 @@ def test_faults_of_the_section(tmp_path: Path, track: dict[str, str], fault: str
     with pytest.raises(InputError) as caught:
         toy_spec(tmp_path, track=track)
     assert fault in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_a_library_that_is_missing_is_a_fault_with_its_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
