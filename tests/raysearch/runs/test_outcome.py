@@ -39,3 +39,17 @@ def test_a_default_config_beyond_the_memory_limit_is_said_at_the_end(
     said = capsys.readouterr().out
     assert f"note: the default config (trial 0) is infeasible: {error}" in said.replace("\n", " ")
     assert "default score" not in said
+
+
+def test_more_than_half_of_the_trials_must_fail_to_be_the_cause_of_exit_code_1(tmp_path: Path) -> None:
+    spec = toy_spec(tmp_path)
+
+    def said(num_failed: int) -> str | None:
+        failed = (trial(X, {}, "failed", error="KeyError: 'a bug'") for _ in range(num_failed))
+        history = history_of(trial(X, {2: 0.1}), trial(X, {2: 0.2}), *failed)
+        return search_result(Run(RunDir(tmp_path), spec, history), None).mostly_failed
+
+    assert said(2) is None, "half of them"
+    told = said(3)
+    assert told is not None
+    assert told.startswith("3 of 5 trials failed, with KeyError: 'a bug'")
