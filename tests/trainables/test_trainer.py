@@ -784,7 +784,7 @@ DROPPED: dict[str, tuple[dict[str, Any], Callable[[Trainer], None], dict[str, An
     "moving average": ({"train.ema_decay": 0.5}, lambda trainer: _drop(trainer, "average"), {"train.ema_decay": 0.0}),
     "its updates": (
         {"train.ema_decay": 0.5},
-        lambda trainer: _drop(trainer, "average.update_parameters", lambda *_: None),
+        lambda trainer: _drop(trainer, "average.update", lambda *_: None),
         {"train.ema_decay": 0.0},
     ),
     "frozen norm": (
