@@ -206,7 +206,7 @@ def _is_journal(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             record = json.loads(file.readline(1_000_000))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(record, dict) and "op_code" in record
 

@@ -233,7 +233,7 @@ def _parse(text: str) -> tuple[Any, list[tuple[int, str]]]:
         raise _YamlError(mark.line + 1 if mark else None, problem) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise _YamlError(line, f"holds the character {error.character!r}, which YAML does not allow") from None
+        raise _YamlError(line, f"holds the character {_named(error.character)}, which YAML does not allow") from None
     except LimitError:
         raise
     except ValueError as error:  # the text does not fit its explicit tag, as in `!!int x`
@@ -241,6 +241,11 @@ def _parse(text: str) -> tuple[Any, list[tuple[int, str]]]:
         raise _YamlError(None, _TOO_LONG if is_long else str(error)) from None
     except RecursionError:
         raise LimitError(_TOO_DEEP) from None
+
+
+def _named(character: str | int) -> str:
+    """Return a character, of which PyYAML gives either itself or its number, by its number."""
+    return f"U+{character if isinstance(character, int) else ord(character):04X}"
 
 
 def _check_nodes(node: yaml.Node) -> None:

@@ -298,9 +298,23 @@ def _checked(path: Path) -> tuple[int, int, bytes]:
     return num_lines, length, checksum
 
 
+def _stored_int(digits: str) -> int:
+    """Return a whole number that tables can hold.
+
+    Raises:
+        ValueError: it is larger.
+    """
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError(digits)
+    return int(digits)
+
+
+_MAX_DIGITS = 18
+
+
 def _record_in(line: _Line, path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(line.text)
+    try:  # what was sealed was written here; other numbers may have any number of digits
+        record = json.loads(line.text) if chain.is_sealed(line.text) else json.loads(line.text, parse_int=_stored_int)
     except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict) or "op_code" not in record:

@@ -9,6 +9,7 @@ import shlex
 import shutil
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,7 @@ def _of_other_trainable(spec: SearchSpec) -> dict[str, Any]:
     return {"trainable": trainable.name, **({} if is_budget_known else {"max_iters": spec.max_iters})}
 
 
+@cache
 def versions() -> dict[str, str]:
     """Return the versions of Python and of all packages that can change a result."""
     found = {"python": platform.python_version()}
