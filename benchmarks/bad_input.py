@@ -213,7 +213,8 @@ def _override(rng: random.Random, folder: Path) -> None:
     (folder / "mine.py").write_text(_TRAINABLE, encoding="utf-8")
     (folder / "space.yaml").write_text(json.dumps(_SPACE), encoding="utf-8")
     paths = [".".join(place) for place, _ in _places(_SPACE) if place]
-    words = [f"{rng.choice(paths)}={_text(rng.choice(_VALUES))}"]
+    place, parent = rng.choice([(place, parent) for place, parent in _places(_SPACE) if isinstance(parent, dict)])
+    words = [f"{'.'.join(place)}={json.dumps(parent[place[-1]])}"]
     for _ in range(rng.choice([0, 0, 1, 2])):
         path, value = _misspelt(rng.choice(paths), rng), _text(rng.choice(_VALUES))
         words.append(rng.choice([f"{path}={value}", path, f"{path}={value}{chr(0xDC80)}", f"={value}", value]))
@@ -236,7 +237,8 @@ def _openseg(rng: random.Random, folder: Path) -> None:
 
 def _table(rng: random.Random, folder: Path) -> None:
     (folder / "mine.py").write_text(_TRAINABLE, encoding="utf-8")
-    names, rows = ["x", "n", "kind", "score"], [[0.1, 5, "a", 0.9], [0.2, 6, "b", 0.8], [0.3, 7, "a", 0.7]]
+    names = ["x", "n", "kind", "score"]
+    rows: list[list[Any]] = [[0.1, 5, "a", 0.9], [0.2, 6, "b", 0.8], [0.3, 7, "a", 0.7]]
     for _ in range(rng.randint(0, 3)):
         row, column = rng.randrange(len(rows)), rng.randrange(4)
         rows[row][column] = rng.choice(_VALUES)

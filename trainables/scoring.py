@@ -1,6 +1,5 @@
 """The network of a checkpoint, and its score on a split of the dataset."""
 
-import pickle
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ from trainables.errors import Fault, InputError
 from trainables.evaluation import evaluate
 from trainables.metrics import ConfusionMatrix
 from trainables.models import Segmenter, network_of
+from trainables.models.weights_file import damaged_entry
 from trainables.plurals import counted
 from trainables.protocol import Progress
 from trainables.trainer import MODEL_FILE, pick_device
@@ -73,11 +73,16 @@ def load_network(config: Config, checkpoint: Path) -> tuple[Segmenter, torch.dev
 def _load_weights(network: Segmenter, file: Path) -> None:
     if not file.is_file():
         raise InputError([Fault(str(file.parent), f"holds no {file.name}", "give the folder of a checkpoint")])
+    fix = "give the folder of a complete checkpoint"
     try:
+        damaged = damaged_entry(file)
         given: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # unpicklers raise almost any exception on damaged files
         what = f"cannot be read as weights ({type(error).__name__})"
-        raise InputError([Fault(str(file), what, "give the folder of a complete checkpoint")]) from error
+        raise InputError([Fault(str(file), what, fix)]) from error
+    if damaged is not None or not isinstance(given, dict):
+        what = "holds no weights" if damaged is None else f"is damaged: {damaged} does not match its checksum"
+        raise InputError([Fault(str(file), what, fix)])
     wanted = network.state_dict()
     differing = [
         key

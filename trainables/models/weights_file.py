@@ -72,7 +72,10 @@ def _what_it_is(path: Path, head: bytes) -> tuple[str, str] | None:
         return "it is a packed archive", "unpack it and give the weights in it"
     if start.startswith((b"\x89hdf", b"\x93numpy")):
         return "it is a file of another framework", "convert it to a PyTorch state dict"
-    return _what_zip_it_is(path) if zipfile.is_zipfile(path) else None
+    try:
+        return _what_zip_it_is(path) if zipfile.is_zipfile(path) else None
+    except Exception as error:  # readers of archives raise almost any exception on damaged ones
+        return f"it is a damaged archive ({error})", _DOWNLOAD
 
 
 def _what_zip_it_is(path: Path) -> tuple[str, str] | None:
@@ -80,10 +83,23 @@ def _what_zip_it_is(path: Path) -> tuple[str, str] | None:
         names = archive.namelist()
     if any(name.endswith("/constants.pkl") for name in names):
         return "it is a TorchScript program, not only weights", _SAVE_STATE_DICT
-    if any(name.endswith("data.pkl") for name in names):
-        return None  # the format of torch.save
+    if any(name.endswith("data.pkl") for name in names):  # the format of torch.save
+        damaged = damaged_entry(path)
+        return None if damaged is None else (f"it is damaged: {damaged} does not match its checksum", _DOWNLOAD)
     first = f" (of {', '.join(names[:2])}{' and more' if len(names) > 2 else ''})" if names else ""
     return f"it is a zip archive of other files{first}", "unpack it and give the weights in it"
+
+
+def damaged_entry(path: Path) -> str | None:
+    """Return the first entry of a file of `torch.save` that does not match its checksum, which torch does not compare.
+
+    Raises:
+        BadZipFile, zlib.error: the file is damaged in another way.
+    """
+    if not zipfile.is_zipfile(path):  # torch.save wrote no archives before version 1.6
+        return None
+    with zipfile.ZipFile(path) as archive:
+        return archive.testzip()
 
 
 def _is_safetensors(head: bytes) -> bool:
