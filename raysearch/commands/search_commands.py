@@ -152,7 +152,7 @@ def trust(
         Path,
         typer.Argument(
             metavar="RUN_DIR|CONFIG.json",
-            help="The folder of a run, or a config that a run has exported.",
+            help="The folder of a run or of a training, or an exported config.",
             show_default=False,
             autocompletion=completion.run_folders,
         ),
@@ -162,7 +162,9 @@ def trust(
     from raysearch.config import trust as trusted_code
     from raysearch.config.config_files import code_of_file
 
-    file = given.expanduser() / "space.yaml" if given.expanduser().is_dir() else given.expanduser()
+    file = given.expanduser()
+    if file.is_dir():
+        file /= "config.json" if (file / "config.json").is_file() else "space.yaml"
     places = trusted_code.trust(code_of_file(file), file.absolute().parent)
     for place in places:
         say(f"trusted: {place}")

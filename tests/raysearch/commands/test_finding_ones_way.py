@@ -83,7 +83,7 @@ def completed(words: str, shell: str, monkeypatch: pytest.MonkeyPatch, capsys: p
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ("raysearch re", ["resume", "report"]),
+        ("raysearch re", ["resume", "repair", "report"]),
         ("raysearch data w", ["weights"]),
         ("raysearch resume ", ["runs/carrots-1", "runs/potatoes-1", "elsewhere/", "runs/"]),
         ("raysearch report runs/p", ["runs/potatoes-1"]),

@@ -51,7 +51,7 @@ def strangers(tmp_path: Path, ran: Path, home: Path) -> RunDir:
     shutil.rmtree(home)  # the code is not the user's own
     run_search(spec, run_dir.journal)
     (run_dir.root / "toy.py").write_text(f"from pathlib import Path\nPath({str(ran)!r}).touch()\n{TRAINABLE}")
-    run_dir.space.write_text(yaml.safe_dump({**spec.document, "trainable": "toy.py:Toy"}))
+    run_dir.space.write_text(spec.to_yaml())
     run_dir.best_config.write_text(json.dumps({"x": 0.5, "raysearch": {"trainable": "toy.py:Toy", "metric": "score"}}))
     run_dir.best_checkpoint.mkdir()
     return run_dir
@@ -114,8 +114,12 @@ def test_the_users_word_is_enough_once_and_for_all(strangers: RunDir, ran: Path,
     assert command("export", strangers.root).code == 0
     assert ran.exists()
     assert command("trust", strangers.best_config).code == 0
+    strangers.best_config.rename(strangers.best_checkpoint / "config.json")  # as in the folder of a training
+    (strangers.best_checkpoint / "toy.py").touch()
+    assert command("trust", strangers.best_checkpoint).out == f"trusted: {strangers.best_checkpoint / 'toy.py'}\n"
     listed = home / "raysearch" / "trusted"
-    assert listed.read_text() == f"{json.dumps(str(strangers.root / 'toy.py'))}\n", "once"
+    places = [str(folder / "toy.py") for folder in (strangers.root, strangers.best_checkpoint)]
+    assert listed.read_text() == "".join(f"{json.dumps(place)}\n" for place in places), "each once"
     assert (listed.stat().st_mode & 0o777, listed.parent.stat().st_mode & 0o777) == (0o600, 0o700)
 
 
