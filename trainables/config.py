@@ -387,8 +387,11 @@ class TrainConfig(_Section):
     """
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device that the network is trained on. `auto` is the GPU if the trial has one, otherwise the CPU."""
-    precision: Literal["float32", "bf16"] = "float32"
-    """Precision of the network's forward pass. The losses are always computed in float32."""
+    precision: Literal["float32", "bf16", "auto"] = "float32"
+    """Precision of the network's forward pass. The losses are always computed in float32. With `auto`, a few steps of
+    the network are measured where a search or a training starts, and the faster precision is written into its config,
+    because it affects the result.
+    """
 
     @model_validator(mode="after")
     def _reports_happen(self) -> Self:

@@ -16,6 +16,7 @@ from trainables.models import build_model, warm_model
 from trainables.onnx_file import check_libraries, write_onnx
 from trainables.openseg.writer import openseg_file
 from trainables.pictures import predict_pictures
+from trainables.precision import with_fastest_precision
 from trainables.preflight import check_batch, preflight
 from trainables.protocol import (
     CONFIG_USED,
@@ -85,6 +86,15 @@ class ContrastiveSegmentation(tune.Trainable):
     def describe_data(cls, config: TrialConfig) -> DataDescription:
         """Return the numbers of images and classes, the sizes of the images, and the share of every class."""
         return describe_data(config)
+
+    @classmethod
+    def on_this_machine(cls, config: TrialConfig) -> TrialConfig:
+        """Return a config with the faster precision in place of `auto`, which takes some seconds to measure.
+
+        Raises:
+            InputError: the backbone cannot be built, or the device does not exist.
+        """
+        return with_fastest_precision(config)
 
     @classmethod
     def measure_cost(cls, config: TrialConfig) -> TrialCost:

@@ -5,9 +5,25 @@ values, waits until everything before is done.
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+from trainables.errors import Fault, InputError
+
+
+def pick_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """Return the device that a config trains on; `auto` is a GPU if there is one.
+
+    Raises:
+        InputError: the config asks for a GPU, but this process sees none.
+    """
+    has_gpu = torch.cuda.is_available()
+    if wanted == "cuda" and not has_gpu:
+        fix = "write auto or cpu; in a search, resources.gpu decides which GPUs a trial sees"
+        raise InputError([Fault("train.device", "cuda, but no GPU is visible to this process", fix)])
+    return torch.device("cuda" if has_gpu and wanted != "cpu" else "cpu")
 
 
 def reading_is_free(tensor: Tensor) -> bool:

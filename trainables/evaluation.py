@@ -54,7 +54,7 @@ def evaluate(
     padding_multiple: int,
     crop_size: tuple[int, int],
     device: torch.device,
-    precision: Literal["float32", "bf16"],
+    precision: Literal["float32", "bf16", "auto"],
 ) -> ImageConfusion:
     """Return the confusion matrix of a network over all samples; the arguments are those of `predictions`."""
     confusion = ImageConfusion(num_classes)
@@ -111,7 +111,7 @@ def predictions(
     padding_multiple: int,
     crop_size: tuple[int, int],
     device: torch.device,
-    precision: Literal["float32", "bf16"],
+    precision: Literal["float32", "bf16", "auto"],
 ) -> Iterator[tuple[list[AnyImage], Tensor]]:
     """Yield batches of samples with their predicted classes (B, H, W) int64 in [0, K), on the device.
 
@@ -125,7 +125,7 @@ def predictions(
         padding_multiple: Sides are padded to a multiple of this, in pixels.
         crop_size: (height, width) of the windows if the config gives none.
         device: The device to predict on.
-        precision: Precision of the forward pass.
+        precision: Precision of the forward pass; float32 if it is `auto`, which is chosen for trainings alone.
     """
     modes = [(module, module.training) for module in network.modules()]
     network.eval()

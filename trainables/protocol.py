@@ -175,6 +175,26 @@ class TrialCost(NamedTuple):
 
 
 @runtime_checkable
+class ChoosesOnMachine(Protocol):
+    """A trainable that fills in values of a config that are left to a measurement on the machine.
+
+    A search, a check and a training ask for them once, at the start. They then use the returned config, and a search
+    writes it into its run folder, so that all of its trials use the same values.
+
+    A minimal implementation, for a config with a field `precision`:
+
+        @classmethod
+        def on_this_machine(cls, config):
+            return config if config.precision != "auto" else config.model_copy(update={"precision": measured()})
+    """
+
+    @classmethod
+    def on_this_machine(cls, config: Any) -> Any:
+        """Return the config with all of these values filled in; the config itself if there are none."""
+        ...
+
+
+@runtime_checkable
 class MeasuresCost(Protocol):
     """A trainable that can measure its cost before its first report.
 
@@ -742,6 +762,7 @@ TRAINABLE_CAPABILITIES: tuple[type, ...] = (
     HasPreflight,
     ChecksCombinations,
     DescribesData,
+    ChoosesOnMachine,
     MeasuresCost,
     SharesBeginning,
     TellsIterations,

@@ -8,6 +8,7 @@ import torch
 
 from trainables.config import Config
 from trainables.data import evaluation_samples, open_split
+from trainables.devices import pick_device
 from trainables.errors import Fault, InputError
 from trainables.evaluation import evaluate
 from trainables.metrics import ConfusionMatrix
@@ -15,7 +16,7 @@ from trainables.models import Segmenter, network_of
 from trainables.models.weights_file import damaged_entry
 from trainables.plurals import counted
 from trainables.protocol import Progress
-from trainables.trainer import MODEL_FILE, pick_device
+from trainables.trainer import MODEL_FILE
 
 Sample = TypeVar("Sample")
 
@@ -63,7 +64,7 @@ def load_network(config: Config, checkpoint: Path) -> tuple[Segmenter, torch.dev
     """
     if config.train.num_threads is not None:
         torch.set_num_threads(config.train.num_threads)
-    device = pick_device(config)
+    device = pick_device(config.train.device)
     network = network_of(config)
     _load_weights(network, checkpoint / MODEL_FILE)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

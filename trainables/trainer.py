@@ -28,7 +28,7 @@ from trainables.data import (
     open_split,
     stratified_images,
 )
-from trainables.devices import on_device
+from trainables.devices import on_device, pick_device
 from trainables.errors import Fault, InputError
 from trainables.evaluation import evaluate, forward_seconds
 from trainables.last_iteration import LastIteration
@@ -103,11 +103,16 @@ class Trainer:
         Raises:
             InputError: the dataset, the weights or the name of the backbone are wrong, or the device does not exist.
         """
+        if config.train.precision == "auto":
+            fix = "write float32 or bf16, or search over both of them"
+            raise InputError(
+                [Fault("train.precision", "auto, which is only chosen for a whole search or training", fix)]
+            )
         keep_freed_memory()
         self.config = config
         if config.train.num_threads is not None:
             torch.set_num_threads(config.train.num_threads)
-        self.device = pick_device(config)
+        self.device = pick_device(config.train.device)
         self._train_split = open_split(config.data, "train")
         self._train_images = nested_images(self._train_split, config.data, config.data.num_images)
         self._val_split = open_split(config.data, "val")
@@ -422,19 +427,6 @@ class Trainer:
             self.contrast_loss.load_state_dict(state["contrast"])
         self._recent_losses, self._recent_effects = state["recent_losses"].cpu(), state["recent_effects"].cpu()
         self.last_iteration = None
-
-
-def pick_device(config: Config) -> torch.device:
-    """Return the device that a config trains on; `auto` is a GPU if there is one.
-
-    Raises:
-        InputError: the config asks for a GPU, but this process sees none.
-    """
-    has_gpu = torch.cuda.is_available()
-    if config.train.device == "cuda" and not has_gpu:
-        fix = "write auto or cpu; in a search, resources.gpu decides which GPUs a trial sees"
-        raise InputError([Fault("train.device", "cuda, but no GPU is visible to this process", fix)])
-    return torch.device("cuda" if has_gpu and config.train.device != "cpu" else "cpu")
 
 
 def _stream(seed: int, stream: int, iteration: int, part: int = 0) -> int:

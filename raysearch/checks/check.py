@@ -11,6 +11,7 @@ from raysearch.checks.measure import Measurement, NotMeasured, measure
 from raysearch.config.trainable_loading import DEFAULT_TRAINABLE
 from raysearch.errors import Fault, InputError
 from raysearch.execution.machine import Machine, concurrency_notice, gigabytes, num_fitting, this_machine
+from raysearch.execution.machine_values import on_this_machine
 from raysearch.execution.preflight import preflight
 from raysearch.history.history import History
 from raysearch.search.estimate import Interval, SearchEstimate, estimate_search
@@ -166,9 +167,9 @@ def check_search(spec: SearchSpec, *, timeout_s: float = MEASURED_FOR_S) -> Chec
     """
     machine = this_machine()
     faults: list[Fault] = []
-    notices: list[str] = []
+    spec, notices = on_this_machine(spec)
     try:
-        notices = preflight(spec)
+        notices += preflight(spec)
     except InputError as error:
         faults += error.faults
     fitting = num_fitting(spec.resources, cpus=machine.cpus, gpus=machine.gpus)

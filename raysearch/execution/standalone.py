@@ -18,6 +18,7 @@ from raysearch.config.values import dumped
 from raysearch.errors import Fault, InputError, WorkError
 from raysearch.execution.built_trainable import build, finish, load, metrics_of, save, seed_process
 from raysearch.execution.local_executor import LocalStorage
+from raysearch.execution.machine_values import config_on_this_machine
 from raysearch.history.metric_names import entry_of, with_entries
 from raysearch.history.run_dir import STATE_FILE
 from raysearch.history.tables import write_reports
@@ -74,9 +75,9 @@ def train(
             fault.
         WorkError: the trainable ended without a report.
     """
-    if trainable.preflight is not None:
-        for notice in trainable.preflight(config):
-            say(f"note: {notice}")
+    config, chosen = config_on_this_machine(trainable, config)
+    for notice in (*chosen, *(() if trainable.preflight is None else trainable.preflight(config))):
+        say(f"note: {notice}")
     results, checkpoint = out / "results.parquet", out / "checkpoint"
     values = dumped(config) if isinstance(config, BaseModel) else dict(config)
     _claim(out, config_text(trainable, values))

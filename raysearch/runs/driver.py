@@ -13,6 +13,7 @@ from raysearch.checks.check_tables import outlook
 from raysearch.config.trust import check_trusted, named_by_space, trust
 from raysearch.errors import InputError, WorkError
 from raysearch.execution.chatter import logging_to
+from raysearch.execution.machine_values import on_this_machine
 from raysearch.execution.places import ExecutorName, Place, Where
 from raysearch.execution.preflight import preflight, trainable_notices
 from raysearch.execution.trial_actor import TrialContext, damage_of_checkpoint
@@ -72,7 +73,8 @@ def run(
         WorkError: the environment would fail every trial, as with a full disk, or a confirming training failed;
             `resume` continues.
     """
-    for notice in preflight(spec):
+    spec, chosen = on_this_machine(spec)
+    for notice in (*chosen, *preflight(spec)):
         say(f"note: {notice}")
     for line in outlook(spec):
         say(line)

@@ -17,6 +17,7 @@ from trainables import evaluation
 from trainables.config import Config
 from trainables.config_used import config_used
 from trainables.data import TrainBatches, evaluation_samples, open_split, stratified_images
+from trainables.devices import pick_device
 from trainables.dotted_paths import with_values
 from trainables.errors import InputError
 from trainables.losses import build_contrast_loss, build_segmentation_loss
@@ -24,7 +25,7 @@ from trainables.metrics import ImageConfusion
 from trainables.models import build_model, warm_model
 from trainables.optim import build_optimizer
 from trainables.protocol import TOOK_EFFECT
-from trainables.trainer import CONFIG_FILE, METRICS, MODEL_FILE, TRAINER_FILE, Trainer, pick_device
+from trainables.trainer import CONFIG_FILE, METRICS, MODEL_FILE, TRAINER_FILE, Trainer
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "sgd": {},
@@ -667,8 +668,8 @@ class TestAwkwardInputs:
 class TestDevice:
     def test_without_a_gpu_auto_is_the_cpu_and_cuda_is_wrong_input(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-        assert pick_device(tiny({"train.device": "auto"})) == torch.device("cpu")
-        assert pick_device(tiny({"train.device": "cpu"})) == torch.device("cpu")
+        assert pick_device("auto") == torch.device("cpu")
+        assert pick_device("cpu") == torch.device("cpu")
         with pytest.raises(
             InputError, match=r"^train\.device: cuda, but no GPU is visible to this process; write auto or cpu"
         ):
@@ -676,7 +677,7 @@ class TestDevice:
 
     def test_with_a_gpu_auto_is_the_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-        devices = [pick_device(tiny({"train.device": name})).type for name in ("auto", "cuda", "cpu")]
+        devices = [pick_device("auto").type, pick_device("cuda").type, pick_device("cpu").type]
         assert devices == ["cuda", "cuda", "cpu"]
 
     def test_the_number_of_threads_is_set(self) -> None:
