@@ -5,7 +5,7 @@ proposes, stops and names its best config. Figures: the regret of the named conf
 worth of compute, which is the number of iterations of all workers divided by the full budget, and the area under the
 regret curve, which is the mean regret over the compute from 0 on. A regret is the difference between the best known
 true score and the true score of the named config: 1 is that of the median random config, so that tables can be
-averaged. The intervals are 95 % intervals of a paired bootstrap over seeds against the first tool.
+averaged. The intervals are 95 % intervals of a paired bootstrap over tables and seeds against the first tool.
 
 Defaults are chosen on the development half alone: half of the tables, seeds 0 to 99. What is published comes from the
 other half of the tables and from seeds from 1000 on, and is run once for every change of a default.
@@ -112,7 +112,7 @@ def main() -> None:
         print("\n".join([*lines_of(found, arguments.trainings), "", *table_lines_of(found)]))
         figures |= figures_of(found, workers)
         by_rule = [
-            Side(f"{name}, named by {'raysearch' if r == RULE else 'score'}", name, r)
+            Side(f"{name}, named by {'expectation' if r == RULE else 'score'}", name, r)
             for name in names
             for r in (RULE, SCORE)
         ]

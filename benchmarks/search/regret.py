@@ -40,7 +40,7 @@ class Paired:
     ratio: float
     """The area divided by that of the first side."""
     interval: tuple[float, float]
-    """95 % interval of the ratio; the seeds of every table are drawn again, the same for both sides."""
+    """95 % interval of the ratio; the tables and the seeds of each are drawn again, the same for both sides."""
     by_table: Mapping[str, tuple[float, float, float]]
     """Area on every table, and the 95 % interval of its difference from the first side's."""
 
@@ -69,7 +69,7 @@ def paired(results: Mapping[Key, Result], side: Side, first: Side, workers: int,
         for table, pairs in common.items()
     }
     drawn = {table: _means_of_draws(both) for table, both in areas.items()}
-    own, others = np.mean(list(drawn.values()), axis=0).T
+    own, others = _means_over_drawn_tables(np.array(list(drawn.values()))).T
     means = np.mean([both.mean(axis=0) for both in areas.values()], axis=0)
     return Paired(
         num_searches=sum(map(len, common.values())),
@@ -95,6 +95,14 @@ def _means_of_draws(pairs: Array) -> Array:
     """Return the means (bootstraps, 2) of seeds that are drawn again from pairs (seeds, 2)."""
     places = np.random.default_rng(0).integers(len(pairs), size=(_NUM_BOOTSTRAPS, len(pairs)))
     means: Array = pairs[places].mean(axis=1)
+    return means
+
+
+def _means_over_drawn_tables(drawn: Array) -> Array:
+    """Return the means (bootstraps, 2) over tables that are drawn again from (tables, bootstraps, 2)."""
+    num_tables, num_bootstraps, _ = drawn.shape
+    places = np.random.default_rng(1).integers(num_tables, size=(num_tables, num_bootstraps))
+    means: Array = drawn[places, np.arange(num_bootstraps)].mean(axis=0)
     return means
 
 

@@ -52,6 +52,17 @@ def test_a_difference_that_holds_in_every_pair_is_significant_though_the_seeds_d
     assert 0.025 < low < mean - 0.725 < high < 0.03
 
 
+def test_tables_that_disagree_widen_the_interval_even_with_one_seed_each() -> None:
+    tables = {"t": 0.2, "u": 0.9, "v": 0.3}
+    results = by_key(
+        *(result("ours", 0, [0.5], table) for table in tables),
+        *(result("other", 0, [regret], table) for table, regret in tables.items()),
+    )
+    found = paired(results, OTHER, OURS, workers=8, trainings=1)
+    assert found is not None
+    assert found.interval[0] < 0.9 < 1.1 < found.interval[1]
+
+
 def test_the_printed_tables_and_figures() -> None:
     seeds = range(5)
     regrets = [0.5] * GRID.index(10) + [0.25]
