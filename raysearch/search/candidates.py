@@ -1,5 +1,6 @@
 """Values of a search's next new trial: a retry, the default config, a first point, or a proposal."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -71,8 +72,9 @@ def _first_point(spec: SearchSpec, history: History) -> FirstPoint | None:
 
     The default trial comes before all first points, and retries do not use one up.
     """
-    num_started = sum(trial.retry_of is None for trial in history.trials)
-    index = num_started - (spec.trainable.config_model is not None)
+    num_before = int(spec.trainable.config_model is not None)
+    started = (trial for trial in history.trials if trial.retry_of is None)
+    index = sum(1 for _ in itertools.islice(started, num_before + len(history.first_points))) - num_before
     if not 0 <= index < len(history.first_points):
         return None
     point = history.first_points[index]

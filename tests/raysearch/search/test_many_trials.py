@@ -112,15 +112,15 @@ def test_opening_a_search_takes_operations_in_proportion_to_its_reports(
 
 
 @pytest.mark.parametrize("algorithm", ["random", "tpe"])
-def test_a_trial_takes_as_many_operations_after_a_thousand_others_as_after_some(tmp_path: Path, algorithm: str) -> None:
+def test_a_trial_takes_as_many_operations_in_a_long_search_as_in_a_short_one(tmp_path: Path, algorithm: str) -> None:
     spec = spec_for(tmp_path, algorithm)
     counts = []
-    for num_trials in (300, 1200):
+    for num_trials in (1200, 4800):
         search = opened(spec, num_trials)
         step(search, 0.5)  # which takes in the history
         counts.append(num_operations(lambda search=search: [step(search, 0.5) for _ in range(3)]))  # type: ignore[misc]
     few, many = counts
-    assert many < 1.5 * few, "four times as many in all would be four times as many in a step"
+    assert many < 1.5 * few
 
 
 def test_paused_trials_do_not_slow_down_the_others(tmp_path: Path) -> None:
