@@ -8,7 +8,7 @@ the variance of these gains. A trial that was stopped early therefore has little
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from statistics import fmean
 from typing import Any
 
@@ -102,6 +102,14 @@ def observations(trials: Sequence[TrialHistory], history: History) -> list[Obser
             scores.setdefault(iteration, []).append(sign * report.value)
             if trial.number in finals:
                 gains.setdefault(iteration, []).append(finals[trial.number] - sign * report.value)
+
+    @cache
+    def gain_from(iteration: int) -> tuple[float, float]:
+        """Return the mean gain from an iteration on, and its variance."""
+        gained = gains.get(iteration, [])
+        known = gained if len(gained) >= 3 else scores[iteration]
+        return fmean(gained) if gained else 0.0, float(np.var(known, ddof=1)) if len(known) >= 2 else 0.0
+
     observed, infeasible, breaking = [], [], []
     for trial in trials:
         if trial.status == "infeasible":
@@ -111,11 +119,8 @@ def observations(trials: Sequence[TrialHistory], history: History) -> list[Obser
         elif trial.number in finals:
             observed.append(Observation(trial, finals[trial.number], 0.0))
         elif trial.last is not None:
-            gained = gains.get(trial.last.iteration, [])
-            known = gained if len(gained) >= 3 else scores[trial.last.iteration]
-            spread = float(np.var(known, ddof=1)) if len(known) >= 2 else 0.0
-            loss = sign * trial.last.value + (fmean(gained) if gained else 0.0)
-            observed.append(Observation(trial, loss, spread))
+            gain, spread = gain_from(trial.last.iteration)
+            observed.append(Observation(trial, sign * trial.last.value + gain, spread))
     losses = [observation.loss for observation in observed] or [0.0]
     poor, worst = float(np.quantile(losses, _POOR)), max(losses)
     unfit = [Observation(trial, poor, 0.0) for trial in infeasible]
