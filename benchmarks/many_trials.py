@@ -134,7 +134,9 @@ def measure_open(folder: Path, trials: int) -> dict[str, float]:
 
 
 def _peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Return the peak memory of this program; `getrusage` would include that of the process that started it."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / 1024
 
 
 def measure_steps(folder: Path, trials: int) -> dict[str, float]:

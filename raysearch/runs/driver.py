@@ -45,7 +45,7 @@ Say = Callable[[str], None]
 _TABLES_EVERY_S = 10.0, 300.0
 """Least and largest number of seconds between two updates of the tables while a search runs."""
 
-_TABLES_SHARE = 0.001
+_TABLES_SHARE = 0.0005
 """Share of the time that these updates may take within these bounds; the driver is idle most of the time."""
 
 

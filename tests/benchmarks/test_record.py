@@ -19,6 +19,7 @@ from benchmarks import (
     expected_scores,
     field_notes,
     infeasible,
+    many_trials,
     pixel_contrast,
     predicted_memory,
     record,
@@ -163,6 +164,12 @@ def test_figures_of_the_contrast_term() -> None:
     assert figures["B4 128x128 K19 1024/100: loop / ours, time"].value == pytest.approx(10.0)
     assert figures["B4 128x128 K19 1024/100: loop / ours, memory"].value == 2.0
     assert figures["B4 128x128 K19 1024/100: ours / bare products, time"].value == pytest.approx(2.0)
+
+
+def test_the_figures_of_many_trials_have_their_units() -> None:
+    figures = many_trials.figures_of({"steps: report, ms": [0.3, 0.2, 0.4], "search: share of the tables": [0.02]})
+    assert figures["steps: report"] == Figure(0.3, "ms", "lower", (0.2, 0.4))
+    assert figures["search: share of the tables"] == Figure(0.02, "ratio", "lower", (0.02, 0.02))
 
 
 def test_figures_of_the_time_between_trials() -> None:
