@@ -216,7 +216,9 @@ class _Disk:
         raise OSError(fault.error, os.strerror(fault.error))
 
     def _remembered(self, name: str, path: str, arguments: Sequence[Any], words: dict[str, Any]) -> str | None:
-        """Keep what a call removes; return where."""
+        """Keep what a call removes; return where, or `new` for a file that is about to be created."""
+        if name == "open" and arguments[1] & os.O_CREAT:
+            return None if os.path.exists(path) else "new"
         gone = str(arguments[1]) if name in ("replace", "rename") else path if name == "unlink" else None
         if gone is None or not os.path.isfile(gone):
             return None
@@ -231,6 +233,8 @@ class _Disk:
                 self._undo.clear()
             case "fsync":
                 self._synced[os.stat(path).st_ino] = Path(path).read_bytes()
+            case "open" if grave == "new":
+                self._undo.append(lambda: self._real["unlink"](path))
             case "replace" | "rename":
                 source, target = str(arguments[0]), str(arguments[1])
 

@@ -19,12 +19,12 @@ def replaced_file(path: Path) -> Iterator[Path]:
     part = _part(path)
     try:
         yield part
-        _sync(part)
+        sync(part)
         os.replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -57,12 +57,12 @@ def put_folder(part: Path, path: Path) -> None:
     for folder, _, files in os.walk(part, topdown=False):
         for name in files:
             if (file := Path(folder, name)).is_file():  # not the target of a broken link
-                _sync(file)
-        _sync(Path(folder))
+                sync(file)
+        sync(Path(folder))
     if path.exists():
         path.rename(before)
     part.rename(path)
-    _sync(path.parent)
+    sync(path.parent)
     shutil.rmtree(before, ignore_errors=True)
 
 
@@ -70,6 +70,18 @@ def recover_folder(path: Path) -> None:
     """Clear up after a kill within a replacement of `path`: bring the old folder back unless the new one is there."""
     _bring_back(path)
     shutil.rmtree(_part(path), ignore_errors=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until the disk holds a file, or the names in a folder."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        if error.errno != errno.EINVAL or not path.is_dir():  # some network file systems cannot sync a folder
+            raise
+    finally:
+        os.close(opened)
 
 
 def _bring_back(path: Path) -> None:
@@ -85,15 +97,3 @@ def _part(path: Path) -> Path:
 
 def _before(path: Path) -> Path:
     return path.with_name(f".{path.name}.before")
-
-
-def _sync(path: Path) -> None:
-    """Wait until the disk holds a file, or the names in a folder."""
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    except OSError as error:
-        if error.errno != errno.EINVAL or not path.is_dir():  # some network file systems cannot sync a folder
-            raise
-    finally:
-        os.close(opened)

@@ -21,6 +21,7 @@ from raysearch.history import chain
 from raysearch.history.event_order import EventOrder, MisplacedEvent
 from raysearch.history.events import Event
 from raysearch.history.records import Fact, fact_of, lines_of
+from trainables.atomic_files import sync
 from trainables.file_locks import try_lock
 
 
@@ -81,8 +82,8 @@ class Journal:
     """The journal file, opened by its only writer.
 
     Opening takes an exclusive lock, which the system releases when the process ends in any way. It also checks all
-    lines, and cuts off an incomplete last line, which a write leaves behind if the process is killed. Every append is
-    one write and one fsync.
+    lines, cuts off an incomplete last line, which a write leaves behind if the process is killed, and forces all others
+    to the disk. Every append is one write and one fsync.
     """
 
     def __init__(self, path: Path) -> None:
@@ -104,8 +105,14 @@ class Journal:
             if whole != os.fstat(self._file).st_size:
                 os.ftruncate(self._file, whole)
             os.lseek(self._file, 0, os.SEEK_END)
+            os.fsync(self._file)  # a line that a killed process wrote but did not sync is about to be acted on
+            sync(path.parent)
             self._end = JournalEnd(path)
             self._is_unsure = False
+        except OSError as error:
+            os.close(self._file)
+            what = f"cannot be opened for writing ({error.strerror})"
+            raise InputError([Fault(str(path), what, "make its folder writable")]) from None
         except BaseException:
             os.close(self._file)
             raise

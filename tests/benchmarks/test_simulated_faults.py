@@ -36,7 +36,7 @@ def test_a_number_meets_the_same_faults_again() -> None:
 
 
 def test_files_that_are_not_synced_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainables.atomic_files._sync", lambda path: None)
+    monkeypatch.setattr("trainables.atomic_files.sync", lambda path: None)
     assert any(fails(number) for number in range(60))
 
 

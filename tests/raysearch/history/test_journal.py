@@ -36,12 +36,30 @@ def test_a_record_is_on_disk_before_it_is_acted_on(tmp_path: Path, monkeypatch: 
         synced.append(path.read_bytes())
         fsync(file)
 
-    monkeypatch.setattr(os, "fsync", noted)
     with Journal(path) as journal:
+        monkeypatch.setattr(os, "fsync", noted)
         for event in (Begun("synced", "max", 5), Extended(7)):
             journal.append(lines_of(event))
             assert synced[-1] == path.read_bytes()
     assert len(synced) == 2
+
+
+def test_what_a_killed_process_wrote_is_on_disk_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "study.journal"
+    with Journal(path) as journal:
+        journal.append(lines_of(Begun("killed", "max", 5)))
+    fsync, synced = os.fsync, list[Path]()
+
+    def noted(file: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{file}")))
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    with Journal(path) as journal:
+        assert synced == [path, tmp_path], "the file, and its name in the folder"
+        assert len(list(journal.facts())) == 1
 
 
 def test_a_journal_of_one_torn_line_is_empty(tmp_path: Path) -> None:
