@@ -105,3 +105,19 @@ def test_a_trial_may_take_its_share_of_the_machine() -> None:
     held = memory.peak_bytes()
     assert held is not None
     assert 1e7 < held < whole
+
+
+def test_a_peak_outlives_its_memory_until_the_next_measurement() -> None:
+    memory.reset_peak()
+    before = memory.peak_bytes()
+    assert before is not None
+    block = np.ones(2**24)
+    del block
+    memory.release()
+    peak = memory.peak_bytes()
+    assert peak is not None
+    assert peak > before + 100 * 2**20
+    memory.reset_peak()
+    after = memory.peak_bytes()
+    assert after is not None
+    assert after < peak - 50 * 2**20
