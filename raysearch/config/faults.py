@@ -6,6 +6,9 @@ from typing import Any
 
 from raysearch.errors import Fault, InputError
 
+MAX_FAULTS = 100
+"""Largest number of faults of a document that are told; the others are counted."""
+
 Place = tuple[str, ...]
 """Keys that lead to a value of the document."""
 
@@ -66,9 +69,12 @@ class FaultList:
             InputError: there are faults.
         """
         ranked = sorted(self._found, key=lambda found: _rank(document, found[0]))
-        unique = dict.fromkeys(fault for _, fault in ranked)
+        unique = list(dict.fromkeys(fault for _, fault in ranked))
+        if len(unique) > MAX_FAULTS:
+            more = Fault(self.source, f"has {len(unique) - MAX_FAULTS} more faults", "correct these first")
+            unique = [*unique[:MAX_FAULTS], more]
         if unique:
-            raise InputError(tuple(unique))
+            raise InputError(unique)
 
 
 def _rank(document: Any, place: Place | None) -> tuple[int, ...]:
