@@ -1,10 +1,10 @@
 """Trials lost to memory if the optimum lies at its limit: python -m benchmarks.infeasible [--algorithms tpe gp ...].
 
-A trial runs out of memory for x > 0.6, and its value rises up to x = 0.6. All sides search the same spaces with the
+A trial runs out of memory for x > 0.6, and its value rises up to x = 0.6. In one problem the value also rises over nine
+iterations, and ASHA stops trials from the first one on. All sides search the same spaces with the
 same seeds, one trial at a time, without Ray and without a default config. The sides are:
 
 - stock Optuna as Tune's `OptunaSearch` uses it: an error is a failed trial, which TPE ignores
-- raysearch's algorithms with a violated constraint alone
 - raysearch as it is
 - raysearch with a config that estimates its memory. Memory is then 1 GiB plus 10 GiB per unit of x, on a GPU of 7 GiB,
   and the first trial is the default config with x = 0.1.
@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest import mock
 
 import optuna
 from optuna.trial import TrialState
@@ -27,6 +26,7 @@ from benchmarks import record
 from benchmarks.record import Figure
 from raysearch.history.events import Ended, Report
 from raysearch.history.journal import Journal
+from raysearch.schedulers import Decision
 from raysearch.search.search import Search
 from raysearch.space.parsing import parse_space
 from raysearch.space.spec import SearchSpec
@@ -57,17 +57,37 @@ def smooth(config: Mapping[str, Any]) -> float:
     return 1.0 - float((EDGE - config["x"]) ** 2) - _off(config)
 
 
+def peaked(config: Mapping[str, Any]) -> float:
+    """Return a value that rises with x and has a ridge at y = 0.3."""
+    return float(config["x"] - 0.3 * abs(config["y"] - 0.3))
+
+
 def _off(config: Mapping[str, Any]) -> float:
     return 0.02 * (math.log10(config["lr"]) + 3.0) ** 2 + (0.01 if config["kind"] == "a" else 0.0)
 
 
-PROBLEMS: Mapping[str, tuple[Callable[[Mapping[str, Any]], float], dict[str, Any], float]] = {
-    "linear, x alone": (linear, _X, EDGE),
-    "linear, two nuisances": (linear, {**_X, **_NUISANCES}, EDGE),
-    "tilted, two that matter": (tilted, {**_X, **_NUISANCES}, EDGE),
-    "smooth, two that matter": (smooth, {**_X, **_NUISANCES}, 1.0),
+class Problem(NamedTuple):
+    value: Callable[[Mapping[str, Any]], float]
+    """Value of a config at the full budget."""
+    space: Mapping[str, Any]
+    optimum: float
+    """Largest value of a config that fits."""
+    num_iterations: int = 1
+    """Number of iterations, over which the value rises as 1 - exp(-iteration / 3) if there are several."""
+
+    def value_at(self, config: Mapping[str, Any], iteration: int) -> float:
+        """Return the value after an iteration, relative to that at the full budget."""
+        progress = math.expm1(-iteration / 3) / math.expm1(-self.num_iterations / 3)
+        return self.value(config) * progress
+
+
+PROBLEMS: Mapping[str, Problem] = {
+    "linear, x alone": Problem(linear, _X, EDGE),
+    "linear, two nuisances": Problem(linear, {**_X, **_NUISANCES}, EDGE),
+    "tilted, two that matter": Problem(tilted, {**_X, **_NUISANCES}, EDGE),
+    "smooth, two that matter": Problem(smooth, {**_X, **_NUISANCES}, 1.0),
+    "ridge, with ASHA": Problem(peaked, {**_X, "y": {"type": "float", "low": 0.0, "high": 1.0}}, EDGE, 9),
 }
-"""Value of a config, space, and best possible value, by problem."""
 
 
 class Outcome(NamedTuple):
@@ -88,13 +108,14 @@ class SizedFormula:
         x: float = 0.1
         lr: float = 1e-4
         kind: str = "a"
+        y: float = 0.1
 
         def memory_estimate(self) -> tuple[str, float]:
             return "", self.x
 
 
 def search_stock(problem: str, algorithm: str, seed: int) -> Outcome:
-    value, _, optimum = PROBLEMS[problem]
+    value, optimum = PROBLEMS[problem].value, PROBLEMS[problem].optimum
     sampler = _stock_sampler(algorithm, seed)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     distributions = {parameter.path: parameter.distribution for parameter in _spec(problem, algorithm, seed).parameters}
@@ -122,37 +143,34 @@ def _stock_sampler(algorithm: str, seed: int) -> optuna.samplers.BaseSampler:
 
 
 def search_ours(problem: str, algorithm: str, seed: int, trainable: type = Formula) -> Outcome:
-    value, _, optimum = PROBLEMS[problem]
+    searched = PROBLEMS[problem]
     values: list[float | None] = []
     with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "journal") as journal:
         search = Search(_spec(problem, algorithm, seed, trainable), journal)
         start = time.perf_counter()
         while (proposal := search.propose()) is not None:
             x = proposal.config["x"]
-            values.append(value(proposal.config) if x <= EDGE else None)
             needed = int((1.0 + 10.0 * x) * 2**30)
-            if values[-1] is None:
+            if x > EDGE:
+                values.append(None)
                 search.take(proposal.number, Ended("infeasible", "out of memory", needed_memory_bytes=needed))
-            else:
-                search.take(
-                    proposal.number,
-                    Report(
-                        iteration=1,
-                        value=values[-1],
-                        metrics={},
-                        checkpoint=None,
-                        seconds=0.0,
-                        done=True,
-                        peak_memory_bytes=needed,
-                        memory_limit_bytes=int((1.0 + 10.0 * EDGE) * 2**30),
-                    ),
+                continue
+            for iteration in range(1, searched.num_iterations + 1):
+                value = searched.value_at(proposal.config, iteration)
+                report = Report(
+                    iteration=iteration,
+                    value=value,
+                    metrics={},
+                    checkpoint=None,
+                    seconds=0.0,
+                    done=iteration == searched.num_iterations,
+                    peak_memory_bytes=needed,
+                    memory_limit_bytes=int((1.0 + 10.0 * EDGE) * 2**30),
                 )
-    return _outcome(values, optimum, time.perf_counter() - start)
-
-
-def search_with_constraint_alone(problem: str, algorithm: str, seed: int) -> Outcome:
-    with mock.patch("raysearch.algorithms.Feasibility.doubt", return_value=0.0):
-        return search_ours(problem, algorithm, seed)
+                if search.take(proposal.number, report) is not Decision.CONTINUE:
+                    break
+            values.append(value)
+    return _outcome(values, searched.optimum, time.perf_counter() - start)
 
 
 def search_with_estimate(problem: str, algorithm: str, seed: int) -> Outcome:
@@ -161,20 +179,20 @@ def search_with_estimate(problem: str, algorithm: str, seed: int) -> Outcome:
 
 SIDES = {
     "stock": search_stock,
-    "constraint alone": search_with_constraint_alone,
     "ours": search_ours,
     "ours, memory estimated": search_with_estimate,
 }
 
 
 def _spec(problem: str, algorithm: str, seed: int, trainable: type = Formula) -> SearchSpec:
+    num_iterations = PROBLEMS[problem].num_iterations
     document = {
         "name": "infeasible",
         "trainable": f"{__spec__.name if __spec__ else __name__}:{trainable.__name__}",
-        "space": PROBLEMS[problem][1],
+        "space": PROBLEMS[problem].space,
         "objective": {"metric": "value", "mode": "max"},
         "search": {"algorithm": algorithm, "trials": NUM_TRIALS, "seed": seed},
-        "scheduler": {"name": "none"},
+        "scheduler": {"name": "none"} if num_iterations == 1 else {"grace_iters": 1, "max_iters": num_iterations},
         "resources": {"cpu": 1},
     }
     return parse_space(document, Path.cwd(), "infeasible.yaml")

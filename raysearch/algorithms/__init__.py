@@ -53,7 +53,7 @@ _MAX_COMBINATIONS = 20_000
 """Largest number of combinations that are counted."""
 
 _MAX_SUSPECTS = 8
-"""Number of suspect draws after which the least suspect one or the nearest values that are not suspect are tried."""
+"""Number of suspect draws after which the nearest values that are not suspect are tried."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,11 @@ def suggest_with_notes(spec: SearchSpec, history: History, number: int) -> Sugge
 
     Values may be started if they satisfy the constraints on searched values, are predicted to fit into memory and were
     not tried before: a trial is a function of its config, so a repetition would give the same result. The algorithm
-    draws again until its draw may be started and is not suspect; a draw near an infeasible trial is suspect
+    draws again until its draw may be started and is not suspect; a draw that is probably infeasible is suspect
     (`feasibility.py`).
 
-    If all draws are suspect, the least suspect one is tried as long as few trials of the search were infeasible. This
-    lets the search find an optimum right at the edge. Otherwise the first draw is replaced by the nearest values that
-    may be started and are not suspect (`nearby.py`). A finite space is searched to its last values. Grid search does
-    not use nearby values.
+    If all draws are suspect, the first one is replaced by the nearest values that may be started and are not suspect
+    (`nearby.py`). A finite space is searched to its last values. Grid search does not use nearby values.
     """
     reference = spec.search.algorithm
     if not is_reference(reference):
@@ -128,10 +126,9 @@ def _first_fit(
         return draw(Question(spec, history, number, may_start=may_start))
     feasibility = Feasibility(spec, history)
     rejected: list[dict[str, Any]] = []
-    suspects: list[tuple[float, dict[str, Any]]] = []
-    num_too_large = 0
+    num_suspects, num_too_large = 0, 0
     for redraw in range(_MAX_DRAWS):
-        num_rejected = len(suspects) + num_too_large
+        num_rejected = num_suspects + num_too_large
         values = draw(Question(spec, history, number, redraw, num_rejected, may_start))
         if values is None:
             continue
@@ -139,14 +136,11 @@ def _first_fit(
         if not may_start(values):
             num_too_large += values not in tried and spec.allows(values)
             continue
-        doubt = feasibility.doubt(values)
-        if doubt <= 0.0:
+        if feasibility.doubt(values) <= 0.0:
             return values
-        suspects.append((doubt, values))
-        if len(suspects) == _MAX_SUSPECTS:
+        num_suspects += 1
+        if num_suspects == _MAX_SUSPECTS:
             break
-    if suspects and not feasibility.cautious:
-        return min(suspects, key=lambda suspect: suspect[0])[1]
     seed = Question(spec, history, number, redraw=_MAX_DRAWS).seed(spec.search.seed)
     wished = rejected[0] if rejected else optuna_samplers.suggest_at_random(spec, seed)
     return nearest(spec, wished, seed, may_start, feasibility.doubt)

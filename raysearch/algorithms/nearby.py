@@ -48,13 +48,15 @@ def nearest(
     space = Space(searched)
     features = np.array([space.features_of(values) for values in candidates])
     distances = np.linalg.norm(features - space.features_of(dict(wished)), axis=1)
-    ranked = [candidates[place] for place in np.argsort(distances, kind="stable")]
-    doubts = [doubt(values) for values in ranked]
-    sure = (values for values, amount in zip(ranked, doubts, strict=True) if amount <= 0.0)
-    found = next(filter(may_start, sure), None)
-    if found is None:
-        suspects = [(amount, place) for place, amount in enumerate(doubts) if amount > 0.0]
-        found = next(filter(may_start, (ranked[place] for _, place in sorted(suspects))), None)
+    ranked: list[dict[str, Any]] = [candidates[place] for place in np.argsort(distances, kind="stable")]
+    suspects: list[tuple[float, int]] = []
+    for place, values in enumerate(ranked):
+        amount = doubt(values)
+        if amount > 0.0:
+            suspects.append((amount, place))
+        elif may_start(values):
+            return values
+    found = next(filter(may_start, (ranked[place] for _, place in sorted(suspects))), None)
     return found if found is not None or _is_small(searched) else draw_at_random(searched, seed, may_start)
 
 

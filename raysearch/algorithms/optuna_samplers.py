@@ -41,14 +41,14 @@ def suggest_by_tpe(space: SearchedSpace, history: History, seed: int) -> dict[st
     """Return a proposal of multivariate TPE.
 
     With `group`, parameters that are active only under a condition have densities of their own. A stopped trial is
-    passed with its learning curve, an infeasible one with the violation of its constraint. Running trials are handled
-    by the constant liar. Optuna does not support curves of several objectives, so a stopped trial is then passed with
-    the values that it reached.
+    passed with its learning curve. Infeasible trials are left out: `feasibility.py` avoids their surroundings, and the
+    best config often lies right beside them. Running trials are handled by the constant liar. Optuna
+    does not support curves of several objectives, so a stopped trial is then passed with the values that it reached.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         sampler = TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
-    return _ask(space, _study(history, sampler, seed, _as_tpe_learns))
+    return _ask(space, _study(history, sampler, seed, _as_feasible))
 
 
 def suggest_by_gp(space: SearchedSpace, history: History, seed: int) -> dict[str, Any]:
@@ -193,6 +193,10 @@ def _as_tpe_learns(trial: TrialHistory, history: History, constraints: Sequence[
         case "infeasible":
             return _frozen(trial, TrialState.PRUNED, None, curve, violations)
     return None
+
+
+def _as_feasible(trial: TrialHistory, history: History, constraints: Sequence[str]) -> FrozenTrial | None:
+    return None if trial.status == "infeasible" else _as_tpe_learns(trial, history, constraints)
 
 
 def _as_gp_learns(trial: TrialHistory, history: History, constraints: Sequence[str]) -> FrozenTrial | None:
