@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,13 @@ class Tables:
         self._searched = _Growing(history, _searched_columns)
         self._others = _Growing(history, _trial_columns)
         self._reports = _Growing(history, _report_columns)
-        self._report_texts = _Growing(history, _report_text_columns)
 
     def write(self, run_dir: RunDir) -> None:
         """Write `trials.parquet`, `results.parquet` and a CSV file beside each; every file is replaced as a whole."""
         write_table(self.trials(), run_dir.trials_table)
-        results, texts = self.results(), self._report_texts.columns()
-        lists = [field.name for field in results.schema if _is_list(field.type)]
-        _write(results, _with_texts(results, {name: texts[name] for name in lists}), run_dir.results_table)
+        blocks = self._reports.blocks()
+        results, texts = pa.table(_joined(blocks)), _joined([block.list_texts for block in blocks])
+        _write(results, _with_texts(results, texts), run_dir.results_table)
 
     def trials(self) -> pa.Table:
         """Return a table with one row per started trial, ordered by the trial's number.
@@ -147,6 +147,11 @@ class _Columns:
     as_text: frozenset[str] = frozenset()
     """Columns whose values became text because they are lists or have several types."""
 
+    @cached_property
+    def list_texts(self) -> "_Columns":
+        """Those columns that are lists, as JSON text."""
+        return _Columns(self.num_rows, {name: _texts(a) for name, a in self.arrays.items() if _is_list(a.type)})
+
     def form(self, name: str) -> tuple[pa.DataType, bool] | None:
         """Return the type of a column and whether its values became text; None if it has no value."""
         array = self.arrays.get(name)
@@ -167,12 +172,14 @@ class _Growing:
         """Full blocks of trials that have all ended, by the number of the first trial."""
 
     def columns(self) -> dict[str, pa.ChunkedArray]:
-        """Return all columns; they are made anew from all trials if the types in the blocks differ."""
+        """Return all columns."""
+        return _joined(self.blocks())
+
+    def blocks(self) -> list[_Columns]:
+        """Return the columns block by block, or in one block made anew if the types in the blocks differ."""
         trials = self._history.trials
-        try:
-            return _joined([self._block(first) for first in range(0, len(trials), _BLOCK)] or [self._made([])])
-        except _TypesDiffer:
-            return _joined([self._made(trials)])
+        blocks = [self._block(first) for first in range(0, len(trials), _BLOCK)]
+        return blocks if blocks and _can_be_joined(blocks) else [self._made(trials)]
 
     def _block(self, first: int) -> _Columns:
         if first in self._ended:
@@ -187,24 +194,24 @@ class _Growing:
         return self._make(trials, self._history)
 
 
-class _TypesDiffer(Exception):
-    """The blocks of a column cannot be joined as they are."""
-
-
 _NUMBERS = {(pa.int64(), False), (pa.float64(), False)}
 
 
-def _joined(blocks: Sequence[_Columns]) -> dict[str, pa.ChunkedArray]:
-    """Return the columns of several blocks one after the other.
+def _forms(name: str, blocks: Sequence[_Columns]) -> set[tuple[pa.DataType, bool]]:
+    return {form for block in blocks if (form := block.form(name)) is not None}
 
-    Raises:
-        _TypesDiffer: the whole column has another type than its parts.
-    """
+
+def _can_be_joined(blocks: Sequence[_Columns]) -> bool:
+    """Return False if a whole column would have another type than its parts."""
+    forms = [_forms(name, blocks) for name in {name for block in blocks for name in block.arrays}]
+    return all(len(of_one) <= 1 or of_one == _NUMBERS for of_one in forms)
+
+
+def _joined(blocks: Sequence[_Columns]) -> dict[str, pa.ChunkedArray]:
+    """Return the columns of several blocks one after the other."""
     columns = {}
     for name in dict.fromkeys(name for block in blocks for name in block.arrays):
-        forms = {form for block in blocks if (form := block.form(name)) is not None}
-        if len(forms) > 1 and forms != _NUMBERS:
-            raise _TypesDiffer
+        forms = _forms(name, blocks)
         kind = next(iter(forms))[0] if len(forms) == 1 else pa.float64()
         columns[name] = pa.chunked_array([block.column(name, kind) for block in blocks], kind)
     return columns
@@ -267,13 +274,6 @@ def _report_columns(trials: Sequence[TrialHistory], history: History) -> _Column
             for report in sorted(trial.reports.values(), key=lambda report: report.iteration)
         ]
     )
-
-
-def _report_text_columns(trials: Sequence[TrialHistory], history: History) -> _Columns:
-    """Return those columns that are lists as JSON text."""
-    columns = _report_columns(trials, history)
-    texts = {name: _texts(array) for name, array in columns.arrays.items() if _is_list(array.type)}
-    return _Columns(columns.num_rows, texts)
 
 
 def _columns_of(rows: Sequence[Mapping[str, Any]]) -> _Columns:
