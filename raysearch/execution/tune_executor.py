@@ -1,7 +1,7 @@
 """The executor on Ray Tune: it passes assignments, results and errors between Tune and the work.
 
 Tune has its own loop and calls this module: its `Searcher` requests assignments, its scheduler delivers events, and its
-stopper ticks. Nothing is decided here, and Tune's own state is never read.
+callback ticks. Nothing is decided here, and Tune's own state is never read.
 """
 
 import pickle
@@ -52,7 +52,7 @@ class TuneExecutor:
                 storage_path=str(self._folder),
                 verbose=0,
                 progress_reporter=tune.CLIReporter(),  # prints nothing; the one for notebooks would clear the cell
-                stop=_Ticks(work),
+                callbacks=[_Ticks(work)],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=0),
             ),
@@ -123,23 +123,15 @@ class _Events(FIFOScheduler):
         return {}
 
 
-class _Ticks(tune.Stopper):
-    """A stopper that stops nothing and ticks in every step of Tune's loop.
-
-    A callback could do the same, but where there are callbacks, Tune imports its integrations of W&B, MLflow and Comet.
-    """
+class _Ticks(tune.Callback):
+    """A callback that ticks after every step of Tune's loop."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
 
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Return False: no trial stops."""
-        return False
-
-    def stop_all(self) -> bool:
-        """Call `Work.tick`, and return False: the experiment does not stop."""
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Call `Work.tick`."""
         self._work.tick()
-        return False
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

@@ -3,17 +3,15 @@
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
 
 import pytest
 
 from raysearch.execution.trial_actor import EVENT
-from raysearch.execution.tune_executor import _Events, _Ticks
+from raysearch.execution.tune_executor import _Events
 from raysearch.history.events import Ended, Halted, Report
 from raysearch.history.journal import Journal
 from raysearch.search.loop import SearchHalted
 from raysearch.search.search import Search
-from raysearch.search.work import Work
 from tests.raysearch.toy import PROMOTION, toy_loop, toy_spec
 
 
@@ -66,12 +64,3 @@ def test_a_journal_that_cannot_be_written_stops_the_search_whatever_came(
             with pytest.raises(SearchHalted, match="the journal cannot be written: No space left"):
                 scheduler.on_trial_result(None, leg, {EVENT: event})
         monkeypatch.undo()
-
-
-def test_every_step_of_tune_ticks_and_stops_nothing() -> None:
-    num_ticks: list[int] = []
-    work = cast(Work, SimpleNamespace(tick=lambda: num_ticks.append(1)))
-    ticks = _Ticks(work)
-    assert [ticks.stop_all(), ticks.stop_all(), ticks("a", {})] == [False, False, False]
-    assert len(num_ticks) == 2
-    assert pickle.loads(pickle.dumps(ticks)) is not None, "Tune stores it with the experiment"
