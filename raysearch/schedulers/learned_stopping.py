@@ -14,7 +14,7 @@ CONFIDENCE = 0.4
 
 _MAX_COMPLETED = 100
 """Largest number of completed trials, the latest ones, from which a correlation is computed."""
-_GROWTH = 1.1
+_GROWTH = 1.2
 """Factor by which the number of completed trials must have grown before a correlation is computed anew."""
 
 

@@ -7,8 +7,8 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 from raysearch.history.history import History, TrialHistory
 
@@ -127,12 +127,20 @@ def spearman(
     n = len(first)
     if n < 4 or len(set(first)) == 1 or len(set(second)) == 1:
         return None
-    rho = float(np.corrcoef(rankdata(first), rankdata(second))[0, 1])
+    ranks, others = _centred_ranks(first), _centred_ranks(second)
+    rho = float(ranks @ others / math.sqrt((ranks @ ranks) * (others @ others)))
     largest = 1 - 12 / (n**3 - n)
     bounded = min(max(rho, -largest), largest)
     half_width = float(ndtri(0.5 + confidence / 2)) * math.sqrt((1 + bounded**2 / 2) / (n - 3))
     low, high = math.tanh(math.atanh(bounded) - half_width), math.tanh(math.atanh(bounded) + half_width)
     return rho, (min(low, rho), max(high, rho))
+
+
+def _centred_ranks(values: Sequence[float]) -> npt.NDArray[np.float64]:
+    """Return mean ranks minus their mean; estimates need them so often that SciPy's general functions are too slow."""
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: npt.NDArray[np.float64] = (np.cumsum(count) - (count - 1) / 2)[place]
+    return ranks - (len(values) + 1) / 2
 
 
 def _audit(history: History, iteration: int, full: int) -> RungAudit:

@@ -3,8 +3,9 @@
 A rung promotes one trial in eta whatever the scores are, so this share is known. Two things are not known: how fast the
 search learns (later trials that are better pass more often), and how well early scores predict final ones (which
 decides how many trials `grace_iters: auto` stops, and which of the early trials passed too easily). Every simulation
-draws both anew, from no learning to fast learning and from no correlation to a full one. Trials then get random scores,
-and the search itself decides on them, with as many parallel trials as there are in the search.
+draws both anew: before the start from no learning to fast learning and from no correlation to a full one, later as the
+trials so far suggest. Trials then get random scores, and the search itself decides on them, with as many parallel
+trials as there are in the search.
 """
 
 import math
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from raysearch.algorithms import num_startable
 from raysearch.history.events import Begun, Ended, Mode, Paused, Report, Started, TakenUp
@@ -23,6 +24,7 @@ from raysearch.history.history import History, TrialHistory
 from raysearch.history.journal import MemoryRecord
 from raysearch.history.records import Fact
 from raysearch.schedulers import rungs_of
+from raysearch.schedulers.rung_audit import spearman
 from raysearch.search.beginnings import shared_beginnings
 from raysearch.search.candidates import Candidate
 from raysearch.search.loop import SearchLoop
@@ -34,29 +36,32 @@ from raysearch.space.spec import SearchSpec
 from trainables.protocol import HasReportIters
 
 NUM_SIMULATIONS = 30
-QUANTILES = (0.1, 0.5, 0.9)
-"""Quantiles of the simulations that give the low end, the median and the high end of an interval."""
+QUANTILES = (0.03, 0.5, 0.97)
+"""Quantiles of the simulations that give the low end, the median and the high end of an interval.
+
+The simulated searches are more alike than real ones: this range of them holds in about 80 % of real searches.
+"""
 
 _MAX_SIMULATED = 150
 """Largest number of trials in a simulation; further trials are assumed to be like the later half of these."""
-_MAX_COMPARED = 5
+_MAX_COMPARED = 6
 """Number of drawn reports of a trial, if a scheduler also uses reports between rungs."""
-_LEARNING_TRIALS = 12.0
-"""Number of trials after which a search has made 1 - 1/e of its gain."""
-_GAINS = (0.5, 4.0)
-"""Smallest and largest gain of a search by learning, in standard deviations of the score of random configs."""
+_LEARNING = (1.5, 0.5)
+"""Shape and rate of the prior Gamma distribution of a of `_Scores`, whose mean is 3."""
 _EXPONENTS = (0.03, 3.0)
-"""Smallest and largest k of `_Scores`."""
+"""Smallest and largest k of `_Scores` before trials have completed."""
+_NUM_EXPONENTS = 40
+"""Number of values of k among which one is drawn by how well it explains the trials so far."""
 _FEW = 2
-"""Number of trials at which the observed level of a search weighs as much as the prior level of 0."""
+"""Number of trials as which the prior distribution of the scores counts."""
 _SCORE, _SECOND = "score", "second"
 """Metrics of simulated trials."""
 _NOWHERE = Path()
 """Folder of trials that write nothing."""
 _MIN_FOR_SPREAD = 3
 """Least number of trials for a standard deviation of their scores."""
-_SPEED_SPREAD = 0.1
-"""Standard deviation of the logarithm of a trial's seconds per iteration."""
+_SPEED_SPREAD = 0.3
+"""Standard deviation of the logarithm of a trial's seconds per iteration, before it is known."""
 
 
 class Interval(NamedTuple):
@@ -134,6 +139,8 @@ class _Plan:
     shared_iters: int
     num_groups: int | None
     """Number of different beginnings, each shared by a group of trials; None: every trial has its own."""
+    speeds: tuple[float, float]
+    """Standard deviation of the logarithm of a trial's seconds per iteration, and standard error of their mean."""
     slack: float | None
     """Slack in standard deviations of the score; None if unknown."""
     mode: Mode
@@ -164,6 +171,7 @@ def _plan(spec: SearchSpec, history: History, concurrent: int) -> _Plan | None:
         concurrent=concurrent,
         shared_iters=shared_iters,
         num_groups=num_groups,
+        speeds=_speeds(history),
         slack=_slack(spec, history),
         mode=spec.objectives[0].mode,
     )
@@ -175,8 +183,8 @@ def _places(spec: SearchSpec, history: History, max_iters: int) -> list[int]:
     rungs = rungs_of(spec)
     places = {min(math.ceil(rung / every) * every, max_iters) for rung in rungs} | {max_iters}
     if spec.scheduler.name in ("median", "pasha") or spec.scheduler.is_learned:
-        reports = range(every, max_iters, every)
-        places |= {reports[i] for i in np.linspace(0, len(reports) - 1, min(len(reports), _MAX_COMPARED), dtype=int)}
+        wanted = np.geomspace(spec.grace_iters or 1, max_iters, _MAX_COMPARED)
+        places |= {min(math.ceil(iteration / every) * every, max_iters) for iteration in wanted}
     return sorted(places)
 
 
@@ -186,6 +194,18 @@ def _report_iters(spec: SearchSpec, history: History) -> int:
     if isinstance(config, HasReportIters) and callable(config.report_iters):
         return config.report_iters()
     return min((min(trial.reports) for trial in history.trials if trial.reports), default=1)
+
+
+def _speeds(history: History) -> tuple[float, float]:
+    """Return the spread of the speeds of the trials so far and the error of their mean; a few are not enough for it."""
+    paces = [
+        math.log(sum(report.seconds for report in trial.reports.values()) / trial.last.iteration)
+        for trial in history.trials
+        if trial.last and any(report.seconds > 0 for report in trial.reports.values())
+    ]
+    known = float(np.var(paces)) * len(paces) if paces else 0.0
+    spread = math.sqrt((known + _FEW * _SPEED_SPREAD**2) / (len(paces) + _FEW))
+    return spread, spread / math.sqrt(max(1, len(paces)))
 
 
 def _slack(spec: SearchSpec, history: History) -> float | None:
@@ -243,6 +263,9 @@ class _World:
         self._reached = {trial.number: trial.last.iteration if trial.last else 0 for trial in plan.known}
         """Iteration of the last report by trial."""
         self._speeds: dict[int, float] = {}
+        """Time of an iteration by trial, relative to the mean of the trials so far."""
+        self._speed_spread, error = plan.speeds
+        self._pace = math.exp(rng.normal(0.0, error))
         num_lost = len(plan.lost)
         self._lost_share = rng.beta(num_lost, plan.num_ended - num_lost + 1) if num_lost else 0.0
         self._groups_ready: dict[int, float] = dict.fromkeys(range(min(plan.num_groups or 0, plan.num_known)), 0.0)
@@ -283,7 +306,7 @@ class _World:
         start = self._reached.setdefault(number, 0)
         self._trained.setdefault(number, 0.0)
         if number not in self._speeds:
-            self._speeds[number] = math.exp(self._rng.normal(0.0, _SPEED_SPREAD))
+            self._speeds[number] = self._pace * math.exp(self._rng.normal(0.0, self._speed_spread))
         speed = self._speeds[number]
         if start == 0 and plan.shared_iters and plan.num_groups is not None:
             group = int(self._rng.integers(plan.num_groups))
@@ -317,54 +340,85 @@ class _World:
 
 
 class _Scores:
-    """Random scores in standard deviations that correlate with the final ones and keep the order of the trials so far.
+    """Random scores in standard deviations, larger being better; they keep the order of the trials so far.
 
-    At a fraction f of the budget, a score is a mixture of the trial's own quality, which is its final score, and of a
-    part that only this report has. The weight of the quality, f^k, is the correlation with the final score. With k = 0
-    early scores equal the final ones; with a large k they are independent of them.
+    The score of a new trial at the first place is drawn by its quantile among all trials before it, which has the
+    distribution Beta(a, 1). With a = 1, a search does not learn; with a larger a, later trials tend to be better. From
+    place to place, scores are a Markov chain whose correlation between iterations s < t is (s / t)^k.
     """
 
     def __init__(self, plan: _Plan, rng: np.random.Generator) -> None:
-        self._rng = rng
-        self._exponent = math.exp(rng.uniform(math.log(_EXPONENTS[0]), math.log(_EXPONENTS[1])))
-        self._budget = plan.places[-1]
-        learns = plan.spec.search.algorithm not in ("random", "qmc", "grid")
-        self._gain = rng.uniform(*_GAINS) if learns else 0.0
+        self._rng, self._places = rng, plan.places
         sign = 1.0 if plan.mode == "max" else -1.0
-        far = {t.number: (t.last.iteration, sign * t.last.value) for t in plan.known if t.last}
-        self._quality = {
-            number: self._mixed(far[number][0] / self._budget, score, self._rng.normal())
-            for number, score in _normal_scores(far).items()
-        }
+        known = [_values_at(plan.known, place, sign) for place in plan.places]
+        learns = plan.spec.search.algorithm not in ("random", "qmc", "grid")
+        self._learning = _drawn_learning(known[0], rng) if learns else 1.0
+        self._exponent = _drawn_exponent(plan.places, known, rng)
+        self._scores: list[dict[int, float]] = [_normal_scores(known[0])]
+        """Scores by trial at every place."""
+        for index, values in enumerate(known[1:], start=1):
+            ranked = sorted(values, key=lambda number: values[number])
+            drawn = sorted(self._continued(number, index) for number in ranked)
+            self._scores.append(dict(zip(ranked, drawn, strict=True)))
+        first = np.array(list(self._scores[0].values()))
+        self._count, self._sum = len(first), float(first.sum())
+        self._squares = float((first**2).sum())
         self._second: dict[int, float] = {}
-        self._own = {place: _normal_scores(_values_at(plan.known, place, sign)) for place in plan.places}
-        self._num_left_out = plan.num_known - len(plan.known)
-        """Difference between the number of a new trial in the search and its number here."""
-        later = len(plan.known) // 2
-        self._level = _level(self._quality, later) if learns else 0.0
-        self._own_levels = {place: _level(own, later) if learns else 0.0 for place, own in self._own.items()}
-        """Level that the later half of the trials so far has reached, at which new trials start."""
-        so_far = np.arange(plan.num_known // 2, max(1, plan.num_known))
-        self._gained = float(np.mean(self._gain * (1.0 - np.exp(-so_far / _LEARNING_TRIALS))))
 
     def at(self, number: int, iteration: int) -> float:
-        """Return a trial's score at one of the places; larger is better."""
-        if number not in self._quality:
-            gain = self._gain * (1.0 - math.exp(-(number + self._num_left_out) / _LEARNING_TRIALS)) - self._gained
-            self._quality[number] = self._rng.normal() + self._level + gain
-        if number not in self._own[iteration]:
-            self._own[iteration][number] = self._rng.normal() + self._own_levels[iteration]
-        own = self._own[iteration][number]
-        return self._mixed(iteration / self._budget, self._quality[number], own)
+        """Return a trial's score at one of the places."""
+        index = self._places.index(iteration)
+        scores = self._scores[index]
+        if number not in scores:
+            scores[number] = self._continued(number, index) if index else self._new()
+        return scores[number]
 
-    def _mixed(self, fraction: float, known: float, other: float) -> float:
-        """Return the mixture of a final score and another part at a fraction of the budget, or the inverse."""
-        weight = min(1.0, fraction**self._exponent)
-        return float(weight * known + math.sqrt(1.0 - weight**2) * other)
+    def _new(self) -> float:
+        """Draw the score of a new trial at the first place; a prior standard normal distribution counts as `_FEW`."""
+        count = self._count + _FEW
+        mean = self._sum / count
+        spread = math.sqrt((self._squares + _FEW) / count - mean**2)
+        score = mean + spread * float(ndtri(self._rng.uniform(1e-9, 1.0 - 1e-9) ** (1.0 / self._learning)))
+        self._count, self._sum, self._squares = self._count + 1, self._sum + score, self._squares + score**2
+        return score
+
+    def _continued(self, number: int, index: int) -> float:
+        """Draw the score of a trial at a place from that at the place before."""
+        before = self._places[index - 1]
+        correlation = (before / self._places[index]) ** self._exponent
+        return float(correlation * self.at(number, before) + math.sqrt(1.0 - correlation**2) * self._rng.normal())
 
     def second(self, number: int) -> float:
         """Return a trial's loss by a second objective, which is random."""
         return self._second.setdefault(number, self._rng.normal())
+
+
+def _drawn_learning(values: Mapping[int, float], rng: np.random.Generator) -> float:
+    """Draw a of Beta(a, 1), given the scores of the trials so far at one iteration; the later half of them counts.
+
+    If the quantiles of the trials among those before them are u, and a has the distribution Gamma(s, r), then a has the
+    distribution Gamma(s + n, r - sum(log(u))) given them.
+    """
+    in_order = [values[number] for number in sorted(values)]
+    shape, rate = _LEARNING
+    for place in range(max(1, len(in_order) // 2), len(in_order)):
+        num_worse = sum(before < in_order[place] for before in in_order[:place])
+        shape, rate = shape + 1.0, rate - math.log((num_worse + 0.5) / (place + 1))
+    return float(rng.gamma(shape, 1.0 / rate))
+
+
+def _drawn_exponent(places: Sequence[int], known: Sequence[Mapping[int, float]], rng: np.random.Generator) -> float:
+    """Draw k, given the rank correlation of the trials so far at the first place and at the last."""
+    smallest, largest = _EXPONENTS
+    drawn = np.exp(rng.uniform(math.log(smallest), math.log(largest), size=_NUM_EXPONENTS))
+    both = [number for number in known[0] if number in known[-1]]
+    found = spearman([known[0][n] for n in both], [known[-1][n] for n in both]) if len(places) > 1 else None
+    if found is None:
+        return float(drawn[0])
+    expected = np.arctanh(np.clip((places[0] / places[-1]) ** drawn, 0.0, 0.99))
+    behind = (expected - math.atanh(min(max(found[0], -0.99), 0.99))) ** 2 * (len(both) - 3)
+    likelihood = np.exp(-0.5 * (behind - behind.min()))
+    return float(rng.choice(drawn, p=likelihood / likelihood.sum()))
 
 
 def _simulated_spec(plan: _Plan, rng: np.random.Generator) -> SearchSpec:
@@ -392,14 +446,8 @@ def _values_at(trials: Sequence[TrialHistory], iteration: int, sign: float) -> d
     return values
 
 
-def _level(scores: Mapping[int, float], first: int) -> float:
-    """Return the mean score of the trials from a number on, shrunk towards 0 if they are few."""
-    later = [score for number, score in scores.items() if number >= first]
-    return sum(later) / (len(later) + _FEW)
-
-
 def _normal_scores(values: Mapping[int, Any]) -> dict[int, float]:
     """Return quantiles of the standard normal distribution in the order of some values."""
     ranked = sorted(values, key=lambda number: values[number])
-    scores = norm.ppf((np.arange(len(ranked)) + 0.5) / max(1, len(ranked)))
+    scores = ndtri((np.arange(len(ranked)) + 0.5) / max(1, len(ranked)))
     return dict(zip(ranked, scores.tolist(), strict=True))

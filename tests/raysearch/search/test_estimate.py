@@ -15,6 +15,7 @@ from raysearch.search.search import Search
 from raysearch.space.parsing import parse_space
 from raysearch.space.spec import SearchSpec
 from tests.raysearch.operations import num_operations
+from tests.raysearch.report.histories import history_of, trial
 from tests.raysearch.toy import run_search, run_trial, toy_spec
 
 
@@ -39,10 +40,11 @@ def test_without_a_rule_every_trial_is_trained_to_the_end(tmp_path: Path) -> Non
     found = estimate_search(spec_of(tmp_path), concurrent=1)
     assert found is not None
     assert (found.iterations, found.full_trials) == (sure(800), sure(8))
-    assert 700 < found.elapsed.low < found.elapsed.high < 900
+    assert 400 < found.elapsed.low < found.elapsed.high < 1900
+    assert found.elapsed.median == pytest.approx(800, rel=0.2)
     side_by_side = estimate_search(spec_of(tmp_path), concurrent=8)
     assert side_by_side is not None
-    assert side_by_side.elapsed.median == pytest.approx(100, rel=0.3)
+    assert side_by_side.elapsed.median == pytest.approx(140, rel=0.3)
 
 
 def test_a_rung_lets_one_in_eta_on(tmp_path: Path) -> None:
@@ -51,7 +53,8 @@ def test_a_rung_lets_one_in_eta_on(tmp_path: Path) -> None:
     found = estimate_search(spec_of(tmp_path, scheduler=rungs, search=search))
     assert found is not None
     # Rungs at 10 and 50: 1000 * (10 + 40 / 5 + 50 / 25), with a deviation that depends on the order of the trials.
-    assert 20_000 * 0.75 < found.iterations.low < found.iterations.high < 20_000 * 1.25
+    assert 20_000 * 0.7 < found.iterations.low < found.iterations.high < 20_000 * 1.45
+    assert found.iterations.median == pytest.approx(20_000, rel=0.1)
     audited = estimate_search(spec_of(tmp_path, scheduler={**rungs, "audit_fraction": 1}, search=search))
     assert audited is not None
     assert audited.iterations == sure(100_000)
@@ -85,7 +88,7 @@ def test_every_rule_can_be_simulated(tmp_path: Path, scheduler: dict[str, Any]) 
     found = estimate_search(spec_of(tmp_path, scheduler=scheduler, search={"trials": 30}), concurrent=3)
     assert found is not None
     assert 30 * 10 <= found.iterations.low <= found.iterations.median <= found.iterations.high <= 30 * 100
-    assert found.iterations.low / 3 * 0.9 < found.elapsed.low <= found.elapsed.high
+    assert found.iterations.median / 3 * 0.8 < found.elapsed.median < found.iterations.median
     assert 1 <= found.full_trials.high <= 30
 
 
@@ -208,3 +211,17 @@ def test_ten_thousand_trials_are_estimated_by_no_more_work_than_a_thousand(
         assert found is not None
         assert found.iterations.low > trials * 10
     assert operations[1] < 1.1 * operations[0]
+
+
+def test_trials_that_always_beat_the_earlier_ones_are_expected_to_go_on_so(tmp_path: Path) -> None:
+    rungs = {"name": "asha", "grace_iters": 10, "reduction_factor": 3, "audit_fraction": 0}
+    spec = spec_of(tmp_path, scheduler=rungs, search={"trials": 40, "algorithm": "tpe"})
+
+    def left(values: list[float]) -> float:
+        trials = [trial({"optim.lr": 0.01 + 0.001 * k}, {10: value}, "stopped") for k, value in enumerate(values)]
+        found = estimate_search(spec, history_of(*trials, target=40))
+        assert found is not None
+        return found.iterations.median
+
+    values = [0.1 + 0.01 * k for k in range(12)]
+    assert left(values) > 1.5 * left(values[::-1])
