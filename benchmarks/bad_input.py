@@ -9,6 +9,7 @@ bounds, a name with an error, a value inside itself); journals, checkpoints, tab
 """
 
 import argparse
+import copy
 import io
 import json
 import random
@@ -394,11 +395,11 @@ def _damage_value(document: Any, rng: random.Random) -> None:
         case 0 if isinstance(parent, dict):
             parent[_misspelt(str(key), rng)] = parent.pop(key)
         case 1 if isinstance(parent, dict):
-            parent[rng.choice(["extra", "x" * 300, "", "a.b", "on", *_RAW])] = rng.choice(_VALUES)
+            parent[rng.choice(["extra", "x" * 300, "", "a.b", "on", *_RAW])] = copy.deepcopy(rng.choice(_VALUES))
         case 2:
             del parent[key]
         case _:
-            parent[key] = rng.choice(_VALUES)
+            parent[key] = copy.deepcopy(rng.choice(_VALUES))
 
 
 def _places(value: Any, place: tuple[str, ...] = (), parent: Any = None) -> Iterator[tuple[tuple[str, ...], Any]]:
