@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from raysearch.errors import Fault, InputError
+from trainables.plurals import counted
 
 MAX_FAULTS = 100
 """Largest number of faults of a document that are told; the others are counted."""
@@ -71,7 +72,7 @@ class FaultList:
         ranked = sorted(self._found, key=lambda found: _rank(document, found[0]))
         unique = list(dict.fromkeys(fault for _, fault in ranked))
         if len(unique) > MAX_FAULTS:
-            more = Fault(self.source, f"has {len(unique) - MAX_FAULTS} more faults", "correct these first")
+            more = Fault(self.source, f"has {counted(len(unique) - MAX_FAULTS, 'more fault')}", "correct these first")
             unique = [*unique[:MAX_FAULTS], more]
         if unique:
             raise InputError(unique)

@@ -23,6 +23,7 @@ from raysearch.history.events import Event
 from raysearch.history.records import Fact, fact_of, lines_of
 from trainables.atomic_files import sync
 from trainables.file_locks import try_lock
+from trainables.plurals import counted
 
 
 class Record(Protocol):
@@ -283,7 +284,7 @@ def _whole_lines(path: Path) -> Iterator[_Line]:
             yield _Line(number, offset, text, found)
             offset, checksum = offset + len(text), found
     if number < num_written:
-        what = f"is missing: {num_written} lines were written, and the journal has {number}"
+        what = f"is missing: {counted(num_written, 'line was', 'lines were')} written, and the journal has {number}"
         raise DamagedJournal(path, number + 1, offset, what)
 
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from raysearch.commands.cli import app
 from raysearch.config.config_files import load_config, load_trained_config
+from raysearch.config.trust import trust
 from raysearch.errors import InputError
 from raysearch.history.events import Begun, Report, Started
 from raysearch.history.history import read_history
@@ -255,6 +256,7 @@ class TestExport:
 
     def test_a_trainable_of_the_users_own_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "mine.py").write_text("def train(config): ...\n")
+        trust(["mine.py:train"], tmp_path)
         run_dir = run_of(tmp_path, {}, trainable="mine.py:train", scheduler={"name": "none"})
         with pytest.raises(InputError, match="has its own config, which an openseg file cannot hold"):
             best_in_dialect(run_dir, "openseg")
