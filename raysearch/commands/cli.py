@@ -1,5 +1,6 @@
 """The command line: the commands of all modules, and their exit codes."""
 
+import errno
 import signal
 import sys
 
@@ -8,7 +9,7 @@ from rich.markup import escape
 
 from raysearch.commands import console, data_commands, model_commands, search_commands, space_commands
 from raysearch.commands.arguments import examples
-from raysearch.errors import EXIT_FAILED, EXIT_WRONG_INPUT, InputError, WorkError
+from raysearch.errors import EXIT_FAILED, EXIT_WRONG_INPUT, Fault, InputError, WorkError
 from raysearch.execution.chatter import capture_warnings
 
 app = typer.Typer(
@@ -38,7 +39,14 @@ def main() -> None:
         for fault in error.faults:
             console.err.print(f"[red]error:[/red] {escape(str(fault))}")
         sys.exit(EXIT_WRONG_INPUT)
-    except (WorkError, OSError) as error:
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            fault = Fault(str(error.filename), "is longer than a path may be here", "check the path")
+            console.err.print(f"[red]error:[/red] {escape(str(fault))}")
+            sys.exit(EXIT_WRONG_INPUT)
+        console.err.print(f"[red]failed:[/red] {escape(str(error))}")
+        sys.exit(EXIT_FAILED)
+    except WorkError as error:
         console.err.print(f"[red]failed:[/red] {escape(str(error))}")
         sys.exit(EXIT_FAILED)
 

@@ -298,3 +298,14 @@ def test_check_measures_the_demo() -> None:
     assert "nothing wrong was found" in done.stdout
     assert done.stderr == ""
     assert "not measured" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("check",), ("report",), ("train",), ("export",), ("convert",), ("data", "inspect")],
+    ids=lambda words: words[-1],
+)
+def test_a_path_that_is_too_long_is_wrong_input(words: tuple[str, ...], command: Command) -> None:
+    ended = command(*words, "a" * 5000)
+    assert ended.code == 2
+    assert "longer than a path may be here; check the path" in " ".join(ended.err.split())
