@@ -163,7 +163,7 @@ def test_a_folder_that_is_no_dataset_yet_is_told_the_command(tmp_path: Path) -> 
         # As much as fits; fewer trials if eight do not fit; the minimum with a notice if nothing fits.
         (0.005, (8, 1000)),
         (0.5, None),
-        (12.0, (4, 2)),
+        (5.0, (4, 2)),
         (200.0, (4, 2)),
     ],
 )
