@@ -11,6 +11,7 @@ def test_warnings_of_libraries_go_to_the_log_and_never_to_the_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(logging, "_warnings_showwarning", None)  # as in a new process
+    monkeypatch.setattr(logging.getLogger("py.warnings"), "disabled", True)  # as by `logging.config.fileConfig`
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         capture_warnings()

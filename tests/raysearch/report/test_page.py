@@ -75,7 +75,8 @@ class _Page(HTMLParser):
 
 @pytest.fixture
 def run(tmp_path: Path) -> tuple[SearchSpec, RunDir]:
-    spec = toy_spec(tmp_path)
+    """Return a search in which enough trials have both values of the contour."""
+    spec = toy_spec(tmp_path, search={"algorithm": "tpe", "trials": 24, "seed": 4})
     run_dir = RunDir.create("toy", tmp_path / "run")
     run_dir.space.write_text(spec.to_yaml(), encoding="utf-8")
     return spec, run_dir

@@ -207,9 +207,9 @@ def test_damaged_weights_of_the_winner_are_told(tmp_path: Path) -> None:
     assert best is not None
     assert best.checkpoint is not None
     checkpoint = tmp_path / "run" / "trials" / f"{winner.number:05d}" / best.checkpoint
-    files = [path for path in checkpoint.iterdir() if path.suffix != ".json"]
-    files[0].write_bytes(b"")
+    weights = checkpoint / "checkpoint.json"
+    weights.write_bytes(b"")
     again = driver.resume(tmp_path / "run", executor="local", say=lambda line: None)
     assert again.lost_weights is not None
-    assert again.lost_weights.startswith(f"{checkpoint} {files[0].name} has changed since it was written")
+    assert again.lost_weights.startswith(f"{checkpoint} {weights.name} has changed since it was written")
     assert again.best_checkpoint == result.best_checkpoint, "the copy of before stays"
