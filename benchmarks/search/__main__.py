@@ -14,8 +14,10 @@ Every finished search is appended to the file of results, and what is there is n
 """
 
 import argparse
+import logging
 import os
 import time
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import optuna
 import torch
 import yaml
 from threadpoolctl import threadpool_limits
@@ -53,7 +56,10 @@ class Job:
 
 
 def run(job: Job) -> Result:
-    """Run a search on one thread."""
+    """Run a search on one thread, without the warnings of the peers."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
     began = time.process_time()
     torch.set_num_threads(1)
     with threadpool_limits(1):

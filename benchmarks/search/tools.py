@@ -6,15 +6,11 @@ rung. Everything else is its default.
 
 import importlib
 import importlib.util
-import logging
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-
-import optuna
 
 from benchmarks.search.simulation import Start, Tool
 from benchmarks.search.task import Task
@@ -202,9 +198,6 @@ def opened(name: str, task: Task, seed: int, settings: Settings) -> Tool:
     kind = TOOLS[name]
     if not kind.module:
         return Ours(task.spec(seed, settings), MemoryRecord())
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
     module = importlib.import_module(f"benchmarks.search.peers.{kind.module}")
     open_peer: Callable[..., Peer] = module.opened
     return Recorded(open_peer(task, seed, *kind.arguments), task)

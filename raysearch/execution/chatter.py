@@ -35,7 +35,7 @@ def logging_to(path: Path) -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("ray", "raysearch", _WARNINGS)]
     before = [(logger.handlers, logger.propagate, logger.level) for logger in loggers]
     for logger in loggers:
-        logger.handlers, logger.propagate, logger.disabled = [handler], False, False  # Alembic disables all loggers
+        logger.handlers, logger.propagate, logger.disabled = [handler], False, False  # as `fileConfig` leaves them
         logger.setLevel(logging.INFO)
     try:
         yield
