@@ -8,6 +8,7 @@ by which any of the compared tools searches, or at least to one of two.
 import json
 import math
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -104,19 +105,19 @@ class _Recorded:
         return self._diverged_at[int(distances.argmin())]
 
 
-class _World:
+class _World(ABC):
     """What the worlds of both models share: `true_scores` and `noise` come from the model."""
 
     def __init__(self, recorded: _Recorded) -> None:
         self._recorded = recorded
 
+    @abstractmethod
     def true_scores(self, points: Array) -> Array:
         """Return the scores (m, r) without noise at points (m, D) of the unit cube."""
-        raise NotImplementedError
 
+    @abstractmethod
     def noise(self, values: Mapping[str, Any]) -> Array:
         """Return the noise (r,) of a training."""
-        raise NotImplementedError
 
     def curve(self, values: Mapping[str, Any]) -> Curve:
         """Return the learning curve of a config."""
